@@ -1,0 +1,96 @@
+"""What a backend is: a Protocol and the values in which it declares itself. No base class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from attnconf.batch import Batch
+    from attnconf.case import PoisonKind, TableTail
+    from attnconf.numerics import NumericsProfile
+    from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
+
+Evidence = Literal["kernel", "contract"]
+LseBase = Literal["natural", "two"]
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A declared refusal, with its reason in one clause of a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promises:
+    """The optional clauses of the contract that a backend keeps; what it does not promise is not asked of it.
+
+    ``poison``: contents of dead slots that change no bit (clause 6; zero and stale are required of everyone).
+    ``table_tail``: what may stand in unused columns of the block table. ``reclaimed``: a null page may replace a page
+    behind the window (clause 7). ``empty_kv``: a row over no key yields zeros and LSE -inf (clause 11). ``empty_q``:
+    a request without query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15).
+    ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``lse``: the base of the
+    log-sum-exp that it returns, or None.
+    """
+
+    poison: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
+    table_tail: frozenset[TableTail] = frozenset({"null", "stale", "invalid"})
+    reclaimed: bool = True
+    empty_kv: bool = True
+    empty_q: bool = True
+    deterministic: bool = True
+    batch_invariant: bool = True
+    lse: LseBase | None = None
+
+
+class Prepared(Protocol):
+    """A batch made ready: metadata built once, then run layer by layer, as engines do."""
+
+    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
+        """Run one layer and return the name of the kernel that really ran.
+
+        Write ``out`` [tokens, num_qo_heads, head_dim] in q's dtype, every element, and ``lse``
+        [tokens, num_qo_heads] float32 in the promised base when it is not None. Change nothing else.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """One attention backend under the contract."""
+
+    @property
+    def name(self) -> str:
+        """The name in reports and receipts; a contract reading ends in ``[contract]``."""
+        ...
+
+    @property
+    def evidence(self) -> Evidence:
+        """``kernel``, or ``contract`` when a documented contract is executed in the kernel's place."""
+        ...
+
+    @property
+    def promises(self) -> Promises:
+        """The optional clauses that it keeps."""
+        ...
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or why this shape cannot run there: pure, without a GPU, without importing the kernel library."""
+        ...
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return how the kernel for this shape holds its intermediate values."""
+        ...
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Build the metadata of ``batch``. Raises ``UnsupportedError`` before any launch for what it cannot do."""
+        ...
+
+
+BackendFactory = "Callable[[Platform], Backend]"
+"""What the entry-point group ``attnconf.backends`` names. Raises ``BackendUnavailableError`` with the remedy."""

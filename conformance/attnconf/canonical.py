@@ -1,0 +1,76 @@
+"""Values that are files: frozen pydantic models with one canonical JSON form and a digest of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from attnconf.errors import InvalidInputError, from_validation_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def canonical_json(data: object) -> str:
+    """Return the one JSON text of ``data``: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(data: object) -> str:
+    """Return the SHA-256 hex digest of the canonical JSON of ``data``."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
+class Value(BaseModel):
+    """A frozen value: equal by content, unknown fields refused, JSON in and out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return plain JSON data: every field that differs from its default, and the schema's id if there is one."""
+        data = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        schema_id = getattr(self, "schema_id", None)
+        return data if schema_id is None else {"schema": schema_id, **data}
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Show only what differs from the defaults, so that the repr is short and can be pasted."""
+        fields = type(self).model_fields
+        return [(name, value) for name, value in super().__repr_args__() if name is None or value != fields[name].default]
+
+    @classmethod
+    def from_data(cls, data: object, source: str) -> Self:
+        """Validate ``data``; raise ``InvalidInputError`` that names ``source`` and the field."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise from_validation_error(error, source) from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read one value from a JSON file; raise ``InvalidInputError`` for anything that is not one."""
+        return cls.from_data(read_json(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of ``path``; raise ``InvalidInputError`` when it cannot be read as UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidInputError(str(path), given=f"cannot be read ({reason})") from None
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
+    """Parse a JSON file; raise ``InvalidInputError`` with the line for a syntax error."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(
+            str(path), field=f"line {error.lineno}", given=error.msg, allowed="a JSON document"
+        ) from None
+    except RecursionError:
+        raise InvalidInputError(str(path), given="nested too deeply", allowed="a JSON document") from None

@@ -1,0 +1,58 @@
+"""The few exceptions that a user of attnconf meets.
+
+Each carries one finished sentence. The command line and the plugin print that sentence and exit with a
+non-zero status; a traceback is only ever shown for a bug in attnconf itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class AttnconfError(Exception):
+    """Anything that attnconf can explain to its user in one sentence."""
+
+
+class InvalidInputError(AttnconfError):
+    """A file, an option or a value that attnconf cannot accept.
+
+    ``source`` names where it came from (a path, an option), ``field`` the place inside it, ``given`` what stood
+    there and ``allowed`` what may stand there. Parts that do not apply are empty.
+    """
+
+    def __init__(self, source: str, *, field: str = "", given: str = "", allowed: str = "") -> None:
+        self.source = source
+        self.field = field
+        self.given = given
+        self.allowed = allowed
+        place = f"{source}: {field}" if field else source
+        got = f" is {given}" if given and field else (f": {given}" if given else "")
+        super().__init__(f"{place}{got}" + (f"; allowed: {allowed}" if allowed else ""))
+
+
+class UnknownBackendError(InvalidInputError):
+    """A backend name that nothing registered."""
+
+
+class BackendUnavailableError(AttnconfError):
+    """A registered backend that cannot work here: a library or a device is missing."""
+
+
+class UnsupportedError(AttnconfError):
+    """A backend's refusal, before launch, of a shape or a batch that it does not support; says the reason."""
+
+
+def from_validation_error(error: ValidationError, source: str) -> InvalidInputError:
+    """Turn pydantic's first complaint into one sentence about ``source``."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    given = repr(first["input"])
+    if len(given) > _LONGEST_QUOTE:
+        given = given[:_LONGEST_QUOTE] + "…"
+    return InvalidInputError(source, field=field, given=given, allowed=first["msg"].removeprefix("Value error, "))
+
+
+_LONGEST_QUOTE = 80

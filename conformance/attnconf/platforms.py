@@ -1,0 +1,95 @@
+"""The machine that a run happens on, or that a plan is made for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+from attnconf.canonical import Value
+from attnconf.errors import InvalidInputError
+
+PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
+"""The distributions whose versions decide what a backend can do."""
+
+_SM = re.compile(r"(\d{1,2})\.(\d)")
+
+
+class Platform(Value):
+    """What a backend's capability depends on.
+
+    ``sm`` is the compute capability as (major, minor), None without a GPU: (10, 0) and (10, 3) are the SM100 family,
+    (9, 0) is Hopper, (12, x) is consumer Blackwell and not SM100. ``cuda`` is the runtime's version text, and
+    ``packages`` maps a distribution to its installed version. A ``simulated`` platform is for resolution and
+    planning; nothing is ever executed for it.
+    """
+
+    device: str = "cpu"
+    sm: tuple[int, int] | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    packages: dict[str, str] = {}
+    simulated: bool = False
+
+    @property
+    def sm_text(self) -> str:
+        """The compute capability as ``"10.0"``, or ``"none"``."""
+        return "none" if self.sm is None else f"{self.sm[0]}.{self.sm[1]}"
+
+    @property
+    def is_sm100_family(self) -> bool:
+        """Whether the compute capability's major is exactly 10."""
+        return self.sm is not None and self.sm[0] == 10  # noqa: PLR2004 - the family's own number
+
+
+def installed_packages() -> dict[str, str]:
+    """Return the installed versions of ``PACKAGES``, read from metadata: imports none of them."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def detect() -> Platform:
+    """Describe this machine. Imports torch; the first visible GPU counts."""
+    import torch
+
+    packages = installed_packages()
+    if not torch.cuda.is_available():
+        return Platform(packages=packages)
+    return Platform(
+        device=torch.cuda.get_device_name(0),
+        sm=torch.cuda.get_device_capability(0),
+        cuda=torch.version.cuda,
+        driver=_driver_version(),
+        packages=packages,
+    )
+
+
+def simulate(sm: str, *, cuda: str | None = "13.0") -> Platform:
+    """Describe a machine that is not there, with this machine's packages. Raises ``InvalidInputError``."""
+    return Platform(
+        device=f"simulated SM {sm}", sm=parse_sm(sm), cuda=cuda, packages=installed_packages(), simulated=True
+    )
+
+
+def parse_sm(text: str) -> tuple[int, int]:
+    """Read ``"10.0"`` as (10, 0). Raises ``InvalidInputError`` for anything else."""
+    match = _SM.fullmatch(text)
+    if match is None:
+        raise InvalidInputError("SM", field="compute capability", given=repr(text), allowed='major.minor, such as "10.0"')
+    return int(match[1]), int(match[2])
+
+
+def _driver_version() -> str | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None

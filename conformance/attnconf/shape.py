@@ -1,0 +1,59 @@
+"""KernelShape: the compile-time part of a case, which decides what a backend can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnconf.case import Case, KVDtype, KVLayout, Mode, QDtype, Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelShape:
+    """What picks a kernel for one layer of a case; lengths, tables and contents are not part of it.
+
+    ``max_q_len`` is the largest number of query tokens of a request; ``has_prefix`` says that some request has cached
+    tokens; ``windowed``, ``soft_cap`` and ``sinks`` that the feature is on.
+    """
+
+    mode: Mode
+    q_dtype: QDtype
+    kv_dtype: KVDtype
+    head_dim: int
+    num_qo_heads: int
+    num_kv_heads: int
+    page_size: int
+    kv_layout: KVLayout
+    storage: Storage
+    max_q_len: int
+    has_prefix: bool
+    windowed: bool
+    soft_cap: bool
+    sinks: bool
+
+    @property
+    def group_size(self) -> int:
+        """Query heads per KV head."""
+        return self.num_qo_heads // self.num_kv_heads
+
+
+def kernel_shape(case: Case, layer: int) -> KernelShape:
+    """Return the shape of one layer of ``case``."""
+    geometry = case.layers[layer]
+    return KernelShape(
+        mode=case.mode,
+        q_dtype=case.q_dtype,
+        kv_dtype=case.kv_dtype,
+        head_dim=geometry.head_dim,
+        num_qo_heads=geometry.num_qo_heads,
+        num_kv_heads=geometry.num_kv_heads,
+        page_size=case.paging.page_size,
+        kv_layout=case.paging.layout,
+        storage=case.paging.storage,
+        max_q_len=max(request.new_tokens for request in case.requests),
+        has_prefix=any(request.prefix_len for request in case.requests),
+        windowed=geometry.window_left >= 0,
+        soft_cap=geometry.logits_soft_cap is not None,
+        sinks=geometry.sinks,
+    )
