@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +10,10 @@ from pydantic import Field, model_validator
 from attnconf.canonical import Value
 
 LayerKind = Literal["sliding", "full"]
-Positive = Annotated[int, Field(gt=0)]
+LARGEST = 2**31 - 1
+"""No head count, size or window of a real model exceeds a 32-bit integer; kernels index with them."""
+
+Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -22,14 +26,14 @@ class LayerGeometry(Value):
     """
 
     kind: LayerKind
-    window_left: int = Field(default=-1, ge=-1)
+    window_left: Annotated[int, Field(ge=-1, le=LARGEST, strict=True)] = -1
     num_qo_heads: Positive
     num_kv_heads: Positive
     head_dim: Positive
     sm_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     logits_soft_cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     sinks: bool = False
-    kv_owner: Annotated[int, Field(ge=0)] | None = None
+    kv_owner: Annotated[int, Field(ge=0, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -68,7 +72,9 @@ def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
             message = f"layer {index}: kv_owner {layer.kv_owner} owns no KV itself"
             raise ValueError(message)
         if owner.kind != layer.kind:
-            message = f"layer {index}: a {layer.kind} layer cannot read the KV of layer {layer.kv_owner}, a {owner.kind} one"
+            message = (
+                f"layer {index}: a {layer.kind} layer cannot read the KV of the {owner.kind} layer {layer.kv_owner}"
+            )
             raise ValueError(message)
         if (owner.num_kv_heads, owner.head_dim) != (layer.num_kv_heads, layer.head_dim):
             message = f"layer {index}: num_kv_heads and head_dim differ from those of its kv_owner {layer.kv_owner}"
@@ -89,14 +95,20 @@ class ModelGeometry(Value):
         return self
 
     def shard(self, tp: int) -> ModelGeometry:
-        """Return one rank's geometry under tensor parallelism of degree ``tp``.
+        """Return one rank's geometry under tensor parallelism of degree ``tp``, named ``NAME@tpN``.
 
         Query heads are split; KV heads are split too, and replicated once there are fewer of them than ranks, as
         serving engines do. Raises ``ValueError`` when the heads do not divide.
         """
-        return self.model_copy(
-            update={"name": self.name if tp == 1 else f"{self.name}@tp{tp}", "layers": tuple(_shard(layer, tp) for layer in self.layers)}
-        )
+        if tp == 1:
+            return self
+        layers = tuple(_shard(layer, tp) for layer in self.layers)
+        return self.model_copy(update={"name": f"{self.name}@tp{tp}", "layers": layers})
+
+    @property
+    def cell_kinds(self) -> tuple[str, ...]:
+        """The layer kinds that the model has, as receipts count them, sorted."""
+        return tuple(sorted({layer.cell_kind for layer in self.layers}))
 
     def case_layers(self) -> tuple[LayerGeometry, ...]:
         """Return one layer of each distinct geometry, owners first, with ``kv_owner`` pointing into the result.
@@ -115,8 +127,17 @@ class ModelGeometry(Value):
         return tuple(chosen)
 
 
+def unsharded(name: str) -> str:
+    """Return the model's name without the suffix that ``shard`` appends: ``gemma4-e2b@tp4`` is ``gemma4-e2b``."""
+    return _SHARD_SUFFIX.sub("", name)
+
+
+_SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
+
+
 def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
     if tp < 1 or layer.num_qo_heads % tp or (layer.num_kv_heads % tp and tp % layer.num_kv_heads):
         message = f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}"
         raise ValueError(message)
-    return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": max(1, layer.num_kv_heads // tp)})
+    num_kv_heads = max(1, layer.num_kv_heads // tp)
+    return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": num_kv_heads})
