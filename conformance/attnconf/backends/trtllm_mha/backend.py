@@ -1,0 +1,191 @@
+"""The backend: prepare a batch once, then call FlashInfer, or its contract, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.backends.protocol import Promises, Unsupported
+from attnconf.backends.trtllm_mha import capability, contract, library
+from attnconf.backends.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
+from attnconf.backends.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
+from attnconf.backends.trtllm_mha.signature import bind
+from attnconf.errors import BackendUnavailableError, UnsupportedError
+from attnconf.numerics import NumericsProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from attnconf.backends.protocol import Evidence
+    from attnconf.batch import Batch, KVCache
+    from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
+
+_APPROXIMATE_TANH = 2.0**-10
+"""FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
+
+
+@dataclass(frozen=True)
+class TrtllmMha:
+    """FlashInfer's TensorRT-LLM kernels on one platform, or their documented contract where none of them runs."""
+
+    platform: Platform
+
+    @property
+    def reads_contract(self) -> bool:
+        """Whether this machine has none of the kernels, so that the contract is executed in their place."""
+        return self.platform.sm is None or generation(self.platform.sm) is None
+
+    @property
+    def machine(self) -> Generation:
+        """The GPU generation whose calls are made: SM100's for the contract."""
+        return generation(self.platform.sm) or "sm100"
+
+    @property
+    def name(self) -> str:
+        """The name in reports and receipts."""
+        return "trtllm_mha[contract]" if self.reads_contract else "trtllm_mha"
+
+    @property
+    def evidence(self) -> Evidence:
+        """What a run proves: the kernel, or only the adapter's translation."""
+        return "contract" if self.reads_contract else "kernel"
+
+    @property
+    def promises(self) -> Promises:
+        """The optional clauses kept: what is documented, and on XQA's machines what was measured on an H100.
+
+        FlashInfer documents no answer to a row over no key, no bitwise claim, and nothing about unused table columns.
+        Its LSE exists on trtllm-gen since 0.6.13, in base two.
+        """
+        version = capability.library_version(self.platform)
+        has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
+        if self.reads_contract:
+            # The documented lengths say which keys exist; the reading reads those and no other.
+            return Promises(empty_kv=False, deterministic=False, batch_invariant=False, lse="two" if has_lse else None)
+        if self.machine == "sm100":
+            return Promises(
+                poison=frozenset({"zero", "stale"}),
+                table_tail=frozenset({"null", "stale"}),
+                empty_kv=False,
+                empty_q=False,
+                deterministic=False,
+                batch_invariant=False,
+                lse="two" if has_lse else None,
+            )
+        return Promises(empty_kv=False, empty_q=False, batch_invariant=False)
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or why the kernels of ``platform`` cannot run ``shape``; pure."""
+        return capability.supports(shape, platform)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return how the kernel for ``shape`` holds its intermediate values; read from the kernels' sources.
+
+        XQA and trtllm-gen store split-KV partial outputs in 16 bits; XQA's denominator sums the rounded
+        probabilities. Hopper's XQA over 8-bit KV computes in 8 bits, the query included. FMHA v2 accumulates
+        float16 in float16, and bfloat16 in float32.
+        """
+        if self.reads_contract:
+            return NumericsProfile()
+        kernel = family(shape.mode, self.machine)
+        if kernel == "fmha_v2":
+            accumulator = "float16" if shape.q_dtype == "float16" else "float32"
+            return NumericsProfile(p=shape.q_dtype, accumulator=accumulator, tanh=_APPROXIMATE_TANH)
+        if kernel == "xqa":
+            if shape.kv_dtype == "float8_e4m3fn" and self.machine == "sm90":
+                return NumericsProfile(p="float8_e4m3fn", partials=shape.q_dtype)
+            return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype)
+        partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
+        return NumericsProfile(p=shape.q_dtype, partials=partials)
+
+    def prepare(self, batch: Batch) -> PreparedCalls:
+        """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
+        if self.platform.simulated:
+            message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
+            raise BackendUnavailableError(message)
+        kernel = family(batch.mode, self.machine)
+        _refuse(batch, kernel, self.promises)
+        for cache in batch.caches:
+            _refuse_cache(cache, kernel)
+        function = library.load(*FUNCTIONS[kernel])
+        metadata = build_metadata(batch, kernel)
+        workspace = library.workspace(batch.device, kernel)
+        return PreparedCalls(batch, kernel, metadata, workspace, function, self.promises, self.reads_contract)
+
+
+@dataclass(frozen=True)
+class PreparedCalls:
+    """A batch with its metadata, its workspace and the function that serves its mode."""
+
+    batch: Batch
+    kernel: Family
+    metadata: Metadata
+    workspace: torch.Tensor
+    function: Callable[..., Any]
+    promises: Promises
+    reads_contract: bool
+
+    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
+        """Run one layer into ``out`` and ``lse``, and return the name of the kernel that ran.
+
+        Raises ``SignatureMismatchError`` when the installed function does not take the call.
+        """
+        if lse is not None and self.promises.lse is None:
+            message = f"{self.kernel} of flashinfer {library.version()} returns no LSE"
+            raise UnsupportedError(message)
+        if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
+            message = f"{self.kernel} has no logits soft cap"
+            raise UnsupportedError(message)
+        target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+        call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
+        name = self._launch(call)
+        if target is not out:
+            out.copy_(target)
+        return name
+
+    def _launch(self, call: Call) -> str:
+        bound = bind(self.function, call.function, call.arguments, library.version())
+        if self.reads_contract:
+            contract.execute(call.function, bound)
+            return f"contract:{call.function}"
+        self.function(**call.arguments)
+        return f"{self.kernel}+page-copy" if call.copied else self.kernel
+
+
+def make(platform: Platform) -> TrtllmMha:
+    """Return the backend for ``platform``. Raises ``BackendUnavailableError`` when flashinfer-python is missing."""
+    if capability.PACKAGE not in platform.packages:
+        message = f"trtllm_mha needs {capability.PACKAGE}, which is not installed; remedy: {library.REMEDY}"
+        raise BackendUnavailableError(message)
+    return TrtllmMha(platform)
+
+
+def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:
+    if min(batch.kv_lens) == 0:
+        message = f"{kernel} documents no answer for a request without keys"
+        raise UnsupportedError(message)
+    if kernel in {"xqa", "trtllm-gen-decode"}:
+        if len(set(batch.q_lens)) > 1 or batch.q_lens[0] == 0:
+            message = f"{kernel} takes the same number of query tokens, at least 1, from every request"
+            raise UnsupportedError(message)
+    elif min(batch.q_lens) == 0 and not promises.empty_q:
+        message = f"{kernel} documents no request without query tokens"
+        raise UnsupportedError(message)
+
+
+def _refuse_cache(cache: KVCache, kernel: Family) -> None:
+    """Refuse strides that the kernels would misread: they take those of K for both, and XQA counts them in heads."""
+    if kernel == "fmha_v2":
+        return
+    if cache.k.stride() != cache.v.stride() or cache.k.stride(-1) != 1:
+        message = f"{kernel} reads keys and values with one set of strides, head_dim 1 apart"
+        raise UnsupportedError(message)
+    head_dim = cache.k.shape[-1]
+    outer = cache.k.stride()[:-1]
+    if kernel == "xqa" and any(stride % head_dim for stride in outer):
+        message = f"xqa takes strides that are multiples of head_dim {head_dim}, not {outer}"
+        raise UnsupportedError(message)

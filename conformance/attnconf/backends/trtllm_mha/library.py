@@ -1,0 +1,64 @@
+"""FlashInfer itself: imported when first needed, and its workspaces."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from attnconf.backends.trtllm_mha.capability import FLOOR, PACKAGE
+from attnconf.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.backends.trtllm_mha.dispatch import Family
+
+REMEDY = f"pip install '{PACKAGE}>={FLOOR}'"
+SEMAPHORE_BYTES = 8 * 1024 * 1024
+"""What XQA takes from the head of its workspace; it must be zero at every launch, and the kernel leaves it so."""
+WORKSPACE_BYTES = SEMAPHORE_BYTES + 256 * 1024 * 1024
+_CONTRACT_WORKSPACE_BYTES = 1024
+
+_workspaces: dict[tuple[str, str], torch.Tensor] = {}
+
+
+def load(module: str, function: str) -> Callable[..., Any]:
+    """Return a function of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
+    try:
+        with warnings.catch_warnings():
+            # Deprecations inside FlashInfer and its dependencies are not this user's business.
+            warnings.simplefilter("ignore")
+            found = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        message = f"trtllm_mha cannot import {module} ({error}); remedy: {REMEDY}"
+        raise BackendUnavailableError(message) from error
+    except AttributeError as error:
+        message = f"flashinfer {version()} has no {module}.{function}; remedy: {REMEDY}"
+        raise BackendUnavailableError(message) from error
+    return found  # type: ignore[no-any-return]
+
+
+def version() -> str:
+    """Return the installed version of flashinfer-python, or ``"unknown"``."""
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def workspace(device: torch.device, kernel: Family) -> torch.Tensor:
+    """Return the workspace of ``kernel`` on ``device``: 1-D uint8, zero when first used, then kept.
+
+    Each family has one of its own: trtllm-gen's context kernel puts softmax statistics, when an LSE is asked for,
+    where its decode kernel of 0.6 keeps counters that must stay zero.
+    """
+    if device.type != "cuda":
+        return torch.zeros(_CONTRACT_WORKSPACE_BYTES, dtype=torch.uint8, device=device)
+    key = (str(device), kernel)
+    if key not in _workspaces:
+        _workspaces[key] = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
+    return _workspaces[key]
