@@ -1,22 +1,185 @@
-"""The a-priori error bound. (Being written.)"""
+"""The a-priori error bound, and errors in its units. The only place where a tolerance is made.
+
+Let u be a unit roundoff (``UNIT_ROUNDOFF``): u_out of the output's dtype, u_p of the dtype in which the kernel holds the
+probabilities P, u_acc of its accumulators, u_part of split-KV partial outputs, u_kv of dequantised keys and values.
+The model of floating-point arithmetic is the standard one, fl(x op y) = (x op y)(1 + d), |d| <= u (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
+
+1. Scores. A dot product of D terms, in any order, errs by at most gamma_D sum|q_c k_c| (Higham, section 3.1), and by
+   about sqrt(D) u with high probability (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019). Scaling by sm_scale *
+   log2(e) rounds twice; the exponential's argument and the hardware exp2 add 2^-21 |s| + 2^-22 (CUDA Programming Guide,
+   "Mathematical Functions": ex2.approx errs by 2 ulp). The soft cap's derivative is at most 1, so errors pass it
+   undiminished, and its tanh errs by u_tanh relative. Per key, the error of the log-weight is at most
+
+       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + (2^-21 + u_tanh) |s_j| + 2^-22,    a_j = |sm_scale| sum_c |q_c k_jc|
+
+2. Softmax. With weights w_j (1 + e_j), |e_j| <= d_j, the normalised output moves by
+   sum_j p_j e_j (v_j - o) to first order, so by at most sum_j p_j d_j |v_j| + (sum_j p_j d_j) |o|. A sink is one more key
+   with v = 0 and d = 2^-22.
+3. P rounded to its dtype errs by u_p p_j: at most u_p (sum_j p_j |v_j| + |o|); below the dtype's smallest subnormal eta_p
+   it is lost, at most eta_p p_max sum_j |v_j|, since P is scaled to a maximum of one.
+4. The sum over N visible keys and its rescalings: (sqrt(N) + 8) u_acc sum_j p_j |v_j|. Split-KV partial outputs are
+   rounded once more: u_part sum_j p_j |v_j|. Dequantised values: u_kv sum_j p_j |v_j|.
+5. The output is rounded: u_out |o| and (1 + u_out) on all above, and never better than its smallest normal allows.
+
+The log-sum-exp errs by at most sum_j p_j d_j + (sqrt(N) + 8) u_acc + u_p' + 4 u_fp32 (1 + |lse|), with u_p' the roundoff
+of the dtype from which the row sum is taken.
+
+First-order terms are kept; the second-order ones are below u_p of them for every dtype here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from attnconf.oracle import Answer, Problem, Weights, attend
+
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float8_e4m3fn": 2.0**-4}
+"""Half the distance from 1 to the next larger number of the dtype."""
+
+_SMALLEST = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-24, "bfloat16": 2.0**-126, "float8_e4m3fn": 2.0**-9}
+"""The smallest number that the dtype keeps: subnormals count where GPUs keep them (16- and 8-bit stores), else normals."""
+
+EXP_RELATIVE = 2.0**-21
+EXP_ABSOLUTE = 2.0**-22
+
+EFFECTIVE_UNITS = 10.0
+"""A feature counts as covered by a case when its absence moves the answer by at least this many units."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumericsProfile:
     """How a kernel holds its intermediate values; a backend declares it per kernel.
 
-    ``p``: dtype of the probabilities entering the product with V. ``accumulator``: dtype of both products' sums.
-    ``partials``: dtype of split-KV partial outputs, None without splits. ``tanh``: relative error of the soft cap's
-    tanh. ``dequantised``: dtype into which scaled 8-bit keys and values are rounded before the products, None when
-    the scales are applied in the accumulator.
+    ``p``: dtype of the probabilities that enter the product with V. ``row_sum``: dtype of the probabilities that the
+    denominator sums. ``accumulator``: dtype of both products' sums. ``partials``: dtype of split-KV partial outputs,
+    None without splits. ``tanh``: relative error of the soft cap's tanh. ``dequantised``: dtype into which scaled 8-bit
+    keys and values are rounded before the products, None when the scales are applied in the accumulator.
     """
 
     p: str = "float32"
+    row_sum: str = "float32"
     accumulator: str = "float32"
     partials: str | None = None
     tanh: float = 2.0**-21
     dequantised: str | None = None
+
+
+EXACT = NumericsProfile(p="float64", row_sum="float64", accumulator="float64", tanh=2.0**-50)
+"""The profile of a float64 evaluation, for tests of the bound itself."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """An answer with the bounds of its elements: ``out_bound`` like ``out``, ``lse_bound`` like ``lse``."""
+
+    answer: Answer
+    out_bound: torch.Tensor
+    lse_bound: torch.Tensor
+
+
+def bounded_answer(problem: Problem, profile: NumericsProfile, out_dtype: str) -> Bounded:
+    """Solve ``problem`` in float64 and bound the error of a right kernel of this profile, element by element."""
+    moments = _Moments(problem, profile)
+    answer = attend(problem, moments)
+    out_bound = moments.out_bound(answer, out_dtype)
+    return Bounded(answer, out_bound, moments.lse_bound(answer))
+
+
+def out_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
+    """Return |actual - expected| in units of the bound, like ``actual``; NaN and infinities give inf."""
+    return _units(actual, expected.answer.out, expected.out_bound)
+
+
+def lse_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
+    """Return the error of natural-log LSE values in units of their bound; -inf is right only where -inf is expected."""
+    wanted = expected.answer.lse
+    empty = torch.isneginf(wanted)
+    finite = _units(actual.masked_fill(empty, 0.0), wanted.masked_fill(empty, 0.0), expected.lse_bound.masked_fill(empty, 1.0))
+    wrong_empty = empty & ~torch.isneginf(actual)
+    return finite.masked_fill(wrong_empty, math.inf)
+
+
+def change_in_units(changed: Answer, expected: Bounded) -> float:
+    """Return how far another answer to the same question lies from the expected one, in units: its worst element."""
+    if changed.out.numel() == 0:
+        return 0.0
+    return float(_units(changed.out, expected.answer.out, expected.out_bound).max())
+
+
+def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+    error = (actual.double() - wanted).abs()
+    units = torch.where(error == 0, torch.zeros_like(error), error / bound)
+    return torch.nan_to_num(units, nan=math.inf, posinf=math.inf)
+
+
+@dataclass
+class _Moments:
+    """The sums over keys that the bound is made of, collected while the oracle runs."""
+
+    problem: Problem
+    profile: NumericsProfile
+    weighted_values: torch.Tensor = field(init=False)
+    weighted_errors: torch.Tensor = field(init=False)
+    score_errors: torch.Tensor = field(init=False)
+    lost_values: torch.Tensor = field(init=False)
+    visible: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weighted_values = torch.zeros_like(self.problem.q)
+        self.weighted_errors = torch.zeros_like(self.problem.q)
+        self.score_errors = torch.zeros_like(self.problem.q[:, :, 0])
+        self.lost_values = torch.zeros_like(self.problem.q)
+        self.visible = torch.zeros_like(self.problem.q[:, 0, 0])
+
+    def __call__(self, weights: Weights) -> None:
+        u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
+        u_kv = _roundoff(self.profile.dequantised)
+        dim = weights.q.shape[2]
+        magnitudes = abs(self.problem.sm_scale) * (weights.q.abs() @ weights.k.abs().transpose(1, 2))
+        d = (
+            ((math.sqrt(dim) + 4.0) * u_acc + 2.0 * u_kv) * magnitudes
+            + (EXP_RELATIVE + (self.profile.tanh if self.problem.soft_cap is not None else 0.0)) * weights.scores.abs()
+            + EXP_ABSOLUTE
+        )
+        weighted = weights.p * d
+        values = weights.v.abs()
+        heads = weights.heads
+        self.weighted_values[:, heads] = (weights.p @ values).transpose(0, 1)
+        self.weighted_errors[:, heads] = (weighted @ values).transpose(0, 1)
+        self.score_errors[:, heads] = (weighted.sum(dim=2) + EXP_ABSOLUTE * weights.sink_mass).transpose(0, 1)
+        if weights.p.shape[2]:
+            largest = weights.p.amax(dim=2, keepdim=True)
+            visible = weights.visible.to(torch.float64).expand(1, -1, -1)
+            self.lost_values[:, heads] = (largest * (visible @ values)).transpose(0, 1)
+            self.visible = weights.visible[0].sum(dim=1).to(torch.float64)
+
+    def out_bound(self, answer: Answer, out_dtype: str) -> torch.Tensor:
+        u_out = UNIT_ROUNDOFF[out_dtype]
+        u_p = UNIT_ROUNDOFF[self.profile.p]
+        u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
+        u_other = _roundoff(self.profile.partials) + _roundoff(self.profile.dequantised)
+        sums = (torch.sqrt(self.visible) + 8.0)[:, None, None] * u_acc + u_other
+        magnitude = answer.out.abs()
+        inner = (
+            self.weighted_errors
+            + self.score_errors[:, :, None] * magnitude
+            + sums * self.weighted_values
+            + u_p * (self.weighted_values + magnitude)
+            + _SMALLEST[self.profile.p] * self.lost_values
+        )
+        floor = torch.where(self.visible[:, None, None] > 0, _SMALLEST[out_dtype], 0.0)
+        return u_out * magnitude + (1.0 + u_out) * inner + floor
+
+    def lse_bound(self, answer: Answer) -> torch.Tensor:
+        u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
+        sums = (torch.sqrt(self.visible) + 8.0)[:, None] * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
+        magnitude = torch.where(torch.isfinite(answer.lse), answer.lse.abs(), torch.zeros_like(answer.lse))
+        return self.score_errors + sums + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
+
+
+def _roundoff(dtype: str | None) -> float:
+    return 0.0 if dtype is None else UNIT_ROUNDOFF[dtype]

@@ -1,0 +1,110 @@
+"""``reference``: paged attention in plain PyTorch, float32 inside, row by row as the block tables say.
+
+It reads pages, so it answers for layout and metadata; it shares nothing with the oracle, which never sees a page.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.backends.protocol import Evidence, Promises, Unsupported
+from attnconf.backends.tables import block_tables_for
+from attnconf.numerics import NumericsProfile
+
+if TYPE_CHECKING:
+    from attnconf.backends.protocol import Prepared
+    from attnconf.batch import Batch
+    from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
+
+KERNEL = "torch-paged"
+
+
+def make(platform: Platform) -> ReferenceBackend:
+    """Return the backend; it works on every platform."""
+    del platform
+    return ReferenceBackend()
+
+
+class ReferenceBackend:
+    """Paged PyTorch; promises every optional clause."""
+
+    name = "reference"
+    evidence: Evidence = "kernel"
+    promises = Promises(lse="natural")
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Everything is supported."""
+        del shape, platform
+        return None
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Everything is held in float32."""
+        del shape
+        return NumericsProfile()
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Translate the block tables once a layer, when it runs."""
+        return _Run(batch)
+
+
+@dataclass(frozen=True)
+class _Run:
+    batch: Batch
+
+    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
+        tables = block_tables_for(self.batch, layer)
+        start = 0
+        for row, (q_len, kv_len) in enumerate(zip(self.batch.q_lens, self.batch.kv_lens, strict=True)):
+            if q_len == 0:
+                continue
+            rows = slice(start, start + q_len)
+            start += q_len
+            row_out, row_lse = self._attend(layer, tables[row], rows, kv_len)
+            out[rows] = row_out
+            if lse is not None:
+                lse[rows] = row_lse
+        return KERNEL
+
+    def _attend(self, layer: int, table: torch.Tensor, rows: slice, kv_len: int) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = self.batch.layers[layer]
+        geometry = inputs.geometry
+        q = inputs.q[rows].float()
+        q_len = q.shape[0]
+        window = geometry.window_left if geometry.window_left >= 0 else kv_len
+        first_key = max(0, kv_len - q_len - window)
+        if kv_len == 0:
+            return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf)
+        k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))
+        scores = torch.einsum("mhgd,nhd->hgmn", q.unflatten(1, (geometry.num_kv_heads, -1)), k.float())
+        scores = scores * (geometry.sm_scale * self._owner(layer).k_scale)
+        if geometry.logits_soft_cap is not None:
+            scores = geometry.logits_soft_cap * torch.tanh(scores / geometry.logits_soft_cap)
+        positions = torch.arange(kv_len - q_len, kv_len, device=q.device)[:, None]
+        keys = torch.arange(first_key, kv_len, device=q.device)[None, :]
+        scores = scores.masked_fill((keys > positions) | (keys < positions - window), -math.inf)
+        if inputs.sinks is not None:
+            sinks = inputs.sinks.float().view(geometry.num_kv_heads, -1, 1, 1).expand(-1, -1, q_len, 1)
+            scores = torch.cat([scores, sinks], dim=3)
+        lse = torch.logsumexp(scores, dim=3)
+        p = torch.softmax(scores, dim=3)[..., : k.shape[0]]
+        out = torch.einsum("hgmn,nhd->mhgd", p, v.float()).flatten(1, 2) * self._owner(layer).v_scale
+        return out.to(inputs.q.dtype), lse.flatten(0, 1).transpose(0, 1)
+
+    def _owner(self, layer: int):  # noqa: ANN202 - the owner's Layer
+        return self.batch.layers[self.batch.layers[layer].cache].geometry
+
+    def _caches(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cache = self.batch.caches[self.batch.layers[layer].cache]
+        return cache.k, cache.v
+
+    def _gather(self, cache: torch.Tensor, table: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Return tokens [first, last) of one sequence as [tokens, num_kv_heads, head_dim]."""
+        size = self.batch.page_size
+        tokens = torch.arange(first, last, device=table.device)
+        by_token = cache if self.batch.kv_layout == "NHD" else cache.transpose(1, 2)
+        return by_token[table.long()[tokens // size], tokens % size]

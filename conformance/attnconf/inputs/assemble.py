@@ -1,0 +1,149 @@
+"""Put logical inputs into pages: the Batch that a backend receives."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.batch import Batch, KVCache, LayerInputs
+from attnconf.inputs.poison import STALE_SCALE, bits, fill
+from attnconf.inputs.storage import Store, allocate, by_token
+from attnconf.layout import NULL_PAGE, Layout
+
+if TYPE_CHECKING:
+    from attnconf.batch import Pool
+    from attnconf.case import Case
+    from attnconf.inputs.logical import Logical
+
+_BAITED_PAGES = 32
+
+
+def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device) -> Batch:
+    """Build the batch of ``case`` under ``layout`` on ``device``.
+
+    ``case`` gives paging and poison; requests, layers and dtypes must be those of ``logical``.
+    """
+    rng = torch.Generator().manual_seed(case.seed ^ 0x5EED)
+    q_lens = (*(request.new_tokens for request in case.requests), *[1] * case.padding_rows)
+    kv_lens = (*(request.kv_len for request in case.requests), *[case.padding_kv_len] * case.padding_rows)
+    caches = tuple(_cache(case, layout, logical, index, rng, device) for index in range(len(case.layers)))
+    layers = tuple(
+        LayerInputs(
+            geometry=geometry,
+            q=_padded_q(case, own.q, rng).to(device),
+            sinks=None if own.sinks is None else own.sinks.to(device),
+            cache=case.owner(index),
+        )
+        for index, (geometry, own) in enumerate(zip(case.layers, logical.layers, strict=True))
+    )
+    mapping = layout.full_to_swa()
+    return Batch(
+        mode=case.mode,
+        page_size=case.paging.page_size,
+        kv_layout=case.paging.layout,
+        storage=case.paging.storage,
+        qo_indptr=torch.tensor(list(accumulate(q_lens, initial=0)), dtype=torch.int32).to(device),
+        seq_lens=torch.tensor(kv_lens, dtype=torch.int32).to(device),
+        block_tables=layout.block_tables.to(device),
+        full_to_swa=None if mapping is None else mapping.to(device),
+        q_lens=q_lens,
+        kv_lens=kv_lens,
+        max_q_len=max(q_lens),
+        max_seq_len=max(1, *kv_lens),
+        layers=layers,
+        caches=caches,
+    )
+
+
+def pool_of(case: Case, layer: int) -> Pool:
+    """Return the pool that holds the keys and values of ``layer``."""
+    return "swa" if case.paging.hybrid and case.layers[layer].kind == "sliding" else "full"
+
+
+def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    if not case.padding_rows:
+        return q.clone()
+    extra = torch.randn((case.padding_rows, *q.shape[1:]), generator=rng).to(q.dtype)
+    return torch.cat([q, extra])
+
+
+def _cache(  # noqa: PLR0913, PLR0917 - one private step of assemble
+    case: Case, layout: Layout, logical: Logical, index: int, rng: torch.Generator, device: torch.device
+) -> KVCache:
+    geometry, paging, pool = case.layers[index], case.paging, pool_of(case, index)
+    store = allocate(
+        layout.num_pages[pool],
+        paging.page_size,
+        geometry.num_kv_heads,
+        geometry.head_dim,
+        paging.layout,
+        paging.storage,
+        getattr(torch, case.kv_dtype),
+    )
+    _fill_store(store, case, rng)
+    k, v = (by_token(view, paging.layout) for view in store.views())
+    if case.poison.k == "stale":
+        _bait(k, case, layout, logical, index, pool, rng)
+    for request, spec in enumerate(case.requests):
+        pages = layout.pages(pool, request, spec.kv_len)
+        kept = pages != NULL_PAGE
+        slots = (torch.arange(spec.kv_len) % paging.page_size)[kept]
+        keys = slice(logical.kv_starts[request], logical.kv_starts[request + 1])
+        own = logical.layers[index]
+        bits(k)[pages[kept], slots] = bits(own.k[keys])[kept]
+        bits(v)[pages[kept], slots] = bits(own.v[keys])[kept]
+    moved = store.to(device)
+    k_view, v_view = moved.views()
+    return KVCache(k_view, v_view, pool)
+
+
+def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
+    fill(store.k_base, case.poison.k, rng)
+    if not store.joint:
+        fill(store.v_base, case.poison.v, rng)
+        return
+    _, v = store.views()
+    values = torch.empty(v.shape, dtype=v.dtype)
+    fill(values, case.poison.v, rng)
+    bits(v).copy_(bits(values))
+
+
+def _bait(  # noqa: PLR0913, PLR0917 - one private step of assemble
+    k: torch.Tensor, case: Case, layout: Layout, logical: Logical, index: int, pool: Pool, rng: torch.Generator
+) -> None:
+    """Make stale keys matter: each dead slot that a mistake would reach holds a probe for a query row.
+
+    The slots behind a request's last token are aimed at that request's last row; the null page and free pages at
+    rows picked at random.
+    """
+    size = case.paging.page_size
+    rows = logical.layers[index].q.shape[0]
+    free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:_BAITED_PAGES]
+    picks = torch.randint(0, rows, (len(free), size), generator=rng)
+    for page, row in zip(free, picks, strict=True):
+        k[page] = _aimed(case, index, logical, row).to(k.dtype)
+    for request, spec in enumerate(case.requests):
+        used = spec.kv_len % size
+        if used == 0 or spec.new_tokens == 0:
+            continue
+        page = layout.page(pool, request, spec.kv_len - 1)
+        last = torch.full((size - used,), logical.q_starts[request + 1] - 1)
+        k[page, used:] = _aimed(case, index, logical, last).to(k.dtype)
+
+
+def _aimed(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
+    """Return stored keys [len(rows), num_kv_heads, D] that draw the attention of the given query rows."""
+    geometry = case.layers[index]
+    own = logical.layers[index]
+    longest = max(request.kv_len for request in case.requests)
+    score = math.log(max(longest, 2)) + STALE_SCALE
+    member = torch.arange(len(rows)) % geometry.group_size
+    heads = torch.arange(geometry.num_kv_heads)[None, :] * geometry.group_size + member[:, None]
+    q = own.q[rows[:, None], heads].float()
+    step = score / (geometry.sm_scale * (q * q).sum(dim=2, keepdim=True)).clamp_min(1e-6)
+    keys = step * q / geometry.k_scale
+    most = torch.finfo(getattr(torch, case.kv_dtype)).max
+    return keys.clamp(-most, most)

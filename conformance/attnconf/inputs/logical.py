@@ -1,0 +1,189 @@
+"""The logical inputs of a case: queries, keys and values by request and token, before any page exists.
+
+They depend on the seed, the layers, the requests and the dtypes, and not on paging or poison: the same logical inputs
+under another layout must give the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.inputs.witnesses import Probe, plan_probes
+from attnconf.oracle import Problem
+
+if TYPE_CHECKING:
+    from attnconf.case import Case, Layer
+
+_CAP_SHARE = 0.8
+"""Under a soft cap, scores sit around this share of it: where the cap bends them most without flattening them."""
+_CAP_ROOM = 0.3
+_CAP_MOST = 0.97
+_AMPLITUDE = 16.0
+
+
+@dataclass(frozen=True)
+class LogicalLayer:
+    """One layer: ``q`` [query tokens, num_qo_heads, D]; ``k``, ``v`` [tokens of all requests, num_kv_heads, D] as stored.
+
+    ``directions`` is q without the part that all queries of a head share: probes move along it. ``sinks``
+    [num_qo_heads] float32 or None. A redirected layer has keys and values of its own, which it must not read.
+    """
+
+    q: torch.Tensor
+    directions: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    sinks: torch.Tensor | None
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True)
+class Logical:
+    """The logical inputs of a case, on the CPU. ``q_starts`` and ``kv_starts`` [requests + 1] index the tokens."""
+
+    case: Case
+    layers: tuple[LogicalLayer, ...]
+    q_starts: tuple[int, ...]
+    kv_starts: tuple[int, ...]
+
+    def problem(self, layer: int, request: int, device: torch.device | None = None) -> Problem:
+        """Return the oracle's question for one request on one layer."""
+        geometry = self.case.layers[layer]
+        owner = self.case.owner(layer)
+        scales = self.case.layers[owner]
+        keys = slice(self.kv_starts[request], self.kv_starts[request + 1])
+        own, source = self.layers[layer], self.layers[owner]
+        spec = self.case.requests[request]
+        return Problem(
+            q=own.q[self.q_starts[request] : self.q_starts[request + 1]].to(device).double(),
+            k=source.k[keys].to(device).double() * scales.k_scale,
+            v=source.v[keys].to(device).double() * scales.v_scale,
+            positions=torch.arange(spec.prefix_len, spec.kv_len, device=device),
+            kv_head_of=torch.arange(geometry.num_qo_heads, device=device) // geometry.group_size,
+            window_left=geometry.window_left,
+            sm_scale=geometry.sm_scale,
+            soft_cap=geometry.logits_soft_cap,
+            sinks=None if own.sinks is None else own.sinks.to(device).double(),
+        )
+
+
+def make_logical(case: Case) -> Logical:
+    """Derive the logical inputs of ``case``; the same everywhere, since only CPU generators are used."""
+    q_starts = tuple(accumulate((request.new_tokens for request in case.requests), initial=0))
+    kv_starts = tuple(accumulate((request.kv_len for request in case.requests), initial=0))
+    rng = torch.Generator().manual_seed(case.seed)
+    layers: list[LogicalLayer] = []
+    drafts = [_draft(case, index, q_starts[-1], kv_starts[-1], rng) for index in range(len(case.layers))]
+    origin = _origins(case, kv_starts)
+    for index, draft in enumerate(drafts):
+        probes = plan_probes(case, index)
+        owner = case.owner(index)
+        _plant(case, draft, drafts[owner], probes, index, q_starts, kv_starts, origin)
+        if owner != index:
+            # The decoy carries the same probes: a kernel that reads it finds keys that matter there, too.
+            _plant(case, draft, draft, probes, index, q_starts, kv_starts, origin)
+        layers.append(LogicalLayer(draft.q, draft.directions, draft.k, draft.v, draft.sinks, tuple(probes)))
+    stored = tuple(_store(case, layer, geometry, origin) for layer, geometry in zip(layers, case.layers, strict=True))
+    return Logical(case, stored, q_starts, kv_starts)
+
+
+@dataclass
+class _Draft:
+    q: torch.Tensor
+    directions: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    sinks: torch.Tensor | None
+
+
+def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator) -> _Draft:
+    layer = case.layers[index]
+    dim = layer.head_dim
+    # Scores of standard deviation one, whatever sm_scale is.
+    spread = 1.0 / (layer.sm_scale * math.sqrt(dim))
+    x = torch.randn((rows, layer.num_qo_heads, dim), generator=rng) * spread
+    k = torch.randn((tokens, layer.num_kv_heads, dim), generator=rng)
+    v = torch.randn((tokens, layer.num_kv_heads, dim), generator=rng)
+    q = x
+    if layer.logits_soft_cap is not None:
+        axis = torch.sign(torch.randn(dim, generator=rng)) / math.sqrt(dim)
+        x -= (x @ axis)[..., None] * axis
+        k -= (k @ axis)[..., None] * axis
+        product = _cap_base(layer, max(request.kv_len for request in case.requests)) / layer.sm_scale
+        k += _AMPLITUDE * axis
+        q = x + product / _AMPLITUDE * axis
+    sinks = None
+    if layer.sinks:
+        visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
+        sinks = math.log(visible) + 1.0 + 0.5 * torch.randn(layer.num_qo_heads, generator=rng)
+    dtype = getattr(torch, case.q_dtype)
+    q = q.to(dtype)
+    return _Draft(q, x, k, v, sinks)
+
+
+def _cap_base(layer: Layer, longest: int) -> float:
+    cap = layer.logits_soft_cap or 0.0
+    return _CAP_SHARE * cap if _CAP_ROOM * cap >= math.log(max(longest, 2)) + 1.0 else -_CAP_SHARE * cap
+
+
+def _origins(case: Case, kv_starts: tuple[int, ...]) -> torch.Tensor:
+    """Return for each token of the batch the token whose key and value it is: itself, or a shared page's first owner's."""
+    origin = torch.arange(kv_starts[-1])
+    for index, request in enumerate(case.requests):
+        if request.shares_with is not None:
+            count = request.shared_pages * case.paging.page_size
+            source = kv_starts[request.shares_with]
+            origin[kv_starts[index] : kv_starts[index] + count] = origin[source : source + count].clone()
+    return origin
+
+
+def _plant(  # noqa: PLR0913, PLR0917 - one private step of make_logical
+    case: Case,
+    reader: _Draft,
+    target: _Draft,
+    probes: list[Probe],
+    index: int,
+    q_starts: tuple[int, ...],
+    kv_starts: tuple[int, ...],
+    origin: torch.Tensor,
+) -> None:
+    """Move each probe's key along its row's query until its score is that of half the row's mass."""
+    if not probes:
+        return
+    layer = case.layers[index]
+    rows = torch.tensor([q_starts[p.request] + p.row for p in probes])
+    heads = torch.tensor([p.head for p in probes])
+    tokens = origin[torch.tensor([kv_starts[p.request] + p.token for p in probes])]
+    kv_heads = heads // layer.group_size
+    targets = torch.tensor([_target_score(case, layer, p) for p in probes])
+    q = reader.q[rows, heads].float()
+    along = reader.directions[rows, heads]
+    current = layer.sm_scale * (q * target.k[tokens, kv_heads]).sum(dim=1)
+    step = (targets - current) / (layer.sm_scale * (q * along).sum(dim=1)).clamp_min(1e-6)
+    flat = target.k.view(-1, layer.head_dim)
+    flat.index_add_(0, tokens * layer.num_kv_heads + kv_heads, step[:, None] * along)
+
+
+def _target_score(case: Case, layer: Layer, probe: Probe) -> float:
+    position = case.requests[probe.request].prefix_len + probe.row
+    visible = position + 1 if layer.window_left < 0 else min(position, layer.window_left) + 1
+    mass = math.log(max(visible, 2)) + 0.5
+    cap = layer.logits_soft_cap
+    if cap is None:
+        return mass
+    base = cap * math.tanh(_cap_base(layer, max(request.kv_len for request in case.requests)) / cap)
+    return cap * math.atanh(min(_CAP_MOST, (base + mass) / cap))
+
+
+def _store(case: Case, layer: LogicalLayer, geometry: Layer, origin: torch.Tensor) -> LogicalLayer:
+    dtype = getattr(torch, case.kv_dtype)
+    k, v = layer.k[origin] / geometry.k_scale, layer.v[origin] / geometry.v_scale
+    if case.kv_dtype == "float8_e4m3fn":
+        most = torch.finfo(dtype).max
+        k, v = k.clamp(-most, most), v.clamp(-most, most)
+    return LogicalLayer(layer.q, layer.directions, k.to(dtype), v.to(dtype), layer.sinks, layer.probes)

@@ -1,0 +1,148 @@
+"""The oracle: float64 attention from logical keys and values. It never sees a page, and imports nothing it judges.
+
+For query row i at position ``positions[i]`` and query head h, over keys j of KV head ``kv_head_of[h]``::
+
+    x_j = sm_scale * sum_c q[i,h,c] k[j,c]
+    s_j = x_j                             without a soft cap
+        = cap * tanh(x_j / cap)           with one (Gemma 2, arXiv 2408.00118, section 2)
+    visible: j <= position  and  (window_left < 0 or j >= position - window_left)
+    L   = sum over visible j of exp(s_j)  (+ exp(sink_h): gpt-oss, denominator only)
+    out = sum over visible j of exp(s_j) v_j / L,     lse = log L
+
+A row that sees no key and has no sink yields zeros and lse -inf.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK_ELEMENTS = 2**27
+"""Elements of the largest temporary: a head's share of K, V, or scores. Heads are taken in chunks below it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` and ``v`` [n, num_kv_heads, D], all float64.
+
+    ``positions`` [m] int64 are the absolute positions of the query rows, ``kv_head_of`` [num_qo_heads] int64 the KV
+    head that each query head reads, ``sinks`` [num_qo_heads] float64. Keys stand at positions 0 to n - 1.
+    """
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    positions: torch.Tensor
+    kv_head_of: torch.Tensor
+    window_left: int
+    sm_scale: float
+    soft_cap: float | None = None
+    sinks: torch.Tensor | None = None
+    causal: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What lies behind the answer of some heads: ``scores`` s and probabilities ``p`` [heads, m, keys], invisible 0.
+
+    ``q`` [heads, m, D]; ``k`` and ``v`` [heads, keys, D] are the keys that any row of the request can see;
+    ``sink_mass`` [heads, m] is the sink's probability.
+    """
+
+    heads: slice
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    visible: torch.Tensor
+    scores: torch.Tensor
+    p: torch.Tensor
+    sink_mass: torch.Tensor
+
+
+class Visitor(Protocol):
+    """Called with the weights of each chunk of heads."""
+
+    def __call__(self, weights: Weights) -> None:
+        """Look at ``weights``; keep nothing that is as large as they are."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``out`` [m, num_qo_heads, D] and ``lse`` [m, num_qo_heads] (natural logarithm), float64."""
+
+    out: torch.Tensor
+    lse: torch.Tensor
+
+
+def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
+    """Evaluate the formulas above; ``visit`` sees the weights of each chunk of heads."""
+    rows, heads, dim = problem.q.shape
+    out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problem.q.device)
+    lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=problem.q.device)
+    first, last = _key_range(problem)
+    for chunk in _chunks(heads, rows, max(1, last - first), dim):
+        mapping = problem.kv_head_of[chunk]
+        q = problem.q[:, chunk].transpose(0, 1)
+        k = problem.k[first:last, mapping].transpose(0, 1)
+        v = problem.v[first:last, mapping].transpose(0, 1)
+        scores = problem.sm_scale * (q @ k.transpose(1, 2))
+        if problem.soft_cap is not None:
+            scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
+        visible = _visible(problem, first, last)
+        masked = scores.masked_fill(~visible, -math.inf)
+        logits = masked if problem.sinks is None else torch.cat([_sink_column(problem.sinks[chunk], rows), masked], dim=2)
+        total = torch.logsumexp(logits, dim=2) if logits.shape[2] else logits.new_full(logits.shape[:2], -math.inf)
+        p = torch.exp(masked - total.clamp_min(-1e300)[:, :, None])
+        out[:, chunk] = (p @ v).transpose(0, 1)
+        lse[:, chunk] = total.transpose(0, 1)
+        if visit is not None:
+            visit(
+                Weights(
+                    heads=chunk,
+                    q=q,
+                    k=k,
+                    v=v,
+                    visible=visible,
+                    scores=scores.masked_fill(~visible, 0.0),
+                    p=p,
+                    sink_mass=1.0 - p.sum(dim=2).clamp(max=1.0) if problem.sinks is not None else torch.zeros_like(total),
+                )
+            )
+    return Answer(out, lse)
+
+
+def _key_range(problem: Problem) -> tuple[int, int]:
+    """Return the keys [first, last) that some row can see: the others cost time and change nothing."""
+    count = problem.k.shape[0]
+    if problem.positions.numel() == 0:
+        return 0, 0
+    low, high = int(problem.positions.min()), int(problem.positions.max())
+    first = max(0, low - problem.window_left) if problem.window_left >= 0 else 0
+    last = min(count, high + 1) if problem.causal else count
+    return min(first, last), last
+
+
+def _visible(problem: Problem, first: int, last: int) -> torch.Tensor:
+    keys = torch.arange(first, last, device=problem.q.device)[None, :]
+    rows = problem.positions[:, None]
+    visible = keys <= rows if problem.causal else torch.ones_like(keys <= rows)
+    if problem.window_left >= 0:
+        visible = visible & (keys >= rows - problem.window_left)
+    return visible[None]
+
+
+def _sink_column(sinks: torch.Tensor, rows: int) -> torch.Tensor:
+    return sinks[:, None, None].expand(-1, rows, 1)
+
+
+def _chunks(heads: int, rows: int, keys: int, dim: int) -> Iterator[slice]:
+    step = max(1, _CHUNK_ELEMENTS // (keys * max(rows, dim)))
+    for start in range(0, heads, step):
+        yield slice(start, min(heads, start + step))
