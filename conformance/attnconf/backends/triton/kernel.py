@@ -1,0 +1,191 @@
+"""The paged attention kernels: a block of query rows over a range of its keys, and the merge of such ranges.
+
+Every program first finds its place: an entry of the work list is (request, first query token of the block), and all
+else is read from the lengths on the device. Which keys a program visits depends on its own request's lengths and on
+constants of the layer alone, never on the neighbours or on a host hint; a program of the grid that has no keys stops.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from attnconf.backends.triton.tile import decode, round_to_bf16, visit_tile
+
+
+@triton.jit
+def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Return (keys per split, number of splits >= 1) of the keys [low, high): a function of this row's lengths alone."""
+    keys = high - low
+    width = (keys + (MAX_SPLITS - 1)) // MAX_SPLITS
+    width = (width + (BLOCK_N - 1)) // BLOCK_N * BLOCK_N
+    width = tl.maximum(width, MIN_SPLIT)
+    return width, tl.maximum((keys + (width - 1)) // width, 1)
+
+
+@triton.jit
+def block_range(
+    work, qo_indptr, seq_lens, window_left,
+    GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """Read this program's entry of the work list.
+
+    Return its request, the first token of its block in the batch, the number of tokens in the block, the position of
+    the first one, the first key that it sees, and the tile-aligned keys [low, high) that the block has to visit.
+    """
+    entry = work + tl.program_id(0) * 2
+    request = tl.load(entry).to(INDEX)
+    first = tl.load(entry + 1).to(INDEX)
+    begin = tl.load(qo_indptr + request).to(INDEX)
+    q_len = tl.load(qo_indptr + request + 1).to(INDEX) - begin
+    position = tl.load(seq_lens + request).to(INDEX) - q_len + first
+    tokens = tl.minimum(q_len - first, BLOCK_M // GROUP)
+    high = tl.maximum(position + tokens, 0)
+    first_key = position * 0
+    if WINDOWED:
+        first_key = tl.maximum(position - window_left, 0)
+    low = first_key // BLOCK_N * BLOCK_N
+    return request, begin + first, tokens, position, first_key, low, high
+
+
+@triton.jit
+def store_rows(
+    acc, m, total, token, head, mask, d, out, lse, sinks,
+    out_token, out_head, out_dim, lse_token, lse_head, v_scale,
+    HEAD_DIM: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr,
+):  # fmt: skip
+    """Write the output and log-sum-exp of complete rows from their softmax state; rows over no key become 0."""
+    largest = m
+    if SINKS:
+        sink = tl.load(sinks + head, mask=mask, other=0.0) * 1.4426950408889634
+        largest = tl.maximum(m, sink)
+        shift = tl.where(largest == float("-inf"), 0.0, largest)
+        kept = tl.exp2(m - shift)
+        total = total * kept + tl.exp2(sink - shift)
+        acc = acc * kept[:, None]
+    empty = total == 0.0
+    total = tl.where(empty, 1.0, total)
+    result = acc * (v_scale / total)[:, None]
+    where_out = (out + (token * out_token + head * out_head))[:, None] + (d * out_dim)[None, :]
+    mask_out = mask[:, None] & (d < HEAD_DIM)[None, :]
+    if Q_FORMAT == "bf16":
+        tl.store(where_out, round_to_bf16(result).to(tl.int16), mask=mask_out)
+    else:
+        tl.store(where_out, result.to(out.dtype.element_ty), mask=mask_out)
+    if LSE:
+        value = tl.where(empty, float("-inf"), (largest + tl.log2(total)) * 0.6931471805599453)
+        tl.store(lse + (token * lse_token + head * lse_head), value, mask=mask)
+
+
+@triton.jit
+def attend(
+    q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, tables,
+    q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
+    out_token, out_head, out_dim, lse_token, lse_head, table_row, table_column,
+    num_qo_heads, num_splits, scale, cap, v_scale, window_left,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
+    WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr,
+    Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
+
+    A row of one split is finished here; the splits of others leave their softmax state: ``partial``
+    [tokens, num_qo_heads, num_splits, head_dim] and ``stats`` [tokens, num_qo_heads, num_splits, 2], float32.
+    """
+    request, begin, tokens, first_position, first_key, low, high = block_range(
+        work, qo_indptr, seq_lens, window_left, GROUP, BLOCK_M, BLOCK_N, WINDOWED, INDEX
+    )  # fmt: skip
+    splits = 1
+    if MAX_SPLITS > 1:
+        split = tl.program_id(2).to(INDEX)
+        width, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
+        if split >= splits:
+            return
+        low = low + split * width
+        high = tl.minimum(high, low + width)
+
+    kv_head = tl.program_id(1).to(tl.int64)
+    row = tl.arange(0, BLOCK_M).to(INDEX)
+    row_token = row // GROUP
+    mask = row_token < tokens
+    position = first_position + row_token
+    token = (begin + row_token).to(tl.int64)
+    head = kv_head * GROUP + (row - row_token * GROUP)
+    d = tl.arange(0, BLOCK_D).to(tl.int64)
+    mask_q = mask[:, None] & (d < HEAD_DIM)[None, :]
+    rows = tl.load((q + (token * q_token + head * q_head))[:, None] + (d * q_dim)[None, :], mask=mask_q, other=0)
+    rows = decode(rows, Q_FORMAT, DOT)
+
+    m = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    total = tl.full([BLOCK_M], 0.0, tl.float32)
+    acc = tl.full([BLOCK_M, BLOCK_D], 0.0, tl.float32)
+    table = tables + request.to(tl.int64) * table_row
+    k = k + kv_head * k_head
+    v = v + kv_head * v_head
+    for start in range(low, high, BLOCK_N):
+        m, total, acc = visit_tile(
+            rows, m, total, acc, start, first_key, high, position, table, k, v, d,
+            k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
+            HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, WINDOWED, SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
+        )  # fmt: skip
+
+    if splits == 1:
+        store_rows(
+            acc, m, total, token, head, mask, d, out, lse, sinks,
+            out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, Q_FORMAT,
+        )  # fmt: skip
+    elif MAX_SPLITS > 1:
+        place = (token * num_qo_heads + head) * num_splits + split
+        tl.store((partial + place * HEAD_DIM)[:, None] + d[None, :], acc, mask=mask_q)
+        tl.store(stats + place * 2, m, mask=mask)
+        tl.store(stats + place * 2 + 1, total, mask=mask)
+
+
+@triton.jit
+def merge(
+    out, lse, sinks, partial, stats, work, qo_indptr, seq_lens,
+    out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
+    WINDOWED: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
+
+    ``BLOCK_ROWS`` is the rows in use of ``BLOCK_M``, rounded up to a power of two: nothing is multiplied here, so no
+    row has to be padded for the sake of the tensor cores.
+    """
+    request, begin, tokens, first_position, first_key, low, high = block_range(
+        work, qo_indptr, seq_lens, window_left, GROUP, BLOCK_M, BLOCK_N, WINDOWED, INDEX
+    )  # fmt: skip
+    width, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
+    if splits == 1:
+        return
+    row = tl.arange(0, BLOCK_ROWS).to(INDEX)
+    row_token = row // GROUP
+    mask = row_token < tokens
+    token = (begin + row_token).to(tl.int64)
+    head = tl.program_id(1).to(tl.int64) * GROUP + (row - row_token * GROUP)
+    d = tl.arange(0, BLOCK_D).to(tl.int64)
+    mask_acc = mask[:, None] & (d < HEAD_DIM)[None, :]
+    m = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
+    total = tl.full([BLOCK_ROWS], 0.0, tl.float32)
+    acc = tl.full([BLOCK_ROWS, BLOCK_D], 0.0, tl.float32)
+    first_place = (token * num_qo_heads + head) * num_splits
+    for split in range(0, splits):
+        place = first_place + split
+        part = tl.load((partial + place * HEAD_DIM)[:, None] + d[None, :], mask=mask_acc, other=0.0)
+        part_m = tl.load(stats + place * 2, mask=mask, other=float("-inf"))
+        part_total = tl.load(stats + place * 2 + 1, mask=mask, other=0.0)
+        largest = tl.maximum(m, part_m)
+        shift = tl.where(largest == float("-inf"), 0.0, largest)
+        kept = tl.exp2(m - shift)
+        added = tl.exp2(part_m - shift)
+        total = total * kept + part_total * added
+        acc = acc * kept[:, None] + part * added[:, None]
+        m = largest
+    store_rows(
+        acc, m, total, token, head, mask, d, out, lse, sinks,
+        out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, Q_FORMAT,
+    )  # fmt: skip

@@ -1,0 +1,203 @@
+"""A batch made ready for the kernels: work lists, tables, workspace, and the launches of a layer."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from attnconf.backends.tables import block_tables_for
+from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS, Tuning, extend_tuning, power_of_two, split_tuning
+from attnconf.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from attnconf.batch import Batch, LayerInputs
+
+LOG2E = math.log2(math.e)
+
+
+@cache
+def kernels() -> ModuleType:
+    """Import the kernels' module: interpreted without a GPU, or where ``TRITON_INTERPRET`` already says so.
+
+    Triton decides at the decorator. The variable is set for this import alone, so that other kernels of the process
+    stay what they are.
+    """
+    before = os.environ.get("TRITON_INTERPRET")
+    if before is None and not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        return importlib.import_module("attnconf.backends.triton.kernel")
+    finally:
+        if before is None:
+            os.environ.pop("TRITON_INTERPRET", None)
+
+
+@cache
+def interpreted() -> bool:
+    """Whether the kernels run through Triton's interpreter: asked of the kernel itself."""
+    from triton.runtime.interpreter import InterpretedFunction
+
+    return isinstance(kernels().attend, InterpretedFunction)
+
+
+class Launches:
+    """The launches of one batch. Holds while the batch's query lengths do; all else is read on the device."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._interpreted = interpreted()
+        if not self._interpreted and batch.device.type != "cuda":
+            message = (
+                f"the kernels of this process are compiled for CUDA and the batch is on {batch.device.type}; "
+                "TRITON_INTERPRET=1 interprets them"
+            )
+            raise UnsupportedError(message)
+        self._batch = batch
+        self._tables = [block_tables_for(batch, index) for index in range(len(batch.layers))]
+        self._stages = [self._plan(layer) for layer in batch.layers]
+        partial = max((s.partial_size for stages in self._stages for s in stages), default=0)
+        stats = max((s.stats_size for stages in self._stages for s in stages), default=0)
+        # One workspace for all layers: a layer reads of it only what it has just written.
+        self._partial = torch.empty(max(partial, 1), dtype=torch.float32, device=batch.device)
+        self._stats = torch.empty(max(stats, 1), dtype=torch.float32, device=batch.device)
+
+    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
+        """Run one layer and return the kernels that ran, and how."""
+        inputs, stages = self._batch.layers[layer], self._stages[layer]
+        with _quiet(interpreted=self._interpreted):
+            for stage in stages:
+                self._launch(stage, inputs, self._tables[layer], out, lse)
+        how = "interpreted" if self._interpreted else "compiled"
+        return "+".join(stage.name for stage in stages) + f"[{how}]"
+
+    def _plan(self, layer: LayerInputs) -> list[Stage]:
+        """Return the stages of a layer: which one takes a request depends on that request's q_len alone."""
+        geometry = layer.geometry
+        lens = self._batch.q_lens
+        sizes = {
+            "group": geometry.group_size,
+            "head_dim": geometry.head_dim,
+            "itemsize": layer.q.element_size(),
+            "interpreted": self._interpreted,
+        }
+        stages = []
+        few = [row for row, length in enumerate(lens) if 0 < length <= MAX_SPLIT_TOKENS]
+        if few:
+            tuning = split_tuning(num_kv_heads=geometry.num_kv_heads, **sizes)
+            keys = self._batch.max_seq_len
+            if geometry.window_left >= 0:
+                keys = min(keys, geometry.window_left + MAX_SPLIT_TOKENS + tuning.block_n)
+            splits = max(1, min(tuning.max_splits, -(-keys // tuning.min_split)))
+            stages.append(self._stage("triton-decode-splitkv", tuning, few, layer, splits))
+        many = [row for row, length in enumerate(lens) if length > MAX_SPLIT_TOKENS]
+        if many:
+            stages.append(self._stage("triton-extend", extend_tuning(**sizes), many, layer, 1))
+        return stages
+
+    def _stage(self, name: str, tuning: Tuning, requests: list[int], layer: LayerInputs, splits: int) -> Stage:
+        tokens = tuning.block_m // layer.geometry.group_size
+        lens, kv_lens = self._batch.q_lens, self._batch.kv_lens
+        work = [(row, first) for row in requests for first in range(0, lens[row], tokens)]
+        # The longest blocks first, so that none of them is the last to start.
+        work.sort(key=lambda item: -(kv_lens[item[0]] - lens[item[0]] + item[1]))
+        states = layer.q.shape[0] * layer.geometry.num_qo_heads * splits if splits > 1 else 0
+        return Stage(
+            name=name,
+            tuning=tuning,
+            work=torch.tensor(work, dtype=torch.int32, device=self._batch.device),
+            splits=splits,
+            rows=power_of_two(min(tuning.block_m, max(min(lens[row], tokens) for row in requests) * layer.geometry.group_size)),
+            partial_size=states * layer.geometry.head_dim,
+            stats_size=states * 2,
+        )
+
+    def _launch(
+        self, stage: Stage, layer: LayerInputs, tables: torch.Tensor, out: torch.Tensor, lse: torch.Tensor | None
+    ) -> None:
+        import triton.language as tl
+
+        batch, geometry, tuning = self._batch, layer.geometry, stage.tuning
+        stored = batch.caches[layer.cache]
+        owner = batch.layers[layer.cache].geometry
+        page, slot, head = (0, 1, 2) if batch.kv_layout == "NHD" else (0, 2, 1)
+        cap = geometry.logits_soft_cap
+        q_format, kv_format = self._format(layer.q.dtype), self._format(stored.k.dtype)
+        q, k, v, target = (self._bits(tensor) for tensor in (layer.q, stored.k, stored.v, out))
+        norm = lse if lse is not None else self._stats.view(-1, 1)
+        sinks = layer.sinks if layer.sinks is not None else self._stats
+        names = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+        common: dict[str, Any] = {
+            "out": target, "lse": norm, "sinks": sinks, "partial": self._partial, "stats": self._stats,
+            "work": stage.work, "qo_indptr": batch.qo_indptr, "seq_lens": batch.seq_lens,
+            "out_token": out.stride(0), "out_head": out.stride(1), "out_dim": out.stride(2),
+            "lse_token": norm.stride(0), "lse_head": norm.stride(1),
+            "num_qo_heads": geometry.num_qo_heads, "num_splits": stage.splits,
+            "v_scale": owner.v_scale, "window_left": geometry.window_left,
+            "GROUP": geometry.group_size, "HEAD_DIM": geometry.head_dim,
+            "BLOCK_M": tuning.block_m, "BLOCK_N": tuning.block_n, "BLOCK_D": tuning.block_d,
+            "MAX_SPLITS": tuning.max_splits, "MIN_SPLIT": tuning.min_split,
+            "WINDOWED": geometry.window_left >= 0, "SINKS": layer.sinks is not None, "LSE": lse is not None,
+            "Q_FORMAT": q_format, "INDEX": tl.int64 if self._interpreted else tl.int32,
+        }  # fmt: skip
+        grid = (stage.work.shape[0], geometry.num_kv_heads, stage.splits)
+        kernels().attend[grid](
+            q=q, k=k, v=v, tables=tables,
+            q_token=layer.q.stride(0), q_head=layer.q.stride(1), q_dim=layer.q.stride(2),
+            k_page=k.stride(page), k_slot=k.stride(slot), k_head=k.stride(head), k_dim=k.stride(3),
+            v_page=v.stride(page), v_slot=v.stride(slot), v_head=v.stride(head), v_dim=v.stride(3),
+            table_row=tables.stride(0), table_column=tables.stride(1),
+            scale=geometry.sm_scale * owner.k_scale * (LOG2E if cap is None else 1.0), cap=cap or 1.0,
+            PAGE_SIZE=batch.page_size, SOFT_CAP=cap is not None, KV_FORMAT=kv_format,
+            P_BITS=self._p_bits(layer.q.dtype),
+            DOT=tl.float32 if self._interpreted else names[layer.q.dtype],
+            num_warps=tuning.num_warps, num_stages=tuning.num_stages, **common,
+        )  # fmt: skip
+        if stage.splits > 1:
+            kernels().merge[grid[:2]](**common, BLOCK_ROWS=stage.rows, num_warps=4)
+
+    def _p_bits(self, dtype: torch.dtype) -> str:
+        """Return what P is rounded to by hand: compiled, the cast to the dot's dtype does it."""
+        return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "none") if self._interpreted else "none"
+
+    def _format(self, dtype: torch.dtype) -> str:
+        if not self._interpreted:
+            return "native"
+        return {torch.bfloat16: "bf16", torch.float8_e4m3fn: "e4m3"}.get(dtype, "native")
+
+    def _bits(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a view of what the interpreter must see as bits; everything else as it is."""
+        bits = {"bf16": torch.int16, "e4m3": torch.uint8}.get(self._format(tensor.dtype))
+        return tensor if bits is None else tensor.view(bits)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One launch, or two with the merge: ``work`` [entries, 2] int32 are (request, first query token of a block)."""
+
+    name: str
+    tuning: Tuning
+    work: torch.Tensor
+    splits: int
+    rows: int
+    partial_size: int
+    stats_size: int
+
+
+@contextlib.contextmanager
+def _quiet(*, interpreted: bool) -> Iterator[None]:
+    """Keep numpy from warning where a GPU is silent: live infinities and overflow are the checks' business."""
+    if not interpreted:
+        yield
+        return
+    with np.errstate(all="ignore"):
+        yield

@@ -1,0 +1,114 @@
+"""One tile of keys in the running softmax: what the paged attention kernel repeats.
+
+The same source is compiled for a GPU and interpreted on a CPU. Three habits below belong to the interpreter: only
+builtins of ``tl`` are called (``tl.max``, ``tl.sum`` and ``tl.zeros`` are jitted functions, which cost 0.3 ms a call
+there and cannot be called at all when triton was imported before ``TRITON_INTERPRET`` was set), index arithmetic is
+in the type ``INDEX`` (int64 there, because each int32 operation is checked for overflow at nine times the cost), and
+bfloat16 and float8 travel as bits (its conversions truncate, lose e4m3's NaN, and its dot takes bfloat16 for integers).
+
+Names of sizes: ``BLOCK_M`` rows of a block, which pack ``BLOCK_M // GROUP`` query tokens with the ``GROUP`` query
+heads of one KV head; ``BLOCK_N`` keys of a tile; ``BLOCK_D`` head_dim padded to a power of two. Scores are held in
+units of log 2, so that the exponential is ``exp2``.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+_MAX = tl.standard._elementwise_max
+_SUM = tl.standard._sum_combine
+
+
+@triton.jit
+def soft_cap(scores, cap):
+    """Return ``cap * tanh(scores / cap)`` with a relative error under 2**-21, without overflow for any score.
+
+    Cephes' tanhf: near 0 an odd polynomial, because 1 - 2 / (exp(2x) + 1) cancels there; clamped at 10, where tanh
+    has been 1 in float32 since 9.02.
+    """
+    x = scores / cap
+    magnitude = tl.minimum(tl.abs(x), 10.0)
+    square = magnitude * magnitude
+    series = -5.70498872745e-3 * square + 2.06390887954e-2
+    series = series * square - 5.37397155531e-2
+    series = series * square + 1.33314422036e-1
+    series = series * square - 3.33332819422e-1
+    near = series * square * magnitude + magnitude
+    far = 1.0 - 2.0 / (tl.exp2(magnitude * 2.885390081777927) + 1.0)
+    value = tl.where(magnitude < 0.625, near, far)
+    return cap * tl.where(x < 0.0, -value, value)
+
+
+@triton.jit
+def round_to_bf16(x):
+    """Return float32 ``x`` rounded to bfloat16, to nearest even, as its 16 bits in an int64: interpreter only."""
+    bits = x.to(tl.int32, bitcast=True).to(tl.int64)
+    return (bits + 32767 + ((bits >> 16) & 1)) >> 16
+
+
+@triton.jit
+def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
+    """Return loaded elements as a dot operand of dtype ``DOT``, exactly.
+
+    ``FORMAT`` is "native" for what the compiler converts itself; "bf16" and "e4m3" are bits, in the interpreter.
+    """
+    if FORMAT == "bf16":
+        return (x.to(tl.int32) << 16).to(tl.float32, bitcast=True)
+    if FORMAT == "e4m3":
+        # Moved to float32's place, the exponent is too small by 127 - 7; subnormals come out right as well.
+        bits = x.to(tl.int32)
+        magnitude = ((bits & 127) << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36
+        magnitude = tl.where((bits & 127) == 127, float("nan"), magnitude)
+        return tl.where(bits > 127, -magnitude, magnitude)
+    return x.to(DOT)
+
+
+@triton.jit
+def visit_tile(
+    q, m, total, acc, start, first_key, stop, position, table, k, v, d,
+    k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
+    HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAGE_SIZE: tl.constexpr,
+    WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr,
+    DOT: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """Add the keys [start, start + BLOCK_N) to the running softmax of a block and return its new (m, total, acc).
+
+    Lanes outside [first_key, stop) are never loaded: their page ids, keys and values may be anything.
+    """
+    n = tl.arange(0, BLOCK_N).to(INDEX) + start
+    page_index = n // PAGE_SIZE
+    slot = (n - page_index * PAGE_SIZE).to(tl.int64)
+    live = (n >= first_key) & (n < stop)
+    page = tl.load(table + page_index * table_column, mask=live, other=0).to(tl.int64)
+    mask = live[:, None]
+    if HEAD_DIM != BLOCK_D:
+        mask = mask & (d < HEAD_DIM)[None, :]
+
+    keys = tl.load((k + (page * k_page + slot * k_slot))[:, None] + (d * k_dim)[None, :], mask=mask, other=0)
+    keys = decode(keys, KV_FORMAT, DOT)
+    scores = tl.dot(q, tl.trans(keys), input_precision="ieee") * scale
+    if SOFT_CAP:
+        scores = soft_cap(scores, cap) * 1.4426950408889634
+    seen = n[None, :] <= position[:, None]
+    if WINDOWED:
+        seen = seen & (n[None, :] >= (position - window_left)[:, None])
+    scores = tl.where(seen, scores, float("-inf"))
+
+    largest = tl.maximum(m, tl.reduce(scores, 1, _MAX))
+    # A row that has seen no key yet subtracts 0, not -inf: its terms are then 0, not NaN.
+    shift = tl.where(largest == float("-inf"), 0.0, largest)
+    p = tl.exp2(scores - shift[:, None])
+    kept = tl.exp2(m - shift)
+    total = total * kept + tl.reduce(p, 1, _SUM)
+
+    values = tl.load((v + (page * v_page + slot * v_slot))[:, None] + (d * v_dim)[None, :], mask=mask, other=0)
+    values = decode(values, KV_FORMAT, DOT)
+    if P_BITS == "bf16":
+        # Veltkamp's split: p to nearest in the 8 significant bits of bfloat16, still held as float32.
+        spread = p * 65537.0
+        p = spread - (spread - p)
+    elif P_BITS == "fp16":
+        p = p.to(tl.float16)
+    acc = tl.dot(p.to(DOT), values, acc=acc * kept[:, None], input_precision="ieee")
+    return largest, total, acc
