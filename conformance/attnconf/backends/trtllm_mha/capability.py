@@ -142,6 +142,9 @@ def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
 def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
     if shape.page_size not in _XQA_PAGE_SIZES:
         yield f"XQA takes page_size {_either(_XQA_PAGE_SIZES)}, not {shape.page_size}"
+    if shape.storage == "padded":
+        # A page stride that is no multiple of head_dim is divided and rounded down, and other bytes are read.
+        yield "XQA counts strides in whole heads, and pages of storage padded are not that far apart"
     large = version >= _XQA_LARGE_HEAD_FLOOR
     most = _XQA_LARGE_HEAD_DIM if large else _XQA_HEAD_DIM
     if shape.head_dim % 16 or shape.head_dim > most:

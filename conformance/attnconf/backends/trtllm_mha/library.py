@@ -32,14 +32,16 @@ def load(module: str, function: str) -> Callable[..., Any]:
         with warnings.catch_warnings():
             # Deprecations inside FlashInfer and its dependencies are not this user's business.
             warnings.simplefilter("ignore")
-            found = getattr(importlib.import_module(module), function)
-    except ImportError as error:
-        message = f"trtllm_mha cannot import {module} ({error}); remedy: {REMEDY}"
+            imported = importlib.import_module(module)
+    except Exception as error:  # 0.6.10.post1 asks for a GPU while it is imported, and fails with an AssertionError
+        reason = f"{type(error).__name__}: {error}"
+        message = f"trtllm_mha cannot import {module} of flashinfer {version()} ({reason}); remedy: {REMEDY}"
         raise BackendUnavailableError(message) from error
-    except AttributeError as error:
+    found: Callable[..., Any] | None = getattr(imported, function, None)
+    if found is None:
         message = f"flashinfer {version()} has no {module}.{function}; remedy: {REMEDY}"
-        raise BackendUnavailableError(message) from error
-    return found  # type: ignore[no-any-return]
+        raise BackendUnavailableError(message)
+    return found
 
 
 def version() -> str:
