@@ -1,0 +1,170 @@
+"""Cells: the counts that evidence consists of, and how results and receipts add up to them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from attnconf.canonical import Value
+from attnconf.case import KVDtype, Mode, QDtype
+from attnconf.result import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from attnconf.result import CaseResult, LayerResult
+
+CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+_LONGEST_REASON = 200
+
+
+def _read_units(value: object) -> object:
+    return math.inf if value == "inf" else value
+
+
+def _write_units(value: float | None) -> float | str | None:
+    return "inf" if value == math.inf else value
+
+
+Units = Annotated[
+    float | None,
+    Field(ge=0, allow_inf_nan=True),
+    BeforeValidator(_read_units),
+    PlainSerializer(_write_units, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "inf"}, {"type": "null"}]}),
+]
+"""An error in units of its bound: null if nothing was judged by numbers, "inf" in JSON if the output was not finite.
+
+A large finite number would be a lie, and null for it would be lost in a maximum; so infinity has a name.
+"""
+
+
+class CellKey(Value):
+    """What a cell counts; ``model`` is the geometry's name with its shard suffix, as in ``gemma4-e2b@tp4``."""
+
+    backend: str
+    model: str
+    layer_kind: CellKind
+    mode: Mode
+    q_dtype: QDtype
+    kv_dtype: KVDtype
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The identity of the cell, which also orders cells."""
+        return (self.backend, self.model, self.layer_kind, self.mode, self.q_dtype, self.kv_dtype)
+
+
+class Cell(CellKey):
+    """How the layers of one kind, in one mode and dtype of one model, ended on one backend.
+
+    Every count is of layers of cases. ``executed`` is what was judged: ``passed`` + ``failed`` + ``contract_only``.
+    ``features`` are those whose absence would have moved the answer of an executed layer by ten units or more.
+    ``worst_units`` is the largest error in units of the bound. ``reasons`` counts ``"outcome: reason"`` of the layers
+    that were not executed.
+    """
+
+    features: tuple[str, ...]
+    executed: Count
+    passed: Count
+    failed: Count
+    unsupported: Count
+    refused: Count
+    crashed: Count
+    oom: Count
+    not_run: Count
+    contract_only: Count
+    worst_units: Units
+    reasons: dict[str, Count]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.executed != self.passed + self.failed + self.contract_only:
+            message = f"executed is {self.executed}, but passed + failed + contract_only is not"
+            raise ValueError(message)
+        if self.worst_units is not None and math.isnan(self.worst_units):
+            message = 'worst_units is NaN; an output that is not finite is "inf"'
+            raise ValueError(message)
+        if list(self.features) != sorted(set(self.features)):
+            message = "features are not sorted and distinct"
+            raise ValueError(message)
+        return self
+
+    @property
+    def broken(self) -> int:
+        """Layers that ended in a failing outcome."""
+        return self.failed + self.refused + self.crashed + self.oom
+
+    def __add__(self, other: Cell) -> Cell:
+        """Return both counts as one cell. Raises ``ValueError`` when they count different things."""
+        if self.key != other.key:
+            message = f"cells of different keys do not add: {self.key} and {other.key}"
+            raise ValueError(message)
+        reasons = {
+            reason: self.reasons.get(reason, 0) + other.reasons.get(reason, 0)
+            for reason in sorted({*self.reasons, *other.reasons})
+        }
+        units = [cell.worst_units for cell in (self, other) if cell.worst_units is not None]
+        return self.model_copy(
+            update={
+                "features": tuple(sorted({*self.features, *other.features})),
+                "worst_units": max(units, default=None),
+                "reasons": reasons,
+                **{name: getattr(self, name) + getattr(other, name) for name in _COUNTS},
+            }
+        )
+
+
+_COUNTS = ("executed", *(outcome.value for outcome in Outcome))
+
+
+def merge_cells(a: Iterable[Cell], b: Iterable[Cell]) -> list[Cell]:
+    """Return the cells of both, those of one key added, sorted by key: commutative and associative."""
+    merged: dict[tuple[str, ...], Cell] = {}
+    for cells in (a, b):
+        for cell in cells:
+            seen = merged.get(cell.key)
+            merged[cell.key] = cell if seen is None else seen + cell
+    return [merged[key] for key in sorted(merged)]
+
+
+def tally(results: Iterable[CaseResult]) -> list[Cell]:
+    """Count results: one cell for each backend, model, layer kind, mode and dtypes that occur, sorted by key."""
+    return merge_cells(_cells(results), ())
+
+
+def _cells(results: Iterable[CaseResult]) -> Iterator[Cell]:
+    for result in results:
+        case = result.case
+        for layer in result.layers:
+            yield _cell(
+                layer,
+                backend=result.backend,
+                model=case.model,
+                layer_kind=case.layers[layer.layer].cell_kind,
+                mode=case.mode,
+                q_dtype=case.q_dtype,
+                kv_dtype=case.kv_dtype,
+            )
+
+
+def _cell(layer: LayerResult, **key: Any) -> Cell:  # noqa: ANN401 - the fields of CellKey, which validates them
+    executed = layer.outcome.is_executed
+    counts = {name: int(name == layer.outcome.value) for name in _COUNTS} | {"executed": int(executed)}
+    units = layer.worst_units
+    return Cell(
+        **key,
+        **counts,
+        features=tuple(sorted(set(layer.effective))) if executed else (),
+        worst_units=math.inf if units is not None and math.isnan(units) else units,
+        reasons={} if executed else {_reason(layer): 1},
+    )
+
+
+def _reason(layer: LayerResult) -> str:
+    line = (layer.reason.splitlines() or ["no reason given"])[0]
+    return f"{layer.outcome.value}: {line[:_LONGEST_REASON]}"
