@@ -32,10 +32,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from attnconf.oracle import Answer, Problem, Weights, attend
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float8_e4m3fn": 2.0**-4}
 """Half the distance from 1 to the next larger number of the dtype."""
@@ -101,6 +105,23 @@ def lse_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
     finite = _units(actual.masked_fill(empty, 0.0), wanted.masked_fill(empty, 0.0), expected.lse_bound.masked_fill(empty, 1.0))
     wrong_empty = empty & ~torch.isneginf(actual)
     return finite.masked_fill(wrong_empty, math.inf)
+
+
+def merge_answers(parts: Sequence[Bounded]) -> Bounded:
+    """Merge answers over disjoint keys through their LSE, as split-KV and cascades do, with the bound of the result.
+
+    With shares w_i = exp(lse_i) / sum exp(lse), out = sum w_i out_i. An LSE error of e_i moves the shares by at most
+    w_i sum_j w_j (e_i + e_j), so the output by at most sum_i w_i (e_i + sum_j w_j e_j) |out_i - out|.
+    """
+    lses = torch.stack([part.answer.lse for part in parts])
+    outs = torch.stack([part.answer.out for part in parts])
+    shares = torch.softmax(lses, dim=0)
+    out = (shares[..., None] * outs).sum(dim=0)
+    lse_bounds = torch.stack([part.lse_bound for part in parts])
+    mean = (shares * lse_bounds).sum(dim=0)
+    moved = (shares * (lse_bounds + mean))[..., None] * (outs - out).abs()
+    bound = (shares[..., None] * torch.stack([part.out_bound for part in parts]) + moved).sum(dim=0)
+    return Bounded(Answer(out, torch.logsumexp(lses, dim=0)), bound, mean)
 
 
 def change_in_units(changed: Answer, expected: Bounded) -> float:

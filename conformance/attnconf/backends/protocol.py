@@ -35,7 +35,8 @@ class Promises:
     ``table_tail``: what may stand in unused columns of the block table. ``reclaimed``: a null page may replace a page
     behind the window (clause 7). ``empty_kv``: a row over no key yields zeros and LSE -inf (clause 11). ``empty_q``:
     a request without query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15).
-    ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``lse``: the base of the
+    ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger
+    host hints (clause 19). A bitwise clause that is not promised is judged within the error bound instead. ``lse``: the base of the
     log-sum-exp that it returns, or None.
     """
 
@@ -46,6 +47,7 @@ class Promises:
     empty_q: bool = True
     deterministic: bool = True
     batch_invariant: bool = True
+    hint_invariant: bool = True
     lse: LseBase | None = None
 
 

@@ -1,0 +1,1 @@
+"""The clauses of the contract, executable: one file a family."""

@@ -1,0 +1,43 @@
+"""All checks, and which of them a case gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.checks import consistency, dead_slots, empty_rows, independence, labels, numerics, read_only, repetition
+
+if TYPE_CHECKING:
+    from attnconf.case import Case
+    from attnconf.checks.check import Check
+
+CHECKS: tuple[Check, ...] = (
+    numerics.CHECK,
+    read_only.OUTPUTS,
+    empty_rows.CHECK,
+    dead_slots.DEAD_SLOTS,
+    dead_slots.RECLAIMED,
+    read_only.INPUTS,
+    independence.CHECK,
+    labels.RELABELLED,
+    labels.LAYOUT,
+    repetition.REPEATED,
+    consistency.CHECK,
+    repetition.HOST_HINTS,
+)
+
+ROTATED = 3
+"""How many of the checks that run the backend again a case gets in a campaign."""
+
+
+def all_checks(case: Case) -> tuple[Check, ...]:
+    """Return every check."""
+    del case
+    return CHECKS
+
+
+def rotated_checks(case: Case) -> tuple[Check, ...]:
+    """Return the checks of the base run and some of the others, chosen by the case's id: the same at every replay."""
+    extra = [check for check in CHECKS if check.extra]
+    start = int(case.id, 16)
+    chosen = {extra[(start + 5 * step) % len(extra)].name for step in range(ROTATED)}
+    return tuple(check for check in CHECKS if not check.extra or check.name in chosen)

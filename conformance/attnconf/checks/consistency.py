@@ -1,0 +1,133 @@
+"""Clause 17: decode is the last row of extend; chunks make the whole; parts merged through the LSE make the whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.batch import BatchRow
+from attnconf.checks.agreement import Claim, judge
+from attnconf.checks.check import Check
+from attnconf.numerics import bounded_answer, merge_answers, out_units
+from attnconf.result import Failure
+from attnconf.shape import kernel_shape
+
+if TYPE_CHECKING:
+    from attnconf.case import Mode
+    from attnconf.execution import Output
+    from attnconf.trial import Trial
+
+CHECK_NAME = "consistency"
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    asked = [index for index, request in enumerate(trial.case.requests) if request.new_tokens]
+    request = asked[trial.case.seed % len(asked)]
+    parts = (_last_row, _as_extend, _chunked, _merged)
+    return [failure for part in parts if (failure := part(trial, layer, request)) is not None][:1]
+
+
+def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for the last new token by the decode path."""
+    spec = trial.case.requests[request]
+    if trial.case.mode == "decode" or not _mode_supported(trial, layer, "decode", 1):
+        return None
+    last = spec.new_tokens - 1
+    row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
+    output = trial.run(layer, "last row", lambda: trial.question.batch.derive([row], "decode"))
+    claim = Claim(17, CHECK_NAME, "the last row, asked for as a decode")
+    return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens))
+
+
+def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for a decode or verify row by the extend path."""
+    spec = trial.case.requests[request]
+    if trial.case.mode not in {"decode", "verify"} or not _mode_supported(trial, layer, "extend", spec.new_tokens):
+        return None
+    row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
+    output = trial.run(layer, "as extend", lambda: trial.question.batch.derive([row], "extend"))
+    claim = Claim(17, CHECK_NAME, f"the rows of mode {trial.case.mode}, asked for as an extend")
+    return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim)
+
+
+def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for the new tokens in two calls; the later ones already lie in the cache, and the first call must not see them."""
+    spec = trial.case.requests[request]
+    if spec.new_tokens < 2 or not _mode_supported(trial, layer, "extend", spec.new_tokens):  # noqa: PLR2004 - two chunks
+        return None
+    cut = 1 + trial.case.seed % (spec.new_tokens - 1)
+    chunks = [
+        BatchRow(request, 0, cut, spec.prefix_len + cut),
+        BatchRow(request, cut, spec.new_tokens, spec.kv_len),
+    ]
+    for index, chunk in enumerate(chunks):
+        output = trial.run(layer, f"chunk {index}", lambda chunk=chunk: trial.question.batch.derive([chunk], "extend"))  # type: ignore[misc]
+        claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
+        rows = slice(0, chunk.q_stop - chunk.q_start)
+        failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop))
+        if failure is not None:
+            return failure
+    return None
+
+
+def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for the last row over two ranges of keys, and merge the answers through their LSE."""
+    spec, geometry = trial.case.requests[request], trial.case.layers[layer]
+    size = trial.case.paging.page_size
+    pages = (spec.kv_len - 1) // size
+    mergeable = trial.backend.promises.lse is not None and geometry.window_left < 0 and not geometry.sinks and pages >= 1
+    if not mergeable or not _mode_supported(trial, layer, "decode", 1):
+        return None
+    cut = size * (1 + trial.case.seed % pages)
+    last = spec.new_tokens - 1
+    ranges = [(0, cut), (cut, spec.kv_len)]
+    outputs: list[Output] = []
+    for index, (start, stop) in enumerate(ranges):
+        row = BatchRow(request, last, last + 1, stop, start)
+        outputs.append(trial.run(layer, f"part {index}", lambda row=row: trial.question.batch.derive([row], "decode")))  # type: ignore[misc]
+    units = _merged_units(trial, layer, request, ranges, outputs)
+    if units <= 1.0:
+        return None
+    what = f"keys 0 to {cut - 1} and {cut} to {spec.kv_len - 1}, merged through the LSE"
+    return Failure(clause=17, check=CHECK_NAME, layer=layer, units=units, summary=what)
+
+
+def _merged_units(trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]) -> float:
+    """Merge two partial answers in float64, and hold the result against the merged answers of the oracle."""
+    whole = trial.question.scene(layer, request).problem
+    profile = trial.backend.numerics(kernel_shape(trial.case, layer))
+    expected = merge_answers(
+        [
+            bounded_answer(
+                replace(
+                    whole,
+                    q=whole.q[-1:],
+                    k=whole.k[start:stop],
+                    v=whole.v[start:stop],
+                    positions=torch.tensor([stop - start - 1], device=whole.q.device),
+                ),
+                profile,
+                trial.case.q_dtype,
+            )
+            for start, stop in ranges
+        ]
+    )
+    lses = torch.stack([output.lse[:1] for output in outputs if output.lse is not None]).double()
+    shares = torch.softmax(lses, dim=0)[..., None]
+    merged = (shares * torch.stack([output.out[:1] for output in outputs]).double()).sum(dim=0)
+    return float(out_units(merged, expected).max())
+
+
+def _mode_supported(trial: Trial, layer: int, mode: Mode, q_len: int) -> bool:
+    shape = kernel_shape(trial.case, layer)
+    return trial.backend.supports(replace(shape, mode=mode, max_q_len=q_len), trial.platform) is None
+
+
+def _applies(trial: Trial, layer: int) -> bool:
+    del layer
+    return any(request.new_tokens for request in trial.case.requests)
+
+
+CHECK = Check("consistency", (17,), _applies, _run)

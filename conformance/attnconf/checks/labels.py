@@ -1,0 +1,56 @@
+"""Clauses 13 and 14: other page ids, another layout, other strides: the same answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from attnconf.case import KVLayout, Storage
+from attnconf.checks.agreement import Claim, compare_all
+from attnconf.checks.check import Check, always
+from attnconf.inputs.assemble import assemble
+from attnconf.layout import place
+
+if TYPE_CHECKING:
+    from attnconf.case import Paging
+    from attnconf.result import Failure
+    from attnconf.trial import Trial
+
+
+def _relabelled(trial: Trial, layer: int) -> list[Failure]:
+    question = trial.question
+    output = trial.run(
+        layer, "relabelled", lambda: assemble(trial.case, place(trial.case, salt=1), question.logical, question.device)
+    )
+    claim = Claim(13, "relabelled", "the same pages under other ids")
+    return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
+
+
+def other_paging(trial: Trial, layer: int) -> Paging | None:
+    """Return another layout or storage of the same pages that the backend supports, or None."""
+    paging = trial.case.paging
+    choices = [
+        paging.model_copy(update={"layout": layout, "storage": storage})
+        for layout in get_args(KVLayout)
+        for storage in get_args(Storage)
+        if (layout, storage) != (paging.layout, paging.storage)
+    ]
+    start = trial.case.seed % len(choices)
+    for choice in [*choices[start:], *choices[:start]]:
+        if trial.supports(trial.case.model_copy(update={"paging": choice}), layer):
+            return choice
+    return None
+
+
+def _laid_out(trial: Trial, layer: int) -> list[Failure]:
+    paging = other_paging(trial, layer)
+    if paging is None:
+        return []
+    question = trial.question
+    variant = trial.case.model_copy(update={"paging": paging})
+    name = f"layout {paging.layout}, storage {paging.storage}"
+    output = trial.run(layer, name, lambda: assemble(variant, place(variant), question.logical, question.device))
+    return compare_all(trial, layer, output, Claim(14, "layout", f"wrong under {name}"), bitwise=False)
+
+
+RELABELLED = Check("relabelled", (13,), always, _relabelled)
+LAYOUT = Check("layout", (14,), always, _laid_out)

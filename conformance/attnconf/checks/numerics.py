@@ -1,0 +1,68 @@
+"""Clauses 1 to 5, 8, 9 and 18: the answer lies within the a-priori bound of the oracle's; so does the LSE (clause 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.checks.check import Check, always
+from attnconf.diagnose import explain
+from attnconf.numerics import lse_units, out_units
+from attnconf.result import Failure, Place
+
+if TYPE_CHECKING:
+    from attnconf.trial import Trial
+
+ANSWER_CLAUSES = (1, 2, 3, 4, 5, 8, 9, 18)
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    worst: tuple[float, int] = (1.0, -1)
+    for request in range(len(trial.case.requests)):
+        units = worst_units(trial, layer, request)
+        if units > worst[0]:
+            worst = (units, request)
+    if worst[1] < 0:
+        return []
+    return [_failure(trial, layer, worst[1])]
+
+
+def worst_units(trial: Trial, layer: int, request: int) -> float:
+    """Return the worst error of the base run on one request, in units."""
+    return trial.units(layer, request, trial.outputs[layer], trial.question.rows(request))
+
+
+def _failure(trial: Trial, layer: int, request: int) -> Failure:
+    output, rows = trial.outputs[layer], trial.question.rows(request)
+    expected = trial.expected(layer, request)
+    by_element = out_units(output.out[rows], expected)
+    if float(by_element.max()) <= 1.0 and output.lse is not None:
+        lse = lse_units(output.lse[rows], expected)
+        token, head = (int(i) for i in (lse == lse.max()).nonzero()[0])
+        return Failure(
+            clause=3,
+            check="numerics",
+            layer=layer,
+            units=float(lse.max()),
+            place=Place(layer=layer, request=request, token=token, head=head, dim=-1),
+            summary=f"LSE {float(output.lse[rows][token, head]):.6g}, but should be {float(expected.answer.lse[token, head]):.6g}",
+        )
+    token, head, dim = (int(i) for i in (by_element == by_element.max()).nonzero()[0])
+    wanted = float(expected.answer.out[token, head, dim])
+    explanation = explain(trial, layer, request, token, head)
+    wrong_rows = int((by_element > 1.0).any(dim=2).sum())
+    return Failure(
+        clause=explanation.clause,
+        check="numerics",
+        layer=layer,
+        units=float(by_element[token, head, dim]),
+        place=explanation.place(layer, request, token, head, dim),
+        summary=(
+            f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}"
+            f" ({wrong_rows} of {by_element.shape[0] * by_element.shape[1]} rows of the request are wrong)"
+        ),
+        keys=explanation.keys,
+        suspicion=explanation.suspicion,
+    )
+
+
+CHECK = Check("numerics", ANSWER_CLAUSES, always, _run, extra=False)
