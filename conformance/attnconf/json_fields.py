@@ -34,11 +34,14 @@ class Fields:
 
     def refuse(self, name: str, given: object, allowed: str) -> NoReturn:
         """Raise the error for the field ``name``."""
-        raise InvalidInputError(self.source, field=self.prefix + name, given=quote(given), allowed=allowed)
+        raise InvalidInputError(self.source, field=self._place(name), given=quote(given), allowed=allowed)
 
     def refuse_missing(self, name: str, allowed: str) -> NoReturn:
         """Raise the error for the absent field ``name``."""
-        raise InvalidInputError(self.source, field=self.prefix + name, given="missing", allowed=allowed)
+        raise InvalidInputError(self.source, field=self._place(name), given="missing", allowed=allowed)
+
+    def _place(self, name: str) -> str:
+        return self.prefix + quote(name)[1:-1]
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
