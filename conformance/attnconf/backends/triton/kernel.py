@@ -10,10 +10,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from attnconf.backends.triton.tile import decode, round_to_bf16, visit_tile
+from attnconf.backends.triton.tile import LN_2, LOG2_E, LOWEST, device_function, load_or_zero, round_to_bf16, visit_tile
 
 
-@triton.jit
+@device_function
 def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BLOCK_N: tl.constexpr):
     """Return (keys per split, number of splits >= 1) of the keys [low, high): a function of this row's lengths alone."""
     keys = high - low
@@ -23,7 +23,7 @@ def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BL
     return width, tl.maximum((keys + (width - 1)) // width, 1)
 
 
-@triton.jit
+@device_function
 def block_range(
     work, qo_indptr, seq_lens, window_left,
     GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, INDEX: tl.constexpr,
@@ -33,7 +33,7 @@ def block_range(
     Return its request, the first token of its block in the batch, the number of tokens in the block, the position of
     the first one, the first key that it sees, and the tile-aligned keys [low, high) that the block has to visit.
     """
-    entry = work + tl.program_id(0) * 2
+    entry = work + tl.program_id(0).to(INDEX) * 2
     request = tl.load(entry).to(INDEX)
     first = tl.load(entry + 1).to(INDEX)
     begin = tl.load(qo_indptr + request).to(INDEX)
@@ -41,14 +41,15 @@ def block_range(
     position = tl.load(seq_lens + request).to(INDEX) - q_len + first
     tokens = tl.minimum(q_len - first, BLOCK_M // GROUP)
     high = tl.maximum(position + tokens, 0)
-    first_key = position * 0
+    first_key = 0
+    low = 0
     if WINDOWED:
         first_key = tl.maximum(position - window_left, 0)
-    low = first_key // BLOCK_N * BLOCK_N
+        low = first_key // BLOCK_N * BLOCK_N
     return request, begin + first, tokens, position, first_key, low, high
 
 
-@triton.jit
+@device_function
 def store_rows(
     acc, m, total, token, head, mask, d, out, lse, sinks,
     out_token, out_head, out_dim, lse_token, lse_head, v_scale,
@@ -57,11 +58,10 @@ def store_rows(
     """Write the output and log-sum-exp of complete rows from their softmax state; rows over no key become 0."""
     largest = m
     if SINKS:
-        sink = tl.load(sinks + head, mask=mask, other=0.0) * 1.4426950408889634
+        sink = tl.load(sinks + head, mask=mask, other=0.0) * LOG2_E
         largest = tl.maximum(m, sink)
-        shift = tl.where(largest == float("-inf"), 0.0, largest)
-        kept = tl.exp2(m - shift)
-        total = total * kept + tl.exp2(sink - shift)
+        kept = tl.exp2(m - largest)
+        total = total * kept + tl.exp2(sink - largest)
         acc = acc * kept[:, None]
     empty = total == 0.0
     total = tl.where(empty, 1.0, total)
@@ -73,7 +73,7 @@ def store_rows(
     else:
         tl.store(where_out, result.to(out.dtype.element_ty), mask=mask_out)
     if LSE:
-        value = tl.where(empty, float("-inf"), (largest + tl.log2(total)) * 0.6931471805599453)
+        value = tl.where(empty, float("-inf"), (largest + tl.log2(total)) * LN_2)
         tl.store(lse + (token * lse_token + head * lse_head), value, mask=mask)
 
 
@@ -86,7 +86,7 @@ def attend(
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr,
+    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr,
     Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
@@ -115,10 +115,10 @@ def attend(
     head = kv_head * GROUP + (row - row_token * GROUP)
     d = tl.arange(0, BLOCK_D).to(tl.int64)
     mask_q = mask[:, None] & (d < HEAD_DIM)[None, :]
-    rows = tl.load((q + (token * q_token + head * q_head))[:, None] + (d * q_dim)[None, :], mask=mask_q, other=0)
-    rows = decode(rows, Q_FORMAT, DOT)
+    rows = (q + (token * q_token + head * q_head))[:, None] + (d * q_dim)[None, :]
+    rows = load_or_zero(rows, mask_q, Q_FORMAT, DOT)
 
-    m = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    m = tl.full([BLOCK_M], LOWEST, tl.float32)
     total = tl.full([BLOCK_M], 0.0, tl.float32)
     acc = tl.full([BLOCK_M, BLOCK_D], 0.0, tl.float32)
     table = tables + request.to(tl.int64) * table_row
@@ -128,7 +128,7 @@ def attend(
         m, total, acc = visit_tile(
             rows, m, total, acc, start, first_key, high, position, table, k, v, d,
             k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
-            HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, WINDOWED, SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
+            HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, SAME_STRIDES, WINDOWED, SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
         )  # fmt: skip
 
     if splits == 1:
@@ -169,19 +169,18 @@ def merge(
     head = tl.program_id(1).to(tl.int64) * GROUP + (row - row_token * GROUP)
     d = tl.arange(0, BLOCK_D).to(tl.int64)
     mask_acc = mask[:, None] & (d < HEAD_DIM)[None, :]
-    m = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
+    m = tl.full([BLOCK_ROWS], LOWEST, tl.float32)
     total = tl.full([BLOCK_ROWS], 0.0, tl.float32)
     acc = tl.full([BLOCK_ROWS, BLOCK_D], 0.0, tl.float32)
     first_place = (token * num_qo_heads + head) * num_splits
     for split in range(0, splits):
         place = first_place + split
         part = tl.load((partial + place * HEAD_DIM)[:, None] + d[None, :], mask=mask_acc, other=0.0)
-        part_m = tl.load(stats + place * 2, mask=mask, other=float("-inf"))
+        part_m = tl.load(stats + place * 2, mask=mask, other=LOWEST)
         part_total = tl.load(stats + place * 2 + 1, mask=mask, other=0.0)
         largest = tl.maximum(m, part_m)
-        shift = tl.where(largest == float("-inf"), 0.0, largest)
-        kept = tl.exp2(m - shift)
-        added = tl.exp2(part_m - shift)
+        kept = tl.exp2(m - largest)
+        added = tl.exp2(part_m - largest)
         total = total * kept + part_total * added
         acc = acc * kept[:, None] + part * added[:, None]
         m = largest

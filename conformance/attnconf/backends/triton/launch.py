@@ -158,6 +158,7 @@ class Launches:
             table_row=tables.stride(0), table_column=tables.stride(1),
             scale=geometry.sm_scale * owner.k_scale * (LOG2E if cap is None else 1.0), cap=cap or 1.0,
             PAGE_SIZE=batch.page_size, SOFT_CAP=cap is not None, KV_FORMAT=kv_format,
+            SAME_STRIDES=k.stride() == v.stride(),
             P_BITS=self._p_bits(layer.q.dtype),
             DOT=tl.float32 if self._interpreted else names[layer.q.dtype],
             num_warps=tuning.num_warps, num_stages=tuning.num_stages, **common,

@@ -2,7 +2,8 @@
 
 The same source is compiled for a GPU and interpreted on a CPU. Three habits below belong to the interpreter: only
 builtins of ``tl`` are called (``tl.max``, ``tl.sum`` and ``tl.zeros`` are jitted functions, which cost 0.3 ms a call
-there and cannot be called at all when triton was imported before ``TRITON_INTERPRET`` was set), index arithmetic is
+there and cannot be called at all when triton was imported before ``TRITON_INTERPRET`` was set; our own parts are
+plain functions there, see ``device_function``), index arithmetic is
 in the type ``INDEX`` (int64 there, because each int32 operation is checked for overflow at nine times the cost), and
 bfloat16 and float8 travel as bits (its conversions truncate, lose e4m3's NaN, and its dot takes bfloat16 for integers).
 
@@ -19,8 +20,24 @@ import triton.language as tl
 _MAX = tl.standard._elementwise_max
 _SUM = tl.standard._sum_combine
 
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+"""Whether ``triton.jit`` makes interpreted kernels: decided when this module is imported."""
 
-@triton.jit
+LOWEST = tl.constexpr(-3.4028234663852886e38)
+LOG2_E = tl.constexpr(1.4426950408889634)
+LN_2 = tl.constexpr(0.6931471805599453)
+
+
+def device_function(fn):
+    """Make a part of a kernel of ``fn``: jitted for the compiler, and left as it is for the interpreter.
+
+    The interpreter runs kernels as Python, so a plain function is the same to it; a jitted one makes it patch
+    triton.language anew at each call.
+    """
+    return fn if INTERPRETED.value else triton.jit(fn)
+
+
+@device_function
 def soft_cap(scores, cap):
     """Return ``cap * tanh(scores / cap)`` with a relative error under 2**-21, without overflow for any score.
 
@@ -35,19 +52,19 @@ def soft_cap(scores, cap):
     series = series * square + 1.33314422036e-1
     series = series * square - 3.33332819422e-1
     near = series * square * magnitude + magnitude
-    far = 1.0 - 2.0 / (tl.exp2(magnitude * 2.885390081777927) + 1.0)
+    far = 1.0 - 2.0 / (tl.exp2(magnitude * (2.0 * LOG2_E)) + 1.0)
     value = tl.where(magnitude < 0.625, near, far)
     return cap * tl.where(x < 0.0, -value, value)
 
 
-@triton.jit
+@device_function
 def round_to_bf16(x):
     """Return float32 ``x`` rounded to bfloat16, to nearest even, as its 16 bits in an int64: interpreter only."""
     bits = x.to(tl.int32, bitcast=True).to(tl.int64)
     return (bits + 32767 + ((bits >> 16) & 1)) >> 16
 
 
-@triton.jit
+@device_function
 def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
     """Return loaded elements as a dot operand of dtype ``DOT``, exactly.
 
@@ -64,46 +81,55 @@ def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
     return x.to(DOT)
 
 
-@triton.jit
+@device_function
+def load_or_zero(pointers, mask, FORMAT: tl.constexpr, DOT: tl.constexpr):
+    """Return the elements that ``mask`` allows, as dot operands, and 0 elsewhere; the other lanes touch no memory."""
+    if INTERPRETED:
+        # It fills with 0 anyway; asked to, it builds and casts a matrix of zeros first.
+        return decode(tl.load(pointers, mask=mask), FORMAT, DOT)
+    return decode(tl.load(pointers, mask=mask, other=0), FORMAT, DOT)
+
+
+@device_function
 def visit_tile(
     q, m, total, acc, start, first_key, stop, position, table, k, v, d,
     k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
     HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAGE_SIZE: tl.constexpr,
-    WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr,
-    DOT: tl.constexpr, INDEX: tl.constexpr,
+    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr,
+    KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Add the keys [start, start + BLOCK_N) to the running softmax of a block and return its new (m, total, acc).
 
     Lanes outside [first_key, stop) are never loaded: their page ids, keys and values may be anything.
     """
     n = tl.arange(0, BLOCK_N).to(INDEX) + start
-    page_index = n // PAGE_SIZE
-    slot = (n - page_index * PAGE_SIZE).to(tl.int64)
-    live = (n >= first_key) & (n < stop)
-    page = tl.load(table + page_index * table_column, mask=live, other=0).to(tl.int64)
+    live = n < stop
+    if WINDOWED:
+        live = live & (n >= first_key)
+    page = tl.load(table + n // PAGE_SIZE * table_column, mask=live, other=0).to(tl.int64)
+    slot = n % PAGE_SIZE
     mask = live[:, None]
     if HEAD_DIM != BLOCK_D:
         mask = mask & (d < HEAD_DIM)[None, :]
 
-    keys = tl.load((k + (page * k_page + slot * k_slot))[:, None] + (d * k_dim)[None, :], mask=mask, other=0)
-    keys = decode(keys, KV_FORMAT, DOT)
+    k_offset = page * k_page + slot.to(tl.int64) * k_slot
+    keys = load_or_zero((k + k_offset)[:, None] + (d * k_dim)[None, :], mask, KV_FORMAT, DOT)
     scores = tl.dot(q, tl.trans(keys), input_precision="ieee") * scale
     if SOFT_CAP:
-        scores = soft_cap(scores, cap) * 1.4426950408889634
+        scores = soft_cap(scores, cap) * LOG2_E
     seen = n[None, :] <= position[:, None]
     if WINDOWED:
         seen = seen & (n[None, :] >= (position - window_left)[:, None])
     scores = tl.where(seen, scores, float("-inf"))
 
+    # m starts at the lowest finite number: a row that has seen no key yet gets exp2(-inf) = 0 here, not NaN.
     largest = tl.maximum(m, tl.reduce(scores, 1, _MAX))
-    # A row that has seen no key yet subtracts 0, not -inf: its terms are then 0, not NaN.
-    shift = tl.where(largest == float("-inf"), 0.0, largest)
-    p = tl.exp2(scores - shift[:, None])
-    kept = tl.exp2(m - shift)
+    p = tl.exp2(scores - largest[:, None])
+    kept = tl.exp2(m - largest)
     total = total * kept + tl.reduce(p, 1, _SUM)
 
-    values = tl.load((v + (page * v_page + slot * v_slot))[:, None] + (d * v_dim)[None, :], mask=mask, other=0)
-    values = decode(values, KV_FORMAT, DOT)
+    v_offset = k_offset if SAME_STRIDES else page * v_page + slot.to(tl.int64) * v_slot
+    values = load_or_zero((v + v_offset)[:, None] + (d * v_dim)[None, :], mask, KV_FORMAT, DOT)
     if P_BITS == "bf16":
         # Veltkamp's split: p to nearest in the 8 significant bits of bfloat16, still held as float32.
         spread = p * 65537.0

@@ -34,6 +34,15 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def _interpreted_keys(block_d: int) -> int:
+    """Return the keys of an interpreted tile: large ones, because each operation costs 20 microseconds whatever its size.
+
+    Not larger, because numpy loads the lanes behind the end too, and shares products above 2**18 multiplications among
+    threads, which on two busy cores takes ten times as long.
+    """
+    return 256 if block_d <= 128 else 128  # noqa: PLR2004 - measured
+
+
 def split_tuning(*, group: int, head_dim: int, num_kv_heads: int, itemsize: int, interpreted: bool) -> Tuning:
     """Return the cut for requests of few query tokens: rows are few, so the keys are split to fill the machine.
 
@@ -41,7 +50,7 @@ def split_tuning(*, group: int, head_dim: int, num_kv_heads: int, itemsize: int,
     """
     block_m, block_d = max(16, power_of_two(group)), max(16, power_of_two(head_dim))
     if interpreted:
-        return Tuning(block_m, 128, block_d, max_splits=8, min_split=512, num_warps=4, num_stages=1)
+        return Tuning(power_of_two(group), _interpreted_keys(block_d), block_d, max_splits=8, min_split=512, num_warps=4, num_stages=1)
     row = block_d * itemsize
     block_n = 128 if row <= 128 else 64 if row <= 512 else 32 if row <= 1024 else 16  # noqa: PLR2004 - a table
     # 128 programs for one request fill the 132 SMs of a Hopper GPU.
@@ -53,7 +62,7 @@ def extend_tuning(*, group: int, head_dim: int, itemsize: int, interpreted: bool
     """Return the cut for requests of many query tokens: large blocks of rows, each over all of its keys."""
     rows, block_d = max(16, power_of_two(group)), max(16, power_of_two(head_dim))
     if interpreted:
-        return Tuning(max(64, rows), 128, block_d, max_splits=1, min_split=1, num_warps=4, num_stages=1)
+        return Tuning(rows, _interpreted_keys(block_d), block_d, max_splits=1, min_split=1, num_warps=4, num_stages=1)
     if itemsize == 4:  # noqa: PLR2004 - float32: no tensor cores, so the accumulator and both operands sit in registers
         return Tuning(max(16 if block_d > 128 else 32, rows), 32 if block_d <= 256 else 16, block_d, 1, 1, 8, 1)  # noqa: PLR2004
     if block_d <= 128:  # noqa: PLR2004
