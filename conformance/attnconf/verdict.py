@@ -1,4 +1,4 @@
-"""Verdict: does the evidence prove the policy's defaults on this platform, and what do other platforms still owe?"""
+"""Verdict: whether the evidence proves the policy's defaults on this platform, and what other platforms still owe."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Elsewhere(Value):
     @property
     def sentence(self) -> str:
         """Say what is needed, and from where."""
-        count = f"{len(self.cells)} required cells" if len(self.cells) != 1 else "1 required cell"
+        count = f"{len(self.cells)} required cell{'' if len(self.cells) == 1 else 's'}"
         names = ", ".join(self.architectures)
-        return f"{self.backend} for {names}: {count}, needs a receipt from {self.where} (rule {self.rule})"
+        return f"{self.backend} needs a receipt from {self.where}: {count} for {names}, by rule {self.rule}"
 
 
 class Verdict(Value):
