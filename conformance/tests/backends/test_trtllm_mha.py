@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -325,6 +327,22 @@ def test_fmha_v2_copies_pages_only_where_it_must() -> None:
         assert shares is not copied
 
 
+def test_fmha_v2_does_not_take_values_before_keys_for_keys_before_values() -> None:
+    given = batch(layer(), "extend", EXTEND)
+    cache = given.caches[0]
+    turned = replace(given, caches=(replace(cache, k=cache.v, v=cache.k),))
+    assert close(run_as(turned, "fmha_v2"), expected(turned)[0])
+
+
+@pytest.mark.parametrize("kernel", ["trtllm-gen-decode", "trtllm-gen-context", "xqa", "fmha_v2"])
+def test_a_shared_layer_reads_its_owners_cache(kernel: Family) -> None:
+    owner = batch(layer(), "decode", DECODE)
+    cache = owner.caches[0]
+    own = replace(cache, k=torch.full_like(cache.k, torch.nan), v=torch.full_like(cache.v, torch.nan))
+    shared = replace(owner, layers=(replace(owner.layers[0], cache=1),), caches=(own, cache))
+    assert close(run_as(shared, kernel), expected(owner)[0])
+
+
 def test_a_request_without_query_tokens_yields_no_row() -> None:
     given = batch(layer(), "extend", [(2, 20), (0, 17), (3, 3)])
     out, _, _ = run(given)
@@ -401,6 +419,7 @@ def test_a_missing_library_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> 
         raise ModuleNotFoundError(module)
 
     monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.delitem(sys.modules, "flashinfer.decode", raising=False)
     with pytest.raises(BackendUnavailableError, match="pip install"):
         make(PLATFORM).prepare(batch(layer(), "decode", DECODE))
 
@@ -415,12 +434,17 @@ def test_an_installed_function_of_another_signature_is_named(monkeypatch: pytest
     assert caught.value.function == "trtllm_batch_decode_with_kv_cache"
 
 
-def test_a_library_that_fails_while_it_is_imported_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_library_that_fails_while_it_is_imported_only_complete_modules_serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(_module: str) -> None:
         message = "Torch not compiled with CUDA enabled"
         raise AssertionError(message)
 
     monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setitem(sys.modules, "flashinfer.decode", inspect)
+    assert library.load("flashinfer.decode", "signature") is inspect.signature
+    monkeypatch.delitem(sys.modules, "flashinfer.decode")
     with pytest.raises(BackendUnavailableError, match="AssertionError: Torch not compiled with CUDA enabled"):
         library.load("flashinfer.decode", "trtllm_batch_decode_with_kv_cache")
 

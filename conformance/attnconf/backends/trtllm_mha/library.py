@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from attnconf.backends.trtllm_mha.dispatch import Family
 
@@ -28,20 +30,29 @@ _workspaces: dict[tuple[str, str], torch.Tensor] = {}
 
 def load(module: str, function: str) -> Callable[..., Any]:
     """Return a function of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
-    try:
-        with warnings.catch_warnings():
-            # Deprecations inside FlashInfer and its dependencies are not this user's business.
-            warnings.simplefilter("ignore")
-            imported = importlib.import_module(module)
-    except Exception as error:  # 0.6.10.post1 asks for a GPU while it is imported, and fails with an AssertionError
-        reason = f"{type(error).__name__}: {error}"
-        message = f"trtllm_mha cannot import {module} of flashinfer {version()} ({reason}); remedy: {REMEDY}"
-        raise BackendUnavailableError(message) from error
+    imported = _imported(module)
     found: Callable[..., Any] | None = getattr(imported, function, None)
     if found is None:
         message = f"flashinfer {version()} has no {module}.{function}; remedy: {REMEDY}"
         raise BackendUnavailableError(message)
     return found
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            # Deprecations inside FlashInfer and its dependencies are not this user's business.
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except Exception as error:
+        # Beside a CPU-only torch and the CuTe DSL, 0.6.10.post1 asks for a GPU while another of its modules is
+        # imported. Python keeps the modules that were complete by then, and without a GPU only signatures are read.
+        complete = sys.modules.get(module)
+        if complete is not None and not torch.cuda.is_available():
+            return complete
+        reason = f"{type(error).__name__}: {error}"
+        message = f"trtllm_mha cannot import {module} of flashinfer {version()} ({reason}); remedy: {REMEDY}"
+        raise BackendUnavailableError(message) from error
 
 
 def version() -> str:
