@@ -301,7 +301,7 @@ ALWAYS = '[[rules]]\nname = "a"\narchitectures = ["Gemma4ForCausalLM"]\nbackend 
         ('["decode", "extend"]\nexecuted = 1\n', '["decode"]\nexecuted = 0\n', "required.0.executed is 0"),
         ('["decode", "extend"]\nexecuted = 1\n', '["prefill"]\n', "required.0.modes.0 is 'prefill'"),
         ('architectures = ["DiffusionGemmaForBlockDiffusion"]\nmodels', 'architectures = ["X"]\nmodels', "not X"),
-        ('architectures = ["DiffusionGemmaForBlockDiffusion"]\nback', "architectures = []\nback", "rules.0.architectures"),
+        ('architectures = ["DiffusionGemmaForBlockDiffusion"]\nback', "architectures = []\nback", "rules.0"),
         ("[[rules]]\n", ALWAYS + "[[rules]]\n", "rule sm100 is never reached for Gemma4ForCausalLM: a always holds"),
         ("[[rules]]\n", "[[rules]]\nexpression = '1 + 1'\n", "rules.0.expression is '1 + 1'"),
         ("[provenance]", "[provenance", "at line"),
