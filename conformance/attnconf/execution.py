@@ -37,20 +37,54 @@ class Output:
     guards_intact: bool
 
 
-def run_layer(prepared: Prepared, batch: Batch, layer: int, lse_base: LseBase | None) -> Output:
-    """Run ``layer`` once; ask for the LSE when ``lse_base`` names one. Raises what the backend raises."""
+@dataclass(frozen=True)
+class Target:
+    """The guarded memory of one run: every byte of ``out``, ``lse`` and their guards is a sentinel until written."""
+
+    out: torch.Tensor
+    lse: torch.Tensor | None
+    out_guards: tuple[torch.Tensor, ...]
+    lse_guards: tuple[torch.Tensor, ...]
+
+    @property
+    def unwritten(self) -> int:
+        """How many elements of the output and the LSE were left alone."""
+        return _count_sentinels(self.out) + (0 if self.lse is None else _count_sentinels(self.lse))
+
+    @property
+    def elements(self) -> int:
+        """How many elements the output and the LSE have."""
+        return self.out.numel() + (0 if self.lse is None else self.lse.numel())
+
+    @property
+    def guards_intact(self) -> bool:
+        """Whether nothing around the output and the LSE was written."""
+        return all(_count_sentinels(guard) == guard.numel() for guard in (*self.out_guards, *self.lse_guards))
+
+
+def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:
+    """Allocate the guarded outputs of ``layer``."""
     q = batch.layers[layer].q
     out, out_guards = _guarded(q.shape, q.dtype, batch.device)
-    lse, lse_guards = (
-        _guarded(q.shape[:2], torch.float32, batch.device) if lse_base is not None else (None, ())
-    )
-    kernel = prepared.run(layer, out, lse)
+    if not lse:
+        return Target(out, None, out_guards, ())
+    rows, lse_guards = _guarded(q.shape[:2], torch.float32, batch.device)
+    return Target(out, rows, out_guards, lse_guards)
+
+
+def run_layer(prepared: Prepared, batch: Batch, layer: int, lse_base: LseBase | None) -> Output:
+    """Run ``layer`` once; ask for the LSE when ``lse_base`` names one. Raises what the backend raises."""
+    return run_into(prepared, batch, layer, make_target(batch, layer, lse=lse_base is not None), lse_base)
+
+
+def run_into(prepared: Prepared, batch: Batch, layer: int, target: Target, lse_base: LseBase | None) -> Output:
+    """Run ``layer`` once into ``target``. Raises what the backend raises."""
+    kernel = prepared.run(layer, target.out, target.lse)
     if batch.device.type == "cuda":
         torch.cuda.synchronize(batch.device)
-    unwritten = _count_sentinels(out) + (0 if lse is None else _count_sentinels(lse))
-    intact = all(_count_sentinels(guard) == guard.numel() for guard in (*out_guards, *lse_guards))
+    lse = target.lse
     natural = lse.double() * math.log(2.0) if lse is not None and lse_base == "two" else lse
-    return Output(out, natural, kernel, unwritten, intact)
+    return Output(target.out, natural, kernel, target.unwritten, target.guards_intact)
 
 
 def classify(error: BaseException) -> tuple[Outcome, str]:

@@ -1,0 +1,82 @@
+"""The message of a failing case: plain text with everything that an expert needs to act on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.clauses import cite
+from attnconf.inputs.assemble import pool_of
+from attnconf.result import Outcome
+
+if TYPE_CHECKING:
+    from attnconf.case import Case
+    from attnconf.result import CaseResult, Failure, LayerResult, Place
+
+_REFUSAL_CLAUSE = 20
+_UNDECLARED = {
+    Outcome.REFUSED: "refused without having declared it",
+    Outcome.CRASHED: "crashed",
+    Outcome.OOM: "ran out of memory",
+}
+
+
+def render_failure(result: CaseResult, replay_command: str) -> str:
+    """Return what is wrong with ``result``, layer by layer, with the case and the command that repeats it."""
+    case = result.case
+    lines = [
+        (
+            f"{result.backend} fails case {case.id} of model {case.model}"
+            f" (mode {case.mode}, q {case.q_dtype}, kv {case.kv_dtype}, {result.evidence} evidence)"
+        )
+    ]
+    for layer in result.layers:
+        if layer.outcome.is_failure:
+            lines += ["", *_layer(case, layer)]
+    return "\n".join([*lines, "", f"case:   {case!r}", f"replay: {replay_command}"])
+
+
+def _layer(case: Case, result: LayerResult) -> list[str]:
+    geometry = case.layers[result.layer]
+    kernel = f", kernel {result.kernel}" if result.kernel else ""
+    lines = [
+        (
+            f"layer {result.layer}: {geometry.cell_kind}, window_left {geometry.window_left}, {geometry.num_qo_heads}"
+            f" query and {geometry.num_kv_heads} KV heads, head_dim {geometry.head_dim}{kernel}"
+        )
+    ]
+    if result.outcome in _UNDECLARED:
+        lines.append(f"  {cite(_REFUSAL_CLAUSE)}: {_UNDECLARED[result.outcome]}: {result.reason}")
+    for failure in result.failures:
+        lines += _failure(case, failure)
+    return lines
+
+
+def _failure(case: Case, failure: Failure) -> list[str]:
+    details = {
+        "error": "" if failure.units is None else f"{units_text(failure.units)} \u00d7 the bound",
+        "at": "" if failure.place is None else _where(failure.place),
+        "memory": "" if failure.place is None else _memory(case, failure.place),
+        "keys": failure.keys,
+        "bug": failure.suspicion,
+    }
+    return [
+        f"  {cite(failure.clause)}, check {failure.check}: {failure.summary}",
+        *(f"    {name + ':':<8}{text}" for name, text in details.items() if text),
+    ]
+
+
+def units_text(units: float) -> str:
+    """Return an error in units of the bound with three digits."""
+    return f"{units:.0f}" if 1000 <= units < float("inf") else f"{units:.3g}"  # noqa: PLR2004 - three digits are shown
+
+
+def _where(place: Place) -> str:
+    row = f"request {place.request}, token {place.token}, head {place.head}"
+    return f"{row}, the LSE" if place.dim < 0 else f"{row}, dim {place.dim}"
+
+
+def _memory(case: Case, place: Place) -> str:
+    if place.page is None:
+        return ""
+    owner = case.owner(place.layer)
+    return f"layer {owner}'s cache in the {pool_of(case, owner)} pool, page {place.page}, slot {place.slot}"
