@@ -39,7 +39,9 @@ class Value(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Show only what differs from the defaults, so that the repr is short and can be pasted."""
         fields = type(self).model_fields
-        return [(name, value) for name, value in super().__repr_args__() if name is None or value != fields[name].default]
+        return [
+            (name, value) for name, value in super().__repr_args__() if name is None or value != fields[name].default
+        ]
 
     @classmethod
     def from_data(cls, data: object, source: str) -> Self:
@@ -74,3 +76,5 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a mode
         ) from None
     except RecursionError:
         raise InvalidInputError(str(path), given="nested too deeply", allowed="a JSON document") from None
+    except ValueError:  # Python refuses to parse whole numbers of more than 4,300 digits
+        raise InvalidInputError(str(path), given="a number has too many digits", allowed="a JSON document") from None

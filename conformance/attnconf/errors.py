@@ -48,11 +48,21 @@ class UnsupportedError(AttnconfError):
 def from_validation_error(error: ValidationError, source: str) -> InvalidInputError:
     """Turn pydantic's first complaint into one sentence about ``source``."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    given = repr(first["input"])
-    if len(given) > _LONGEST_QUOTE:
-        given = given[:_LONGEST_QUOTE] + "…"
-    return InvalidInputError(source, field=field, given=given, allowed=first["msg"].removeprefix("Value error, "))
+    return InvalidInputError(
+        source,
+        field=_cut(printable(".".join(str(part) for part in first["loc"]))),
+        given=_cut(ascii(first["input"])),
+        allowed=printable(first["msg"].removeprefix("Value error, ")),
+    )
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with everything escaped that could move a cursor, break a line or not be shown."""
+    return "".join(char if char.isascii() and char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 
 _LONGEST_QUOTE = 80

@@ -45,10 +45,7 @@ def _shipped(name: str) -> ModelGeometry:
 
 
 def _read(path: Path) -> ModelGeometry:
-    try:
-        data = read_json(path)
-    except ValueError:  # too many digits in a number: read_model says so
-        return read_model(path)
+    data = read_json(path)
     if not (isinstance(data, dict) and "layers" in data):
         return model_from_config(data, str(path), model_name(path))
     return ModelGeometry.from_data(data, str(path))
