@@ -335,11 +335,12 @@ def test_fmha_v2_does_not_take_values_before_keys_for_keys_before_values() -> No
 
 
 @pytest.mark.parametrize("kernel", ["trtllm-gen-decode", "trtllm-gen-context", "xqa", "fmha_v2"])
-def test_a_shared_layer_reads_its_owners_cache(kernel: Family) -> None:
-    owner = batch(layer(), "decode", DECODE)
+def test_a_shared_layer_reads_its_owners_cache_with_its_owners_scales(kernel: Family) -> None:
+    owner = batch(layer(k_scale=0.5, v_scale=3.0), "decode", DECODE, kv_dtype=torch.float8_e4m3fn)
     cache = owner.caches[0]
-    own = replace(cache, k=torch.full_like(cache.k, torch.nan), v=torch.full_like(cache.v, torch.nan))
-    shared = replace(owner, layers=(replace(owner.layers[0], cache=1),), caches=(own, cache))
+    own = replace(cache, k=torch.zeros_like(cache.k), v=torch.zeros_like(cache.v))
+    redirected = replace(owner.layers[0], geometry=layer(k_scale=2.0, v_scale=0.25), cache=1)
+    shared = replace(owner, layers=(redirected, replace(owner.layers[0], cache=1)), caches=(own, cache))
     assert close(run_as(shared, kernel), expected(owner)[0])
 
 

@@ -87,12 +87,14 @@ def build_call(  # noqa: PLR0913 - what one launch is made of
     """Return the call that runs ``layer`` of ``batch``: ``lse`` is passed to trtllm-gen only, the others have none."""
     inputs = batch.layers[layer]
     geometry = inputs.geometry
+    # The stored bytes are the owner's, so their scales are, too: a redirected layer has none of its own.
+    stored = batch.layers[inputs.cache].geometry
     module, function = FUNCTIONS[kernel]
     common = {
         "workspace_buffer": workspace,
         "seq_lens": batch.seq_lens,
-        "bmm1_scale": geometry.sm_scale * geometry.k_scale,
-        "bmm2_scale": geometry.v_scale,
+        "bmm1_scale": geometry.sm_scale * stored.k_scale,
+        "bmm2_scale": stored.v_scale,
         "window_left": geometry.window_left,
         "out": out,
         "sinks": inputs.sinks,
