@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from attnconf.strategies import cases
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hypothesis.strategies import SearchStrategy
+
     from attnconf.case import Case
     from attnconf.result import CaseResult
-    from attnconf.strategies import Space
 
 SHRINK_SECONDS = 60.0
 """How long a failure may be shrunk: a small case is a courtesy, and a gate cannot wait for the smallest."""
@@ -34,11 +33,11 @@ class _FoundError(Exception):
 
 
 def explore(
-    space: Space, run: Callable[[Case], CaseResult], *, examples: int, campaign_seed: int, shrink_seconds: float = SHRINK_SECONDS
+    drawn: SearchStrategy[Case], run: Callable[[Case], CaseResult], *, examples: int, campaign_seed: int, shrink_seconds: float = SHRINK_SECONDS
 ) -> Exploration:
-    """Run up to ``examples`` distinct cases of ``space``; stop at the first failure and shrink it.
+    """Run up to ``examples`` distinct cases of ``drawn``; stop at the first failure and shrink it.
 
-    The same space, seed and versions give the same cases. While shrinking, only the same kind of failure counts.
+    The same strategy, seed and versions give the same cases. While shrinking, only the same kind of failure counts.
     """
     found = Exploration()
     known: dict[str, bool] = {}
@@ -54,7 +53,7 @@ def explore(
         report_multiple_bugs=False,
         print_blob=False,
     )
-    @given(cases(space))
+    @given(drawn)
     def probe(case: Case) -> None:
         if case.id not in known:
             known[case.id] = _fails(case, run, found, deadline)

@@ -1,1 +1,25 @@
-"""The pytest plugin of attnconf. Loading it costs nothing: no torch, no attnconf internals."""
+"""The pytest plugin of attnconf: ``pytest -p attnconf``.
+
+This module is what pytest registers; each hook lives in the module of its concern. Loading it costs nothing: neither
+torch nor attnconf is imported before an option, a marker or a fixture of ours is used.
+"""
+
+from __future__ import annotations
+
+from pytest_attnconf.collection import pytest_collection_modifyitems, pytest_generate_tests
+from pytest_attnconf.fixtures import attnconf
+from pytest_attnconf.gates import pytest_runtest_setup
+from pytest_attnconf.options import pytest_addhooks, pytest_addoption, pytest_configure
+from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_makereport
+
+__all__ = [
+    "attnconf",
+    "pytest_addhooks",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_generate_tests",
+    "pytest_report_teststatus",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+]

@@ -1,0 +1,66 @@
+"""Profiles: how much a run asks, from a smoke test to a night."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attnconf.errors import InvalidInputError
+from attnconf.models import shipped_models
+from attnconf.spaces import FREE_MODEL, applies
+
+if TYPE_CHECKING:
+    from attnconf.spaces import Family
+
+GEMMA4 = tuple(name for name in shipped_models() if name.startswith("gemma4"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How many cases each (backend, family, model) gets, of which models, and up to which length.
+
+    A ``derandomised`` profile draws the same cases every time for one seed; the other takes a new seed from the clock.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    examples: dict[Family, int]
+    max_kv_len: int
+    derandomised: bool = True
+
+    def targets(self, family: Family) -> tuple[str, ...]:
+        """Return the models that ``family`` is asked of."""
+        if not self.examples.get(family):
+            return ()
+        return tuple(model for model in (*self.models, FREE_MODEL) if applies(family, model))
+
+
+def _examples(model: int, free: int) -> dict[Family, int]:
+    return {
+        "decode": 2 * model,
+        "extend": 2 * model,
+        "mixed": model,
+        "verify": model,
+        "windows": model,
+        "shared_kv": 2 * model,
+        "hybrid_pools": model,
+        "free": free,
+    }
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(name="smoke", models=GEMMA4, examples=_examples(3, 25), max_kv_len=200),
+        Profile(name="gate", models=shipped_models(), examples=_examples(5, 150), max_kv_len=400),
+        Profile(name="nightly", models=shipped_models(), examples=_examples(100, 5000), max_kv_len=1500, derandomised=False),
+        Profile(name="replay", models=(), examples={}, max_kv_len=0),
+    )
+}
+
+
+def profile_named(name: str) -> Profile:
+    """Return a profile. Raises ``InvalidInputError`` that lists the known ones."""
+    if name not in PROFILES:
+        raise InvalidInputError("--attnconf-profile", given=repr(name), allowed=", ".join(PROFILES))
+    return PROFILES[name]

@@ -1,0 +1,114 @@
+"""The terminal's view of a run: a header before it, the matrix of evidence and the verdict behind it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from attnconf.cells import merge_cells
+from attnconf.geometry import unsharded
+from attnconf.platforms import PACKAGES
+from attnconf.policy import policy_digest
+from attnconf.resolution import resolve_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.cells import Cell
+    from attnconf.policy import Policy
+    from attnconf.session import Session
+    from attnconf.verdict import Verdict
+
+_MODES = ("decode", "extend", "mixed", "verify")
+_MOST_REASONS = 4
+
+
+def header_lines(session: Session, backends: Sequence[str], policy: Policy | None) -> list[str]:
+    """Return what the run is about: the machine, the versions, the backends, the policy's choice here."""
+    platform = session.platform
+    gpu = f"{platform.device}, SM {platform.sm_text}, driver {platform.driver}, CUDA {platform.cuda}" if platform.sm else "no GPU"
+    versions = ", ".join(f"{name} {platform.packages.get(name, 'missing')}" for name in PACKAGES)
+    lines = [f"attnconf: {gpu}; {versions}", f"attnconf: profile {session.profile.name}, seed {session.seed}"]
+    for name in backends:
+        reason = session.why_not(name)
+        shown = session.backend(name).name if reason is None else f"{name}: missing: {reason}"
+        lines.append(f"attnconf: backend {shown}" + (_by_contract(session, name) if reason is None else ""))
+    if policy is not None:
+        lines.append(f"attnconf: policy {policy.name} ({policy_digest(policy)[:12]})")
+        lines += [f"attnconf:   {resolution.sentence}" for resolution in resolve_all(policy, platform)]
+    return lines
+
+
+def _by_contract(session: Session, name: str) -> str:
+    if session.backend(name).evidence == "kernel":
+        return ""
+    return ": its documented contract is executed, not its kernels; this is no kernel evidence"
+
+
+def matrix_lines(cells: Sequence[Cell]) -> list[str]:
+    """Return the matrix backend x (model, layer kind) x mode: layers judged, and the worst error in units.
+
+    A trailing ``c`` marks contract evidence. Below stand the reasons of what was not judged, most frequent first.
+    """
+    if not cells:
+        return []
+    rows = [_row("backend", "model", "layers", *_MODES, "worst", "effective features")]
+    grouped: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        grouped[cell.backend, unsharded(cell.model), cell.layer_kind].append(cell)
+    for (backend, model, kind), members in sorted(grouped.items()):
+        counts = [_count([cell for cell in members if cell.mode == mode]) for mode in _MODES]
+        units = [cell.worst_units for cell in members if cell.worst_units is not None]
+        features = sorted({feature for cell in members for feature in cell.features})
+        rows.append(_row(backend, model, kind, *counts, _units(max(units, default=None)), ",".join(features) or "none"))
+    executed = sum(cell.executed for cell in cells)
+    contract = sum(cell.contract_only for cell in cells)
+    broken = sum(cell.broken for cell in cells)
+    rows.append(f"{executed} layers judged ({contract} of them by contract only), {broken} broken")
+    return [*rows, *_reason_lines(cells)]
+
+
+def _row(*columns: str) -> str:
+    widths = (22, 16, 15, 10, 10, 10, 10, 7)
+    return " ".join(text.ljust(width) for text, width in zip(columns, (*widths, 0), strict=True)).rstrip()
+
+
+def _count(cells: Sequence[Cell]) -> str:
+    executed = sum(cell.executed for cell in cells)
+    broken = sum(cell.broken for cell in cells)
+    if not cells:
+        return "-"
+    if not executed and not broken:
+        return "not_run" if any(cell.not_run for cell in cells) else "unsup."
+    contract = "c" if any(cell.contract_only for cell in cells) else ""
+    return f"{executed}{contract}" + (f" BAD {broken}" if broken else "")
+
+
+def _units(units: float | None) -> str:
+    return "-" if units is None else ("inf" if math.isinf(units) else f"{units:.2f}")
+
+
+def _reason_lines(cells: Sequence[Cell]) -> list[str]:
+    by_backend: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for cell in merge_cells(cells, ()):
+        for reason, count in cell.reasons.items():
+            by_backend[cell.backend][reason] += count
+    lines = []
+    for backend, reasons in sorted(by_backend.items()):
+        ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        lines += [f"{backend}: {count} layers {reason}" for reason, count in ranked[:_MOST_REASONS]]
+        rest = sum(count for _, count in ranked[_MOST_REASONS:])
+        if rest:
+            lines.append(f"{backend}: {rest} layers for {len(ranked) - _MOST_REASONS} other reasons (see the receipt)")
+    return lines
+
+
+def verdict_lines(policy: Policy | None, verdict: Verdict | None) -> list[str]:
+    """Return whether the policy's defaults are proven here, and what other platforms still owe."""
+    if policy is None or verdict is None:
+        return []
+    met = "is met on this platform" if verdict.is_met else f"is NOT met: {len(verdict.unmet)} requirements"
+    return [f"policy {policy.name} {met}", *(f"elsewhere: {other.sentence}" for other in verdict.elsewhere)]
+
+

@@ -1,0 +1,84 @@
+"""A session: this machine, the backends on it, a profile and a seed; it explores spaces and replays cases."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.backends.registry import Registry
+from attnconf.campaign import explore
+from attnconf.errors import BackendUnavailableError
+from attnconf.run import run_case
+from attnconf.spaces import space_of
+from attnconf.strategies import cases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.backends.protocol import Backend
+    from attnconf.campaign import Exploration
+    from attnconf.case import Case
+    from attnconf.platforms import Platform
+    from attnconf.profiles import Profile
+    from attnconf.result import CaseResult
+    from attnconf.spaces import Family
+
+
+@dataclass
+class Session:
+    """What one process needs to judge backends. Creating one settles torch's threads; it starts no backend."""
+
+    platform: Platform
+    profile: Profile
+    seed: int = 0
+    registry: Registry = field(default_factory=Registry)
+    _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.
+        torch.set_num_threads(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where cases run."""
+        return torch.device("cpu" if self.platform.sm is None else "cuda")
+
+    def backend(self, name: str) -> Backend:
+        """Return the backend ``name``, made once. Raises what ``Registry.make`` raises."""
+        if name not in self._backends:
+            try:
+                self._backends[name] = self.registry.make(name, self.platform)
+            except BackendUnavailableError as error:
+                self._backends[name] = error
+        found = self._backends[name]
+        if isinstance(found, BackendUnavailableError):
+            raise found
+        return found
+
+    def why_not(self, name: str) -> str | None:
+        """Return why the backend ``name`` does not work here, or None."""
+        try:
+            self.backend(name)
+        except BackendUnavailableError as error:
+            return str(error)
+        return None
+
+    def run(self, case: Case, backend: str) -> CaseResult:
+        """Run one case on one backend."""
+        return run_case(case, [self.backend(backend)], self.platform, self.device)[0]
+
+    def explore(
+        self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None = None
+    ) -> Exploration:
+        """Run the profile's number of cases of one family and model on one backend (or by ``run``)."""
+        space = space_of(family, model, accelerated=self.platform.sm is not None, max_kv_len=self.profile.max_kv_len)
+        return explore(
+            cases(space),
+            run or (lambda case: self.run(case, backend)),
+            examples=self.profile.examples[family],
+            # The same cases for every backend: their results can be laid side by side.
+            campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}".encode()),
+        )

@@ -1,0 +1,77 @@
+"""The suite's spaces: for each family of tests and each model, the cases to draw from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from attnconf.errors import InvalidInputError
+from attnconf.models import load_model
+from attnconf.strategies import DTYPES, PAGE_SIZES, Space, free_layers, model_layers
+
+if TYPE_CHECKING:
+    from attnconf.geometry import ModelGeometry
+
+Family = Literal["decode", "extend", "mixed", "verify", "windows", "shared_kv", "hybrid_pools", "free"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+FREE_MODEL = "free"
+"""The model name of cases whose geometry is drawn, too."""
+
+ENGINE_PAGE_SIZES = (16, 32, 64, 128)
+_SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")
+_QUERY_HEADS_ON_CPU = 4
+
+
+def shard_for(model: ModelGeometry, *, accelerated: bool) -> ModelGeometry:
+    """Return the whole model for a GPU, and a tensor-parallel shard of about four query heads for a CPU.
+
+    Head dimensions, windows and redirection stay as they are; only heads are split.
+    """
+    heads = max(layer.num_qo_heads for layer in model.layers)
+    if accelerated or heads <= _QUERY_HEADS_ON_CPU:
+        return model
+    return model.shard(heads // _QUERY_HEADS_ON_CPU)
+
+
+def applies(family: Family, model: str) -> bool:
+    """Return whether ``model`` has what ``family`` is about."""
+    if family == "free" or model == FREE_MODEL:
+        return family == "free" and model == FREE_MODEL
+    layers = load_model(model).case_layers()
+    if family in {"windows", "hybrid_pools"}:
+        return any(layer.kind == "sliding" for layer in layers)
+    if family == "shared_kv":
+        return any(layer.kv_owner is not None for layer in layers)
+    return True
+
+
+def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) -> Space:
+    """Return the cases of ``family`` for ``model``. Raises ``InvalidInputError`` for an unknown family or model."""
+    if family not in FAMILIES:
+        raise InvalidInputError("family", given=repr(family), allowed=", ".join(FAMILIES))
+    if family == "free":
+        return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300))
+    geometry = shard_for(load_model(model), accelerated=accelerated)
+    layers = geometry.case_layers()
+    if family == "windows":
+        layers = tuple(layer for layer in layers if layer.kind == "sliding" and layer.kv_owner is None)
+        return Space(
+            name=family,
+            layers=model_layers(layers),
+            model=geometry.name,
+            dtypes=_SIXTEEN_BIT,
+            page_sizes=PAGE_SIZES if not accelerated else ENGINE_PAGE_SIZES,
+            max_requests=2,
+            max_kv_len=max_kv_len,
+            hybrid=False,
+        )
+    return Space(
+        name=family,
+        layers=model_layers(layers),
+        model=geometry.name,
+        modes=(family,) if family in {"decode", "extend", "mixed", "verify"} else ("decode", "extend", "mixed", "verify"),  # type: ignore[arg-type]
+        dtypes=_SIXTEEN_BIT,
+        page_sizes=ENGINE_PAGE_SIZES,
+        max_kv_len=max_kv_len,
+        hybrid=True if family == "hybrid_pools" else None,
+    )

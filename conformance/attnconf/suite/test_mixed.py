@@ -1,0 +1,12 @@
+"""Family ``mixed``: decodes and extends in one batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnconf.judge import Judge
+
+
+def test_mixed(attnconf: Judge, backend: str, model: str) -> None:
+    attnconf.explore("mixed", model=model, backend=backend)

@@ -1,0 +1,63 @@
+"""Which tests there are: the suite's (backend, model) pairs, the same on every machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from pytest_attnconf.state import KEY
+
+if TYPE_CHECKING:
+    from attnconf.spaces import Family
+
+_FAMILY_FILES = "attnconf.suite.test_"
+SM100_FAMILIES = ("decode", "extend")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise the suite's tests over backends, models and recorded cases."""
+    module = metafunc.module.__name__
+    if not module.startswith(_FAMILY_FILES):
+        return
+    from attnconf.errors import AttnconfError
+
+    state = metafunc.config.stash[KEY]
+    try:
+        values = _values(state, module.removeprefix(_FAMILY_FILES), metafunc.fixturenames)
+    except AttnconfError as error:
+        raise pytest.UsageError(str(error)) from None
+    for name, options in values.items():
+        metafunc.parametrize(name, options)
+
+
+def _values(state, family: str, names: list[str]) -> dict[str, tuple[str, ...]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    values: dict[str, tuple[str, ...]] = {}
+    replaying = state.profile.name == "replay"
+    if "backend" in names:
+        values["backend"] = state.backends if family == "vectors" or not replaying else ()
+    if "model" in names:
+        values["model"] = state.profile.targets(cast("Family", "decode" if family == "sm100" else family))
+    if "vector" in names:
+        values["vector"] = tuple(state.replayed)
+    if "sm100_family" in names:
+        wanted = not state.option("backend") or "trtllm_mha" in state.option("backend")
+        values["sm100_family"] = SM100_FAMILIES if wanted else ()
+    return values
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the suite's tests that the profile gives nothing to ask, so that none of them shows as skipped."""
+    from _pytest.fixtures import NOTSET  # noqa: PLC2701 - pytest marks an empty parameter set with it, and has no other name
+
+    empty = [
+        item for item in items if isinstance(item, pytest.Function) and any(v is NOTSET for v in _params(item).values())
+    ]
+    if empty:
+        gone = set(map(id, empty))
+        items[:] = [item for item in items if id(item) not in gone]
+        config.hook.pytest_deselected(items=empty)
+
+
+def _params(item: pytest.Function) -> dict[str, object]:
+    return item.callspec.params if hasattr(item, "callspec") else {}

@@ -1,0 +1,33 @@
+"""The fixture ``attnconf``: the judge, for the suite's tests and for your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_attnconf.outcomes import record
+from pytest_attnconf.state import KEY
+
+if TYPE_CHECKING:
+    from attnconf.judge import Judge
+
+
+@pytest.fixture
+def attnconf(request: pytest.FixtureRequest) -> Judge:
+    """Judge backends: ``attnconf.check(case, backend=...)``, ``attnconf.explore(family, model=..., backend=...)``."""
+    return make_judge(request.node)
+
+
+def make_judge(node: pytest.Item) -> Judge:
+    """Return the judge of one test; its evidence travels on the test's user_properties."""
+    from attnconf.judge import Judge
+
+    state = node.config.stash[KEY]
+    return Judge(
+        session=state.session,
+        record=lambda cells, outcome: record(node, cells, outcome),
+        failures=Path(state.option("failures")),
+        replayed=state.replayed,
+    )

@@ -1,0 +1,18 @@
+"""The hook that attnconf offers to a repository's conftest.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from attnconf.backends.registry import Registry
+
+
+@pytest.hookspec
+def pytest_attnconf_register_backends(registry: Registry) -> None:
+    """Register backends: ``registry.register(name, factory)``, with ``factory(platform) -> Backend``.
+
+    Implement it with ``@pytest.hookimpl(optionalhook=True)``: the conftest then still loads without the plugin.
+    """

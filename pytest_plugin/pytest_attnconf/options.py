@@ -1,0 +1,61 @@
+"""Options, markers and their validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_attnconf.reporting import Reporter
+from pytest_attnconf.state import KEY, State
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKERS = (
+    "sm100: needs a GPU of the SM100 family (compute capability 10.x); elsewhere it is not_run",
+    'requires_sm(*sms): needs one of these compute capabilities, such as "9.0" or "12.x"; elsewhere it is not_run',
+)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer ``pytest_attnconf_register_backends``."""
+    from pytest_attnconf import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ``--attnconf-*`` options."""
+    group = parser.getgroup("attnconf", "conformance of attention backends")
+    group.addoption("--attnconf-profile", metavar="NAME", help="smoke, gate (the default), nightly or replay")
+    group.addoption(
+        "--attnconf-backend", metavar="NAME", action="append", default=[], help="judge this backend only (repeatable)"
+    )
+    group.addoption(
+        "--attnconf-model",
+        metavar="NAME|CONFIG",
+        action="append",
+        default=[],
+        help="ask this model only: a shipped name, a config.json, or free (repeatable)",
+    )
+    group.addoption("--attnconf-seed", metavar="N", help="draw other cases: a whole number, 0 unless told")
+    group.addoption("--attnconf-receipt", metavar="FILE", help="write what the run proves, as JSON")
+    group.addoption("--attnconf-policy", metavar="NAME|FILE", help="fail unless this policy's defaults are proven here")
+    group.addoption("--attnconf-sm", metavar="M.N", help="resolve the policy for this compute capability; runs nothing on it")
+    group.addoption("--attnconf-require-sm", metavar="M.N", help="exit 12 unless this machine's GPU is of this capability")
+    group.addoption(
+        "--attnconf-failures", metavar="DIR", default="attnconf-failures", help="where failing cases are saved"
+    )
+    group.addoption(
+        "--attnconf-replay", metavar="PATH", action="append", default=[], help="cases for the replay profile (repeatable)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and check our options if one is given."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    state = State(config)
+    config.stash[KEY] = state
+    config.pluginmanager.register(Reporter(state), "attnconf-reporter")
+    if state.is_asked_for:
+        state.check_options()
