@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
-import torch
-
 from attnconf.backends.protocol import Evidence, Promises, Unsupported
-from attnconf.backends.triton.tuning import MAX_GROUP, MAX_HEAD_DIM
+from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 from attnconf.shape import KernelShape
 
 if TYPE_CHECKING:
+    import torch
+
     from attnconf.backends.protocol import Prepared
     from attnconf.batch import Batch
     from attnconf.platforms import Platform
 
+MAX_HEAD_DIM = 512
 REMEDY = 'pip install "attnconf[triton]"'
 FP8_SM = (8, 9)
 """The first compute capability that converts e4m3 in hardware; Triton compiles it for no earlier one."""
@@ -46,8 +47,10 @@ class TritonBackend:
             return Unsupported(f"triton is not installed; {REMEDY}")
         if shape.head_dim > MAX_HEAD_DIM:
             return Unsupported(f"head_dim {shape.head_dim} is above {MAX_HEAD_DIM}")
-        if shape.group_size > MAX_GROUP:
-            return Unsupported(f"{shape.group_size} query heads per KV head are more than {MAX_GROUP}")
+        if padded(shape.group_size) * padded(shape.head_dim) > MAX_BLOCK:
+            return Unsupported(
+                f"{shape.group_size} query heads per KV head at head_dim {shape.head_dim} do not fit one block of rows"
+            )
         if shape.kv_dtype == "float8_e4m3fn" and platform.sm is not None and platform.sm < FP8_SM:
             return Unsupported(f"Triton compiles float8_e4m3fn from SM 8.9 on, and this is SM {platform.sm_text}")
         return None

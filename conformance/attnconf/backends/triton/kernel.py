@@ -5,17 +5,28 @@ else is read from the lengths on the device. Which keys a program visits depends
 constants of the layer alone, never on the neighbours or on a host hint; a program of the grid that has no keys stops.
 """
 
+# ruff: noqa: ANN001, ANN201, N803, PLR0913 - kernels: Triton reads only constexpr annotations, which it writes in capitals
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from attnconf.backends.triton.tile import LN_2, LOG2_E, LOWEST, device_function, load_or_zero, round_to_bf16, visit_tile
+from attnconf.backends.triton.tile import (
+    LN_2,
+    LOG2_E,
+    LOWEST,
+    device_function,
+    load_or_zero,
+    round_to_bf16,
+    visit_tile,
+)
 
 
 @device_function
 def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Return (keys per split, number of splits >= 1) of the keys [low, high): a function of this row's lengths alone."""
+    """Return (keys per split, number of splits >= 1) of the keys [low, high): a function of its arguments alone."""
     keys = high - low
     width = (keys + (MAX_SPLITS - 1)) // MAX_SPLITS
     width = (width + (BLOCK_N - 1)) // BLOCK_N * BLOCK_N
@@ -156,10 +167,10 @@ def merge(
     ``BLOCK_ROWS`` is the rows in use of ``BLOCK_M``, rounded up to a power of two: nothing is multiplied here, so no
     row has to be padded for the sake of the tensor cores.
     """
-    request, begin, tokens, first_position, first_key, low, high = block_range(
+    _, begin, tokens, _, _, low, high = block_range(
         work, qo_indptr, seq_lens, window_left, GROUP, BLOCK_M, BLOCK_N, WINDOWED, INDEX
     )  # fmt: skip
-    width, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
+    _, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
     if splits == 1:
         return
     row = tl.arange(0, BLOCK_ROWS).to(INDEX)
@@ -173,7 +184,7 @@ def merge(
     total = tl.full([BLOCK_ROWS], 0.0, tl.float32)
     acc = tl.full([BLOCK_ROWS, BLOCK_D], 0.0, tl.float32)
     first_place = (token * num_qo_heads + head) * num_splits
-    for split in range(0, splits):
+    for split in range(splits):
         place = first_place + split
         part = tl.load((partial + place * HEAD_DIM)[:, None] + d[None, :], mask=mask_acc, other=0.0)
         part_m = tl.load(stats + place * 2, mask=mask, other=LOWEST)

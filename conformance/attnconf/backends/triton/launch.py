@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import math
 import os
+import sys
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,15 @@ import numpy as np
 import torch
 
 from attnconf.backends.tables import block_tables_for
-from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS, Tuning, extend_tuning, power_of_two, split_tuning
+from attnconf.backends.triton.tuning import (
+    MAX_SPLIT_TOKENS,
+    LayerSizes,
+    Tuning,
+    extend_tuning,
+    merge_warps,
+    power_of_two,
+    split_tuning,
+)
 from attnconf.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -24,6 +34,13 @@ if TYPE_CHECKING:
     from attnconf.batch import Batch, LayerInputs
 
 LOG2E = math.log2(math.e)
+
+STAGES = (
+    ("triton-decode-splitkv", 1, 1),
+    ("triton-verify-splitkv", 2, MAX_SPLIT_TOKENS),
+    ("triton-extend", MAX_SPLIT_TOKENS + 1, sys.maxsize),
+)
+"""The kernels with the query tokens of the requests that they take, from and to: a request's own length decides."""
 
 
 @cache
@@ -83,30 +100,27 @@ class Launches:
     def _plan(self, layer: LayerInputs) -> list[Stage]:
         """Return the stages of a layer: which one takes a request depends on that request's q_len alone."""
         geometry = layer.geometry
-        lens = self._batch.q_lens
-        sizes = {
-            "group": geometry.group_size,
-            "head_dim": geometry.head_dim,
-            "itemsize": layer.q.element_size(),
-            "interpreted": self._interpreted,
-        }
+        sizes = LayerSizes(geometry.group_size, geometry.head_dim, geometry.num_kv_heads, layer.q.element_size())
         stages = []
-        few = [row for row, length in enumerate(lens) if 0 < length <= MAX_SPLIT_TOKENS]
-        if few:
-            tuning = split_tuning(num_kv_heads=geometry.num_kv_heads, **sizes)
-            keys = self._batch.max_seq_len
-            if geometry.window_left >= 0:
-                keys = min(keys, geometry.window_left + MAX_SPLIT_TOKENS + tuning.block_n)
-            splits = max(1, min(tuning.max_splits, -(-keys // tuning.min_split)))
-            stages.append(self._stage("triton-decode-splitkv", tuning, few, layer, splits))
-        many = [row for row, length in enumerate(lens) if length > MAX_SPLIT_TOKENS]
-        if many:
-            stages.append(self._stage("triton-extend", extend_tuning(**sizes), many, layer, 1))
+        for name, fewest, most in STAGES:
+            requests = [row for row, length in enumerate(self._batch.q_lens) if fewest <= length <= most]
+            if not requests:
+                continue
+            if most > MAX_SPLIT_TOKENS:
+                tuning, splits = extend_tuning(sizes, interpreted=self._interpreted), 1
+            else:
+                tuning = split_tuning(sizes, most, interpreted=self._interpreted)
+                keys = self._batch.max_seq_len
+                if geometry.window_left >= 0:
+                    keys = min(keys, geometry.window_left + most + tuning.block_n)
+                splits = max(1, min(tuning.max_splits, -(-keys // tuning.min_split)))
+            stages.append(self._stage(name, tuning, requests, layer, splits))
         return stages
 
     def _stage(self, name: str, tuning: Tuning, requests: list[int], layer: LayerInputs, splits: int) -> Stage:
         tokens = tuning.block_m // layer.geometry.group_size
         lens, kv_lens = self._batch.q_lens, self._batch.kv_lens
+        widest = max(min(lens[row], tokens) for row in requests) * layer.geometry.group_size
         work = [(row, first) for row in requests for first in range(0, lens[row], tokens)]
         # The longest blocks first, so that none of them is the last to start.
         work.sort(key=lambda item: -(kv_lens[item[0]] - lens[item[0]] + item[1]))
@@ -116,7 +130,7 @@ class Launches:
             tuning=tuning,
             work=torch.tensor(work, dtype=torch.int32, device=self._batch.device),
             splits=splits,
-            rows=power_of_two(min(tuning.block_m, max(min(lens[row], tokens) for row in requests) * layer.geometry.group_size)),
+            rows=power_of_two(widest),
             partial_size=states * layer.geometry.head_dim,
             stats_size=states * 2,
         )
@@ -164,7 +178,9 @@ class Launches:
             num_warps=tuning.num_warps, num_stages=tuning.num_stages, **common,
         )  # fmt: skip
         if stage.splits > 1:
-            kernels().merge[grid[:2]](**common, BLOCK_ROWS=stage.rows, num_warps=4)
+            kernels().merge[grid[:2]](
+                **common, BLOCK_ROWS=stage.rows, num_warps=merge_warps(stage.rows * tuning.block_d)
+            )
 
     def _p_bits(self, dtype: torch.dtype) -> str:
         """Return what P is rounded to by hand: compiled, the cast to the dot's dtype does it."""
@@ -196,9 +212,10 @@ class Stage:
 
 @contextlib.contextmanager
 def _quiet(*, interpreted: bool) -> Iterator[None]:
-    """Keep numpy from warning where a GPU is silent: live infinities and overflow are the checks' business."""
+    """Keep numpy from warning where a GPU is silent: live infinities and NaN are for the checks to judge."""
     if not interpreted:
         yield
         return
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
         yield

@@ -12,13 +12,16 @@ heads of one KV head; ``BLOCK_N`` keys of a tile; ``BLOCK_D`` head_dim padded to
 units of log 2, so that the exponential is ``exp2``.
 """
 
+# ruff: noqa: ANN001, ANN201, N803, PLR0913 - kernels: Triton reads only constexpr annotations, which it writes in capitals
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-_MAX = tl.standard._elementwise_max
-_SUM = tl.standard._sum_combine
+_MAX = tl.standard._elementwise_max  # noqa: SLF001 - what tl.max and tl.sum reduce with; the interpreter knows
+_SUM = tl.standard._sum_combine  # noqa: SLF001 - these two, and loops in Python over any other
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 """Whether ``triton.jit`` makes interpreted kernels: decided when this module is imported."""
@@ -53,7 +56,7 @@ def soft_cap(scores, cap):
     series = series * square - 3.33332819422e-1
     near = series * square * magnitude + magnitude
     far = 1.0 - 2.0 / (tl.exp2(magnitude * (2.0 * LOG2_E)) + 1.0)
-    value = tl.where(magnitude < 0.625, near, far)
+    value = tl.where(magnitude < 0.625, near, far)  # noqa: PLR2004 - where the two agree
     return cap * tl.where(x < 0.0, -value, value)
 
 
@@ -76,8 +79,8 @@ def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
         # Moved to float32's place, the exponent is too small by 127 - 7; subnormals come out right as well.
         bits = x.to(tl.int32)
         magnitude = ((bits & 127) << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36
-        magnitude = tl.where((bits & 127) == 127, float("nan"), magnitude)
-        return tl.where(bits > 127, -magnitude, magnitude)
+        magnitude = tl.where((bits & 127) == 127, float("nan"), magnitude)  # noqa: PLR2004 - the one NaN
+        return tl.where(bits > 127, -magnitude, magnitude)  # noqa: PLR2004 - the sign bit
     return x.to(DOT)
 
 
@@ -87,7 +90,7 @@ def load_or_zero(pointers, mask, FORMAT: tl.constexpr, DOT: tl.constexpr):
     if INTERPRETED:
         # It fills with 0 anyway; asked to, it builds and casts a matrix of zeros first.
         return decode(tl.load(pointers, mask=mask), FORMAT, DOT)
-    return decode(tl.load(pointers, mask=mask, other=0), FORMAT, DOT)
+    return decode(tl.load(pointers, mask=mask, other=0.0), FORMAT, DOT)
 
 
 @device_function

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 MAX_SPLIT_TOKENS = 8
 """Requests with at most so many query tokens (decode, verify) are split over their keys; longer ones are not."""
 
-MAX_GROUP = 128
-"""The largest number of query heads of a KV head: they share a block of rows."""
+MAX_BLOCK = 128 * 256
+"""The largest accumulator of a block, in elements (both sides padded to powers of two): above it, compiled for
+SM 9.0, shared memory and registers run out."""
 
-MAX_HEAD_DIM = 512
+
+@dataclass(frozen=True)
+class LayerSizes:
+    """What the cut of a layer depends on; ``itemsize`` is that of q in bytes: what a tile takes in shared memory."""
+
+    group: int
+    head_dim: int
+    num_kv_heads: int
+    itemsize: int
 
 
 @dataclass(frozen=True)
@@ -34,37 +43,57 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _interpreted_keys(block_d: int) -> int:
-    """Return the keys of an interpreted tile: large ones, because each operation costs 20 microseconds whatever its size.
+def padded(n: int) -> int:
+    """Return the size of a block's side that holds ``n``: a tensor core's product has sides of 16 or more."""
+    return max(16, power_of_two(n))
 
-    Not larger, because numpy loads the lanes behind the end too, and shares products above 2**18 multiplications among
-    threads, which on two busy cores takes ten times as long.
+
+def _interpreted_keys(block_d: int) -> int:
+    """Return the keys of an interpreted tile: many, because an operation costs 20 microseconds whatever its size.
+
+    Not more, because numpy works through the lanes behind the end too.
     """
     return 256 if block_d <= 128 else 128  # noqa: PLR2004 - measured
 
 
-def split_tuning(*, group: int, head_dim: int, num_kv_heads: int, itemsize: int, interpreted: bool) -> Tuning:
-    """Return the cut for requests of few query tokens: rows are few, so the keys are split to fill the machine.
+def split_tuning(sizes: LayerSizes, tokens: int, *, interpreted: bool) -> Tuning:
+    """Return the cut for requests of at most ``tokens`` query tokens: rows are few, so the keys are split.
 
-    ``itemsize`` is that of q, in bytes: what a tile takes in shared memory.
+    A block takes all of those tokens where 64 rows suffice, so that no key is read twice.
     """
-    block_m, block_d = max(16, power_of_two(group)), max(16, power_of_two(head_dim))
+    block_d = padded(sizes.head_dim)
+    rows = max(power_of_two(sizes.group), min(64, power_of_two(sizes.group * tokens)))
+    block_m = padded(rows)
     if interpreted:
-        return Tuning(power_of_two(group), _interpreted_keys(block_d), block_d, max_splits=8, min_split=512, num_warps=4, num_stages=1)
-    row = block_d * itemsize
-    block_n = 128 if row <= 128 else 64 if row <= 512 else 32 if row <= 1024 else 16  # noqa: PLR2004 - a table
+        # No tensor core asks for 16 rows here; few rows keep products under OpenBLAS's threshold for threads, which
+        # cost 3 times their work on two busy cores.
+        return Tuning(rows, _interpreted_keys(block_d), block_d, max_splits=8, min_split=768, num_warps=4, num_stages=1)
+    bytes_a_key = block_d * sizes.itemsize
+    block_n = next(keys for limit, keys in ((128, 128), (512, 64), (1024, 32), (2048, 16)) if bytes_a_key <= limit)
     # 128 programs for one request fill the 132 SMs of a Hopper GPU.
-    splits = min(64, max(8, power_of_two(max(1, 128 // num_kv_heads))))
-    return Tuning(block_m, block_n, block_d, splits, 256, num_warps=4 if block_m <= 32 else 8, num_stages=2)  # noqa: PLR2004
+    splits = min(64, max(8, power_of_two(max(1, 128 // sizes.num_kv_heads))))
+    warps = 4 if block_m <= 32 else 8  # noqa: PLR2004 - two warp groups once there are rows for them
+    stages = 1 if sizes.itemsize == 4 else 2  # noqa: PLR2004 - float32 sits in registers: a second stage spills them
+    return Tuning(block_m, block_n, block_d, splits, 256, num_warps=warps, num_stages=stages)
 
 
-def extend_tuning(*, group: int, head_dim: int, itemsize: int, interpreted: bool) -> Tuning:
-    """Return the cut for requests of many query tokens: large blocks of rows, each over all of its keys."""
-    rows, block_d = max(16, power_of_two(group)), max(16, power_of_two(head_dim))
+def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
+    """Return the cut for requests of many query tokens: large blocks of rows, each over all of its keys.
+
+    The sizes are those that ptxas fits into the registers of SM 9.0 and 227 KB of shared memory.
+    """
+    rows, block_d = padded(sizes.group), padded(sizes.head_dim)
     if interpreted:
-        return Tuning(rows, _interpreted_keys(block_d), block_d, max_splits=1, min_split=1, num_warps=4, num_stages=1)
-    if itemsize == 4:  # noqa: PLR2004 - float32: no tensor cores, so the accumulator and both operands sit in registers
-        return Tuning(max(16 if block_d > 128 else 32, rows), 32 if block_d <= 256 else 16, block_d, 1, 1, 8, 1)  # noqa: PLR2004
-    if block_d <= 128:  # noqa: PLR2004
-        return Tuning(max(128, rows), 64, block_d, 1, 1, num_warps=8, num_stages=3)
-    return Tuning(max(64, rows), 64 if block_d == 256 else 32, block_d, 1, 1, num_warps=8, num_stages=2)  # noqa: PLR2004
+        block_m, block_n, stages = 64, _interpreted_keys(block_d), 1
+    elif sizes.itemsize == 4:  # noqa: PLR2004 - float32: no tensor cores, the operands sit in registers
+        block_m, block_n, stages = (32, 32, 1) if block_d <= 128 else (16, 32 if block_d == 256 else 16, 1)  # noqa: PLR2004
+    elif block_d <= 128:  # noqa: PLR2004
+        block_m, block_n, stages = 128, 64, 3
+    else:
+        block_m, block_n, stages = 64, 64 if block_d == 256 else 32, 2  # noqa: PLR2004
+    return Tuning(max(block_m, rows), block_n, block_d, 1, 1, num_warps=8, num_stages=stages)
+
+
+def merge_warps(accumulator: int) -> int:
+    """Return the warps that keep 64 or fewer elements of a merge's ``accumulator`` in each thread's registers."""
+    return max(4, min(16, accumulator // (32 * 64)))
