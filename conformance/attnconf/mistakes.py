@@ -1,6 +1,6 @@
 """The semantic mistakes that attention backends make, each as another question put to the oracle.
 
-``effects.py`` asks how far each would move the answer of a case; ``diagnose.py`` asks which one explains a wrong answer.
+``effects.py`` asks how far each would move the answer of a case; ``diagnose.py`` which one explains a wrong answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.inputs.assemble import pool_of
+from attnconf.inputs.poison import STALE_SCALE
 from attnconf.layout import NULL_PAGE
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class Scene:
         count = self.problem.k.shape[0]
         index = token_of[torch.tensor(pages, dtype=torch.int64)].reshape(-1)[:count]
         scales = case.layers[owner]
-        noise = torch.randn((2, *self.problem.k.shape), generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64)
+        noise = torch.randn(
+            (2, *self.problem.k.shape), generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64
+        )
         device = self.problem.k.device
         known = (index >= 0)[:, None, None].to(device)
         safe = index.clamp_min(0)
@@ -94,7 +97,9 @@ def _causal_off(scene: Scene) -> Problem | None:
 
 
 def _strict(scene: Scene) -> Problem | None:
-    return replace(scene.problem, k=scene.problem.k[:-1], v=scene.problem.v[:-1]) if scene.problem.k.shape[0] > 1 else None
+    return (
+        replace(scene.problem, k=scene.problem.k[:-1], v=scene.problem.v[:-1]) if scene.problem.k.shape[0] > 1 else None
+    )
 
 
 def _scale(change: Callable[[Scene], float]) -> Callable[[Scene], Problem | None]:
@@ -184,21 +189,69 @@ def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:
 MISTAKES = (
     Mistake("window off", "window", 2, "the window is ignored", _window(None)),
     Mistake("window one more", "window", 2, "one key too many at the old end: window_left taken as W", _window(1)),
-    Mistake("window one less", "window", 2, "the oldest key of the window is lost: window_left keys, not window_left + 1", _window(-1)),
+    Mistake(
+        "window one less",
+        "window",
+        2,
+        "the oldest key of the window is lost: window_left keys, not window_left + 1",
+        _window(-1),
+    ),
     Mistake("causal off", "causal", 1, "later keys are seen", _causal_off),
     Mistake("causal strict", "causal", 1, "the newest key of the request is lost", _strict),
     Mistake("top-left", "prefix", 1, "positions count from the first new token, not from the prefix", _from_row_zero),
-    Mistake("soft cap off", "soft_cap", 3, "the soft cap is ignored", lambda s: replace(s.problem, soft_cap=None) if s.problem.soft_cap else None),
-    Mistake("sinks off", "sinks", 3, "the sinks are ignored", lambda s: replace(s.problem, sinks=None) if s.problem.sinks is not None else None),
-    Mistake("scale squared", "sm_scale", 3, "sm_scale is applied twice, or not at all", _scale(lambda s: s.problem.sm_scale**2)),
-    Mistake("scale default", "sm_scale", 3, "1/sqrt(head_dim) in place of sm_scale", _scale(lambda s: s.problem.q.shape[2] ** -0.5)),
+    Mistake(
+        "soft cap off",
+        "soft_cap",
+        3,
+        "the soft cap is ignored",
+        lambda s: replace(s.problem, soft_cap=None) if s.problem.soft_cap else None,
+    ),
+    Mistake(
+        "sinks off",
+        "sinks",
+        3,
+        "the sinks are ignored",
+        lambda s: replace(s.problem, sinks=None) if s.problem.sinks is not None else None,
+    ),
+    Mistake(
+        "scale squared",
+        "sm_scale",
+        3,
+        "sm_scale is applied twice, or not at all",
+        _scale(lambda s: s.problem.sm_scale**2),
+    ),
+    Mistake(
+        "scale default",
+        "sm_scale",
+        3,
+        "1/sqrt(head_dim) in place of sm_scale",
+        _scale(lambda s: s.problem.q.shape[2] ** -0.5),
+    ),
     Mistake("scale log2", "sm_scale", 3, "a factor log2(e) is missing", _scale(lambda s: s.problem.sm_scale * LN2)),
     Mistake("head modulo", "gqa", 4, "query heads map to KV heads by modulo", _heads(lambda h, _qo, kv: h % kv)),
-    Mistake("head by kv", "gqa", 4, "query heads are divided by num_kv_heads, not by the group size", _heads(lambda h, _qo, kv: h // kv)),
+    Mistake(
+        "head by kv",
+        "gqa",
+        4,
+        "query heads are divided by num_kv_heads, not by the group size",
+        _heads(lambda h, _qo, kv: h // kv),
+    ),
     Mistake("first head", "gqa", 4, "all query heads read KV head 0", _heads(lambda h, _qo, _kv: h * 0)),
     Mistake("neighbour's pages", "paging", 5, "another request's pages are read", _pages(_neighbour)),
-    Mistake("page off by one", "paging", 5, "the next page id is read", _pages(lambda _s, right: [page + 1 for page in right])),
-    Mistake("first page", "paging", 5, "the first page is read for every page", _pages(lambda _s, right: right[:1] * len(right))),
+    Mistake(
+        "page off by one",
+        "paging",
+        5,
+        "the next page id is read",
+        _pages(lambda _s, right: [page + 1 for page in right]),
+    ),
+    Mistake(
+        "first page",
+        "paging",
+        5,
+        "the first page is read for every page",
+        _pages(lambda _s, right: right[:1] * len(right)),
+    ),
     Mistake("untranslated", "hybrid", 8, "page ids of the full pool index the sliding pool", _pages(_untranslated)),
     Mistake("own KV", "shared_kv", 9, "the redirected layer reads its own cache, not its owner's", _own_kv),
     Mistake("own scales", "shared_kv", 9, "the redirected layer uses its own k_scale and v_scale", _own_scales),

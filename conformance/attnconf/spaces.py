@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from attnconf.covering import SIXTEEN_BIT, covering_shapes, model_shapes
 from attnconf.errors import InvalidInputError
 from attnconf.models import load_model
-from attnconf.strategies import DTYPES, PAGE_SIZES, Space, free_layers, model_layers
+from attnconf.strategies import MODES, PAGE_SIZES, VERIFY_LENS, Space, free_layers, model_layers
 
 if TYPE_CHECKING:
     from attnconf.geometry import ModelGeometry
@@ -18,7 +19,8 @@ FREE_MODEL = "free"
 """The model name of cases whose geometry is drawn, too."""
 
 ENGINE_PAGE_SIZES = (16, 32, 64, 128)
-_SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")
+BUILT_VERIFY_LENS = (2, 5, 8)
+"""Query lengths of mode verify where each of them costs a build: the shortest, the longest, and one between."""
 _QUERY_HEADS_ON_CPU = 4
 
 
@@ -50,28 +52,26 @@ def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) 
     if family not in FAMILIES:
         raise InvalidInputError("family", given=repr(family), allowed=", ".join(FAMILIES))
     if family == "free":
+        if accelerated:
+            return Space(
+                name="free", layers=free_layers(), shapes=covering_shapes(), max_kv_len=max_kv_len, verify_lens=BUILT_VERIFY_LENS
+            )
         return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300))
     geometry = shard_for(load_model(model), accelerated=accelerated)
     layers = geometry.case_layers()
-    if family == "windows":
+    own = family == "windows"
+    if own:
         layers = tuple(layer for layer in layers if layer.kind == "sliding" and layer.kv_owner is None)
-        return Space(
-            name=family,
-            layers=model_layers(layers),
-            model=geometry.name,
-            dtypes=_SIXTEEN_BIT,
-            page_sizes=PAGE_SIZES if not accelerated else ENGINE_PAGE_SIZES,
-            max_requests=2,
-            max_kv_len=max_kv_len,
-            hybrid=False,
-        )
     return Space(
         name=family,
         layers=model_layers(layers),
         model=geometry.name,
-        modes=(family,) if family in {"decode", "extend", "mixed", "verify"} else ("decode", "extend", "mixed", "verify"),  # type: ignore[arg-type]
-        dtypes=_SIXTEEN_BIT,
-        page_sizes=ENGINE_PAGE_SIZES,
+        modes=(family,) if family in MODES else MODES,  # type: ignore[arg-type] - a mode's family bears its name
+        dtypes=SIXTEEN_BIT,
+        page_sizes=PAGE_SIZES if own else ENGINE_PAGE_SIZES,
+        max_requests=2 if own else 3,
         max_kv_len=max_kv_len,
-        hybrid=True if family == "hybrid_pools" else None,
+        hybrid={"hybrid_pools": True, "windows": False}.get(family),
+        shapes=model_shapes(layers, ENGINE_PAGE_SIZES, SIXTEEN_BIT) if accelerated else None,
+        verify_lens=BUILT_VERIFY_LENS if accelerated else VERIFY_LENS,
     )

@@ -1,0 +1,91 @@
+"""A covering set of kernel shapes, for machines on which every shape costs a build.
+
+Each head_dim, group size, page size, dtype pair and feature occurs, each pair of the ones that kernels branch on together;
+lengths, tables, poison and witnesses stay free and are drawn in thousands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from attnconf.case import Layer
+from attnconf.strategies import DTYPES, Shape, model_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypothesis.strategies import SearchStrategy
+
+    from attnconf.case import KVDtype, QDtype
+    from attnconf.geometry import LayerGeometry
+
+_BF16: tuple[QDtype, KVDtype] = ("bfloat16", "bfloat16")
+_FP16: tuple[QDtype, KVDtype] = ("float16", "float16")
+_FP32: tuple[QDtype, KVDtype] = ("float32", "float32")
+_BF16_FP8: tuple[QDtype, KVDtype] = ("bfloat16", "float8_e4m3fn")
+_FP16_FP8: tuple[QDtype, KVDtype] = ("float16", "float8_e4m3fn")
+
+# head_dim, group, KV heads, page, dtypes, window, soft cap, sinks
+_ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool], ...] = (
+    (64, 8, 2, 16, _BF16, 127, None, True),
+    (64, 1, 3, 32, _FP16, 63, None, False),
+    (128, 4, 2, 16, _FP16, 200, None, False),
+    (128, 7, 2, 64, _BF16, 127, None, False),
+    (128, 5, 1, 128, _BF16_FP8, 65, None, False),
+    (128, 16, 1, 32, _BF16, 17, None, True),
+    (256, 2, 2, 16, _BF16, 511, None, False),
+    (256, 8, 1, 32, _FP16_FP8, 31, None, False),
+    (256, 3, 2, 64, _FP16, 1, None, False),
+    (256, 6, 1, 16, _BF16_FP8, 128, None, False),
+    (96, 1, 3, 16, _BF16, 64, None, False),
+    (80, 2, 2, 64, _BF16, 16, None, False),
+    (512, 8, 1, 16, _BF16, 127, None, False),
+    (512, 4, 2, 64, _FP16, 15, None, False),
+    (512, 2, 1, 32, _BF16_FP8, 65, None, False),
+    (256, 2, 1, 16, _FP16, 200, 50.0, False),
+    (128, 4, 2, 1, _BF16, 64, 30.0, False),
+    (64, 2, 2, 3, _FP16, 3, 20.0, True),
+    (192, 3, 1, 256, _BF16, 128, None, True),
+    (16, 5, 3, 2, _FP32, 0, None, False),
+    (64, 6, 1, 8, _FP32, 31, 5.0, True),
+    (256, 1, 2, 128, _FP32, 17, None, False),
+)
+
+
+def covering_shapes() -> SearchStrategy[Shape]:
+    """Draw one of the shapes: a full layer, a sliding one, and a redirected one behind each."""
+    return st.sampled_from([_shape(row) for row in _ROWS])
+
+
+def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> Shape:
+    head_dim, group, kv_heads, page_size, (q_dtype, kv_dtype), window, cap, sinks = row
+    full = Layer(
+        kind="full",
+        num_qo_heads=group * kv_heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        sm_scale=1.0 if head_dim >= 256 else head_dim**-0.5,  # noqa: PLR2004 - as Gemma 4 has it
+        logits_soft_cap=cap,
+        sinks=sinks,
+    )
+    sliding = full.model_copy(update={"kind": "sliding", "window_left": window})
+    layers = (full, sliding, full.model_copy(update={"kv_owner": 0}), sliding.model_copy(update={"kv_owner": 1}))
+    return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+
+
+def model_shapes(
+    layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
+) -> SearchStrategy[Shape]:
+    """Draw the layers of a model under a covering set of (page size, dtypes): each of them occurs twice, not each pair."""
+    count = 2 * max(len(page_sizes), len(dtypes))
+    builds = [(page_sizes[i % len(page_sizes)], dtypes[(i + i // len(dtypes)) % len(dtypes)]) for i in range(count)]
+    return model_layers(layers).flatmap(
+        lambda drawn: st.sampled_from(
+            [Shape(layers=drawn, page_size=page, q_dtype=q, kv_dtype=kv) for page, (q, kv) in builds]
+        )
+    )
+
+
+SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")
