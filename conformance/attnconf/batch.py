@@ -106,6 +106,15 @@ class Batch:
             named += [(f"caches[{index}].k", cache.k), (f"caches[{index}].v", cache.v)]
         return named
 
+    def memory(self) -> list[tuple[str, torch.Tensor]]:
+        """Return the whole memory behind each input tensor as bytes: what lies between the pages is part of it."""
+        found: dict[int, tuple[str, torch.Tensor]] = {}
+        for name, tensor in self.tensors():
+            storage = tensor.untyped_storage()
+            whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+            found.setdefault(storage.data_ptr(), (name, whole))
+        return list(found.values())
+
     def derive(self, rows: Sequence[BatchRow], mode: Mode) -> Batch:
         """Return a batch of ``rows`` over the same caches: a part of this one, its chunks, or its requests repeated."""
         starts = [0]

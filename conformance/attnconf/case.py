@@ -112,7 +112,9 @@ class Case(Value):
         _check_modes(self)
         _check_sharing(self)
         if self.paging.reclaimed and not (self.paging.hybrid or all(layer.kind == "sliding" for layer in self.layers)):
-            message = "paging.reclaimed needs paging.hybrid, or sliding layers only: a full layer still reads those pages"
+            message = (
+                "paging.reclaimed needs paging.hybrid, or sliding layers only: a full layer still reads those pages"
+            )
             raise ValueError(message)
         if self.padding_rows and self.mode != "decode":
             message = f"padding_rows belong to mode decode, not {self.mode}"
@@ -163,5 +165,7 @@ def _check_sharing(case: Case) -> None:
             raise ValueError(message)
         shared = request.shared_pages * case.paging.page_size
         if shared > min(request.prefix_len, case.requests[request.shares_with].prefix_len):
-            message = f"request {index}: {request.shared_pages} shared pages exceed the prefix of one of the two requests"
+            message = (
+                f"request {index}: {request.shared_pages} shared pages exceed the prefix of one of the two requests"
+            )
             raise ValueError(message)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from attnconf.trial import Trial
 
 UNEXPLAINED_CLAUSE = 3
+_HULL = 1.05
+"""An answer is a mean of live values: beyond their largest by this factor, something else was read."""
+
 _LIKENESS = 0.9
 """Cosine from which a deviation counts as pointing at one key."""
 
@@ -33,7 +36,7 @@ class Explanation:
     page: int | None = None
     slot: int | None = None
 
-    def place(self, layer: int, request: int, token: int, head: int, dim: int) -> Place:  # noqa: PLR0913, PLR0917 - a coordinate
+    def place(self, layer: int, request: int, token: int, head: int, dim: int) -> Place:
         """Return the place of a wrong element together with that key's page and slot."""
         return Place(layer=layer, request=request, token=token, head=head, dim=dim, page=self.page, slot=self.slot)
 
@@ -59,9 +62,12 @@ def _not_finite(trial: Trial, request: int, token: int) -> Explanation:
         return Explanation(
             clause=6,
             keys="a slot that no live token owns",
-            suspicion=f"poison ({poison.k} keys, {poison.v} values) reached the row at position {position}: a dead slot was read",
+            suspicion=f"poison ({poison.k} keys, {poison.v} values) reached the row at position {position}:"
+            " a dead slot was read",
         )
-    return Explanation(clause=UNEXPLAINED_CLAUSE, suspicion="a value that is not finite, although every input slot is finite")
+    return Explanation(
+        clause=UNEXPLAINED_CLAUSE, suspicion="a value that is not finite, although every input slot is finite"
+    )
 
 
 def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
@@ -72,7 +78,9 @@ def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tens
         if question is None or attend(question).out.shape != actual.shape:
             continue
         if float(out_units(actual, bounded_answer(question, profile, trial.case.q_dtype)).max()) <= 1.0:
-            return Explanation(clause=mistake.clause, suspicion=f"{mistake.text} (that explains every element of the request)")
+            return Explanation(
+                clause=mistake.clause, suspicion=f"{mistake.text} (that explains every element of the request)"
+            )
     return None
 
 
@@ -94,16 +102,19 @@ def _suspect_key(scene: Scene, actual: torch.Tensor, token: int, head: int) -> E
     position = int(problem.positions[token])
     first = max(0, position - problem.window_left) if problem.window_left >= 0 else 0
     visible = f"positions {first} to {position} are visible"
-    if float(likeness[key].abs()) < _LIKENESS:
+    in_sight, lost = first <= key <= position, float(likeness[key]) < 0
+    if float(likeness[key].abs()) < _LIKENESS or (lost and not in_sight):
+        if bool((actual.abs() > _HULL * values.abs().amax(dim=0)).any()):
+            return Explanation(
+                clause=6, keys=f"no live key has such a value; {visible}", suspicion="a dead slot was read"
+            )
         return Explanation(clause=UNEXPLAINED_CLAUSE, keys=f"no single live key explains it; {visible}")
     case = scene.logical.case
     page = scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key)
-    lost = float(likeness[key]) < 0
-    clause = 5 if first <= key <= position else (2 if key < first else 1)
     return Explanation(
-        clause=clause,
+        clause=5 if in_sight else (2 if key < first else 1),
         keys=f"key {key} seems {'lost or underweighted' if lost else 'read too much'}; {visible}",
-        suspicion="a key inside the window is lost" if lost and clause == 5 else ("" if clause == 5 else "a key out of sight is read"),  # noqa: PLR2004
+        suspicion="a key in sight is lost" if lost else ("" if in_sight else "a key out of sight is read"),
         page=page,
         slot=key % scene.layout.page_size,
     )

@@ -1,4 +1,4 @@
-"""Layout: where each token of a case lies, in page ids. Allocates, permutes, shares and reclaims; holds no tensor data."""
+"""Layout: where each token of a case lies, in page ids. Allocates, permutes, shares, reclaims; holds no tensor data."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def _owned_pages(case: Case) -> list[list[int]]:
 def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tuple[list[int], int]:
     """Return ``count`` page ids and the pool's size, null page included."""
     paging = case.paging
-    usable = count + paging.slack_pages
-    placement = "random" if relabel and paging.placement in {"identity", "reversed"} else paging.placement
+    usable = count + paging.slack_pages + (count + 1 if relabel else 0)
+    placement = "random" if relabel and paging.placement != "high" else paging.placement
     if placement == "fragmented":
-        usable = 2 * count + paging.slack_pages
+        usable += count
         ids = [2 * i + 1 for i in torch.randperm(count, generator=rng).tolist()]
     elif placement == "high":
         below = max(2, _HIGH_SLOTS // paging.page_size)

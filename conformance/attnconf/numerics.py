@@ -1,31 +1,38 @@
 """The a-priori error bound, and errors in its units. The only place where a tolerance is made.
 
-Let u be a unit roundoff (``UNIT_ROUNDOFF``): u_out of the output's dtype, u_p of the dtype in which the kernel holds the
-probabilities P, u_acc of its accumulators, u_part of split-KV partial outputs, u_kv of dequantised keys and values.
+Let u be a unit roundoff (``UNIT_ROUNDOFF``): u_out of the output's dtype, u_p of the dtype in which the kernel holds
+the probabilities P, u_acc of its accumulators, u_part of split-KV partial outputs, u_kv of dequantised keys and values.
 The model of floating-point arithmetic is the standard one, fl(x op y) = (x op y)(1 + d), |d| <= u (Higham, Accuracy and
 Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
 
 1. Scores. A dot product of D terms, in any order, errs by at most gamma_D sum|q_c k_c| (Higham, section 3.1), and by
    about sqrt(D) u with high probability (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019). Scaling by sm_scale *
    log2(e) rounds twice; the exponential's argument and the hardware exp2 add 2^-21 |s| + 2^-22 (CUDA Programming Guide,
-   "Mathematical Functions": ex2.approx errs by 2 ulp). The soft cap's derivative is at most 1, so errors pass it
-   undiminished, and its tanh errs by u_tanh relative. Per key, the error of the log-weight is at most
+   "Mathematical Functions": ex2.approx errs by 2 ulp); subtracting the row's largest logit m rounds once more, 2^-23
+   (m - s_j). The soft cap's derivative is at most 1, so errors pass it undiminished, and its tanh errs by u_tanh
+   relative. Per key, the error of the log-weight is at most
 
-       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + (2^-21 + u_tanh) |s_j| + 2^-22,    a_j = |sm_scale| sum_c |q_c k_jc|
+       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
+       a_j = |sm_scale| sum_c |q_c k_jc|
 
-2. Softmax. With weights w_j (1 + e_j), |e_j| <= d_j, the normalised output moves by
-   sum_j p_j e_j (v_j - o) to first order, so by at most sum_j p_j d_j |v_j| + (sum_j p_j d_j) |o|. A sink is one more key
-   with v = 0 and d = 2^-22.
-3. P rounded to its dtype errs by u_p p_j: at most u_p (sum_j p_j |v_j| + |o|); below the dtype's smallest subnormal eta_p
-   it is lost, at most eta_p p_max sum_j |v_j|, since P is scaled to a maximum of one.
+2. Softmax. A weight is off by a factor 1 + e_j, |e_j| <= E_j = exp(d_j) - 1, and the normalised output moves by
+   sum_j p_j e_j (v_j - o) / (1 + sum_j p_j e_j), so by at most (sum_j p_j E_j |v_j| + E |o|) / (1 - E) with
+   E = sum_j p_j E_j (taken as at most 1/2 in the denominator: a kernel off by more has no bound worth the name). A sink
+   is one more key with v = 0 and d = 2^-21 |sink| + 2^-23 (m - sink) + 2^-22; it counts in m, since kernels start the
+   running maximum at it.
+3. P rounded to its dtype errs by u_p p_j: at most u_p (sum_j p_j |v_j| + |o|), the second term because the denominator
+   may sum the unrounded P. Below the dtype's smallest number eta_p it is lost: P is scaled to exp(s_j - m), so that one
+   stands for P_max = exp(m) / L and at most eta_p P_max sum_j |v_j| goes; a denominator of that dtype loses as much,
+   eta_p' P_max N |o|.
 4. The sum over N visible keys and its rescalings: (sqrt(N) + 8) u_acc sum_j p_j |v_j|. Split-KV partial outputs are
    rounded once more: u_part sum_j p_j |v_j|. Dequantised values: u_kv sum_j p_j |v_j|.
-5. The output is rounded: u_out |o| and (1 + u_out) on all above, and never better than its smallest normal allows.
+5. The output is rounded: u_out |o| and (1 + u_out) on all above, and it is never better than the smallest number of its
+   dtype, nor a partial output than that of its own.
 
-The log-sum-exp errs by at most sum_j p_j d_j + (sqrt(N) + 8) u_acc + u_p' + 4 u_fp32 (1 + |lse|), with u_p' the roundoff
-of the dtype from which the row sum is taken.
+The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + eta_p' P_max N + 4 u_fp32 (1 + |lse|), with
+p' the dtype from which the row sum is taken.
 
-First-order terms are kept; the second-order ones are below u_p of them for every dtype here.
+Products of two different terms above are left out: they are below u_p of the larger one, and u_p is at most 1/16.
 """
 
 from __future__ import annotations
@@ -41,14 +48,29 @@ from attnconf.oracle import Answer, Problem, Weights, attend
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float8_e4m3fn": 2.0**-4}
+UNIT_ROUNDOFF = {
+    "float64": 2.0**-53,
+    "float32": 2.0**-24,
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+    "float8_e4m3fn": 2.0**-4,
+}
 """Half the distance from 1 to the next larger number of the dtype."""
 
-_SMALLEST = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-24, "bfloat16": 2.0**-126, "float8_e4m3fn": 2.0**-9}
-"""The smallest number that the dtype keeps: subnormals count where GPUs keep them (16- and 8-bit stores), else normals."""
+_SMALLEST = {
+    "float64": 2.0**-1022,
+    "float32": 2.0**-126,
+    "float16": 2.0**-24,
+    "bfloat16": 2.0**-126,
+    "float8_e4m3fn": 2.0**-9,
+}
+"""The smallest number that the dtype keeps: subnormals count where GPUs keep them (16 and 8 bits), else normals."""
 
 EXP_RELATIVE = 2.0**-21
 EXP_ABSOLUTE = 2.0**-22
+SHIFT_RELATIVE = 2.0**-23
+_LARGEST_SHIFT = 0.5
+_LARGEST_EXPONENT = 50.0
 
 EFFECTIVE_UNITS = 10.0
 """A feature counts as covered by a case when its absence moves the answer by at least this many units."""
@@ -102,7 +124,9 @@ def lse_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
     """Return the error of natural-log LSE values in units of their bound; -inf is right only where -inf is expected."""
     wanted = expected.answer.lse
     empty = torch.isneginf(wanted)
-    finite = _units(actual.masked_fill(empty, 0.0), wanted.masked_fill(empty, 0.0), expected.lse_bound.masked_fill(empty, 1.0))
+    finite = _units(
+        actual.masked_fill(empty, 0.0), wanted.masked_fill(empty, 0.0), expected.lse_bound.masked_fill(empty, 1.0)
+    )
     wrong_empty = empty & ~torch.isneginf(actual)
     return finite.masked_fill(wrong_empty, math.inf)
 
@@ -115,7 +139,7 @@ def merge_answers(parts: Sequence[Bounded]) -> Bounded:
     """
     lses = torch.stack([part.answer.lse for part in parts])
     outs = torch.stack([part.answer.out for part in parts])
-    shares = torch.softmax(lses, dim=0)
+    shares = torch.softmax(lses, dim=0).nan_to_num(nan=0.0)  # NaN where no part has a key
     out = (shares[..., None] * outs).sum(dim=0)
     lse_bounds = torch.stack([part.lse_bound for part in parts])
     mean = (shares * lse_bounds).sum(dim=0)
@@ -147,6 +171,7 @@ class _Moments:
     weighted_errors: torch.Tensor = field(init=False)
     score_errors: torch.Tensor = field(init=False)
     lost_values: torch.Tensor = field(init=False)
+    largest: torch.Tensor = field(init=False)
     visible: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -154,29 +179,46 @@ class _Moments:
         self.weighted_errors = torch.zeros_like(self.problem.q)
         self.score_errors = torch.zeros_like(self.problem.q[:, :, 0])
         self.lost_values = torch.zeros_like(self.problem.q)
+        self.largest = torch.zeros_like(self.problem.q[:, :, 0])
         self.visible = torch.zeros_like(self.problem.q[:, 0, 0])
 
     def __call__(self, weights: Weights) -> None:
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
         u_kv = _roundoff(self.profile.dequantised)
         dim = weights.q.shape[2]
+        top, largest, sink_errors = self._shift(weights)
         magnitudes = abs(self.problem.sm_scale) * (weights.q.abs() @ weights.k.abs().transpose(1, 2))
         d = (
             ((math.sqrt(dim) + 4.0) * u_acc + 2.0 * u_kv) * magnitudes
             + (EXP_RELATIVE + (self.profile.tanh if self.problem.soft_cap is not None else 0.0)) * weights.scores.abs()
+            + SHIFT_RELATIVE * (top - weights.scores).clamp_min(0.0)
             + EXP_ABSOLUTE
         )
-        weighted = weights.p * d
+        weighted = weights.p * torch.expm1(d.clamp_max(_LARGEST_EXPONENT))
         values = weights.v.abs()
         heads = weights.heads
         self.weighted_values[:, heads] = (weights.p @ values).transpose(0, 1)
         self.weighted_errors[:, heads] = (weighted @ values).transpose(0, 1)
-        self.score_errors[:, heads] = (weighted.sum(dim=2) + EXP_ABSOLUTE * weights.sink_mass).transpose(0, 1)
+        self.score_errors[:, heads] = (weighted.sum(dim=2) + sink_errors).transpose(0, 1)
+        self.largest[:, heads] = largest[:, :, 0].transpose(0, 1)
         if weights.p.shape[2]:
-            largest = weights.p.amax(dim=2, keepdim=True)
             visible = weights.visible.to(torch.float64).expand(1, -1, -1)
             self.lost_values[:, heads] = (largest * (visible @ values)).transpose(0, 1)
             self.visible = weights.visible[0].sum(dim=1).to(torch.float64)
+
+    def _shift(self, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return each row's largest logit m and its probability, [heads, rows, 1], and the sink's share of errors."""
+        p, scores = weights.p, weights.scores.masked_fill(~weights.visible, -math.inf)
+        nothing = torch.zeros_like(weights.sink_mass)[:, :, None]
+        top = scores.amax(dim=2, keepdim=True) if p.shape[2] else torch.full_like(nothing, -math.inf)
+        largest = p.amax(dim=2, keepdim=True) if p.shape[2] else nothing
+        if self.problem.sinks is None:
+            return top.nan_to_num(neginf=0.0), largest, nothing[:, :, 0]
+        sinks = self.problem.sinks[weights.heads][:, None, None].expand_as(top)
+        top = torch.maximum(top, sinks)
+        d = EXP_RELATIVE * sinks.abs() + SHIFT_RELATIVE * (top - sinks) + EXP_ABSOLUTE
+        sink_errors = weights.sink_mass * torch.expm1(d)[:, :, 0]
+        return top, torch.maximum(largest, weights.sink_mass[:, :, None]), sink_errors
 
     def out_bound(self, answer: Answer, out_dtype: str) -> torch.Tensor:
         u_out = UNIT_ROUNDOFF[out_dtype]
@@ -185,21 +227,26 @@ class _Moments:
         u_other = _roundoff(self.profile.partials) + _roundoff(self.profile.dequantised)
         sums = (torch.sqrt(self.visible) + 8.0)[:, None, None] * u_acc + u_other
         magnitude = answer.out.abs()
+        shift = self.score_errors[:, :, None]
+        lost_sum = _SMALLEST[self.profile.row_sum] * (self.largest * self.visible[:, None])[:, :, None]
         inner = (
-            self.weighted_errors
-            + self.score_errors[:, :, None] * magnitude
+            (self.weighted_errors + shift * magnitude) / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
             + sums * self.weighted_values
             + u_p * (self.weighted_values + magnitude)
             + _SMALLEST[self.profile.p] * self.lost_values
+            + lost_sum * magnitude
         )
-        floor = torch.where(self.visible[:, None, None] > 0, _SMALLEST[out_dtype], 0.0)
+        smallest = _SMALLEST[out_dtype] + (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
+        floor = torch.where(self.visible[:, None, None] > 0, smallest, 0.0)
         return u_out * magnitude + (1.0 + u_out) * inner + floor
 
     def lse_bound(self, answer: Answer) -> torch.Tensor:
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
         sums = (torch.sqrt(self.visible) + 8.0)[:, None] * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
         magnitude = torch.where(torch.isfinite(answer.lse), answer.lse.abs(), torch.zeros_like(answer.lse))
-        return self.score_errors + sums + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
+        lost = _SMALLEST[self.profile.row_sum] * self.largest * self.visible[:, None]
+        shift = self.score_errors / (1.0 - self.score_errors.clamp_max(_LARGEST_SHIFT))
+        return shift + sums + lost + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
 
 
 def _roundoff(dtype: str | None) -> float:

@@ -97,7 +97,9 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
             scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
         visible = _visible(problem, first, last)
         masked = scores.masked_fill(~visible, -math.inf)
-        logits = masked if problem.sinks is None else torch.cat([_sink_column(problem.sinks[chunk], rows), masked], dim=2)
+        logits = (
+            masked if problem.sinks is None else torch.cat([_sink_column(problem.sinks[chunk], rows), masked], dim=2)
+        )
         total = torch.logsumexp(logits, dim=2) if logits.shape[2] else logits.new_full(logits.shape[:2], -math.inf)
         p = torch.exp(masked - total.clamp_min(-1e300)[:, :, None])
         out[:, chunk] = (p @ v).transpose(0, 1)
@@ -112,7 +114,9 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
                     visible=visible,
                     scores=scores.masked_fill(~visible, 0.0),
                     p=p,
-                    sink_mass=1.0 - p.sum(dim=2).clamp(max=1.0) if problem.sinks is not None else torch.zeros_like(total),
+                    sink_mass=1.0 - p.sum(dim=2).clamp(max=1.0)
+                    if problem.sinks is not None
+                    else torch.zeros_like(total),
                 )
             )
     return Answer(out, lse)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.checks.catalogue import rotated_checks
-from attnconf.checks.numerics import worst_units
 from attnconf.demands import unmet_promise
 from attnconf.effects import effective_features, mistake_units
 from attnconf.execution import classify
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from attnconf.result import Failure
 
 
+RAISED = (Exception, SystemExit)
+"""What a backend may raise, and become a typed outcome by."""
+
+
 def run_case(
     case: Case,
     backends: Sequence[Backend],
@@ -40,7 +44,11 @@ def run_case(
     layers; nothing is raised. Inputs and right answers are derived once and shared.
     """
     question = Question(case, device)
-    return [_run_backend(question, backend, platform, choose(case)) for backend in backends]
+    results = []
+    for backend in backends:
+        results.append(_run_backend(question, backend, platform, choose(case)))
+        question.restore()
+    return results
 
 
 def _run_backend(question: Question, backend: Backend, platform: Platform, checks: tuple[Check, ...]) -> CaseResult:
@@ -48,18 +56,21 @@ def _run_backend(question: Question, backend: Backend, platform: Platform, check
     trial = Trial(question, backend, platform)
     done: dict[int, LayerResult] = {}
     for layer in range(len(question.case.layers)):
-        refusal = unmet_promise(question.case, layer, backend.promises) or backend.supports(
-            kernel_shape(question.case, layer), platform
-        )
+        try:
+            refusal = unmet_promise(question.case, layer, backend.promises) or backend.supports(
+                kernel_shape(question.case, layer), platform
+            )
+        except RAISED as error:
+            done[layer] = _ended(layer, error, "in supports: ")
+            continue
         if refusal is not None:
             done[layer] = LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=refusal.reason)
     waiting = [layer for layer in range(len(question.case.layers)) if layer not in done]
     for layer in waiting:
         try:
             trial.outputs[layer] = trial.run(layer)
-        except Exception as error:  # noqa: BLE001 - a backend may raise anything; it becomes a typed outcome
-            outcome, text = classify(error)
-            done[layer] = LayerResult(layer=layer, outcome=outcome, reason=text)
+        except RAISED as error:
+            done[layer] = _ended(layer, error)
     for layer in trial.outputs:
         done[layer] = _judge_layer(trial, layer, checks)
     return CaseResult(
@@ -75,16 +86,19 @@ def _run_backend(question: Question, backend: Backend, platform: Platform, check
 def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerResult:
     failures: list[Failure] = []
     kernel = trial.outputs[layer].kernel
-    worst = max(worst_units(trial, layer, request) for request in range(len(trial.case.requests)))
+    try:
+        worst = max(trial.base_units(layer, request) for request in range(len(trial.case.requests)))
+    except RAISED as error:
+        return _ended(layer, error, "in numerics: ")
+    corrupted = trial.question.changed_input() is not None
     for check in checks:
-        if not check.applies(trial, layer):
+        if (corrupted and check.extra) or not check.applies(trial, layer):
             continue
         try:
             failures += check.run(trial, layer)
-        except Exception as error:  # noqa: BLE001 - the backend raised in a variant of the case
-            outcome, text = classify(error)
-            reason = f"in check {check.name}: {text}"
-            return LayerResult(layer=layer, outcome=outcome, reason=reason, kernel=kernel, worst_units=worst)
+        except RAISED as error:
+            ended = _ended(layer, error, f"in check {check.name}: ")
+            return replace(ended, kernel=kernel, worst_units=worst, failures=tuple(failures))
     passed = Outcome.PASSED if trial.backend.evidence == "kernel" else Outcome.CONTRACT_ONLY
     return LayerResult(
         layer=layer,
@@ -96,7 +110,14 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
     )
 
 
+def _ended(layer: int, error: BaseException, where: str = "") -> LayerResult:
+    outcome, text = classify(error)
+    return LayerResult(layer=layer, outcome=outcome, reason=where + text)
+
+
 def _effective(trial: Trial, layer: int) -> tuple[str, ...]:
     requests = range(len(trial.case.requests))
-    units = mistake_units((trial.question.scene(layer, request), trial.expected(layer, request)) for request in requests)
+    units = mistake_units(
+        (trial.question.scene(layer, request), trial.expected(layer, request)) for request in requests
+    )
     return effective_features(units)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from attnconf.case import Case, Layer, Paging, Poison, Request
+from attnconf.case import MAX_VERIFY_TOKENS, Case, Layer, Paging, Poison, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,20 @@ DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
     ("bfloat16", "float8_e4m3fn"),
     ("float16", "float8_e4m3fn"),
 )
+MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
+VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
 _BORDERS = (1, 2, 16, 32, 64, 128, 256, 512)
 _PAST_WINDOW = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is compiled into kernels: layers, page size and dtypes, drawn together where each one costs a build."""
+
+    layers: tuple[Layer, ...]
+    page_size: int
+    q_dtype: QDtype
+    kv_dtype: KVDtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +61,7 @@ class Space:
     name: str
     layers: SearchStrategy[tuple[Layer, ...]]
     model: str = "free"
-    modes: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
+    modes: tuple[Mode, ...] = MODES
     dtypes: tuple[tuple[QDtype, KVDtype], ...] = DTYPES
     page_sizes: tuple[int, ...] = PAGE_SIZES
     max_requests: int = 3
@@ -57,6 +69,8 @@ class Space:
     max_new_tokens: int = 24
     past_window: bool = True
     hybrid: bool | None = None
+    shapes: SearchStrategy[Shape] | None = None
+    verify_lens: tuple[int, ...] = VERIFY_LENS
 
 
 def model_layers(layers: Sequence[LayerGeometry]) -> SearchStrategy[tuple[Layer, ...]]:
@@ -100,15 +114,15 @@ def _free_layer(draw: DrawFn) -> Layer:
 @st.composite
 def cases(draw: DrawFn, space: Space) -> Case:
     """Draw one case of ``space``."""
-    layers = draw(space.layers)
+    shape = draw(space.shapes if space.shapes is not None else _any_shape(space))
+    layers, page_size, q_dtype, kv_dtype = shape.layers, shape.page_size, shape.q_dtype, shape.kv_dtype
     mode = draw(st.sampled_from(space.modes))
-    q_dtype, kv_dtype = draw(st.sampled_from(space.dtypes))
     if kv_dtype == "float8_e4m3fn":
         layers = tuple(_scaled(draw, layer) for layer in layers)
-    page_size = draw(st.sampled_from(space.page_sizes))
     windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
     requests = _requests(draw, space, mode, page_size, windows)
     paging = _paging(draw, space, page_size, windows, all_sliding=len(windows) == len(layers))
+    padding_rows = draw(st.sampled_from((0, 1, 3))) if mode == "decode" else 0
     kinds = ("stale", "zero", "huge", "nan") if kv_dtype == "float8_e4m3fn" else ("stale", "zero", "huge", "inf", "nan")
     return Case(
         model=space.model,
@@ -118,11 +132,19 @@ def cases(draw: DrawFn, space: Space) -> Case:
         layers=layers,
         requests=requests,
         paging=paging,
-        padding_rows=draw(st.sampled_from((0, 1, 3))) if mode == "decode" else 0,
-        padding_kv_len=draw(st.integers(0, 1)),
+        padding_rows=padding_rows,
+        padding_kv_len=draw(st.integers(0, 1)) if padding_rows else 0,
         poison=Poison(k=draw(st.sampled_from(kinds)), v=draw(st.sampled_from(kinds))),
         seed=draw(st.integers(0, 2**31 - 1)),
     )
+
+
+@st.composite
+def _any_shape(draw: DrawFn, space: Space) -> Shape:
+    layers = draw(space.layers)
+    q_dtype, kv_dtype = draw(st.sampled_from(space.dtypes))
+    page_size = draw(st.sampled_from(space.page_sizes))
+    return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
 
 def _scaled(draw: DrawFn, layer: Layer) -> Layer:
@@ -132,9 +154,11 @@ def _scaled(draw: DrawFn, layer: Layer) -> Layer:
 
 
 def _requests(draw: DrawFn, space: Space, mode: Mode, page_size: int, windows: list[int]) -> tuple[Request, ...]:
-    count = draw(st.integers(2 if mode == "mixed" else 1, max(2, space.max_requests)))
+    least = 2 if mode == "mixed" else 1
+    count = draw(st.integers(least, max(least, space.max_requests)))
     tokens = _new_tokens(draw, space, mode, count)
-    longest = draw(st.integers(0, count - 1)) if windows and space.past_window else -1
+    asked = [index for index, new_tokens in enumerate(tokens) if new_tokens]
+    longest = draw(st.sampled_from(asked)) if windows and space.past_window else -1
     requests: list[Request] = []
     for index, new_tokens in enumerate(tokens):
         if index == longest:
@@ -150,7 +174,7 @@ def _new_tokens(draw: DrawFn, space: Space, mode: Mode, count: int) -> list[int]
     if mode == "decode":
         return [1] * count
     if mode == "verify":
-        return [draw(st.integers(2, 8))] * count
+        return [draw(st.sampled_from(space.verify_lens))] * count
     most = space.max_new_tokens
     if mode == "mixed":
         rest = draw(st.lists(st.integers(0, most), min_size=count - 2, max_size=count - 2))
@@ -174,7 +198,9 @@ def _shared(draw: DrawFn, earlier: list[Request], prefix_len: int, new_tokens: i
     pages = min(prefix_len, earlier[owner].prefix_len) // page_size
     if pages == 0:
         return Request(prefix_len=prefix_len, new_tokens=new_tokens)
-    return Request(prefix_len=prefix_len, new_tokens=new_tokens, shares_with=owner, shared_pages=draw(st.integers(1, pages)))
+    return Request(
+        prefix_len=prefix_len, new_tokens=new_tokens, shares_with=owner, shared_pages=draw(st.integers(1, pages))
+    )
 
 
 def _paging(draw: DrawFn, space: Space, page_size: int, windows: list[int], *, all_sliding: bool) -> Paging:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ from attnconf.numerics import Bounded, NumericsProfile, bounded_answer, lse_unit
 from attnconf.shape import kernel_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from attnconf.backends.protocol import Backend, Prepared
-    from attnconf.batch import Batch
-    from attnconf.case import Case
+    from attnconf.batch import Batch, BatchRow
+    from attnconf.case import Case, Mode
     from attnconf.inputs.logical import Logical
     from attnconf.layout import Layout
     from attnconf.platforms import Platform
@@ -33,6 +34,7 @@ class Question:
         self.case = case
         self.device = device
         self._answers: dict[tuple[int, int, NumericsProfile], Bounded] = {}
+        self._pristine: list[torch.Tensor] = []
 
     @cached_property
     def logical(self) -> Logical:
@@ -47,7 +49,25 @@ class Question:
     @cached_property
     def batch(self) -> Batch:
         """The tensors that backends receive. Nobody may write to them; the read-only check sees to it."""
+        batch = self.fresh_batch()
+        self._pristine = [whole.clone() for _, whole in batch.memory()]
+        return batch
+
+    def fresh_batch(self) -> Batch:
+        """Return the same tensors once more, in memory of their own."""
         return assemble(self.case, self.layout, self.logical, self.device)
+
+    def changed_input(self) -> str | None:
+        """Return the name of an input whose memory is not what it was, or None."""
+        if "batch" not in self.__dict__:
+            return None
+        pairs = zip(self.batch.memory(), self._pristine, strict=True)
+        return next((name for (name, now), before in pairs if not torch.equal(now, before)), None)
+
+    def restore(self) -> None:
+        """Build the batch anew for the next backend if this one changed it."""
+        if self.changed_input() is not None:
+            del self.batch
 
     def rows(self, request: int) -> slice:
         """Return the query rows of ``request`` in the batch."""
@@ -76,6 +96,7 @@ class Trial:
         self.platform = platform
         self.outputs: dict[int, Output] = {}
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
+        self._base_units: dict[tuple[int, int], float] = {}
 
     def prepared(self, name: str, build: Callable[[], Batch]) -> tuple[Prepared, Batch]:
         """Return the batch called ``name``, built and prepared once."""
@@ -84,7 +105,9 @@ class Trial:
             self._prepared[name] = (self.backend.prepare(batch), batch)
         return self._prepared[name]
 
-    def run(self, layer: int, name: str = "base", build: Callable[[], Batch] | None = None, *, lse: bool = True) -> Output:
+    def run(
+        self, layer: int, name: str = "base", build: Callable[[], Batch] | None = None, *, lse: bool = True
+    ) -> Output:
         """Run ``layer`` on the batch called ``name``; the base batch is the question's own."""
         prepared, batch = self.prepared(name, build or (lambda: self.question.batch))
         return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None)
@@ -92,6 +115,13 @@ class Trial:
     def expected(self, layer: int, request: int) -> Bounded:
         """Return the right answer, bounded for this backend's kernel."""
         return self.question.answer(layer, request, self.backend.numerics(kernel_shape(self.case, layer)))
+
+    def base_units(self, layer: int, request: int) -> float:
+        """Return the worst error of the base run on one request, in units."""
+        key = (layer, request)
+        if key not in self._base_units:
+            self._base_units[key] = self.units(layer, request, self.outputs[layer], self.question.rows(request))
+        return self._base_units[key]
 
     def units(self, layer: int, request: int, output: Output, rows: slice, within: slice | None = None) -> float:
         """Return the worst error of ``output[rows]`` in units; they are rows ``within`` of the request's (all)."""
@@ -101,6 +131,16 @@ class Trial:
             return 0.0
         worst = float(out_units(output.out[rows], part).max())
         return worst if output.lse is None else max(worst, float(lse_units(output.lse[rows], part).max()))
+
+    def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
+        """Return whether the backend declares support for ``layer`` of a batch derived from the case's."""
+        shape = replace(
+            kernel_shape(self.case, layer),
+            mode=mode,
+            max_q_len=max(row.q_stop - row.q_start for row in rows),
+            has_prefix=any(row.kv_stop - row.kv_start > row.q_stop - row.q_start for row in rows),
+        )
+        return self.backend.supports(shape, self.platform) is None
 
     def supports(self, case: Case, layer: int) -> bool:
         """Return whether the backend declares support for ``layer`` of a variant of the case."""

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attnconf.execution import same_bits
+from attnconf.numerics import lse_units, out_units
 from attnconf.result import Failure, Place
+from attnconf.trial import slice_rows
 
 if TYPE_CHECKING:
     from attnconf.execution import Output
     from attnconf.trial import Trial
+
+
+_DETERMINISM = 15
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,10 @@ def compare_all(trial: Trial, layer: int, output: Output, claim: Claim, *, bitwi
     return []
 
 
-def compare(  # noqa: PLR0913, PLR0917 - what is compared with what
+def compare(  # noqa: PLR0913 - what is compared with what
     trial: Trial, layer: int, request: int, output: Output, rows: slice, claim: Claim, *, bitwise: bool
 ) -> Failure | None:
-    """Compare ``output[rows]`` with the base run of ``request``; judge by the oracle when ``bitwise`` is not promised."""
+    """Compare ``output[rows]`` with the base run of ``request``; by the oracle when ``bitwise`` is not promised."""
     if not bitwise:
         return judge(trial, layer, request, output, rows, claim)
     base, own = trial.outputs[layer], trial.question.rows(request)
@@ -43,6 +48,13 @@ def compare(  # noqa: PLR0913, PLR0917 - what is compared with what
     )
     if same:
         return None
+    again = trial.run(layer)
+    repeats = same_bits(again.out, base.out) and (
+        again.lse is None or base.lse is None or same_bits(again.lse, base.lse)
+    )
+    if not repeats:
+        what = f"the same call again gives other bits, so nothing can be said of this: {claim.what}"
+        claim = Claim(_DETERMINISM, claim.check, what)
     expected, actual = base.out[own], output.out[rows]
     different = (expected != actual) & ~(expected.isnan() & actual.isnan())
     place = None
@@ -59,12 +71,33 @@ def compare(  # noqa: PLR0913, PLR0917 - what is compared with what
     )
 
 
-def judge(  # noqa: PLR0913, PLR0917 - what is judged by what
+def judge(  # noqa: PLR0913 - what is judged by what
     trial: Trial, layer: int, request: int, output: Output, rows: slice, claim: Claim, within: slice | None = None
 ) -> Failure | None:
-    """Compare ``output[rows]`` with the oracle's answer to ``request`` (its rows ``within``)."""
+    """Compare ``output[rows]`` with the oracle's answer to ``request`` (its rows ``within``).
+
+    Where the base run is wrong itself, the numerics check says so, and a variant's wrong answer proves nothing more.
+    """
+    if trial.base_units(layer, request) > 1.0:
+        return None
     units = trial.units(layer, request, output, rows, within)
     if units <= 1.0:
         return None
-    place = Place(layer=layer, request=request, token=0 if within is None else within.start, head=0, dim=0)
+    place = _worst_place(trial, layer, request, output, rows, within)
     return Failure(clause=claim.clause, check=claim.check, layer=layer, units=units, place=place, summary=claim.what)
+
+
+def _worst_place(  # noqa: PLR0913 - what is judged by what
+    trial: Trial, layer: int, request: int, output: Output, rows: slice, within: slice | None
+) -> Place:
+    """Return where the worst element of ``output[rows]`` stands; dim -1 is the LSE."""
+    expected = trial.expected(layer, request)
+    part = expected if within is None else slice_rows(expected, within)
+    units = out_units(output.out[rows], part)
+    if output.lse is not None:
+        by_row = lse_units(output.lse[rows], part)
+        if float(by_row.max()) > float(units.max()):
+            token, head = (int(i) for i in (by_row == by_row.max()).nonzero()[0])
+            return Place(layer=layer, request=request, token=token + (within.start if within else 0), head=head, dim=-1)
+    token, head, dim = (int(i) for i in (units == units.max()).nonzero()[0])
+    return Place(layer=layer, request=request, token=token + (within.start if within else 0), head=head, dim=dim)

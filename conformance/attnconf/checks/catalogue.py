@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 CHECKS: tuple[Check, ...] = (
     numerics.CHECK,
     read_only.OUTPUTS,
+    read_only.INPUTS,
     empty_rows.CHECK,
     dead_slots.DEAD_SLOTS,
     dead_slots.RECLAIMED,
-    read_only.INPUTS,
     independence.CHECK,
     labels.RELABELLED,
     labels.LAYOUT,

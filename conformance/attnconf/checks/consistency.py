@@ -32,10 +32,10 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
     """Ask for the last new token by the decode path."""
     spec = trial.case.requests[request]
-    if trial.case.mode == "decode" or not _mode_supported(trial, layer, "decode", 1):
-        return None
     last = spec.new_tokens - 1
     row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
+    if trial.case.mode == "decode" or not _supported(trial, layer, "decode", row):
+        return None
     output = trial.run(layer, "last row", lambda: trial.question.batch.derive([row], "decode"))
     claim = Claim(17, CHECK_NAME, "the last row, asked for as a decode")
     return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens))
@@ -44,24 +44,26 @@ def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
 def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
     """Ask for a decode or verify row by the extend path."""
     spec = trial.case.requests[request]
-    if trial.case.mode not in {"decode", "verify"} or not _mode_supported(trial, layer, "extend", spec.new_tokens):
-        return None
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
+    if trial.case.mode not in {"decode", "verify"} or not _supported(trial, layer, "extend", row):
+        return None
     output = trial.run(layer, "as extend", lambda: trial.question.batch.derive([row], "extend"))
     claim = Claim(17, CHECK_NAME, f"the rows of mode {trial.case.mode}, asked for as an extend")
     return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim)
 
 
 def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
-    """Ask for the new tokens in two calls; the later ones already lie in the cache, and the first call must not see them."""
+    """Ask for the new tokens in two calls; the later ones lie in the cache, and the first call must not see them."""
     spec = trial.case.requests[request]
-    if spec.new_tokens < 2 or not _mode_supported(trial, layer, "extend", spec.new_tokens):  # noqa: PLR2004 - two chunks
+    if spec.new_tokens < 2:  # noqa: PLR2004 - two chunks
         return None
     cut = 1 + trial.case.seed % (spec.new_tokens - 1)
     chunks = [
         BatchRow(request, 0, cut, spec.prefix_len + cut),
         BatchRow(request, cut, spec.new_tokens, spec.kv_len),
     ]
+    if not _supported(trial, layer, "extend", *chunks):
+        return None
     for index, chunk in enumerate(chunks):
         output = trial.run(layer, f"chunk {index}", lambda chunk=chunk: trial.question.batch.derive([chunk], "extend"))  # type: ignore[misc]
         claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
@@ -77,15 +79,19 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
     spec, geometry = trial.case.requests[request], trial.case.layers[layer]
     size = trial.case.paging.page_size
     pages = (spec.kv_len - 1) // size
-    mergeable = trial.backend.promises.lse is not None and geometry.window_left < 0 and not geometry.sinks and pages >= 1
-    if not mergeable or not _mode_supported(trial, layer, "decode", 1):
+    mergeable = (
+        trial.backend.promises.lse is not None and geometry.window_left < 0 and not geometry.sinks and pages >= 1
+    )
+    if not mergeable or trial.base_units(layer, request) > 1.0:
         return None
     cut = size * (1 + trial.case.seed % pages)
     last = spec.new_tokens - 1
     ranges = [(0, cut), (cut, spec.kv_len)]
+    rows = [BatchRow(request, last, last + 1, stop, start) for start, stop in ranges]
+    if not _supported(trial, layer, "decode", *rows):
+        return None
     outputs: list[Output] = []
-    for index, (start, stop) in enumerate(ranges):
-        row = BatchRow(request, last, last + 1, stop, start)
+    for index, row in enumerate(rows):
         outputs.append(trial.run(layer, f"part {index}", lambda row=row: trial.question.batch.derive([row], "decode")))  # type: ignore[misc]
     units = _merged_units(trial, layer, request, ranges, outputs)
     if units <= 1.0:
@@ -94,7 +100,9 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
     return Failure(clause=17, check=CHECK_NAME, layer=layer, units=units, summary=what)
 
 
-def _merged_units(trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]) -> float:
+def _merged_units(
+    trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]
+) -> float:
     """Merge two partial answers in float64, and hold the result against the merged answers of the oracle."""
     whole = trial.question.scene(layer, request).problem
     profile = trial.backend.numerics(kernel_shape(trial.case, layer))
@@ -120,9 +128,8 @@ def _merged_units(trial: Trial, layer: int, request: int, ranges: list[tuple[int
     return float(out_units(merged, expected).max())
 
 
-def _mode_supported(trial: Trial, layer: int, mode: Mode, q_len: int) -> bool:
-    shape = kernel_shape(trial.case, layer)
-    return trial.backend.supports(replace(shape, mode=mode, max_q_len=q_len), trial.platform) is None
+def _supported(trial: Trial, layer: int, mode: Mode, *rows: BatchRow) -> bool:
+    return all(trial.supports_rows(layer, [row], mode) for row in rows)
 
 
 def _applies(trial: Trial, layer: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.canonical import digest
 from attnconf.case import Poison
 from attnconf.checks.agreement import Claim, compare_all
 from attnconf.checks.check import Check, always
@@ -22,8 +23,9 @@ def other_poison(trial: Trial) -> Poison:
     kinds = sorted(kind for kind in trial.backend.promises.poison if case.kv_dtype != "float8_e4m3fn" or kind != "inf")
     choices = [Poison(k=k, v=v) for k in kinds for v in kinds if (k, v) != (case.poison.k, case.poison.v)]
     harsh = [choice for choice in choices if "nan" in {choice.k, choice.v}] or choices
-    pool = harsh if case.seed % 2 else choices
-    return pool[case.seed // 2 % len(pool)]
+    draw = int(digest([case.seed, case.paging.to_data(), case.poison.to_data()]), 16)
+    pool = harsh if draw % 2 else choices
+    return pool[draw // 2 % len(pool)]
 
 
 def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
@@ -36,7 +38,9 @@ def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
 
 def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
     variant = trial.case.model_copy(update={"paging": trial.case.paging.model_copy(update={"reclaimed": False})})
-    return _compare_variant(trial, layer, variant, Claim(7, "reclaimed", "pages behind the window are kept, not reclaimed"))
+    return _compare_variant(
+        trial, layer, variant, Claim(7, "reclaimed", "pages behind the window are kept, not reclaimed")
+    )
 
 
 def _compare_variant(trial: Trial, layer: int, variant: Case, claim: Claim) -> list[Failure]:

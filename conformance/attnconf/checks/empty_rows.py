@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from typing import TYPE_CHECKING
+
+import torch
 
 from attnconf.checks.check import Check
 from attnconf.result import Failure
@@ -24,10 +24,14 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     rows = output.out[start:]
     failures = []
     if not torch.equal(rows, torch.zeros_like(rows)):
-        failures.append(Failure(clause=11, check="empty_rows", layer=layer, summary="a row with kv_len 0 is not all zeros"))
+        failures.append(
+            Failure(clause=11, check="empty_rows", layer=layer, summary="a row with kv_len 0 is not all zeros")
+        )
     sinks = trial.case.layers[layer].sinks
     if output.lse is not None and not sinks and not bool(torch.isneginf(output.lse[start:]).all()):
-        failures.append(Failure(clause=11, check="empty_rows", layer=layer, summary="the LSE of a row with kv_len 0 is not -inf"))
+        failures.append(
+            Failure(clause=11, check="empty_rows", layer=layer, summary="the LSE of a row with kv_len 0 is not -inf")
+        )
     return failures
 
 

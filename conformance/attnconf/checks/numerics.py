@@ -1,4 +1,4 @@
-"""Clauses 1 to 5, 8, 9 and 18: the answer lies within the a-priori bound of the oracle's; so does the LSE (clause 3)."""
+"""Clauses 1 to 5, 8, 9 and 18: the answer lies within the a-priori bound of the oracle's, and so does the LSE (3)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,12 @@ ANSWER_CLAUSES = (1, 2, 3, 4, 5, 8, 9, 18)
 def _run(trial: Trial, layer: int) -> list[Failure]:
     worst: tuple[float, int] = (1.0, -1)
     for request in range(len(trial.case.requests)):
-        units = worst_units(trial, layer, request)
+        units = trial.base_units(layer, request)
         if units > worst[0]:
             worst = (units, request)
     if worst[1] < 0:
         return []
     return [_failure(trial, layer, worst[1])]
-
-
-def worst_units(trial: Trial, layer: int, request: int) -> float:
-    """Return the worst error of the base run on one request, in units."""
-    return trial.units(layer, request, trial.outputs[layer], trial.question.rows(request))
 
 
 def _failure(trial: Trial, layer: int, request: int) -> Failure:
@@ -38,13 +33,14 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
     if float(by_element.max()) <= 1.0 and output.lse is not None:
         lse = lse_units(output.lse[rows], expected)
         token, head = (int(i) for i in (lse == lse.max()).nonzero()[0])
+        actual = float(output.lse[rows][token, head])
         return Failure(
             clause=3,
             check="numerics",
             layer=layer,
             units=float(lse.max()),
             place=Place(layer=layer, request=request, token=token, head=head, dim=-1),
-            summary=f"LSE {float(output.lse[rows][token, head]):.6g}, but should be {float(expected.answer.lse[token, head]):.6g}",
+            summary=f"LSE {actual:.6g}, but should be {float(expected.answer.lse[token, head]):.6g}",
         )
     token, head, dim = (int(i) for i in (by_element == by_element.max()).nonzero()[0])
     wanted = float(expected.answer.out[token, head, dim])

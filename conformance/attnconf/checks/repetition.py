@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from attnconf.batch import BatchRow
 from attnconf.checks.agreement import Claim, compare_all
 from attnconf.checks.check import Check, always
 
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 
 
 def _repeated(trial: Trial, layer: int) -> list[Failure]:
-    others = [other for other in trial.outputs if other != layer]
-    for other in others:
-        trial.run(other)
+    """Run the other layers and another batch (one request of this one), then the same call again: A, B, A."""
+    for other in trial.outputs:
+        if other != layer:
+            trial.run(other)
+    asked = [index for index, request in enumerate(trial.case.requests) if request.new_tokens]
+    request = asked[trial.case.seed % len(asked)]
+    spec = trial.case.requests[request]
+    row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
+    if trial.supports_rows(layer, [row], trial.case.mode):
+        trial.run(layer, "alone", lambda: trial.question.batch.derive([row], trial.case.mode))
     output = trial.run(layer)
-    claim = Claim(15, "repeated", "the same call after other layers" if others else "the same call again")
+    claim = Claim(15, "repeated", "the same call again, after other layers and another batch")
     return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
 
 

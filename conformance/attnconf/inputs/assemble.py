@@ -70,7 +70,7 @@ def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor
     return torch.cat([q, extra])
 
 
-def _cache(  # noqa: PLR0913, PLR0917 - one private step of assemble
+def _cache(  # noqa: PLR0913 - one private step of assemble
     case: Case, layout: Layout, logical: Logical, index: int, rng: torch.Generator, device: torch.device
 ) -> KVCache:
     geometry, paging, pool = case.layers[index], case.paging, pool_of(case, index)
@@ -111,7 +111,7 @@ def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
     bits(v).copy_(bits(values))
 
 
-def _bait(  # noqa: PLR0913, PLR0917 - one private step of assemble
+def _bait(  # noqa: PLR0913 - one private step of assemble
     k: torch.Tensor, case: Case, layout: Layout, logical: Logical, index: int, pool: Pool, rng: torch.Generator
 ) -> None:
     """Make stale keys matter: each dead slot that a mistake would reach holds a probe for a query row.

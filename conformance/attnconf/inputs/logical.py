@@ -28,7 +28,7 @@ _AMPLITUDE = 16.0
 
 @dataclass(frozen=True)
 class LogicalLayer:
-    """One layer: ``q`` [query tokens, num_qo_heads, D]; ``k``, ``v`` [tokens of all requests, num_kv_heads, D] as stored.
+    """One layer: ``q`` [query tokens, num_qo_heads, D]; ``k``, ``v`` [all tokens, num_kv_heads, D] as stored.
 
     ``directions`` is q without the part that all queries of a head share: probes move along it. ``sinks``
     [num_qo_heads] float32 or None. A redirected layer has keys and values of its own, which it must not read.
@@ -132,7 +132,7 @@ def _cap_base(layer: Layer, longest: int) -> float:
 
 
 def _origins(case: Case, kv_starts: tuple[int, ...]) -> torch.Tensor:
-    """Return for each token of the batch the token whose key and value it is: itself, or a shared page's first owner's."""
+    """Return for each token the token whose key and value it is: itself, or that of a shared page's first owner."""
     origin = torch.arange(kv_starts[-1])
     for index, request in enumerate(case.requests):
         if request.shares_with is not None:
@@ -142,7 +142,7 @@ def _origins(case: Case, kv_starts: tuple[int, ...]) -> torch.Tensor:
     return origin
 
 
-def _plant(  # noqa: PLR0913, PLR0917 - one private step of make_logical
+def _plant(  # noqa: PLR0913 - one private step of make_logical
     case: Case,
     reader: _Draft,
     target: _Draft,

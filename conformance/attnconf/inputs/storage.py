@@ -51,7 +51,7 @@ class Store:
         return base[:, :used].view(self.pages, *self.inner)
 
 
-def allocate(  # noqa: PLR0913, PLR0917 - the six numbers of a paged cache
+def allocate(  # noqa: PLR0913 - the six numbers of a paged cache
     pages: int, page_size: int, num_kv_heads: int, head_dim: int, layout: KVLayout, storage: Storage, dtype: torch.dtype
 ) -> Store:
     """Allocate the base buffers of one cache on the CPU, uninitialised."""

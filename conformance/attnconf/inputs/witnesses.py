@@ -128,7 +128,7 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
     return probes
 
 
-def _choose(  # noqa: PLR0913, PLR0917 - one private step of plan_probes
+def _choose(  # noqa: PLR0913 - one private step of plan_probes
     classes: dict[str, Callable[[Sight], int | None]],
     sight: Sight,
     turn: int,
