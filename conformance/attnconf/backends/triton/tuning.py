@@ -62,25 +62,28 @@ def split_tuning(sizes: LayerSizes, tokens: int, *, interpreted: bool) -> Tuning
     A block takes all of those tokens where 64 rows suffice, so that no key is read twice.
     """
     block_d = padded(sizes.head_dim)
-    rows = max(power_of_two(sizes.group), min(64, power_of_two(sizes.group * tokens)))
+    registers = sizes.itemsize == 4 and not interpreted  # noqa: PLR2004 - float32: no tensor cores, operands sit there
+    rows = max(power_of_two(sizes.group), min(16 if registers else 64, power_of_two(sizes.group * tokens)))
     block_m = padded(rows)
     if interpreted:
         # No tensor core asks for 16 rows here; few rows keep products under OpenBLAS's threshold for threads, which
-        # cost 3 times their work on two busy cores.
+        # cost several times their work on two busy cores.
         return Tuning(rows, _interpreted_keys(block_d), block_d, max_splits=8, min_split=768, num_warps=4, num_stages=1)
     bytes_a_key = block_d * sizes.itemsize
     block_n = next(keys for limit, keys in ((128, 128), (512, 64), (1024, 32), (2048, 16)) if bytes_a_key <= limit)
     # 128 programs for one request fill the 132 SMs of a Hopper GPU.
     splits = min(64, max(8, power_of_two(max(1, 128 // sizes.num_kv_heads))))
     warps = 4 if block_m <= 32 else 8  # noqa: PLR2004 - two warp groups once there are rows for them
-    stages = 1 if sizes.itemsize == 4 else 2  # noqa: PLR2004 - float32 sits in registers: a second stage spills them
-    return Tuning(block_m, block_n, block_d, splits, 256, num_warps=warps, num_stages=stages)
+    if registers:
+        return Tuning(block_m, min(block_n, 32), block_d, splits, 256, num_warps=8, num_stages=1)
+    return Tuning(block_m, block_n, block_d, splits, 256, num_warps=warps, num_stages=2)
 
 
 def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
     """Return the cut for requests of many query tokens: large blocks of rows, each over all of its keys.
 
-    The sizes are those that ptxas fits into the registers of SM 9.0 and 227 KB of shared memory.
+    The sizes are those that ptxas fits into the registers of SM 9.0 and 227 KB of shared memory; float32 with more than
+    16 query heads per KV head spills, and is right but slow.
     """
     rows, block_d = padded(sizes.group), padded(sizes.head_dim)
     if interpreted:
