@@ -1,0 +1,170 @@
+"""The command line: ``attnconf doctor | replay | plan | picture``.
+
+Exit statuses: 0 done, 1 a backend is wrong, 2 bad input, 3 nothing was executed, 11 an invalid policy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from attnconf import __version__
+from attnconf.errors import AttnconfError, InvalidInputError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.policy import Policy
+    from attnconf.session import Session
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_NOTHING_EXECUTED = 3
+EXIT_POLICY_INVALID = 11
+_EXIT_BROKEN_PIPE = 141
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {printable(message)}\n")
+
+
+class _PolicyInvalidError(AttnconfError):
+    """The policy of a command cannot be used."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; what the user got wrong is one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+        sys.stdout.flush()
+    except AttnconfError as error:
+        print(f"attnconf: {printable(str(error))}", file=sys.stderr)
+        return EXIT_POLICY_INVALID if isinstance(error, _PolicyInvalidError) else EXIT_BAD_INPUT
+    except BrokenPipeError:  # the reader has seen enough; nothing more may be written, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="attnconf", description="Conformance of paged-KV attention backends.")
+    parser.add_argument("--version", action="version", version=f"attnconf {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    doctor = commands.add_parser("doctor", help="what this machine can judge, and what is missing")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.set_defaults(command=_doctor)
+
+    replay = commands.add_parser("replay", help="judge a recorded case again, with every check")
+    replay.add_argument("path", metavar="CASE.json", help="a saved case, a file of vectors, or a folder of either")
+    replay.add_argument("--backend", action="append", default=[], metavar="B", help="on this backend only (repeatable)")
+    replay.set_defaults(command=_replay)
+
+    plan = commands.add_parser("plan", help="which required cells of a policy can run where; runs nothing")
+    plan.add_argument("--policy", required=True, metavar="NAME|FILE", help="a shipped policy, or a TOML file")
+    plan.add_argument("--sm", metavar="M.N", help="plan for this compute capability, not for this machine")
+    plan.add_argument("--cuda", metavar="M.N", help="the CUDA version of the machine that --sm stands for (13.0)")
+    for side in ("attention", "prefill", "decode"):
+        plan.add_argument(f"--{side}-backend", metavar="B", help=f"the user's own choice for {side}")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    plan.set_defaults(command=_plan)
+
+    picture = commands.add_parser("picture", help="draw the matrix of a receipt")
+    picture.add_argument("receipt", metavar="RECEIPT.json")
+    picture.add_argument("-o", "--output", default="attnconf.png", metavar="FILE", help=".png, .svg or .pdf")
+    picture.set_defaults(command=_picture)
+    return parser
+
+
+def _session() -> Session:
+    from attnconf.platforms import detect
+    from attnconf.profiles import profile_named
+    from attnconf.session import Session
+
+    return Session(platform=detect(), profile=profile_named("replay"))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from attnconf.doctor import examine
+
+    findings = examine(_session())
+    if arguments.json:
+        print(json.dumps(findings.model_dump(mode="json"), indent=1))
+    else:
+        from attnconf.report.findings import print_findings
+
+        print_findings(findings)
+    return 0 if findings.is_healthy else EXIT_FAILED
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from attnconf.replay import Replay
+    from attnconf.vectors import read_cases
+
+    cases = read_cases(Path(arguments.path))
+    session = _session()
+    backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
+    for name in backends:
+        session.why_not(name)  # an unknown name is refused before anything runs
+    replay = Replay(session, arguments.path)
+    for name, case in cases.items():
+        for line in replay.run(name, case, backends):
+            print(line, flush=True)
+    print(f"{replay.judged} layers judged, {replay.failed} failed")
+    if replay.failed:
+        return EXIT_FAILED
+    if not replay.judged:
+        print("attnconf: nothing was executed, so nothing is proven", file=sys.stderr)
+        return EXIT_NOTHING_EXECUTED
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from attnconf.plan import plan
+    from attnconf.platforms import simulate
+    from attnconf.resolution import UserChoice
+
+    policy = _policy(arguments.policy)
+    user = UserChoice(
+        attention=arguments.attention_backend, prefill=arguments.prefill_backend, decode=arguments.decode_backend
+    )
+    if arguments.sm is not None:
+        platform = simulate(arguments.sm, cuda=arguments.cuda or "13.0")
+        planned = plan(policy, platform, user_choice=user)
+    elif arguments.cuda is not None:
+        option = "--cuda"
+        raise InvalidInputError(option, given="without --sm", allowed="--cuda beside --sm; this machine has its own")
+    else:
+        session = _session()
+        backends = {name: session.why_not(name) for name in session.registry.names}
+        planned = plan(policy, session.platform, user_choice=user, backends=backends)
+    print(json.dumps(planned.to_data(), indent=1) if arguments.json else planned.text)
+    return 0
+
+
+def _policy(name: str) -> Policy:
+    from attnconf.policy import load_policy
+
+    try:
+        return load_policy(name)
+    except AttnconfError as error:
+        message = f"policy invalid: {error}"
+        raise _PolicyInvalidError(message) from None
+
+
+def _picture(arguments: argparse.Namespace) -> int:
+    from attnconf.receipt import Receipt
+    from attnconf.report.picture import draw
+
+    draw(Receipt.read(Path(arguments.receipt)), Path(arguments.output))
+    print(arguments.output)
+    return 0

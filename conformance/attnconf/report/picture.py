@@ -1,0 +1,244 @@
+"""The matrix of a receipt as a picture: what ran, how far off it was, and what did not run and why."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from attnconf.cells import merge_cells
+from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.geometry import unsharded
+from attnconf.spaces import FREE_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from attnconf.cells import Cell
+    from attnconf.receipt import Receipt
+
+SUFFIXES = (".png", ".svg", ".pdf")
+MOST_TILES = 20_000
+_MODES = ("decode", "extend", "mixed", "verify")
+_MOST_NOTES = 26
+_LONGEST_NOTE = 150
+_LONGEST_NAME = 24
+Colour = tuple[float, float, float, float]
+_FAILED = "#c62828"
+_GREY = "#e3e3e3"
+_FAINT = "#f6f6f6"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One square: a text, a second smaller one, a face colour, a hatch, and whether the text is white."""
+
+    text: str
+    small: str = ""
+    face: str | Colour = _FAINT
+    hatch: str = ""
+    white: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows (model, layer kind), columns (backend, mode), the tiles at (row, column), and the notes they refer to."""
+
+    rows: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str], ...]
+    tiles: dict[tuple[int, int], Tile]
+    notes: tuple[str, ...]
+
+
+def draw(receipt: Receipt, path: Path) -> None:
+    """Draw ``receipt`` into ``path``, a PNG, SVG or PDF. Raises ``AttnconfError``."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InvalidInputError(str(path), given="not a picture's name", allowed=f"names in {', '.join(SUFFIXES)}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        message = 'the picture needs matplotlib; pip install "attnconf[report]"'
+        raise AttnconfError(message) from None
+    matrix = matrix_of(receipt.cells)
+    if len(matrix.rows) * len(matrix.columns) > MOST_TILES:
+        message = f"{len(matrix.rows)} rows and {len(matrix.columns)} columns are too many for a picture"
+        raise AttnconfError(message)
+    height = 2.3 + 0.34 * len(matrix.rows) + 0.17 * len(matrix.notes)
+    figure = Figure(figsize=(max(9.0, 3.4 + 0.62 * len(matrix.columns)), height), dpi=130)
+    _compose(figure, matrix, receipt, height)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, facecolor="white")
+    except OSError as error:
+        raise InvalidInputError(str(path), given=f"cannot be written ({error.strerror})") from None
+
+
+def matrix_of(cells: Sequence[Cell]) -> Matrix:
+    """Arrange cells as tiles; shards of a model and its dtypes are one row."""
+    grouped: dict[tuple[tuple[str, str], tuple[str, str]], list[Cell]] = defaultdict(list)
+    for cell in merge_cells(cells, ()):
+        grouped[(unsharded(cell.model), cell.layer_kind), (cell.backend, cell.mode)].append(cell)
+    rows = tuple(sorted({row for row, _ in grouped}, key=lambda row: (row[0] == FREE_MODEL, *row)))
+    columns = tuple(sorted({column for _, column in grouped}, key=lambda column: (column[0], _MODES.index(column[1]))))
+    notes: dict[str, str] = {}
+    tiles = {
+        (rows.index(row), columns.index(column)): _tile(members, notes) for (row, column), members in grouped.items()
+    }
+    return Matrix(rows, columns, tiles, tuple(f"{mark}  {reason}" for reason, mark in notes.items()))
+
+
+def _tile(cells: list[Cell], notes: dict[str, str]) -> Tile:
+    executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
+    contract = sum(cell.contract_only for cell in cells)
+    units = [cell.worst_units for cell in cells if cell.worst_units is not None]
+    worst = max(units, default=None)
+    if broken:
+        return Tile(f"{broken} BAD", _units(worst), _FAILED, white=True)
+    if not executed:
+        hatch = "xxx" if any(cell.not_run for cell in cells) else ""
+        return Tile(_note(cells, notes), face=_GREY if hatch else _FAINT, hatch=hatch)
+    face = _shade(0.0 if worst is None else worst, "Blues" if contract else "Greens")
+    return Tile(f"{executed}c" if contract else str(executed), _units(worst), face, hatch="//" if contract else "")
+
+
+def _note(cells: list[Cell], notes: dict[str, str]) -> str:
+    """Return the mark of the most frequent reason why nothing was executed."""
+    counts: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        for reason, count in cell.reasons.items():
+            counts[reason] += count
+    reason = printable(max(sorted(counts), key=counts.__getitem__, default="no reason given"))
+    reason = reason if len(reason) <= _LONGEST_NOTE else f"{reason[:_LONGEST_NOTE]}..."
+    if reason not in notes and len(notes) >= _MOST_NOTES:
+        reason = "another reason: see the receipt"
+        return notes.setdefault(reason, "*")
+    return notes.setdefault(reason, chr(ord("a") + len(notes)))
+
+
+def _units(units: float | None) -> str:
+    return "" if units is None else ("inf" if math.isinf(units) else f"{units:.2f}")
+
+
+def _shade(units: float, name: str) -> Colour:
+    from matplotlib import colormaps
+
+    red, green, blue, alpha = colormaps[name](0.10 + 0.45 * min(units, 1.0))
+    return float(red), float(green), float(blue), float(alpha)
+
+
+def _compose(figure: Figure, matrix: Matrix, receipt: Receipt, height: float) -> None:
+    bottom = (0.62 + 0.17 * len(matrix.notes)) / height
+    axes = figure.add_axes((0.19, bottom, 0.79, 1 - bottom - 1.35 / height))
+    _draw_tiles(axes, matrix)
+    for line, (text, size) in enumerate(_titles(receipt)):
+        figure.text(0.015, 1 - (0.28 + 0.22 * line) / height, text, fontsize=size, parse_math=False, va="baseline")
+    _draw_legend(figure, height, bottom)
+    for line, note in enumerate(matrix.notes):
+        place = bottom - (0.58 + 0.17 * line) / height
+        figure.text(0.02, place, note, fontsize=7, parse_math=False, family="monospace", color="#333333")
+
+
+def _titles(receipt: Receipt) -> list[tuple[str, float]]:
+    where = receipt.platform
+    device = f"{where.device}, SM {where.sm}, CUDA {where.cuda}" if where.sm else "no GPU"
+    versions = {"torch": where.torch, "triton": where.triton, "flashinfer": where.flashinfer}
+    stack = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    executed = sum(cell.executed for cell in receipt.cells)
+    contract = sum(cell.contract_only for cell in receipt.cells)
+    broken = sum(cell.broken for cell in receipt.cells)
+    policy = f", policy {receipt.policy.name}" if receipt.policy else ""
+    commit = (
+        f", commit {receipt.git_sha[:12]}{'-dirty' * receipt.git_sha.endswith('-dirty')}" if receipt.git_sha else ""
+    )
+    return [
+        (f"{executed - contract} layers judged on kernels, {contract} by contract only, {broken} broken", 13),
+        (printable(f"{device}; {stack}"), 8.5),
+        (
+            printable(f"profile {receipt.profile}, seed {receipt.seed}{policy}{commit}; attnconf {receipt.attnconf}"),
+            8.5,
+        ),
+    ]
+
+
+def _draw_tiles(axes: Axes, matrix: Matrix) -> None:
+    from matplotlib.patches import Rectangle
+
+    for (row, column), tile in matrix.tiles.items():
+        hatch = tile.hatch or None
+        axes.add_patch(
+            Rectangle((column, row), 1, 1, facecolor=tile.face, edgecolor="#9a9a9a", linewidth=0, hatch=hatch)
+        )
+        color = "white" if tile.white else "black"
+        box = {"facecolor": tile.face, "edgecolor": "none", "pad": 0.8} if tile.hatch else None
+        both: dict[str, Any] = {"ha": "center", "va": "center", "color": color}
+        middle = row + (0.36 if tile.small else 0.5)
+        axes.text(
+            column + 0.5, middle, tile.text, fontsize=8, fontweight="bold" if tile.white else None, bbox=box, **both
+        )
+        if tile.small:
+            axes.text(column + 0.5, row + 0.74, tile.small, fontsize=6, bbox=box, **both)
+    _draw_grid(axes, matrix)
+
+
+def _draw_grid(axes: Axes, matrix: Matrix) -> None:
+    rows, columns = len(matrix.rows), len(matrix.columns)
+    axes.set_xlim(0, max(columns, 1))
+    axes.set_ylim(max(rows, 1), 0)
+    labels = [f"{_name(model)}  {kind}" for model, kind in matrix.rows]
+    axes.set_yticks([row + 0.5 for row in range(rows)], labels, fontsize=8, parse_math=False)
+    axes.set_xticks([column + 0.5 for column in range(columns)], [mode for _, mode in matrix.columns], fontsize=7)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_frame_on(False)
+    axes.hlines(range(rows + 1), 0, columns, color="white", linewidth=1)
+    axes.vlines(range(columns + 1), 0, rows, color="white", linewidth=1)
+    borders = [row for row in range(1, rows) if matrix.rows[row][0] != matrix.rows[row - 1][0]]
+    axes.hlines(borders, 0, columns, color="#555555", linewidth=0.7)
+    starts = [i for i in range(columns) if i == 0 or matrix.columns[i][0] != matrix.columns[i - 1][0]]
+    axes.vlines([*starts, columns], 0, rows, color="#555555", linewidth=1)
+    for start, end in pairwise([*starts, columns]):
+        place = ((start + end) / 2 / columns, 1.0)
+        axes.annotate(
+            _name(matrix.columns[start][0]),
+            place,
+            (0, 17),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            fontweight="bold",
+            parse_math=False,
+        )
+
+
+def _name(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
+
+
+def _draw_legend(figure: Figure, height: float, bottom: float) -> None:
+    from matplotlib.patches import Patch
+
+    keys = {
+        "kernel evidence: layers judged, worst error in units of the bound": Patch(facecolor=_shade(0.5, "Greens")),
+        "contract evidence only (c)": Patch(facecolor=_shade(0.5, "Blues"), hatch="//", edgecolor="#9a9a9a"),
+        "broken": Patch(facecolor=_FAILED),
+        "not run": Patch(facecolor=_GREY, hatch="xxx", edgecolor="#9a9a9a"),
+        "unsupported": Patch(facecolor=_FAINT, edgecolor="#bbbbbb"),
+    }
+    figure.legend(
+        list(keys.values()),
+        list(keys),
+        loc="upper left",
+        bbox_to_anchor=(0.015, bottom - 0.10 / height),
+        ncols=len(keys),
+        fontsize=7.5,
+        frameon=False,
+        columnspacing=1.2,
+    )
