@@ -20,17 +20,17 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    E = sum_j p_j E_j (taken as at most 1/2 in the denominator: a kernel off by more has no bound worth the name). A sink
    is one more key with v = 0 and d = 2^-21 |sink| + 2^-23 (m - sink) + 2^-22; it counts in m, since kernels start the
    running maximum at it.
-3. P rounded to its dtype errs by u_p p_j: at most u_p (sum_j p_j |v_j| + |o|), the second term because the denominator
-   may sum the unrounded P. Below the dtype's smallest number eta_p it is lost: P is scaled to exp(s_j - m), so that one
-   stands for P_max = exp(m) / L and at most eta_p P_max sum_j |v_j| goes; a denominator of that dtype loses as much,
-   eta_p' P_max N |o|.
+3. P rounded to its dtype errs by u_p p_j in the numerator, and by u_p' p_j in the denominator, which may sum P in
+   another dtype p': at most u_p sum_j p_j |v_j| + max(u_p, u_p') |o|. Below the dtype's smallest number eta_p it is
+   lost: P is scaled to exp(s_j - m), so that 1 stands for P_max = exp(m) / L and at most eta_p P_max sum_j |v_j| goes;
+   the denominator loses as much, eta_p' P_max N |o|.
 4. The sum over N visible keys and its rescalings: (sqrt(N) + 8) u_acc sum_j p_j |v_j|. Split-KV partial outputs are
    rounded once more: u_part sum_j p_j |v_j|. Dequantised values: u_kv sum_j p_j |v_j|.
 5. The output is rounded: u_out |o| and (1 + u_out) on all above, and it is never better than the smallest number of its
    dtype, nor a partial output than that of its own.
 
 The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + eta_p' P_max N + 4 u_fp32 (1 + |lse|), with
-p' the dtype from which the row sum is taken.
+p' as above.
 
 Products of two different terms above are left out: they are below u_p of the larger one, and u_p is at most 1/16.
 """
@@ -232,7 +232,8 @@ class _Moments:
         inner = (
             (self.weighted_errors + shift * magnitude) / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
             + sums * self.weighted_values
-            + u_p * (self.weighted_values + magnitude)
+            + u_p * self.weighted_values
+            + max(u_p, UNIT_ROUNDOFF[self.profile.row_sum]) * magnitude
             + _SMALLEST[self.profile.p] * self.lost_values
             + lost_sum * magnitude
         )

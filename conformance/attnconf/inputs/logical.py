@@ -120,7 +120,8 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
     sinks = None
     if layer.sinks:
         visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
-        sinks = math.log(visible) + 1.0 + 0.5 * torch.randn(layer.num_qo_heads, generator=rng)
+        level = math.log(visible) + 1.0 + _base_score(case, layer)
+        sinks = level + 0.5 * torch.randn(layer.num_qo_heads, generator=rng)
     dtype = getattr(torch, case.q_dtype)
     q = q.to(dtype)
     return _Draft(q, x, k, v, sinks)
@@ -129,6 +130,14 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
 def _cap_base(layer: Layer, longest: int) -> float:
     cap = layer.logits_soft_cap or 0.0
     return _CAP_SHARE * cap if _CAP_ROOM * cap >= math.log(max(longest, 2)) + 1.0 else -_CAP_SHARE * cap
+
+
+def _base_score(case: Case, layer: Layer) -> float:
+    """Return the score around which those of ordinary keys lie: sinks and probes count from it."""
+    cap = layer.logits_soft_cap
+    if cap is None:
+        return 0.0
+    return cap * math.tanh(_cap_base(layer, max(request.kv_len for request in case.requests)) / cap)
 
 
 def _origins(case: Case, kv_starts: tuple[int, ...]) -> torch.Tensor:
@@ -176,7 +185,7 @@ def _target_score(case: Case, layer: Layer, probe: Probe) -> float:
     cap = layer.logits_soft_cap
     if cap is None:
         return mass
-    base = cap * math.tanh(_cap_base(layer, max(request.kv_len for request in case.requests)) / cap)
+    base = _base_score(case, layer)
     return cap * math.atanh(min(_CAP_MOST, (base + mass) / cap))
 
 

@@ -1,0 +1,239 @@
+"""The oracle against closed forms, torch's attention in float64, and a second evaluation in plain Python."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnconf import oracle
+from attnconf.oracle import Answer, Problem, attend
+
+TIGHT = 1e-12
+
+
+def make(  # noqa: PLR0913
+    rows: int,
+    keys: int,
+    *,
+    qo: int = 2,
+    kv: int = 1,
+    dim: int = 4,
+    window_left: int = -1,
+    sm_scale: float = 0.5,
+    soft_cap: float | None = None,
+    sinks: bool = False,
+    causal: bool = True,
+    seed: int = 0,
+) -> Problem:
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+    return Problem(
+        q=2 * normal(rows, qo, dim),
+        k=normal(keys, kv, dim),
+        v=normal(keys, kv, dim),
+        positions=torch.arange(keys - rows, keys),
+        kv_head_of=torch.arange(qo) // (qo // kv),
+        window_left=window_left,
+        sm_scale=sm_scale,
+        soft_cap=soft_cap,
+        sinks=normal(qo) if sinks else None,
+        causal=causal,
+    )
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.allclose(one, other, rtol=TIGHT, atol=TIGHT)
+
+
+def in_plain_python(problem: Problem) -> Answer:
+    """Evaluate the same definition with loops, math.fsum and no shared code: numerator and denominator apart."""
+    rows, heads, dim = problem.q.shape
+    out = torch.zeros_like(problem.q)
+    lse = torch.zeros(rows, heads, dtype=torch.float64)
+    q, k, v = problem.q.tolist(), problem.k.tolist(), problem.v.tolist()
+    for i in range(rows):
+        position = int(problem.positions[i])
+        for h in range(heads):
+            g = int(problem.kv_head_of[h])
+            terms: list[tuple[float, list[float]]] = []
+            for j in range(len(k)):
+                if problem.causal and j > position:
+                    continue
+                if problem.window_left != -1 and j < position - problem.window_left:
+                    continue
+                x = problem.sm_scale * math.fsum(a * b for a, b in zip(q[i][h], k[j][g], strict=True))
+                if problem.soft_cap is not None:
+                    x = problem.soft_cap * math.tanh(x / problem.soft_cap)
+                terms.append((x, v[j][g]))
+            sink = [] if problem.sinks is None else [float(problem.sinks[h])]
+            if not terms and not sink:
+                lse[i, h] = -math.inf
+                continue
+            total = math.fsum([*(math.exp(x) for x, _ in terms), *(math.exp(s) for s in sink)])
+            lse[i, h] = math.log(total)
+            for c in range(dim):
+                out[i, h, c] = math.fsum(math.exp(x) * value[c] for x, value in terms) / total
+    return Answer(out, lse)
+
+
+def test_a_zero_query_gives_the_mean_of_the_visible_values() -> None:
+    problem = make(3, 7, window_left=2)
+    problem.q.zero_()
+    answer = attend(problem)
+    for row, position in enumerate((4, 5, 6)):
+        mean = problem.v[position - 2 : position + 1, 0].mean(dim=0)
+        assert close(answer.out[row], mean.expand(2, -1))
+    assert close(answer.lse, torch.full((3, 2), math.log(3.0), dtype=torch.float64))
+
+
+def test_one_key_is_returned_as_it_is() -> None:
+    problem = make(1, 1)
+    answer = attend(problem)
+    assert torch.equal(answer.out[0], problem.v[0].expand(2, -1))
+    score = 0.5 * (problem.q[0] * problem.k[0]).sum(dim=1)
+    assert close(answer.lse[0], score)
+
+
+def test_two_keys_by_hand() -> None:
+    problem = Problem(
+        q=torch.tensor([[[1.0, 0.0]]], dtype=torch.float64),
+        k=torch.tensor([[[0.0, 5.0]], [[math.log(3.0), 7.0]]], dtype=torch.float64),
+        v=torch.tensor([[[4.0, 0.0]], [[8.0, 4.0]]], dtype=torch.float64),
+        positions=torch.tensor([1]),
+        kv_head_of=torch.tensor([0]),
+        window_left=-1,
+        sm_scale=1.0,
+    )
+    answer = attend(problem)
+    assert close(answer.out[0, 0], torch.tensor([7.0, 3.0], dtype=torch.float64))
+    assert float(answer.lse[0, 0]) == pytest.approx(math.log(4.0), abs=TIGHT)
+
+
+def test_a_sink_enters_the_denominator_only() -> None:
+    problem = make(1, 1, sinks=True)
+    answer = attend(problem)
+    score = 0.5 * (problem.q[0] * problem.k[0]).sum(dim=1)
+    share = torch.exp(score) / (torch.exp(score) + torch.exp(problem.sinks))
+    assert close(answer.out[0], share[:, None] * problem.v[0])
+    assert close(answer.lse[0], torch.log(torch.exp(score) + torch.exp(problem.sinks)))
+
+
+def test_a_soft_cap_bends_the_score_before_the_softmax() -> None:
+    problem = make(1, 1, soft_cap=0.25)
+    score = 0.5 * (problem.q[0] * problem.k[0]).sum(dim=1)
+    assert close(attend(problem).lse[0], 0.25 * torch.tanh(score / 0.25))
+    assert float(attend(make(1, 1, soft_cap=0.25, sm_scale=1000.0)).lse.abs().max()) <= 0.25
+
+
+@pytest.mark.parametrize(("window_left", "seen"), [(-1, 6), (0, 1), (1, 2), (4, 5), (5, 6), (6, 6)])
+def test_a_window_shows_window_left_plus_one_keys(window_left: int, seen: int) -> None:
+    problem = make(1, 6, window_left=window_left)
+    problem.q.zero_()
+    answer = attend(problem)
+    assert float(answer.lse[0, 0]) == pytest.approx(math.log(seen), abs=TIGHT)
+    assert close(answer.out[0, 0], problem.v[6 - seen :, 0].mean(dim=0))
+
+
+def test_query_heads_read_the_kv_head_that_the_map_says() -> None:
+    problem = make(1, 1, qo=6, kv=3)
+    for head, source in enumerate((0, 0, 1, 1, 2, 2)):
+        assert torch.equal(attend(problem).out[0, head], problem.v[0, source])
+
+
+def test_a_row_over_no_key_is_zero_with_lse_minus_infinity() -> None:
+    problem = make(2, 2)
+    empty = Problem(**{**vars(problem), "k": problem.k[:0], "v": problem.v[:0], "positions": torch.tensor([-2, -1])})
+    answer = attend(empty)
+    assert torch.equal(answer.out, torch.zeros_like(empty.q))
+    assert bool(torch.isneginf(answer.lse).all())
+    assert not bool(answer.out.isnan().any())
+
+
+def test_only_the_rows_without_a_key_are_empty() -> None:
+    problem = make(2, 2)
+    answer = attend(Problem(**{**vars(problem), "positions": torch.tensor([-1, 0])}))
+    assert torch.equal(answer.out[0], torch.zeros(2, 4, dtype=torch.float64))
+    assert torch.equal(answer.out[1], problem.v[0].expand(2, -1))
+
+
+def test_no_query_row_gives_no_row() -> None:
+    answer = attend(make(0, 3))
+    assert answer.out.shape == (0, 2, 4)
+    assert answer.lse.shape == (0, 2)
+
+
+@pytest.mark.parametrize("window_left", [-1, 0, 3, 40])
+@pytest.mark.parametrize("causal", [True, False])
+def test_torch_attention_in_float64_agrees(window_left: int, causal: bool) -> None:  # noqa: FBT001
+    problem = make(9, 33, qo=6, kv=2, dim=8, window_left=window_left, causal=causal, seed=3)
+    rows, keys = problem.positions[:, None], torch.arange(33)[None, :]
+    mask = keys <= rows if causal else torch.ones(9, 33, dtype=torch.bool)
+    if window_left >= 0:
+        mask = mask & (keys >= rows - window_left)
+    q, k, v = (
+        t.transpose(0, 1) for t in (problem.q, problem.k[:, problem.kv_head_of], problem.v[:, problem.kv_head_of])
+    )
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=problem.sm_scale)
+    assert close(attend(problem).out, wanted.transpose(0, 1))
+
+
+problems = st.builds(
+    lambda rows, more, kv, group, **rest: make(rows, rows + more, qo=kv * group, kv=kv, **rest),
+    rows=st.integers(0, 4),
+    more=st.integers(0, 9),
+    kv=st.integers(1, 3),
+    group=st.integers(1, 3),
+    dim=st.integers(1, 5),
+    window_left=st.integers(-1, 8),
+    sm_scale=st.sampled_from([0.1, 1.0, 3.0]),
+    soft_cap=st.sampled_from([None, 0.5, 5.0]),
+    sinks=st.booleans(),
+    causal=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+
+
+@given(problems)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_plain_python_agrees(problem: Problem) -> None:
+    answer, other = attend(problem), in_plain_python(problem)
+    assert close(answer.out, other.out)
+    assert torch.allclose(answer.lse, other.lse, rtol=TIGHT, atol=TIGHT)
+
+
+@given(problem=problems, chunk=st.sampled_from([1, 7, 40, 200]))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_chunks_of_heads_change_nothing_but_the_last_bits(problem: Problem, chunk: int) -> None:
+    whole = attend(problem)
+    visited: list[slice] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(oracle, "_CHUNK_ELEMENTS", chunk)
+        parts = attend(problem, lambda weights: visited.append(weights.heads))
+    assert close(whole.out, parts.out)
+    assert torch.allclose(whole.lse, parts.lse, rtol=TIGHT, atol=TIGHT)
+    assert [head for part in visited for head in range(part.start, part.stop)] == list(range(problem.q.shape[1]))
+
+
+def test_the_visitor_sees_probabilities_that_sum_to_one_with_the_sink() -> None:
+    totals: list[torch.Tensor] = []
+    attend(make(3, 20, sinks=True, window_left=5), lambda w: totals.append(w.p.sum(dim=2) + w.sink_mass))
+    assert close(totals[0], torch.ones_like(totals[0]))
+
+
+def test_scores_far_out_of_range_do_not_overflow() -> None:
+    problem = make(2, 5, sm_scale=1e5)
+    answer = attend(problem)
+    assert bool(torch.isfinite(answer.out).all())
+    assert bool(torch.isfinite(answer.lse).all())
+
+
+def test_the_oracle_imports_nothing_that_it_judges() -> None:
+    source = oracle.__loader__.get_source(oracle.__name__)
+    assert "attnconf" not in "".join(line for line in source.splitlines() if line.startswith(("import", "from")))
