@@ -90,7 +90,11 @@ class Backend(Protocol):
         ...
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Build the metadata of ``batch``. Raises ``UnsupportedError`` before any launch for what it cannot do."""
+        """Build the metadata of ``batch``. Raises ``UnsupportedError`` before any launch for what it cannot do.
+
+        A batch may hold layers that ``supports`` declines: the others must still run, so ``run`` refuses those. What
+        it returns stays valid while other batches are prepared and run.
+        """
         ...
 
 
