@@ -1,0 +1,51 @@
+# Each target sets up what it needs, on a fresh machine too: a virtual environment in .venv, and everything in it.
+#
+#   make conformance   judge the backends on this machine, then draw what ran
+#   make test          the tests of attnconf itself
+#   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
+#
+# PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= auto
+PROFILE ?= smoke
+POLICY ?= sglang-gemma4
+OUT ?= attnconf-out
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.attnconf-ready
+CONSTRAINTS := $(if $(shell command -v nvidia-smi),,--constraint ci/constraints-cpu.txt)
+PARALLEL := -n $(WORKERS) --maxprocesses 8
+
+.PHONY: help conformance test check venv clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+conformance: $(READY)
+	@rm -f $(OUT)/receipt.json $(OUT)/matrix.png
+	@$(BIN)/python -m pytest -p attnconf --pyargs attnconf.suite $(PARALLEL) --attnconf-profile=$(PROFILE) \
+		--attnconf-policy $(POLICY) --attnconf-receipt $(OUT)/receipt.json --attnconf-failures $(OUT)/failures; \
+	status=$$?; \
+	if [ -f $(OUT)/receipt.json ]; then \
+		printf 'picture: ' && $(BIN)/attnconf picture $(OUT)/receipt.json -o $(OUT)/matrix.png || exit 1; \
+	fi; \
+	exit $$status
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL)
+
+check: $(READY)
+	VENV=$(VENV) ci/check $(PARTS)
+
+venv: $(READY)
+
+$(READY): pyproject.toml ci/constraints-cpu.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[all]" --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist
