@@ -154,7 +154,8 @@ def _cells(results: Iterable[CaseResult]) -> Iterator[Cell]:
 
 def _cell(layer: LayerResult, **key: Any) -> Cell:  # noqa: ANN401 - the fields of CellKey, which validates them
     executed = layer.outcome.is_executed
-    counts = {name: int(name == layer.outcome.value) for name in _COUNTS} | {"executed": int(executed)}
+    counts: dict[str, Any] = {name: int(name == layer.outcome.value) for name in _COUNTS}
+    counts["executed"] = int(executed)
     units = layer.worst_units
     return Cell(
         **key,

@@ -56,6 +56,12 @@ class Target:
         """How many elements the output and the LSE have."""
         return self.out.numel() + (0 if self.lse is None else self.lse.numel())
 
+    def reset(self) -> None:
+        """Make every element unwritten again."""
+        for tensor in (self.out, self.lse):
+            if tensor is not None:
+                bits(tensor).fill_(_SENTINEL[tensor.element_size()])
+
     @property
     def guards_intact(self) -> bool:
         """Whether nothing around the output and the LSE was written."""
@@ -82,6 +88,11 @@ def run_into(prepared: Prepared, batch: Batch, layer: int, target: Target, lse_b
     kernel = prepared.run(layer, target.out, target.lse)
     if batch.device.type == "cuda":
         torch.cuda.synchronize(batch.device)
+    return read_output(target, kernel, lse_base)
+
+
+def read_output(target: Target, kernel: str, lse_base: LseBase | None) -> Output:
+    """Return what stands in ``target`` once the device is done."""
     lse = target.lse
     natural = lse.double() * math.log(2.0) if lse is not None and lse_base == "two" else lse
     return Output(target.out, natural, kernel, target.unwritten, target.guards_intact)

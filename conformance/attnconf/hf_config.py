@@ -21,8 +21,8 @@ _MOST_LAYERS = 1024
 _MOST_HEADS = 2**16
 _LONGEST_HEAD = 2**16
 
-_SLIDING: Final = "sliding"
-_FULL: Final = "full"
+_SLIDING: Final[LayerKind] = "sliding"
+_FULL: Final[LayerKind] = "full"
 _KIND: dict[str, LayerKind] = {f"{kind}_attention": kind for kind in get_args(LayerKind)}
 
 _FOREIGN = {

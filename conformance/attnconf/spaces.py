@@ -66,7 +66,7 @@ def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) 
         name=family,
         layers=model_layers(layers),
         model=geometry.name,
-        modes=(family,) if family in MODES else MODES,  # type: ignore[arg-type] - a mode's family bears its name
+        modes=tuple(mode for mode in MODES if mode == family) or MODES,
         dtypes=SIXTEEN_BIT,
         page_sizes=PAGE_SIZES if own else ENGINE_PAGE_SIZES,
         max_requests=2 if own else 3,

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
     from attnconf.batch import Batch
@@ -36,10 +34,13 @@ class Promises:
     behind the window (clause 7). ``empty_kv``: a row over no key yields zeros and LSE -inf (clause 11). ``empty_q``:
     a request without query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15).
     ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger
-    host hints (clause 19). A bitwise clause that is not promised is judged within the error bound instead. ``lse``: the base of the
+    host hints (clause 19). ``cuda_graph``: what it prepares is ``Replayable`` (clause 16). ``lse``: the base of the
     log-sum-exp that it returns, or None.
+
+    A bitwise clause that is not promised is judged within the error bound instead.
     """
 
+    cuda_graph: bool = False
     poison: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
     table_tail: frozenset[TableTail] = frozenset({"null", "stale", "invalid"})
     reclaimed: bool = True
@@ -63,6 +64,17 @@ class Prepared(Protocol):
         ...
 
 
+class Replayable(Prepared, Protocol):
+    """A prepared batch whose layers can be captured in a CUDA graph and replayed over another batch."""
+
+    def update(self, batch: Batch) -> None:
+        """Refresh the metadata in place, as engines do between replays.
+
+        ``batch`` has the tensors of the prepared one, with other contents; query lengths and host hints are the same.
+        """
+        ...
+
+
 class Backend(Protocol):
     """One attention backend under the contract."""
 
@@ -82,7 +94,7 @@ class Backend(Protocol):
         ...
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
-        """Return None, or why this shape cannot run there: pure, without a GPU, without importing the kernel library."""
+        """Return None, or why this shape cannot run there: pure, and without importing the kernel library."""
         ...
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
@@ -97,6 +109,3 @@ class Backend(Protocol):
         """
         ...
 
-
-BackendFactory = "Callable[[Platform], Backend]"
-"""What the entry-point group ``attnconf.backends`` names. Raises ``BackendUnavailableError`` with the remedy."""

@@ -18,6 +18,7 @@ from attnconf.numerics import NumericsProfile
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
     from attnconf.batch import Batch
+    from attnconf.case import Layer
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
@@ -80,7 +81,7 @@ class _Run:
         if kv_len == 0:
             return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf)
         k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))
-        scores = torch.einsum("mhgd,nhd->hgmn", q.unflatten(1, (geometry.num_kv_heads, -1)), k.float())
+        scores = torch.einsum("mhgd,nhd->hgmn", q.view(q_len, geometry.num_kv_heads, -1, geometry.head_dim), k.float())
         scores = scores * (geometry.sm_scale * self._owner(layer).k_scale)
         if geometry.logits_soft_cap is not None:
             scores = geometry.logits_soft_cap * torch.tanh(scores / geometry.logits_soft_cap)
@@ -95,7 +96,7 @@ class _Run:
         out = torch.einsum("hgmn,nhd->mhgd", p, v.float()).flatten(1, 2) * self._owner(layer).v_scale
         return out.to(inputs.q.dtype), lse.flatten(0, 1).transpose(0, 1)
 
-    def _owner(self, layer: int):  # noqa: ANN202 - the owner's Layer
+    def _owner(self, layer: int) -> Layer:
         return self.batch.layers[self.batch.layers[layer].cache].geometry
 
     def _caches(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.checks import consistency, dead_slots, empty_rows, independence, labels, numerics, read_only, repetition
+from attnconf.checks import (
+    consistency,
+    dead_slots,
+    empty_rows,
+    graphs,
+    independence,
+    labels,
+    numerics,
+    read_only,
+    repetition,
+)
 
 if TYPE_CHECKING:
     from attnconf.case import Case
@@ -23,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     repetition.REPEATED,
     consistency.CHECK,
     repetition.HOST_HINTS,
+    graphs.CHECK,
 )
 
 ROTATED = 3

@@ -36,7 +36,7 @@ class TritonBackend:
 
     name = "triton"
     evidence: Evidence = "kernel"
-    promises = Promises(lse="natural")
+    promises = Promises(lse="natural", cuda_graph=True)
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

@@ -97,6 +97,11 @@ class Launches:
         how = "interpreted" if self._interpreted else "compiled"
         return "+".join(stage.name for stage in stages) + f"[{how}]"
 
+    def update(self, batch: Batch) -> None:
+        """Refresh the translated block tables in place; all else that changes between replays is read on the device."""
+        for index, kept in enumerate(self._tables):
+            kept.copy_(block_tables_for(batch, index))
+
     def _plan(self, layer: LayerInputs) -> list[Stage]:
         """Return the stages of a layer: which one takes a request depends on that request's q_len alone."""
         geometry = layer.geometry

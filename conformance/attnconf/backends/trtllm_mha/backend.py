@@ -12,6 +12,7 @@ from attnconf.backends.trtllm_mha import capability, contract, library
 from attnconf.backends.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
 from attnconf.backends.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
 from attnconf.backends.trtllm_mha.signature import bind
+from attnconf.backends.trtllm_mha.stacked import stacked_view
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -74,9 +75,10 @@ class TrtllmMha:
                 empty_q=False,
                 deterministic=False,
                 batch_invariant=False,
+                cuda_graph=True,
                 lse="two" if has_lse else None,
             )
-        return Promises(empty_kv=False, empty_q=False, batch_invariant=False)
+        return Promises(empty_kv=False, empty_q=False, batch_invariant=False, cuda_graph=True)
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         """Return None, or why the kernels of ``platform`` cannot run ``shape``; pure."""
@@ -146,6 +148,16 @@ class PreparedCalls:
         if target is not out:
             out.copy_(target)
         return name
+
+    def update(self, batch: Batch) -> None:
+        """Refresh tables and cumulative lengths in place. Raises ``UnsupportedError`` where pages are copied."""
+        fresh = build_metadata(batch, self.kernel)
+        if self.kernel == "fmha_v2" and any(stacked_view(cache) is None for cache in batch.caches):
+            message = "fmha_v2 over copied pages cannot be replayed: the copies are made before the launch"
+            raise UnsupportedError(message)
+        for kept, table in zip(self.metadata.tables, fresh.tables, strict=True):
+            kept.copy_(table)
+        self.metadata.cum_seq_lens_kv.copy_(fresh.cum_seq_lens_kv)
 
     def _launch(self, call: Call) -> str:
         bound = bind(self.function, call.function, call.arguments, library.version())
