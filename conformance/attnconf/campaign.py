@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from attnconf.result import Outcome
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,16 +34,22 @@ class _FoundError(Exception):
     """Tells Hypothesis that an example fails."""
 
 
-def explore(
-    drawn: SearchStrategy[Case], run: Callable[[Case], CaseResult], *, examples: int, campaign_seed: int, shrink_seconds: float = SHRINK_SECONDS
+def explore(  # noqa: PLR0913 - each is a decision of the caller's
+    drawn: SearchStrategy[Case],
+    run: Callable[[Case], CaseResult],
+    *,
+    examples: int,
+    campaign_seed: int,
+    shrink_seconds: float = SHRINK_SECONDS,
+    rerun: Callable[[Case], CaseResult] | None = None,
 ) -> Exploration:
-    """Run up to ``examples`` distinct cases of ``drawn``; stop at the first failure and shrink it.
+    """Run up to ``examples`` cases of ``drawn``, each distinct one once; stop at the first failure and shrink it.
 
-    The same strategy, seed and versions give the same cases. While shrinking, only the same kind of failure counts.
+    The same strategy, seed and versions give the same cases. While shrinking, only the same kind of failure counts, and
+    ``rerun`` is asked instead of ``run``: where ``run`` rotates over the checks by case, a smaller case might not get
+    the check that failed.
     """
-    found = Exploration()
-    known: dict[str, bool] = {}
-    deadline: list[float] = []
+    search = _Search(run, rerun or run, shrink_seconds)
 
     @seed(campaign_seed)
     @settings(
@@ -55,40 +63,70 @@ def explore(
     )
     @given(drawn)
     def probe(case: Case) -> None:
-        if case.id not in known:
-            known[case.id] = _fails(case, run, found, deadline)
-        if known[case.id]:
+        if search.fails(case):
             raise _FoundError
-
-    def _first_deadline() -> None:
-        deadline.append(time.monotonic() + shrink_seconds)
-
-    def _fails(case: Case, run: Callable[[Case], CaseResult], found: Exploration, deadline: list[float]) -> bool:
-        if deadline and time.monotonic() > deadline[0]:
-            return False
-        result = run(case)
-        if found.failure is None:
-            found.results.append(result)
-            if result.is_failure:
-                found.failure = result
-                _first_deadline()
-            return result.is_failure
-        same = kind_of_failure(result) == kind_of_failure(found.failure)
-        if same:
-            found.failure = result
-        return same
 
     try:
         probe()
     except _FoundError:
-        return found
+        return search.found
     except BaseExceptionGroup as group:
         if group.subgroup(_FoundError) is None:
             raise
-    return found
+    return search.found
 
 
-def kind_of_failure(result: CaseResult) -> frozenset[tuple[str, str]]:
-    """Return what makes two failures the same kind: the worst layer's outcome and its first broken check."""
-    kinds = {(layer.outcome.value, layer.failures[0].check if layer.failures else "") for layer in result.layers if layer.outcome.is_failure}
-    return frozenset(sorted(kinds)[:1])
+@dataclass
+class _Search:
+    """What an exploration knows while it runs: each case's failure or None, and the kind that is being shrunk."""
+
+    run: Callable[[Case], CaseResult]
+    rerun: Callable[[Case], CaseResult]
+    shrink_seconds: float
+    found: Exploration = field(default_factory=Exploration)
+    known: dict[str, CaseResult | None] = field(default_factory=dict)
+    kind: Kind | None = None
+    deadline: float = 0.0
+
+    def fails(self, case: Case) -> bool:
+        if case.id not in self.known:
+            self.known[case.id] = self._first(case) if self.kind is None else self._smaller(case, self.kind)
+        result = self.known[case.id]
+        if result is None:
+            return False
+        self.found.failure = result  # Hypothesis asks for the smallest case last
+        return True
+
+    def _first(self, case: Case) -> CaseResult | None:
+        result = self.run(case)
+        self.found.results.append(result)
+        if not result.is_failure:
+            return None
+        self.deadline = time.monotonic() + self.shrink_seconds
+        self.kind = min(kinds_of_failure(result))
+        return result
+
+    def _smaller(self, case: Case, kind: Kind) -> CaseResult | None:
+        if time.monotonic() > self.deadline:
+            return None
+        result = self.rerun(case)
+        return result if kind in kinds_of_failure(result) else None
+
+
+Kind = tuple[str, str]
+"""An outcome, and the check that failed or the exception that was raised."""
+
+
+def kinds_of_failure(result: CaseResult) -> frozenset[Kind]:
+    """Return what is wrong with ``result``, without the numbers: two failures of one kind are taken for one bug."""
+    kinds: set[Kind] = set()
+    for layer in result.layers:
+        if layer.outcome is Outcome.FAILED:
+            kinds |= {(layer.outcome.value, failure.check) for failure in layer.failures}
+        elif layer.outcome.is_failure:
+            error = layer.reason.removeprefix("in ").split(": ")
+            kinds.add((layer.outcome.value, next((part for part in error if part.endswith(_RAISED)), error[0])))
+    return frozenset(kinds)
+
+
+_RAISED = ("Error", "Exception", "Exit")
