@@ -66,6 +66,14 @@ def read_text(path: Path) -> str:
         raise InvalidInputError(str(path), given=f"cannot be read ({reason})") from None
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``; raise ``InvalidInputError`` when it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(str(path), given=f"cannot be written ({error.strerror})") from None
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
     """Parse a JSON file; raise ``InvalidInputError`` with the line for a syntax error."""
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from attnconf import __version__
+from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
 if TYPE_CHECKING:
@@ -78,11 +79,47 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print JSON")
     plan.set_defaults(command=_plan)
 
+    campaign = commands.add_parser("campaign", help="many random cases: false alarms, and how tight the profiles are")
+    campaign.add_argument("--backend", required=True, metavar="B")
+    campaign.add_argument("--family", default="free", metavar="F", help="a family of the suite (free)")
+    campaign.add_argument("--model", default="free", metavar="M", help="a shipped model, or free")
+    campaign.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
+    campaign.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
+    campaign.add_argument("--seed", type=int, default=0, metavar="N")
+    campaign.add_argument("--json", metavar="FILE", help="write counts and histograms as JSON")
+    campaign.set_defaults(command=_campaign)
+
     picture = commands.add_parser("picture", help="draw the matrix of a receipt")
     picture.add_argument("receipt", metavar="RECEIPT.json")
     picture.add_argument("-o", "--output", default="attnconf.png", metavar="FILE", help=".png, .svg or .pdf")
     picture.set_defaults(command=_picture)
     return parser
+
+
+def _campaign(arguments: argparse.Namespace) -> int:
+    from attnconf.false_alarms import Share, search
+    from attnconf.report.histogram import campaign_lines
+    from attnconf.spaces import space_of
+
+    for name, least in (("examples", 1), ("jobs", 1), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise InvalidInputError("--" + name, given=str(getattr(arguments, name)), allowed=f"{least} or more")
+    space_of(arguments.family, arguments.model, accelerated=False, max_kv_len=1)
+    backend = _session().backend(arguments.backend).name
+    share = Share(
+        backend=arguments.backend,
+        family=arguments.family,
+        model=arguments.model,
+        examples=arguments.examples,
+        seed=arguments.seed,
+    )
+    report = search(share, arguments.jobs)
+    print("\n".join(campaign_lines(report, backend)))
+    if arguments.json:
+        write_text(Path(arguments.json), json.dumps(report.to_data(), indent=1) + "\n")
+    if report.failures:
+        return EXIT_FAILED
+    return 0 if report.histograms else EXIT_NOTHING_EXECUTED
 
 
 def _session() -> Session:
