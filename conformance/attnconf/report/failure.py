@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from attnconf.result import CaseResult, Failure, LayerResult, Place
 
 _REFUSAL_CLAUSE = 20
+_THREE_DIGITS = 100
+_READABLE = 10**7
 _UNDECLARED = {
     Outcome.REFUSED: "refused without having declared it",
     Outcome.CRASHED: "crashed",
@@ -66,8 +68,8 @@ def _failure(case: Case, failure: Failure) -> list[str]:
 
 
 def units_text(units: float) -> str:
-    """Return an error in units of the bound with three digits."""
-    return f"{units:.0f}" if 1000 <= units < float("inf") else f"{units:.3g}"  # noqa: PLR2004 - three digits are shown
+    """Return an error in units of the bound: three digits, or the whole number while that is readable."""
+    return f"{units:.0f}" if _THREE_DIGITS <= units < _READABLE else f"{units:.3g}"
 
 
 def _where(place: Place) -> str:
