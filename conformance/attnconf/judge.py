@@ -1,27 +1,29 @@
-"""Judge: what a test of the suite talks to. It explores, counts the evidence, saves what fails, and says how it ended."""
+"""Judge: what a test of the suite talks to. It explores, counts the evidence, and saves what fails."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from attnconf.backends.registry import GROUP
 from attnconf.campaign import Exploration
 from attnconf.campaign import explore as run_campaign
-from attnconf.cells import tally
 from attnconf.checks.refusal import probe_refusal
+from attnconf.draws import own_draws_only
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
+from attnconf.proof import Proof, Unexecuted, prove
 from attnconf.report.failure import render_failure
-from attnconf.result import CaseResult, LayerResult, Outcome
+from attnconf.result import CaseResult, Outcome
 from attnconf.strategies import Space, cases, free_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from attnconf.case import Case
-    from attnconf.cells import Cell
     from attnconf.session import Session
     from attnconf.spaces import Family
 
@@ -45,40 +47,40 @@ class Judge:
     """Runs cases for one test. ``record`` receives the evidence before a failure is raised."""
 
     session: Session
-    record: Callable[[list[Cell], Outcome], None]
+    record: Callable[[Proof], None]
     failures: Path
-    replayed: dict[str, Case]
+    replayed: Callable[[], dict[str, Case]]
 
     def explore(self, family: Family, *, model: str, backend: str) -> None:
         """Run the profile's cases of ``family`` for ``model`` on ``backend``.
 
         Raises ``ConformanceFailure`` with the smallest failing case found, and ``NotJudged`` when no case was executed.
         """
-        try:
-            self.session.backend(backend)
-        except BackendUnavailableError as error:
-            self.not_run(family, model=model, backend=backend, reason=str(error))
-            raise NotJudged(Outcome.NOT_RUN, str(error)) from None
+        reason = self.session.why_not(backend)
+        if reason is not None:
+            self.not_run(family, model=model, backend=backend, reason=reason)
+            raise NotJudged(Outcome.NOT_RUN, reason)
         self._conclude(self.session.explore(family, model, backend), backend)
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
-        skipped = self.session.explore(family, model, backend, run=lambda case: _not_run(case, backend, reason))
-        self.record(tally(skipped.results), Outcome.NOT_RUN)
+        self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, reason).family(family, model))
 
     def replay(self, name: str, *, backend: str) -> None:
         """Run one recorded case. Raises as ``explore`` does."""
-        case = self.replayed[name]
-        try:
-            result = self.session.run(case, backend)
-        except BackendUnavailableError as error:
-            self.record(tally([_not_run(case, backend, str(error))]), Outcome.NOT_RUN)
-            raise NotJudged(Outcome.NOT_RUN, str(error)) from None
-        self._conclude(Exploration([result], result if result.is_failure else None), backend)
+        recorded = self.replayed()
+        if name not in recorded:
+            asked = f"recorded case {name!r}"
+            raise InvalidInputError(asked, allowed=", ".join(recorded))
+        self.check(recorded[name], backend=backend)
 
     def check(self, case: Case, *, backend: str) -> CaseResult:
         """Run a case of your own on ``backend`` and return what came of it. Raises as ``explore`` does."""
-        result = self.session.run(case, backend)
+        try:
+            result = self.session.run(case, backend)
+        except BackendUnavailableError as error:
+            self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, str(error)).case(case))
+            raise NotJudged(Outcome.NOT_RUN, str(error)) from None
         self._conclude(Exploration([result], result if result.is_failure else None), backend)
         return result
 
@@ -91,66 +93,42 @@ class Judge:
         space = Space(name="refusal", layers=free_layers(), max_kv_len=64)
 
         def probe(case: Case) -> CaseResult:
-            layers = probe_refusal(case, target, self.session.platform, self.session.device)
-            return CaseResult(case=case, backend=target.name, evidence=target.evidence, layers=tuple(layers), checks=("refusal",))
+            layers = tuple(probe_refusal(case, target, self.session.platform, self.session.device))
+            return CaseResult(case=case, backend=target.name, evidence=target.evidence, layers=layers)
 
-        found = run_campaign(cases(space), probe, examples=REFUSAL_EXAMPLES, campaign_seed=self.session.seed)
-        asked = [layer for result in found.results for layer in result.layers]
+        with own_draws_only():
+            found = run_campaign(cases(space), probe, examples=REFUSAL_EXAMPLES, campaign_seed=self.session.seed)
         if found.failure is not None:
             self._conclude(Exploration([found.failure], found.failure), backend)
-        if not asked:
-            raise NotJudged(Outcome.UNSUPPORTED, f"{backend} declares everything supported that was drawn")
+        if not any(result.layers for result in found.results):
+            raise NotJudged(Outcome.UNSUPPORTED, f"nothing to refuse: {backend} supports every shape that was drawn")
+        # Refusing proves nothing about a kernel, so it counts in no cell; the test alone says that it went well.
+        held = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
+        self.record(Proof([], 0, held))
 
     def _conclude(self, found: Exploration, backend: str) -> None:
-        layers = [layer for result in found.results for layer in result.layers]
-        outcomes = {layer.outcome for layer in layers}
-        overall = _overall(outcomes)
-        self.record(tally(found.results), overall)
+        proof = prove(found.results)
+        self.record(proof)
         if found.failure is not None:
-            path = self._save(found.failure, backend)
-            raise ConformanceFailure(render_failure(found.failure, f"attnconf replay {path} --backend {backend}"))
-        if overall in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
-            raise NotJudged(overall, _reasons(layers))
+            raise ConformanceFailure(render_failure(found.failure, self._save(found.failure, backend)))
+        if proof.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
+            raise NotJudged(proof.outcome, _reasons(found.results))
 
-    def _save(self, failure: CaseResult, backend: str) -> Path:
-        self.failures.mkdir(parents=True, exist_ok=True)
+    def _save(self, failure: CaseResult, backend: str) -> str:
+        """Save the failing case and return the command that replays it."""
         path = self.failures / f"{failure.case.id}-{backend}.json"
-        path.write_text(json.dumps(failure.case.to_data(), indent=1) + "\n", encoding="utf-8")
-        return path
+        try:
+            self.failures.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(failure.case.to_data(), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            return f"(the case could not be saved as {path}: {error.strerror})"
+        if backend in entry_points(group=GROUP).names:
+            return f"attnconf replay {path} --backend {backend}"
+        # a conftest registered it, and only pytest reads conftest files
+        command = "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=replay"
+        return f"{command} --attnconf-replay={path} --attnconf-backend={backend}"
 
 
-def cases_to_replay(paths: Sequence[Path], shipped: dict[str, Case]) -> dict[str, Case]:
-    """Return the cases of the given files and folders, or the shipped ones when none is given."""
-    from attnconf.vectors import read_cases
-
-    found: dict[str, Case] = {}
-    for path in paths:
-        if not path.exists():
-            raise InvalidInputError("--attnconf-replay", given=f"{path} does not exist", allowed="a case file or a folder")
-        found |= read_cases(path)
-    return found or dict(shipped)
-
-
-def _overall(outcomes: set[Outcome]) -> Outcome:
-    """Return the one outcome that stands for a test: the worst failure, else the best evidence, else why not."""
-    order = (
-        Outcome.FAILED,
-        Outcome.CRASHED,
-        Outcome.OOM,
-        Outcome.REFUSED,
-        Outcome.PASSED,
-        Outcome.CONTRACT_ONLY,
-        Outcome.NOT_RUN,
-        Outcome.UNSUPPORTED,
-    )
-    return next((outcome for outcome in order if outcome in outcomes), Outcome.NOT_RUN)
-
-
-def _not_run(case: Case, backend: str, reason: str) -> CaseResult:
-    layers = tuple(LayerResult(layer=i, outcome=Outcome.NOT_RUN, reason=reason) for i in range(len(case.layers)))
-    return CaseResult(case=case, backend=backend, evidence="kernel", layers=layers)
-
-
-def _reasons(layers: list[LayerResult]) -> str:
-    counted = Counter(layer.reason for layer in layers)
-    return "; ".join(reason for reason, _ in counted.most_common(3))
+def _reasons(results: list[CaseResult]) -> str:
+    counted = Counter(layer.reason for result in results for layer in result.layers)
+    return "; ".join(reason for reason, _ in counted.most_common(3)) or "no case was drawn"

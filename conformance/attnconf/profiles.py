@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
@@ -19,6 +19,7 @@ GEMMA4 = tuple(name for name in shipped_models() if name.startswith("gemma4"))
 class Profile:
     """How many cases each (backend, family, model) gets, of which models, and up to which length.
 
+    ``free`` adds cases whose geometry is drawn, too.
     A ``derandomised`` profile draws the same cases every time for one seed; the other takes a new seed from the clock.
     """
 
@@ -27,12 +28,19 @@ class Profile:
     examples: dict[Family, int]
     max_kv_len: int
     derandomised: bool = True
+    free: bool = True
+
+    def of(self, models: tuple[str, ...]) -> Profile:
+        """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""
+        named = tuple(dict.fromkeys(model for model in models if model != FREE_MODEL))
+        return replace(self, models=named, free=FREE_MODEL in models)
 
     def targets(self, family: Family) -> tuple[str, ...]:
         """Return the models that ``family`` is asked of."""
         if not self.examples.get(family):
             return ()
-        return tuple(model for model in (*self.models, FREE_MODEL) if applies(family, model))
+        asked = (*self.models, FREE_MODEL) if self.free else self.models
+        return tuple(model for model in asked if applies(family, model))
 
 
 def _examples(model: int, free: int) -> dict[Family, int]:
@@ -48,12 +56,16 @@ def _examples(model: int, free: int) -> dict[Family, int]:
     }
 
 
+_OPTION = "--attnconf-profile"
+
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile(name="smoke", models=GEMMA4, examples=_examples(3, 25), max_kv_len=200),
         Profile(name="gate", models=shipped_models(), examples=_examples(5, 150), max_kv_len=400),
-        Profile(name="nightly", models=shipped_models(), examples=_examples(100, 5000), max_kv_len=1500, derandomised=False),
+        Profile(
+            name="nightly", models=shipped_models(), examples=_examples(100, 5000), max_kv_len=1500, derandomised=False
+        ),
         Profile(name="replay", models=(), examples={}, max_kv_len=0),
     )
 }
@@ -62,5 +74,5 @@ PROFILES = {
 def profile_named(name: str) -> Profile:
     """Return a profile. Raises ``InvalidInputError`` that lists the known ones."""
     if name not in PROFILES:
-        raise InvalidInputError("--attnconf-profile", given=repr(name), allowed=", ".join(PROFILES))
+        raise InvalidInputError(_OPTION, given=repr(name), allowed=", ".join(PROFILES))
     return PROFILES[name]

@@ -10,6 +10,7 @@ import torch
 
 from attnconf.backends.registry import Registry
 from attnconf.campaign import explore
+from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
 from attnconf.run import run_case
 from attnconf.spaces import space_of
@@ -53,6 +54,8 @@ class Session:
                 self._backends[name] = self.registry.make(name, self.platform)
             except BackendUnavailableError as error:
                 self._backends[name] = error
+            except SystemExit as error:  # a library that ends the process when it does not like the machine
+                self._backends[name] = BackendUnavailableError(f"backend {name} ends the process: exit {error.code}")
         found = self._backends[name]
         if isinstance(found, BackendUnavailableError):
             raise found
@@ -75,10 +78,11 @@ class Session:
     ) -> Exploration:
         """Run the profile's number of cases of one family and model on one backend (or by ``run``)."""
         space = space_of(family, model, accelerated=self.platform.sm is not None, max_kv_len=self.profile.max_kv_len)
-        return explore(
-            cases(space),
-            run or (lambda case: self.run(case, backend)),
-            examples=self.profile.examples[family],
-            # The same cases for every backend: their results can be laid side by side.
-            campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}".encode()),
-        )
+        with own_draws_only():
+            return explore(
+                cases(space),
+                run or (lambda case: self.run(case, backend)),
+                examples=self.profile.examples[family],
+                # The same cases for every backend: their results can be laid side by side.
+                campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}".encode()),
+            )

@@ -11,6 +11,7 @@ from pytest_attnconf.fixtures import attnconf
 from pytest_attnconf.gates import pytest_runtest_setup
 from pytest_attnconf.options import pytest_addhooks, pytest_addoption, pytest_configure
 from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_makereport
+from pytest_attnconf.pinning import pytest_load_initial_conftests, pytest_xdist_auto_num_workers
 
 __all__ = [
     "attnconf",
@@ -19,7 +20,9 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_generate_tests",
+    "pytest_load_initial_conftests",
     "pytest_report_teststatus",
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
+    "pytest_xdist_auto_num_workers",
 ]

@@ -1,4 +1,4 @@
-"""Which tests there are: the suite's (backend, model) pairs, the same on every machine."""
+"""Which tests there are: the suite's (backend, model) pairs, the same on every machine and every worker."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pytest_attnconf.state import KEY
 
 if TYPE_CHECKING:
     from attnconf.spaces import Family
+    from pytest_attnconf.state import State
 
 _FAMILY_FILES = "attnconf.suite.test_"
 SM100_FAMILIES = ("decode", "extend")
+_NOTHING = "nothing-to-ask"
+"""Stands for an empty list of parameters: pytest would make a skipped test of one, or an error, as its ini says."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,10 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except AttnconfError as error:
         raise pytest.UsageError(str(error)) from None
     for name, options in values.items():
-        metafunc.parametrize(name, options)
+        metafunc.parametrize(name, options or (_NOTHING,))
 
 
-def _values(state, family: str, names: list[str]) -> dict[str, tuple[str, ...]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _values(state: State, family: str, names: list[str]) -> dict[str, tuple[str, ...]]:
     values: dict[str, tuple[str, ...]] = {}
     replaying = state.profile.name == "replay"
     if "backend" in names:
@@ -48,16 +51,13 @@ def _values(state, family: str, names: list[str]) -> dict[str, tuple[str, ...]]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the suite's tests that the profile gives nothing to ask, so that none of them shows as skipped."""
-    from _pytest.fixtures import NOTSET  # noqa: PLC2701 - pytest marks an empty parameter set with it, and has no other name
-
-    empty = [
-        item for item in items if isinstance(item, pytest.Function) and any(v is NOTSET for v in _params(item).values())
-    ]
+    empty = [item for item in items if _asks_nothing(item)]
     if empty:
         gone = set(map(id, empty))
         items[:] = [item for item in items if id(item) not in gone]
         config.hook.pytest_deselected(items=empty)
 
 
-def _params(item: pytest.Function) -> dict[str, object]:
-    return item.callspec.params if hasattr(item, "callspec") else {}
+def _asks_nothing(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and any(value is _NOTHING for value in callspec.params.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +26,7 @@ def make_judge(node: pytest.Item) -> Judge:
     state = node.config.stash[KEY]
     return Judge(
         session=state.session,
-        record=lambda cells, outcome: record(node, cells, outcome),
-        failures=Path(state.option("failures")),
-        replayed=state.replayed,
+        record=lambda proof: record(node, proof),
+        failures=state.path(state.option("failures")),
+        replayed=lambda: state.replayed,
     )

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from attnconf.backends.registry import Registry
 
 
-@pytest.hookspec
+@pytest.hookspec(historic=True)
 def pytest_attnconf_register_backends(registry: Registry) -> None:
     """Register backends: ``registry.register(name, factory)``, with ``factory(platform) -> Backend``.
 
-    Implement it with ``@pytest.hookimpl(optionalhook=True)``: the conftest then still loads without the plugin.
+    Implement it with ``@pytest.hookimpl(optionalhook=True)``: the conftest then still loads without the plugin. A
+    conftest that pytest loads late is asked, too; but the suite's tests are made for the backends known at the start.
     """

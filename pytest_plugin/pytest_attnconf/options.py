@@ -1,4 +1,4 @@
-"""Options, markers and their validation."""
+"""Options and markers, and whether this run asks for attnconf at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MARKERS = (
     "sm100: needs a GPU of the SM100 family (compute capability 10.x); elsewhere it is not_run",
-    'requires_sm(*sms): needs one of these compute capabilities, such as "9.0" or "12.x"; elsewhere it is not_run',
+    'requires_sm(*sms): needs a compute capability such as "9.0" or "12.x", or another one named; elsewhere not_run',
 )
 
 
@@ -40,22 +40,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--attnconf-seed", metavar="N", help="draw other cases: a whole number, 0 unless told")
     group.addoption("--attnconf-receipt", metavar="FILE", help="write what the run proves, as JSON")
     group.addoption("--attnconf-policy", metavar="NAME|FILE", help="fail unless this policy's defaults are proven here")
-    group.addoption("--attnconf-sm", metavar="M.N", help="resolve the policy for this compute capability; runs nothing on it")
-    group.addoption("--attnconf-require-sm", metavar="M.N", help="exit 12 unless this machine's GPU is of this capability")
     group.addoption(
-        "--attnconf-failures", metavar="DIR", default="attnconf-failures", help="where failing cases are saved"
+        "--attnconf-sm", metavar="M.N", help="resolve the policy for this compute capability; runs nothing on it"
     )
     group.addoption(
-        "--attnconf-replay", metavar="PATH", action="append", default=[], help="cases for the replay profile (repeatable)"
+        "--attnconf-require-sm",
+        metavar="M.N",
+        help="exit 12 unless this machine's GPU is of this capability (10.0, or 10.x) and every backend runs on it",
+    )
+    group.addoption(
+        "--attnconf-failures",
+        metavar="DIR",
+        default="attnconf-failures",
+        help="where failing cases are saved (attnconf-failures unless told)",
+    )
+    group.addoption(
+        "--attnconf-replay",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="cases of the family vectors: a case file, a vector file or a folder of them (repeatable)",
+    )
+    group.addoption(
+        "--attnconf-allow-retries",
+        action="store_true",
+        help="run beside a plugin that retries failed tests; every attempt counts as evidence",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and check our options if one is given."""
+    """Register the markers and what this run will know."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     state = State(config)
     config.stash[KEY] = state
     config.pluginmanager.register(Reporter(state), "attnconf-reporter")
-    if state.is_asked_for:
-        state.check_options()

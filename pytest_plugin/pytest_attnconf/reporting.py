@@ -1,19 +1,24 @@
-"""What a run says: header, progress, the matrix, unmet requirements, the receipt, the exit status."""
+"""What a run says: header, progress, the matrix, what is not met, the exit status."""
 
 from __future__ import annotations
 
-import json
-import platform as python_platform
 import time
-from pathlib import Path
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_attnconf.outcomes import CELLS
-from pytest_attnconf.state import EXIT_POLICY_NOT_MET
+from pytest_attnconf.asked import names_suite
+from pytest_attnconf.claims import check_claims
+from pytest_attnconf.evidence import collect, judge_policy, write_receipt
+from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
+from pytest_attnconf.outcomes import GATED, outcome_of
+from pytest_attnconf.pinning import pinning_line
+from pytest_attnconf.state import SEED
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from attnconf.verdict import Verdict
     from pytest_attnconf.state import State
 
@@ -27,7 +32,20 @@ class Reporter:
         self.state = state
         self.last_line = state.clock
         self.verdict: Verdict | None = None
-        self.complaints: list[str] = []
+        self.complaints: list[tuple[int, str]] = []
+        self.not_run: Counter[str] = Counter()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Check what the run builds on, before xdist starts a worker; conftest files have spoken by now."""
+        if self.state.is_asked_for and not self.state.is_worker:
+            check_claims(self.state)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist may not be installed
+        """Tell a worker of xdist the seed."""
+        if self.state.is_asked_for:
+            node.workerinput[SEED] = self.state.seed
 
     def pytest_report_header(self) -> list[str]:
         """Say where this runs, with which versions, and which backends work here."""
@@ -36,21 +54,32 @@ class Reporter:
             return []
         from attnconf.report.terminal import header_lines
 
-        return header_lines(state.session, state.backends, state.policy)
+        lines = header_lines(state.session, state.backends, state.policy, state.policy_platform)
+        shared = pinning_line(len(getattr(state.config.option, "tx", None) or ()))
+        return lines if shared is None else [*lines, f"attnconf: {shared}"]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect the evidence that a test recorded."""
-        if self.state.is_worker or (report.when != "call" and report.passed):
+        """Collect the evidence that a test recorded, once, and note what must not pass in silence."""
+        state = self.state
+        if state.is_worker or report.when == "teardown" or (report.when == "setup" and report.passed):
             return
-        texts = [value for name, value in report.user_properties if name == CELLS]
-        if not texts:
-            return
-        from attnconf.cells import Cell, merge_cells
+        if report.outcome not in {"passed", "failed", "skipped"}:
+            return  # an attempt that will be repeated; the last one carries the evidence of all
+        if outcome_of(report) == "not_run" and report.skipped:
+            self._note_not_run(report)
+        if collect(state, report):
+            self._progress()
 
-        cells = [Cell.from_data(data, "user_properties") for text in texts for data in json.loads(str(text))]
-        self.state.cells = merge_cells(self.state.cells, cells)
-        self.state.judged_nodes += 1
-        self._progress()
+    def _note_not_run(self, report: pytest.TestReport) -> None:
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = text.removeprefix("not_run: ")
+        self.not_run[reason] += 1
+        gated = any(name == GATED for name, _ in report.user_properties)
+        if self.state.option("require_sm") and not gated:
+            claim = (
+                f"this runner claims SM {self.state.option('require_sm')}, but {report.nodeid} did not run: {reason}"
+            )
+            self.complaints.append((EXIT_NOT_AS_CLAIMED, claim))
 
     def _progress(self) -> None:
         """Print a line now and then: a CI log can bear it, and a long run shows that it lives."""
@@ -62,7 +91,8 @@ class Reporter:
         executed, broken = sum(cell.executed for cell in state.cells), sum(cell.broken for cell in state.cells)
         reporter.ensure_newline()
         reporter.write_line(
-            f"attnconf: {now - state.clock:.0f} s, {state.judged_nodes} tests, {executed} layers judged, {broken} broken"
+            f"attnconf: {now - state.clock:.0f} s, {state.judged_nodes} tests, {state.cases} cases,"
+            f" {executed} layers judged, {broken} broken"
         )
 
     @pytest.hookimpl(tryfirst=True)
@@ -71,67 +101,30 @@ class Reporter:
         state = self.state
         if state.is_worker or session.config.option.collectonly or not (state.is_asked_for or state.cells):
             return
-        suite_asked = state.cells or any("attnconf.suite" in arg for arg in session.config.args)
-        if suite_asked and not any(cell.executed for cell in state.cells):
-            self.complaints.append("nothing was executed: no backend judged a single case, so nothing is proven")
+        if (state.cells or names_suite(session.config.args)) and not any(cell.executed for cell in state.cells):
+            nothing = "nothing was executed: no backend judged a single case, so nothing is proven"
+            self.complaints.append((EXIT_POLICY_NOT_MET, nothing))
         if state.policy is not None:
-            self.verdict = self._judge()
-            self.complaints += [unmet.sentence for unmet in self.verdict.unmet]
-        self._write_receipt()
+            self.verdict = judge_policy(state, state.policy)
+            self.complaints += [(EXIT_POLICY_NOT_MET, unmet.sentence) for unmet in self.verdict.unmet]
+        if problem := write_receipt(state):
+            self.complaints.append((pytest.ExitCode.USAGE_ERROR, problem))
         if self.complaints and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            session.exitstatus = EXIT_POLICY_NOT_MET
-
-    def _judge(self) -> Verdict:
-        from attnconf.platforms import simulate
-        from attnconf.resolution import resolve_all
-        from attnconf.verdict import judge
-
-        state = self.state
-        if state.policy is None:
-            message = "there is no policy to judge by"
-            raise ValueError(message)
-        platform = simulate(state.option("sm")) if state.option("sm") else state.platform
-        backends = {name: state.session.why_not(name) for name in state.session.registry.names}
-        return judge(state.policy, resolve_all(state.policy, platform), state.cells, platform, backends)
-
-    def _write_receipt(self) -> None:
-        state = self.state
-        if not state.option("receipt"):
-            return
-        from attnconf.policy import policy_digest
-        from attnconf.receipt import PolicyRef, Receipt, git_sha, record_platform
-
-        policy = state.policy
-        receipt = Receipt(
-            git_sha=git_sha(state.config.invocation_params.dir),
-            platform=record_platform(state.platform, python_platform.python_version()),
-            policy=None if policy is None else PolicyRef(name=policy.name, digest=policy_digest(policy)),
-            profile=state.profile.name,
-            seed=state.seed,
-            started=state.started.isoformat(),
-            seconds=round(time.perf_counter() - state.clock, 3),
-            cells=tuple(state.cells),
-        )
-        path = Path(state.option("receipt"))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            receipt.write(path)
-        except OSError as error:
-            self.complaints.append(f"the receipt {path} cannot be written: {error.strerror}")
+            session.exitstatus = max(status for status, _ in self.complaints)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the matrix, then what is not met."""
+        """Print the matrix, then what did not run, then what is not met."""
         state = self.state
-        if not state.cells and not self.complaints:
+        if not (state.cells or self.complaints or self.not_run):
             return
         from attnconf.report.terminal import matrix_lines, verdict_lines
 
         terminalreporter.section("attnconf")
-        for line in matrix_lines(state.cells):
+        lines = matrix_lines(state.cells, cases=state.cases)
+        lines += [f"not_run: {count} test{'s' * (count > 1)}: {why}" for why, count in self.not_run.most_common()]
+        for line in [*lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)
-        for line in verdict_lines(state.policy, self.verdict):
-            terminalreporter.write_line(line)
-        for complaint in self.complaints:
+        for _, complaint in self.complaints:
             terminalreporter.write_line(f"NOT MET: {complaint}", red=True)
         if state.option("receipt"):
             terminalreporter.write_line(f"receipt: {state.option('receipt')}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnconf.cells import Cell
+    from attnconf.platforms import Platform
     from attnconf.policy import Policy
     from attnconf.session import Session
     from attnconf.verdict import Verdict
@@ -24,10 +25,17 @@ _MODES = ("decode", "extend", "mixed", "verify")
 _MOST_REASONS = 4
 
 
-def header_lines(session: Session, backends: Sequence[str], policy: Policy | None) -> list[str]:
-    """Return what the run is about: the machine, the versions, the backends, the policy's choice here."""
+def header_lines(
+    session: Session, backends: Sequence[str], policy: Policy | None, policy_platform: Platform | None = None
+) -> list[str]:
+    """Return what the run is about: the machine, the versions, the backends, the policy's choice.
+
+    The policy is resolved for ``policy_platform``, which may be simulated, else for this machine.
+    """
     platform = session.platform
-    gpu = f"{platform.device}, SM {platform.sm_text}, driver {platform.driver}, CUDA {platform.cuda}" if platform.sm else "no GPU"
+    gpu = "no GPU"
+    if platform.sm:
+        gpu = f"{platform.device}, SM {platform.sm_text}, driver {platform.driver}, CUDA {platform.cuda}"
     versions = ", ".join(f"{name} {platform.packages.get(name, 'missing')}" for name in PACKAGES)
     lines = [f"attnconf: {gpu}; {versions}", f"attnconf: profile {session.profile.name}, seed {session.seed}"]
     for name in backends:
@@ -36,7 +44,8 @@ def header_lines(session: Session, backends: Sequence[str], policy: Policy | Non
         lines.append(f"attnconf: backend {shown}" + (_by_contract(session, name) if reason is None else ""))
     if policy is not None:
         lines.append(f"attnconf: policy {policy.name} ({policy_digest(policy)[:12]})")
-        lines += [f"attnconf:   {resolution.sentence}" for resolution in resolve_all(policy, platform)]
+        target = policy_platform or platform
+        lines += [f"attnconf:   {resolution.sentence}" for resolution in resolve_all(policy, target)]
     return lines
 
 
@@ -46,8 +55,10 @@ def _by_contract(session: Session, name: str) -> str:
     return ": its documented contract is executed, not its kernels; this is no kernel evidence"
 
 
-def matrix_lines(cells: Sequence[Cell]) -> list[str]:
+def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
     """Return the matrix backend x (model, layer kind) x mode: layers judged, and the worst error in units.
+
+    The last row adds up, and says how many ``cases`` the layers belong to where that is known.
 
     A trailing ``c`` marks contract evidence. Below stand the reasons of what was not judged, most frequent first.
     """
@@ -65,7 +76,8 @@ def matrix_lines(cells: Sequence[Cell]) -> list[str]:
     executed = sum(cell.executed for cell in cells)
     contract = sum(cell.contract_only for cell in cells)
     broken = sum(cell.broken for cell in cells)
-    rows.append(f"{executed} layers judged ({contract} of them by contract only), {broken} broken")
+    of_cases = "" if cases is None else f"{cases} cases executed, "
+    rows.append(f"{of_cases}{executed} layers judged ({contract} of them by contract only), {broken} broken")
     return [*rows, *_reason_lines(cells)]
 
 
@@ -110,5 +122,3 @@ def verdict_lines(policy: Policy | None, verdict: Verdict | None) -> list[str]:
         return []
     met = "is met on this platform" if verdict.is_met else f"is NOT met: {len(verdict.unmet)} requirements"
     return [f"policy {policy.name} {met}", *(f"elsewhere: {other.sentence}" for other in verdict.elsewhere)]
-
-

@@ -1,0 +1,82 @@
+"""Proof: what one test adds to a run's evidence, whether its cases were executed or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attnconf.cells import tally
+from attnconf.result import CaseResult, LayerResult, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.case import Case
+    from attnconf.cells import Cell
+    from attnconf.session import Session
+    from attnconf.spaces import Family
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The cells of one test, how many of its cases were executed, and the one outcome that stands for it."""
+
+    cells: list[Cell]
+    cases: int
+    outcome: Outcome
+
+
+def prove(results: Sequence[CaseResult]) -> Proof:
+    """Count ``results``."""
+    outcomes = {layer.outcome for result in results for layer in result.layers}
+    executed = sum(any(layer.outcome.is_executed for layer in result.layers) for result in results)
+    return Proof(tally(results), executed, _overall(outcomes))
+
+
+_ORDER = (
+    Outcome.FAILED,
+    Outcome.CRASHED,
+    Outcome.OOM,
+    Outcome.REFUSED,
+    Outcome.PASSED,
+    Outcome.CONTRACT_ONLY,
+    Outcome.NOT_RUN,
+    Outcome.UNSUPPORTED,
+)
+
+
+def _overall(outcomes: set[Outcome]) -> Outcome:
+    """Return the one outcome that stands for a test: the worst failure, else the best evidence, else why not."""
+    return next((outcome for outcome in _ORDER if outcome in outcomes), Outcome.NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Unexecuted:
+    """Cases that ``backend`` was to be asked and was not: it is missing, or the process ended before the verdict."""
+
+    session: Session
+    backend: str
+    outcome: Outcome
+    reason: str
+
+    def family(self, family: Family, model: str) -> Proof:
+        """Count the cases that the session would draw of ``family`` for ``model``; none of them is run."""
+        results: list[CaseResult] = []
+
+        def draw(case: Case) -> CaseResult:
+            results.append(self._ended(case, self.outcome))
+            return self._ended(case, Outcome.NOT_RUN)  # not a failure: all cases are to be drawn, and none shrunk
+
+        self.session.explore(family, model, self.backend, run=draw)
+        return prove(results)
+
+    def case(self, case: Case) -> Proof:
+        """Count one case."""
+        return prove([self._ended(case, self.outcome)])
+
+    def _ended(self, case: Case, outcome: Outcome) -> CaseResult:
+        name = self.backend
+        if self.session.why_not(name) is None:
+            name = self.session.backend(name).name
+        layers = tuple(LayerResult(layer=i, outcome=outcome, reason=self.reason) for i in range(len(case.layers)))
+        return CaseResult(case=case, backend=name, evidence="kernel", layers=layers)

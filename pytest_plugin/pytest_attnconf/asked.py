@@ -1,0 +1,27 @@
+"""Whether a run asks for attnconf: by an option of ours, or by the suite on its command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+_OURS = ("profile", "backend", "model", "seed", "receipt", "policy", "sm", "require_sm", "replay")
+_SUITE = "attnconf.suite"
+
+
+def flag(name: str) -> str:
+    """Return the option's name on the command line."""
+    return f"--attnconf-{name.replace('_', '-')}"
+
+
+def is_asked_for(options: argparse.Namespace, args: Iterable[str]) -> bool:
+    """Whether an option of ours is given, or the suite is among the tests to run."""
+    return any(getattr(options, f"attnconf_{name}", None) for name in _OURS) or names_suite(args)
+
+
+def names_suite(args: Iterable[str]) -> bool:
+    """Whether ``args`` name the suite, as a module or as a path."""
+    return any(_SUITE in arg.replace("/", ".").replace("\\", ".") for arg in args)

@@ -1,0 +1,97 @@
+"""What must hold before the first test: usable options, a valid policy, the claimed machine, and no hidden retries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from pytest_attnconf.asked import flag
+from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_INVALID
+
+if TYPE_CHECKING:
+    from attnconf.conditions import Condition
+    from pytest_attnconf.state import State
+
+RETRIES = {
+    "reruns": "pytest-rerunfailures: --reruns",
+    "retries": "pytest-retry: --retries",
+    "force_flaky": "flaky: --force-flaky",
+}
+"""Options of the plugins that run a failed test again."""
+
+
+def check_claims(state: State) -> None:
+    """Stop the run with one sentence for what cannot be used, or is not as claimed."""
+    from attnconf.errors import AttnconfError
+
+    try:
+        _check_options(state)
+    except AttnconfError as error:
+        raise pytest.UsageError(str(error)) from None
+    try:
+        _ = state.policy
+    except AttnconfError as error:
+        _stop(f"attnconf: policy invalid: {error}", EXIT_POLICY_INVALID)
+    _check_retries(state)
+    _check_machine(state)
+
+
+def _check_options(state: State) -> None:
+    from attnconf.errors import AttnconfError, InvalidInputError
+    from attnconf.platforms import parse_sm
+
+    _ = state.profile, state.seed, state.replayed, state.profile.targets("decode"), claimed_sm(state)
+    if state.option("sm"):
+        parse_sm(state.option("sm"))
+        if not state.option("policy"):
+            raise InvalidInputError(flag("sm"), allowed="beside --attnconf-policy, which it is resolved for")
+    receipt = state.option("receipt")
+    if receipt and state.path(receipt).is_dir():
+        raise InvalidInputError(flag("receipt"), given=f"{receipt} is a folder", allowed="a file to write")
+    try:
+        _ = state.backends
+    except AttnconfError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a conftest of the user's may raise anything
+        message = f"pytest_attnconf_register_backends: {type(error).__name__}: {error}"
+        raise pytest.UsageError(message) from None
+
+
+def claimed_sm(state: State) -> Condition | None:
+    """Return what ``--attnconf-require-sm`` claims of this machine, or None."""
+    from attnconf.conditions import Condition
+    from attnconf.errors import InvalidInputError
+
+    claimed = state.option("require_sm")
+    if not claimed:
+        return None
+    try:
+        return Condition.from_data({"sm": [claimed]}, "--attnconf-require-sm")
+    except InvalidInputError:
+        allowed = 'a compute capability such as "10.0" or "10.x"'
+        raise InvalidInputError(flag("require_sm"), given=repr(claimed), allowed=allowed) from None
+
+
+def _check_retries(state: State) -> None:
+    if state.option("allow_retries"):
+        return
+    for name, plugin in RETRIES.items():
+        if state.config.getoption(name, None):
+            _stop(
+                f"attnconf: a retry turns a fault of one run in a thousand into a pass, and {plugin} is on;"
+                " leave it out, or say --attnconf-allow-retries",
+                EXIT_NOT_AS_CLAIMED,
+            )
+
+
+def _check_machine(state: State) -> None:
+    claimed = claimed_sm(state)
+    if claimed is not None and not claimed.holds(state.platform):
+        platform = state.platform
+        found = f"is {platform.device}, SM {platform.sm_text}" if platform.sm else "has no GPU"
+        _stop(f"attnconf: this runner claims {claimed.text}, but the machine {found}", EXIT_NOT_AS_CLAIMED)
+
+
+def _stop(message: str, status: int) -> NoReturn:
+    pytest.exit(message, returncode=status)

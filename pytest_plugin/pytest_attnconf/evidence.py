@@ -1,0 +1,110 @@
+"""Evidence on the controller: what the tests recorded, what was lost with a process, the verdict and the receipt."""
+
+from __future__ import annotations
+
+import json
+import platform as python_platform
+import re
+import time
+from typing import TYPE_CHECKING, cast
+
+from pytest_attnconf.outcomes import CASES, CELLS
+
+if TYPE_CHECKING:
+    import pytest
+
+    from attnconf.policy import Policy
+    from attnconf.proof import Proof
+    from attnconf.spaces import Family
+    from attnconf.verdict import Verdict
+    from pytest_attnconf.state import State
+
+_SUITE_TEST = re.compile(r"attnconf/suite/test_(\w+)\.py::\w+\[(.+)\]\Z|\Atest_(\w+)\.py::\w+\[(.+)\]\Z")
+
+
+def collect(state: State, report: pytest.TestReport) -> bool:
+    """Add the evidence of a report to ``state``; return whether there was any.
+
+    A test of the suite that failed without evidence died with its process, or of a fault of its own: its cases count
+    as crashed, for a receipt must not look as if they had never been asked.
+    """
+    from attnconf.cells import Cell, merge_cells
+
+    texts = [value for name, value in report.user_properties if name == CELLS]
+    cells = [Cell.from_data(data, "user_properties") for text in texts for data in json.loads(str(text))]
+    cases = sum(int(str(value)) for name, value in report.user_properties if name == CASES)
+    if not texts and report.failed:
+        lost = _lost(state, report)
+        cells, cases = ([], 0) if lost is None else (lost.cells, lost.cases)
+    elif not texts:
+        return False
+    state.cells = merge_cells(state.cells, cells)
+    state.cases += cases
+    state.judged_nodes += 1
+    return True
+
+
+def _lost(state: State, report: pytest.TestReport) -> Proof | None:
+    match = _SUITE_TEST.search(report.nodeid)
+    if match is None or not state.is_asked_for:
+        return None
+    from attnconf.errors import AttnconfError
+    from attnconf.proof import Unexecuted
+    from attnconf.result import Outcome
+
+    family, params = (text for text in match.groups() if text is not None)
+    if family == "sm100":
+        model, _, family = params.rpartition("-")
+        backend, rest = "trtllm_mha", model
+    else:
+        backend = max((name for name in state.backends if params.startswith(f"{name}-")), key=len, default="")
+        rest = params.removeprefix(f"{backend}-")
+    reason = f"{report.nodeid.rpartition('::')[2]} ended without a verdict: {_first_line(report)}"
+    lost = Unexecuted(state.session, backend, Outcome.CRASHED, reason)
+    try:
+        if family == "vectors":
+            return lost.case(state.replayed[rest])
+        return lost.family(cast("Family", family), rest)
+    except (AttnconfError, KeyError):  # a name that pytest escaped: the failed test itself still fails the run
+        return None
+
+
+def _first_line(report: pytest.TestReport) -> str:
+    return (report.longreprtext.strip().splitlines() or ["no message"])[-1]
+
+
+def judge_policy(state: State, policy: Policy) -> Verdict:
+    """Hold the evidence against ``policy``."""
+    from attnconf.resolution import resolve_all
+    from attnconf.verdict import judge
+
+    backends = {name: state.session.why_not(name) for name in state.session.registry.names}
+    platform = state.policy_platform
+    return judge(policy, resolve_all(policy, platform), state.cells, platform, backends)
+
+
+def write_receipt(state: State) -> str:
+    """Write the receipt, if one is asked for; return what went wrong, or an empty text."""
+    if not state.option("receipt"):
+        return ""
+    from attnconf.policy import policy_digest
+    from attnconf.receipt import PolicyRef, Receipt, git_sha, record_platform
+
+    policy = state.policy
+    receipt = Receipt(
+        git_sha=git_sha(state.config.invocation_params.dir),
+        platform=record_platform(state.platform, python_platform.python_version()),
+        policy=None if policy is None else PolicyRef(name=policy.name, digest=policy_digest(policy)),
+        profile=state.profile.name,
+        seed=state.seed,
+        started=state.started.isoformat(),
+        seconds=round(time.perf_counter() - state.clock, 3),
+        cells=tuple(state.cells),
+    )
+    path = state.path(state.option("receipt"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        receipt.write(path)
+    except OSError as error:
+        return f"the receipt {path} cannot be written: {error.strerror}"
+    return ""
