@@ -318,7 +318,7 @@ def test_the_reference_backend_passes_everything() -> None:
 
 def test_every_clause_that_needs_no_gpu_has_a_broken_backend() -> None:
     assert {mutant.clause for mutant in MUTANTS} == set(range(1, 20)) - {16}
-    assert {mutant.check for mutant in MUTANTS} == {check.name for check in CHECKS}
+    assert {mutant.check for mutant in MUTANTS} == {check.name for check in CHECKS if check.clauses != (16,)}
 
 
 @pytest.mark.parametrize(
