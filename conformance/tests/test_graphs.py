@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
 
+from attnconf.backends.triton import make
 from attnconf.case import Case, Layer, Paging, Request
-from attnconf.checks.graphs import load, own_memory, shorter
+from attnconf.checks.graphs import load, own_memory, replayed, shorter
 from attnconf.execution import same_bits
-from attnconf.trial import Question
+from attnconf.platforms import detect
+from attnconf.trial import Question, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.backends.protocol import Prepared
+    from attnconf.batch import Batch
 
 CPU = torch.device("cpu")
 FULL = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
@@ -48,3 +59,36 @@ def test_loading_a_batch_gives_its_contents_in_the_memory_of_the_other() -> None
                 assert kept.k.stride() == cache.k.stride()
                 assert same_bits(kept.k[: cache.k.shape[0]], cache.k)
                 assert same_bits(kept.v[: cache.v.shape[0]], cache.v)
+
+
+def _interpreted(launch: Callable[[], str]) -> tuple[Callable[[], str], str]:
+    """Stand in for a capture: what a graph would replay is run again, over whatever its tensors hold by then."""
+    return launch, launch()
+
+
+class _Stale:
+    """A prepared batch that an update does not reach."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.run = prepared.run
+
+    def update(self, batch: Batch) -> None:
+        del batch
+
+
+@pytest.mark.parametrize("storage", ["apart", "sliced"])
+def test_a_right_backend_replays_right(storage: str) -> None:
+    backend = make(detect())
+    given = case(storage=storage, page_size=8)
+    trial = Trial(Question(given, CPU), backend, detect())
+    assert [replayed(trial, layer, _interpreted) for layer in range(2)] == [[], []]
+
+
+def test_tables_that_are_not_refreshed_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = make(detect())
+    trial = Trial(Question(case(page_size=8), CPU), backend, detect())
+    prepare = backend.prepare
+    monkeypatch.setattr(type(backend), "prepare", lambda _self, batch: _Stale(prepare(batch)))
+    (failure,) = replayed(trial, 1, _interpreted)
+    assert (failure.clause, failure.check) == (16, "cuda_graph")

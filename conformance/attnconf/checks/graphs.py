@@ -15,6 +15,8 @@ from attnconf.result import Failure
 from attnconf.trial import Question, Trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attnconf.backends.protocol import Replayable
     from attnconf.batch import Batch
     from attnconf.case import Case
@@ -92,35 +94,55 @@ def _copy(tensor: torch.Tensor | None) -> torch.Tensor | None:
     return None if tensor is None else tensor.clone()
 
 
-def _run(trial: Trial, layer: int) -> list[Failure]:
+def capture(launch: Callable[[], str]) -> tuple[Callable[[], None], str]:
+    """Warm ``launch`` up, capture it in a CUDA graph, and return what replays it, and the name that it returned."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
+            launch()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kernel = launch()
+
+    def replay() -> None:
+        graph.replay()
+        torch.cuda.synchronize()
+
+    return replay, kernel
+
+
+def replayed(
+    trial: Trial, layer: int, capturing: Callable[[Callable[[], str]], tuple[Callable[[], None], str]]
+) -> list[Failure]:
+    """Capture a layer over a shorter batch, replay it over the trial's own and the shorter one, and judge both."""
     long = trial.question
     short = Question(shorter(trial.case), long.device)
     static = own_memory(short.batch, like=long.batch)
     prepared = cast("Replayable", trial.backend.prepare(static))
     base = trial.backend.promises.lse
     target = make_target(static, layer, lse=base is not None)
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UPS):
-            prepared.run(layer, target.out, target.lse)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kernel = prepared.run(layer, target.out, target.lse)
+    replay, kernel = capturing(lambda: prepared.run(layer, target.out, target.lse))
     for question, name in ((long, "longer"), (short, "shorter")):
         prepared.update(load(static, question.batch))
         target.reset()
-        graph.replay()
-        torch.cuda.synchronize()
+        replay()
         output = read_output(target, kernel, base)
         claim = Claim(16, CHECK_NAME, f"captured over one batch and replayed over a {name} one")
         judged = trial if question is long else Trial(question, trial.backend, trial.platform)
+        if layer not in judged.outputs:
+            judged.outputs[layer] = judged.run(layer)
         for request in range(len(question.case.requests)):
             failure = judge(judged, layer, request, output, question.rows(request), claim)
             if failure is not None:
                 return [failure]
     return []
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    return replayed(trial, layer, capture)
 
 
 def _applies(trial: Trial, layer: int) -> bool:
