@@ -143,7 +143,7 @@ kernels = st.builds(
 
 
 @given(case=cases, kernel=kernels)
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 def test_no_right_kernel_exceeds_the_bound(case: Case, kernel: Kernel) -> None:
     out, lse = worst(kernel, make_logical(case).problem(0, 0), case.q_dtype)
     assert out <= 1.0, f"out {out:.3f} units"
@@ -153,7 +153,7 @@ def test_no_right_kernel_exceeds_the_bound(case: Case, kernel: Kernel) -> None:
 @pytest.mark.parametrize("p", ["float32", "bfloat16", "float16", "float8_e4m3fn"])
 @pytest.mark.parametrize("length", [4096, 20_000])
 def test_no_right_kernel_exceeds_the_bound_on_long_rows(length: int, p: str) -> None:
-    for seed in range(3):
+    for seed in range(2):
         problem = make_logical(make_case(length, 2, seed=seed)).problem(0, 0)
         for kernel in (Kernel(p=p), Kernel(p=p, row_sum=p, partials="bfloat16", splits=8, tile=128)):
             out, lse = worst(kernel, problem, "bfloat16")

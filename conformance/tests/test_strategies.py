@@ -112,7 +112,7 @@ def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
 @pytest.mark.parametrize("mode", ["decode", "extend", "verify", "mixed"])
 def test_a_case_shrinks_to_one_request_one_page_one_head(mode: Mode) -> None:
     space = Space(name="one", layers=free_layers(), modes=(mode,))
-    case = find(cases(space), lambda _: True, settings=settings(database=None, max_examples=500))
+    case = find(cases(space), lambda _: True, settings=settings(database=None, max_examples=100))
     assert len(case.requests) == (2 if mode == "mixed" else 1)
     assert len(case.layers) == 1
     assert (case.layers[0].num_qo_heads, case.layers[0].num_kv_heads, case.layers[0].head_dim) == (1, 1, 16)
@@ -126,7 +126,7 @@ def test_a_failure_that_needs_sinks_shrinks_to_sinks_alone() -> None:
     case = find(
         cases(FREE),
         lambda case: any(layer.sinks for layer in case.layers),
-        settings=settings(database=None, max_examples=1000),
+        settings=settings(database=None, max_examples=300),
     )
     assert len(case.layers) == 1
     assert case.layers[0].sinks
