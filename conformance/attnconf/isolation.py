@@ -1,0 +1,182 @@
+"""A backend in a process of its own: an illegal access, a device assert or a hang costs one result, not the session.
+
+A CUDA error of that kind is sticky: every later call of the process fails. So the process that met one answers, and
+ends; the next case starts a new one. The price is the copy of a case and a result through a pipe (well under a
+millisecond), the process's start before the first case and after each crash (the import of torch and of the kernels:
+seconds), and its CUDA context on the GPU.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from attnconf.errors import AttnconfError, BackendUnavailableError
+from attnconf.result import CaseResult, LayerResult, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    import torch
+
+    from attnconf.backends.protocol import Backend, Evidence
+    from attnconf.case import Case
+    from attnconf.platforms import Platform
+
+Checks = Literal["rotated", "all"]
+
+START_SECONDS = 300.0
+"""How long a process may take until its backend stands: the import of torch and of a kernel library, cold."""
+
+_END_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a process needs to make its backend: its registered name, or a factory that pickle can name."""
+
+    name: str
+    platform: Platform
+    factory: Callable[[Platform], Backend] | None = None
+
+
+class IsolatedBackend:
+    """Runs cases of one backend in a process of its own, which is started when it is needed."""
+
+    def __init__(self, spec: Spec, *, evidence: Evidence, shown_as: str, seconds: float) -> None:
+        """``seconds`` is how long one case may take."""
+        try:
+            pickle.dumps(spec)
+        except Exception as error:
+            message = (
+                f"backend {spec.name} cannot run in a process of its own: {error}; --attnconf-isolate off runs it here"
+            )
+            raise BackendUnavailableError(message) from error
+        self._spec = spec
+        self._evidence = evidence
+        self._name = shown_as
+        self._seconds = seconds
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self.starts = 0
+
+    def run(self, case: Case, checks: Checks = "rotated") -> CaseResult:
+        """Run one case there. A process that dies or does not answer in time is a crashed result."""
+        started = time.perf_counter()
+        pipe = self._connect()
+        pipe.send((case, checks))
+        if not pipe.poll(self._seconds):
+            self.stop()
+            return self._lost(case, f"no answer within {self._seconds:g} s: the process was ended", started)
+        try:
+            answer = pipe.recv()
+        except (EOFError, OSError):
+            return self._lost(case, f"the process died ({self._exit_text()})", started)
+        result, healthy = answer
+        if not healthy:
+            self.stop()
+        if isinstance(result, AttnconfError):
+            raise result
+        if not isinstance(result, CaseResult):
+            message = f"the process of backend {self._spec.name} answered with a {type(result).__name__}"
+            raise TypeError(message)
+        return result
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(_END_SECONDS)
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+    def _connect(self) -> Connection:
+        if self._pipe is not None and self._process is not None and self._process.is_alive():
+            return self._pipe
+        self.stop()
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, self._spec), daemon=True)
+        self._process.start()
+        there.close()
+        self._pipe = here
+        self.starts += 1
+        ready = here.poll(START_SECONDS)
+        try:
+            error = here.recv() if ready else f"did not start within {START_SECONDS:g} s"
+        except (EOFError, OSError):
+            error = f"died at its start ({self._exit_text()})"
+        if error is not None:
+            self.stop()
+            message = f"the process of backend {self._spec.name}: {error}"
+            raise BackendUnavailableError(message)
+        return here
+
+    def _exit_text(self) -> str:
+        if self._process is None:
+            return "ended"
+        self._process.join(_END_SECONDS)
+        code = self._process.exitcode
+        self.stop()
+        if code is not None and code < 0:
+            return signal.Signals(-code).name
+        return f"exit status {code}"
+
+    def _lost(self, case: Case, reason: str, started: float) -> CaseResult:
+        layers = tuple(
+            LayerResult(layer=index, outcome=Outcome.CRASHED, reason=reason) for index in range(len(case.layers))
+        )
+        seconds = time.perf_counter() - started
+        return CaseResult(case=case, backend=self._name, evidence=self._evidence, layers=layers, seconds=seconds)
+
+
+def _serve(pipe: Connection, spec: Spec) -> None:
+    """Answer cases until the pipe closes or the device is lost."""
+    import torch
+
+    from attnconf.backends.registry import Registry
+    from attnconf.checks.catalogue import all_checks, rotated_checks
+    from attnconf.run import run_case
+
+    torch.set_num_threads(1)
+    registry = Registry()
+    if spec.factory is not None:
+        registry.register(spec.name, spec.factory)
+    try:
+        backend = registry.make(spec.name, spec.platform)
+    except AttnconfError as error:
+        pipe.send(str(error))
+        return
+    pipe.send(None)
+    device = torch.device("cpu" if spec.platform.sm is None else "cuda")
+    while True:
+        try:
+            case, checks = pipe.recv()
+        except EOFError:
+            return
+        result = run_case(
+            case, [backend], spec.platform, device, choose=all_checks if checks == "all" else rotated_checks
+        )[0]
+        crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
+        healthy = not (crashed and device.type == "cuda" and _is_lost(device))
+        pipe.send((result, healthy))
+        if not healthy:
+            return
+
+
+def _is_lost(device: torch.device) -> bool:
+    import torch
+
+    try:
+        torch.cuda.synchronize(device)
+        _ = torch.zeros(1, device=device).item()
+    except RuntimeError:
+        return True
+    return False

@@ -1,0 +1,83 @@
+"""A process of its own: what ends it costs one result, and the next case is judged."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnconf.case import Case, Layer, Request
+from attnconf.errors import BackendUnavailableError
+from attnconf.isolation import IsolatedBackend, Spec
+from attnconf.platforms import Platform
+from attnconf.result import Outcome
+
+sys.path.insert(0, str(Path(__file__).parent))  # the other process finds the backends by their module's name
+import wrecking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAYER = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
+
+
+def case(kv_len: int) -> Case:
+    return Case(mode="decode", layers=(LAYER, LAYER), requests=(Request(prefix_len=kv_len - 1),))
+
+
+@pytest.fixture
+def isolate() -> Iterator[object]:
+    made: list[IsolatedBackend] = []
+
+    def make(factory: object, seconds: float = 60.0) -> IsolatedBackend:
+        spec = Spec("wrecking", Platform(), factory)  # type: ignore[arg-type]
+        made.append(IsolatedBackend(spec, evidence="kernel", shown_as="wrecking", seconds=seconds))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.stop()
+
+
+@pytest.mark.parametrize(("factory", "reason"), [(wrecking.segfault, "SIGSEGV"), (wrecking.leave, "exit status 7")])
+def test_a_process_that_dies_is_one_crashed_result(isolate, factory, reason) -> None:  # noqa: ANN001
+    backend = isolate(factory)
+    assert {layer.outcome for layer in backend.run(case(20)).layers} == {Outcome.PASSED}
+    lost = backend.run(case(wrecking.TRIGGER))
+    assert [layer.outcome for layer in lost.layers] == [Outcome.CRASHED] * 2
+    assert reason in lost.layers[0].reason
+    assert {layer.outcome for layer in backend.run(case(21)).layers} == {Outcome.PASSED}
+    assert backend.starts == 2
+
+
+def test_a_hang_is_one_crashed_result(isolate) -> None:  # noqa: ANN001
+    backend = isolate(wrecking.hang)
+    assert not backend.run(case(20)).is_failure
+    backend._seconds = 1.0
+    lost = backend.run(case(wrecking.TRIGGER))
+    assert lost.layers[0].outcome is Outcome.CRASHED
+    assert lost.layers[0].reason == "no answer within 1 s: the process was ended"
+    backend._seconds = 60.0
+    assert not backend.run(case(20)).is_failure
+
+
+def test_an_exception_needs_no_new_process(isolate) -> None:  # noqa: ANN001
+    backend = isolate(wrecking.complain)
+    assert "an ordinary exception" in backend.run(case(wrecking.TRIGGER)).layers[0].reason
+    assert not backend.run(case(20)).is_failure
+    assert backend.starts == 1
+
+
+def test_a_backend_that_does_not_start_says_why(isolate) -> None:  # noqa: ANN001
+    with pytest.raises(BackendUnavailableError, match="not on cpu"):
+        isolate(wrecking.never).run(case(20))
+
+
+def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # noqa: ANN001
+    def local(platform: Platform) -> wrecking.Wrecking:
+        return wrecking.leave(platform)
+
+    with pytest.raises(BackendUnavailableError, match="cannot run in a process of its own"):
+        isolate(local)

@@ -1,0 +1,67 @@
+"""Backends that take their process down; importable by name, so that a process of their own can make them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from typing import TYPE_CHECKING
+
+from attnconf.backends.reference import ReferenceBackend
+
+if TYPE_CHECKING:
+    from attnconf.backends.protocol import Prepared
+    from attnconf.batch import Batch
+    from attnconf.platforms import Platform
+
+TRIGGER = 13
+"""A request of so many keys is the one that wrecks."""
+
+
+class Wrecking(ReferenceBackend):
+    """Right, but for the way it takes one length."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def prepare(self, batch: Batch) -> Prepared:
+        if TRIGGER in batch.kv_lens:
+            wreck(self.how)
+        return super().prepare(batch)
+
+
+def wreck(how: str) -> None:
+    if how == "segfault":
+        ctypes.string_at(0)
+    elif how == "exit":
+        os._exit(7)
+    elif how == "hang":
+        time.sleep(3600)
+    else:
+        message = "an ordinary exception"
+        raise RuntimeError(message)
+
+
+def segfault(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("segfault")
+
+
+def leave(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("exit")
+
+
+def hang(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("hang")
+
+
+def complain(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("raise")
+
+
+def never(platform: Platform) -> Wrecking:
+    message = f"not on {platform.device}"
+    raise RuntimeError(message)
