@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from attnconf.backends.builds import BUILD_BUDGET, missing_build
 from attnconf.checks.catalogue import rotated_checks
 from attnconf.demands import unmet_promise
 from attnconf.effects import effective_features, mistake_units
@@ -30,41 +32,46 @@ RAISED = (Exception, SystemExit)
 """What a backend may raise, and become a typed outcome by."""
 
 
-def run_case(
+def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
     case: Case,
     backends: Sequence[Backend],
     platform: Platform,
     device: torch.device,
     *,
     choose: Callable[[Case], tuple[Check, ...]] = rotated_checks,
+    build_budget: float = BUILD_BUDGET,
 ) -> list[CaseResult]:
     """Run ``case`` on each of ``backends`` on ``device`` and judge it by the checks that ``choose`` picks.
 
     Whatever a backend does (a wrong answer, a refusal, an exception, out of memory) becomes a typed outcome of its
-    layers; nothing is raised. Inputs and right answers are derived once and shared.
+    layers; nothing is raised. Inputs and right answers are derived once and shared. A kernel whose build costs more CPU
+    seconds than ``build_budget`` is used only if it is built.
     """
     question = Question(case, device)
     results = []
     for backend in backends:
-        results.append(_run_backend(question, backend, platform, choose(case)))
+        trial = Trial(question, backend, platform, partial(missing_build, backend, budget=build_budget))
+        results.append(_run_backend(trial, choose(case)))
         question.restore()
     return results
 
 
-def _run_backend(question: Question, backend: Backend, platform: Platform, checks: tuple[Check, ...]) -> CaseResult:
+def _run_backend(trial: Trial, checks: tuple[Check, ...]) -> CaseResult:
     started = time.perf_counter()
-    trial = Trial(question, backend, platform)
+    question, backend = trial.question, trial.backend
     done: dict[int, LayerResult] = {}
     for layer in range(len(question.case.layers)):
         try:
-            refusal = unmet_promise(question.case, layer, backend.promises) or backend.supports(
-                kernel_shape(question.case, layer), platform
-            )
+            shape = kernel_shape(question.case, layer)
+            refusal = unmet_promise(question.case, layer, backend.promises) or backend.supports(shape, trial.platform)
+            missing = None if refusal is not None else trial.missing(shape)
         except RAISED as error:
             done[layer] = _ended(layer, error, "in supports: ")
             continue
         if refusal is not None:
             done[layer] = LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=refusal.reason)
+        elif missing is not None:
+            done[layer] = LayerResult(layer=layer, outcome=Outcome.NOT_RUN, reason=missing)
     waiting = [layer for layer in range(len(question.case.layers)) if layer not in done]
     for layer in waiting:
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
+from attnconf.build_plan import asked_shapes
 from attnconf.campaign import explore
 from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
+from attnconf.result import CaseResult
 from attnconf.run import run_case
 from attnconf.spaces import space_of
 from attnconf.strategies import cases
@@ -24,17 +27,25 @@ if TYPE_CHECKING:
     from attnconf.case import Case
     from attnconf.platforms import Platform
     from attnconf.profiles import Profile
-    from attnconf.result import CaseResult
+    from attnconf.shape import KernelShape
     from attnconf.spaces import Family
+
+
+PLANNED_CASES = 300
+"""How many cases of a family and model are drawn to know its shapes."""
 
 
 @dataclass
 class Session:
-    """What one process needs to judge backends. Creating one settles torch's threads; it starts no backend."""
+    """What one process needs to judge backends. Creating one settles torch's threads; it starts no backend.
+
+    Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built.
+    """
 
     platform: Platform
     profile: Profile
     seed: int = 0
+    build_budget: float = BUILD_BUDGET
     registry: Registry = field(default_factory=Registry)
     _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
 
@@ -71,7 +82,24 @@ class Session:
 
     def run(self, case: Case, backend: str) -> CaseResult:
         """Run one case on one backend."""
-        return run_case(case, [self.backend(backend)], self.platform, self.device)[0]
+        budget = self.build_budget
+        return run_case(case, [self.backend(backend)], self.platform, self.device, build_budget=budget)[0]
+
+    def shapes(self, family: Family, model: str) -> frozenset[KernelShape]:
+        """Return the shapes that the cases of one family and model, and their checks, ask of every backend.
+
+        Nothing is run. Of very many cases the first ``PLANNED_CASES`` count: they draw nearly every shape.
+        """
+        found: set[KernelShape] = set()
+
+        def note(case: Case) -> CaseResult:
+            found.update(asked_shapes(case))
+            return CaseResult(case=case, backend="", evidence="kernel", layers=())
+
+        examples = min(self.profile.examples[family], PLANNED_CASES)
+        planned = replace(self.profile, examples={**self.profile.examples, family: examples})
+        replace(self, profile=planned).explore(family, model, "", run=note)
+        return frozenset(found)
 
     def explore(
         self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from attnconf.inputs.logical import Logical
     from attnconf.layout import Layout
     from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
 
 
 class Question:
@@ -87,10 +88,20 @@ class Question:
 
 
 class Trial:
-    """One case before one backend: runs it, and variants of it, and measures in units."""
+    """One case before one backend: runs it, and variants of it, and measures in units.
 
-    def __init__(self, question: Question, backend: Backend, platform: Platform) -> None:
+    ``missing`` says which build a supported shape still lacks: the variants that need one are not chosen.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        backend: Backend,
+        platform: Platform,
+        missing: Callable[[KernelShape], str | None] = lambda _: None,
+    ) -> None:
         self.question = question
+        self.missing = missing
         self.case = question.case
         self.backend = backend
         self.platform = platform
@@ -133,18 +144,21 @@ class Trial:
         return worst if output.lse is None else max(worst, float(lse_units(output.lse[rows], part).max()))
 
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
-        """Return whether the backend declares support for ``layer`` of a batch derived from the case's."""
+        """Return whether the backend can run ``layer`` of a batch derived from the case's: declared, and built."""
         shape = replace(
             kernel_shape(self.case, layer),
             mode=mode,
             max_q_len=max(row.q_stop - row.q_start for row in rows),
             has_prefix=any(row.kv_stop - row.kv_start > row.q_stop - row.q_start for row in rows),
         )
-        return self.backend.supports(shape, self.platform) is None
+        return self._can_run(shape)
 
     def supports(self, case: Case, layer: int) -> bool:
-        """Return whether the backend declares support for ``layer`` of a variant of the case."""
-        return self.backend.supports(kernel_shape(case, layer), self.platform) is None
+        """Return whether the backend can run ``layer`` of a variant of the case: declared, and built."""
+        return self._can_run(kernel_shape(case, layer))
+
+    def _can_run(self, shape: KernelShape) -> bool:
+        return self.backend.supports(shape, self.platform) is None and self.missing(shape) is None
 
 
 def slice_rows(bounded: Bounded, rows: slice) -> Bounded:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.backends.protocol import Promises, Unsupported
-from attnconf.backends.trtllm_mha import capability, contract, library
+from attnconf.backends.trtllm_mha import capability, contract, library, variants
+from attnconf.backends.trtllm_mha.build import build_all, environment, export, library_path
+from attnconf.backends.trtllm_mha.cache import ready_made
 from attnconf.backends.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
 from attnconf.backends.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
 from attnconf.backends.trtllm_mha.signature import bind
@@ -17,9 +19,11 @@ from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
     from typing import Any
 
+    from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import Evidence
     from attnconf.batch import Batch, KVCache
     from attnconf.platforms import Platform
@@ -104,6 +108,22 @@ class TrtllmMha:
         partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
         return NumericsProfile(p=shape.q_dtype, partials=partials)
 
+    def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
+        return () if self.reads_contract else variants.builds(shapes, self.platform)
+
+    def is_built(self, build: Build) -> bool:
+        """Return whether FlashInfer finds the module."""
+        return library_path(build.name, self.platform) is not None
+
+    def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
+        """Build what is missing."""
+        return build_all(builds, self.platform, jobs, progress)
+
+    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
+        """Copy finished modules into ``folder``: a kernel cache."""
+        return export(builds, folder, self.platform)
+
     def prepare(self, batch: Batch) -> PreparedCalls:
         """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
         if self.platform.simulated:
@@ -113,6 +133,8 @@ class TrtllmMha:
         _refuse(batch, kernel, self.promises)
         for cache in batch.caches:
             _refuse_cache(cache, kernel)
+        if not self.reads_contract:
+            environment(self.platform)
         function = library.load(*FUNCTIONS[kernel])
         metadata = build_metadata(batch, kernel)
         workspace = library.workspace(batch.device, kernel)
@@ -173,7 +195,10 @@ def make(platform: Platform) -> TrtllmMha:
     if capability.PACKAGE not in platform.packages:
         message = f"trtllm_mha needs {capability.PACKAGE}, which is not installed; remedy: {library.REMEDY}"
         raise BackendUnavailableError(message)
-    return TrtllmMha(platform)
+    backend = TrtllmMha(platform)
+    if not backend.reads_contract:
+        ready_made(platform)  # a kernel cache for another machine is an error now, not half an hour later
+    return backend
 
 
 def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:

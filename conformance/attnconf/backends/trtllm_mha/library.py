@@ -30,15 +30,15 @@ _workspaces: dict[tuple[str, str], torch.Tensor] = {}
 
 def load(module: str, function: str) -> Callable[..., Any]:
     """Return a function of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
-    imported = _imported(module)
-    found: Callable[..., Any] | None = getattr(imported, function, None)
+    found: Callable[..., Any] | None = getattr(imported(module), function, None)
     if found is None:
         message = f"flashinfer {version()} has no {module}.{function}; remedy: {REMEDY}"
         raise BackendUnavailableError(message)
     return found
 
 
-def _imported(module: str) -> ModuleType:
+def imported(module: str) -> ModuleType:
+    """Return a module of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
     try:
         with warnings.catch_warnings():
             # Deprecations inside FlashInfer and its dependencies are not this user's business.

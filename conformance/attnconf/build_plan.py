@@ -1,0 +1,127 @@
+"""What a run will have to build: the shapes that its cases ask, the kernel modules behind them, and their cost."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
+
+from attnconf.backends.builds import Build, Builder, BuildReport, cost, wall_seconds
+from attnconf.case import KVLayout
+from attnconf.checks import consistency, labels
+from attnconf.checks.catalogue import rotated_checks
+from attnconf.shape import KernelShape, kernel_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from attnconf.case import Case
+    from attnconf.checks.check import Check
+    from attnconf.session import Session
+
+
+def asked_shapes(case: Case, choose: Callable[[Case], tuple[Check, ...]] = rotated_checks) -> Iterator[KernelShape]:
+    """Return the shapes of every layer of ``case``, and of the variants of it that its checks may run."""
+    checks = choose(case)
+    for layer in range(len(case.layers)):
+        shape = kernel_shape(case, layer)
+        yield shape
+        if labels.LAYOUT in checks:
+            for layout in get_args(KVLayout):
+                yield replace(shape, kv_layout=layout)
+        if consistency.CHECK in checks:
+            yield replace(shape, mode="decode", max_q_len=1)
+            yield replace(shape, mode="extend")
+
+
+def default_jobs() -> int:
+    """Return how many jobs may build: MAX_JOBS, which compilers' users know, or the cores of this process."""
+    told = os.environ.get("MAX_JOBS", "")
+    return int(told) if told.isdecimal() and int(told) else len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class BackendBuilds:
+    """The modules that one backend needs: those to build, those that are built, and those beyond the budget."""
+
+    builder: Builder
+    missing: tuple[Build, ...]
+    cached: tuple[Build, ...]
+    beyond: tuple[Build, ...]
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What is to be built before a run, backend by backend, and with how many jobs."""
+
+    backends: dict[str, BackendBuilds]
+    jobs: int
+
+    @property
+    def missing(self) -> tuple[Build, ...]:
+        """What ``build`` will build."""
+        return tuple(build for needed in self.backends.values() for build in needed.missing)
+
+    @property
+    def cached(self) -> tuple[Build, ...]:
+        """What is built."""
+        return tuple(build for needed in self.backends.values() for build in needed.cached)
+
+    @property
+    def beyond(self) -> tuple[Build, ...]:
+        """What is not built, and costs more than the budget allows."""
+        return tuple(build for needed in self.backends.values() for build in needed.beyond)
+
+    @property
+    def lines(self) -> list[str]:
+        """The plan in words: one line, and one for each module beyond the budget. Nothing if no module is needed."""
+        count = len(self.missing) + len(self.cached) + len(self.beyond)
+        if not count:
+            return []
+        seconds = wall_seconds(self.missing, self.jobs)
+        todo = f"about {seconds:.0f} s with {self.jobs} jobs" if self.missing else "nothing to build"
+        return [
+            f"{count} kernel modules for these tests, {len(self.cached)} cached, {todo}",
+            *(f"not run without {build.name}, which is not built ({cost(build)})" for build in self.beyond),
+        ]
+
+    def build(self, progress: Callable[[str], None]) -> BuildReport:
+        """Build what is missing and return what came of it, all backends together."""
+        built: tuple[str, ...] = ()
+        failures: dict[str, str] = {}
+        seconds = 0.0
+        for needed in self.backends.values():
+            if needed.missing:
+                report = needed.builder.build(needed.missing, self.jobs, progress)
+                built += report.built
+                failures |= report.failures
+                seconds += report.seconds
+        cached = tuple(build.name for build in self.cached)
+        return BuildReport(built=built, cached=cached, failures=failures, seconds=seconds)
+
+
+def plan_builds(
+    session: Session,
+    backends: Sequence[str],
+    shapes: Iterable[KernelShape],
+    *,
+    jobs: int,
+    modules: Sequence[str] = (),
+) -> BuildPlan:
+    """Plan what the ``backends`` that work here need for ``shapes``.
+
+    Only ``modules``, by name, if any are given, whatever they cost; else all that the session's budget allows.
+    """
+    asked = frozenset(shapes)
+    planned: dict[str, BackendBuilds] = {}
+    for name in backends:
+        backend = None if session.why_not(name) else session.backend(name)
+        if not isinstance(backend, Builder):
+            continue
+        needed = [build for build in backend.builds(asked) if not modules or build.name in modules]
+        cached = tuple(build for build in needed if backend.is_built(build))
+        rest = [build for build in needed if build not in cached]
+        beyond = tuple(build for build in rest if not modules and build.cpu_seconds > session.build_budget)
+        missing = tuple(build for build in rest if build not in beyond)
+        planned[name] = BackendBuilds(backend, missing, cached, beyond)
+    return BuildPlan(planned, jobs)
