@@ -21,16 +21,16 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    is one more key with v = 0 and d = 2^-21 |sink| + 2^-23 (m - sink) + 2^-22; it counts in m, since kernels start the
    running maximum at it.
 3. P rounded to its dtype errs by u_p p_j in the numerator, and by u_p' p_j in the denominator, which may sum P in
-   another dtype p': at most u_p sum_j p_j |v_j| + max(u_p, u_p') |o|. Below the dtype's smallest number eta_p it is
-   lost: P is scaled to exp(s_j - m), so that 1 stands for P_max = exp(m) / L and at most eta_p P_max sum_j |v_j| goes;
-   the denominator loses as much, eta_p' P_max N |o|.
+   another dtype p': at most u_p sum_j p_j |v_j| + max(u_p, u_p') |o|. Below the dtype's smallest number eta_p it errs
+   by no more than itself, and no more than eta_p. P is scaled to exp(s_j - m), so that 1 stands for P_max = exp(m) / L:
+   at most sum_j min(p_j, eta_p P_max) |v_j|, and for the denominator S' |o| with S' = sum_j min(p_j, eta_p' P_max).
 4. The sum over N visible keys and its rescalings: (sqrt(N) + 8) u_acc sum_j p_j |v_j|. Split-KV partial outputs are
    rounded once more: u_part sum_j p_j |v_j|. Dequantised values: u_kv sum_j p_j |v_j|.
 5. The output is rounded: u_out |o| and (1 + u_out) on all above, and it is never better than the smallest number of its
    dtype, nor a partial output than that of its own.
 
-The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + eta_p' P_max N + 4 u_fp32 (1 + |lse|), with
-p' as above.
+The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + S' + 4 u_fp32 (1 + |lse|), with p' and S' as
+above.
 
 Products of two different terms above are left out: they are below u_p of the larger one, and u_p is at most 1/16.
 """
@@ -171,7 +171,7 @@ class _Moments:
     weighted_errors: torch.Tensor = field(init=False)
     score_errors: torch.Tensor = field(init=False)
     lost_values: torch.Tensor = field(init=False)
-    largest: torch.Tensor = field(init=False)
+    lost_sums: torch.Tensor = field(init=False)
     visible: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -179,7 +179,7 @@ class _Moments:
         self.weighted_errors = torch.zeros_like(self.problem.q)
         self.score_errors = torch.zeros_like(self.problem.q[:, :, 0])
         self.lost_values = torch.zeros_like(self.problem.q)
-        self.largest = torch.zeros_like(self.problem.q[:, :, 0])
+        self.lost_sums = torch.zeros_like(self.problem.q[:, :, 0])
         self.visible = torch.zeros_like(self.problem.q[:, 0, 0])
 
     def __call__(self, weights: Weights) -> None:
@@ -200,11 +200,11 @@ class _Moments:
         self.weighted_values[:, heads] = (weights.p @ values).transpose(0, 1)
         self.weighted_errors[:, heads] = (weighted @ values).transpose(0, 1)
         self.score_errors[:, heads] = (weighted.sum(dim=2) + sink_errors).transpose(0, 1)
-        self.largest[:, heads] = largest[:, :, 0].transpose(0, 1)
-        if weights.p.shape[2]:
-            visible = weights.visible.to(torch.float64).expand(1, -1, -1)
-            self.lost_values[:, heads] = (largest * (visible @ values)).transpose(0, 1)
-            self.visible = weights.visible[0].sum(dim=1).to(torch.float64)
+        lost = torch.minimum(weights.p, _SMALLEST[self.profile.p] * largest)
+        self.lost_values[:, heads] = (lost @ values).transpose(0, 1)
+        lost = torch.minimum(weights.p, _SMALLEST[self.profile.row_sum] * largest)
+        self.lost_sums[:, heads] = lost.sum(dim=2).transpose(0, 1)
+        self.visible = weights.visible[0].sum(dim=1).to(torch.float64)
 
     def _shift(self, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return each row's largest logit m and its probability, [heads, rows, 1], and the sink's share of errors."""
@@ -228,14 +228,13 @@ class _Moments:
         sums = (torch.sqrt(self.visible) + 8.0)[:, None, None] * u_acc + u_other
         magnitude = answer.out.abs()
         shift = self.score_errors[:, :, None]
-        lost_sum = _SMALLEST[self.profile.row_sum] * (self.largest * self.visible[:, None])[:, :, None]
         inner = (
             (self.weighted_errors + shift * magnitude) / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
             + sums * self.weighted_values
             + u_p * self.weighted_values
             + max(u_p, UNIT_ROUNDOFF[self.profile.row_sum]) * magnitude
-            + _SMALLEST[self.profile.p] * self.lost_values
-            + lost_sum * magnitude
+            + self.lost_values
+            + self.lost_sums[:, :, None] * magnitude
         )
         smallest = _SMALLEST[out_dtype] + (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
         floor = torch.where(self.visible[:, None, None] > 0, smallest, 0.0)
@@ -245,9 +244,8 @@ class _Moments:
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
         sums = (torch.sqrt(self.visible) + 8.0)[:, None] * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
         magnitude = torch.where(torch.isfinite(answer.lse), answer.lse.abs(), torch.zeros_like(answer.lse))
-        lost = _SMALLEST[self.profile.row_sum] * self.largest * self.visible[:, None]
         shift = self.score_errors / (1.0 - self.score_errors.clamp_max(_LARGEST_SHIFT))
-        return shift + sums + lost + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
+        return shift + sums + self.lost_sums + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
 
 
 def _roundoff(dtype: str | None) -> float:

@@ -25,7 +25,7 @@ HEAD_DIMS = (16, 32, 64, 80, 96, 128, 192, 256, 512)
 GROUP_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16)
 WINDOWS = (0, 1, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200)
 SOFT_CAPS = (5.0, 20.0, 30.0, 50.0)
-KV_SCALES = (1.0, 0.25, 0.4, 0.5, 1.5, 2.0)
+KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
 DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
     ("float32", "float32"),
     ("float16", "float16"),

@@ -216,6 +216,13 @@ def test_one_dropped_witness_key_is_more_than_ten_units(length: int) -> None:
     assert min(units) > 10.0
 
 
+@pytest.mark.parametrize("length", [128, 1024, 8192])
+def test_fp8_probabilities_do_not_excuse_a_dropped_witness_key(length: int) -> None:
+    """They lose every small weight, so that little more than the lost key itself is within the bound."""
+    logical = make_logical(make_case(length, head_dim=256, sm_scale=1.0))
+    assert min(dropped_units(logical, NumericsProfile(p="float8_e4m3fn"), "bfloat16")) > 1.0
+
+
 def test_one_dropped_key_of_random_data_is_less_than_one_unit() -> None:
     """This is why there are witnesses."""
     problem = make_logical(make_case(8192, head_dim=256)).problem(0, 0)
