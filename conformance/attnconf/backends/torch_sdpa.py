@@ -1,0 +1,152 @@
+"""``torch_sdpa``: PyTorch's scaled_dot_product_attention over gathered pages, as an independent peer.
+
+Pages become dense keys and values of the model's dtype, the causal mask and the window an explicit boolean mask, and
+each request is one call. PyTorch's kernels do the arithmetic; which one is pinned, so that its numerics are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from attnconf.backends.protocol import Evidence, Promises, Unsupported
+from attnconf.backends.tables import block_tables_for
+from attnconf.errors import UnsupportedError
+from attnconf.numerics import NumericsProfile
+
+if TYPE_CHECKING:
+    from attnconf.backends.protocol import Prepared
+    from attnconf.batch import Batch
+    from attnconf.case import Layer
+    from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
+
+_EXACT_FLOAT32 = "highest"
+"""The setting of torch.get_float32_matmul_precision under which CUDA products of float32 are not rounded to TF32."""
+
+
+def make(platform: Platform) -> TorchSdpa:
+    """Return the backend; it works on every platform."""
+    return TorchSdpa(platform)
+
+
+@dataclass(frozen=True)
+class TorchSdpa:
+    """PyTorch's attention on one platform."""
+
+    platform: Platform
+    name: str = "torch_sdpa"
+    evidence: Evidence = "kernel"
+
+    @property
+    def promises(self) -> Promises:
+        """Every optional clause but an LSE and CUDA graphs: only live slots are gathered, request by request."""
+        return Promises()
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or which feature the function does not have."""
+        del platform
+        return _unsupported(soft_cap=shape.soft_cap, sinks=shape.sinks)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return how the pinned kernel holds its intermediate values; read from PyTorch's sources.
+
+        CPU, ``cpu_flash_attention`` (native/cpu/FlashAttentionKernel.cpp): scores, sums and outputs accumulate in
+        float32 (``opmath_type``), and 16-bit P is rounded (``qk_reduced_data``) after its float32 sum was taken.
+        CUDA, ``_scaled_dot_product_attention_math`` (native/transformers/attention.cpp): 16-bit inputs become float32
+        first, and everything stays so. For float8_e4m3fn KV the output, already rounded, is multiplied by v_scale and
+        rounded again, which ``partials`` stands for.
+        """
+        return NumericsProfile(
+            p="float32" if self.platform.sm is not None else shape.q_dtype,
+            partials=shape.q_dtype if shape.kv_dtype == "float8_e4m3fn" else None,
+        )
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Return the batch as it is. Raises ``UnsupportedError`` where TF32 would round CUDA's products."""
+        on_gpu = batch.device.type == "cuda"
+        if on_gpu and torch.get_float32_matmul_precision() != _EXACT_FLOAT32:
+            message = (
+                "torch_sdpa needs torch.set_float32_matmul_precision('highest'): its numerics are those of float32"
+            )
+            raise UnsupportedError(message)
+        return _Run(batch, SDPBackend.MATH if on_gpu else SDPBackend.FLASH_ATTENTION)
+
+
+@dataclass(frozen=True)
+class _Run:
+    batch: Batch
+    kernel: SDPBackend
+
+    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
+        inputs = self.batch.layers[layer]
+        geometry = inputs.geometry
+        refusal = _unsupported(soft_cap=geometry.logits_soft_cap is not None, sinks=inputs.sinks is not None)
+        if refusal is not None:
+            raise UnsupportedError(refusal.reason)
+        if lse is not None:
+            message = "scaled_dot_product_attention returns no LSE"
+            raise UnsupportedError(message)
+        tables = block_tables_for(self.batch, layer)
+        start = 0
+        for row, (q_len, kv_len) in enumerate(zip(self.batch.q_lens, self.batch.kv_lens, strict=True)):
+            rows = slice(start, start + q_len)
+            start += q_len
+            if q_len == 0:
+                continue
+            if kv_len == 0:
+                out[rows] = 0.0
+                continue
+            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len)
+        return f"sdpa-{self.kernel.name.lower()}"
+
+    def _attend(self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int) -> torch.Tensor:
+        """Return one request's output, [q_len, num_qo_heads, head_dim]."""
+        inputs = self.batch.layers[layer]
+        cache = self.batch.caches[inputs.cache]
+        stored = self.batch.layers[inputs.cache].geometry
+        first = _first_visible(inputs.geometry, q.shape[0], kv_len)
+        query, k, v = (
+            tensor.to(q.dtype).transpose(0, 1)[None]
+            for tensor in (q, *(self._gather(part, table, first, kv_len) for part in (cache.k, cache.v)))
+        )
+        with sdpa_kernel(self.kernel):
+            attended = scaled_dot_product_attention(
+                query,
+                k,
+                v,
+                attn_mask=_visible(inputs.geometry, q.shape[0], first, kv_len, q.device),
+                scale=inputs.geometry.sm_scale * stored.k_scale,
+                enable_gqa=stored.group_size > 1,
+            )
+        answer = attended[0].transpose(0, 1)
+        return answer if stored.v_scale == 1.0 else (answer.float() * stored.v_scale).to(q.dtype)
+
+    def _gather(self, cache: torch.Tensor, table: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Return tokens [first, last) of one sequence as [tokens, num_kv_heads, head_dim]: no other slot is read."""
+        tokens = torch.arange(first, last, device=table.device)
+        pages, slots = table.long()[tokens // self.batch.page_size], tokens % self.batch.page_size
+        return cache[pages, slots] if self.batch.kv_layout == "NHD" else cache[pages, :, slots]
+
+
+def _unsupported(*, soft_cap: bool, sinks: bool) -> Unsupported | None:
+    if soft_cap:
+        return Unsupported("scaled_dot_product_attention has no logits soft cap")
+    return Unsupported("scaled_dot_product_attention has no sinks") if sinks else None
+
+
+def _first_visible(geometry: Layer, q_len: int, kv_len: int) -> int:
+    """Return the first key that the first query token sees."""
+    return 0 if geometry.window_left < 0 else max(0, kv_len - q_len - geometry.window_left)
+
+
+def _visible(geometry: Layer, q_len: int, first: int, kv_len: int, device: torch.device) -> torch.Tensor:
+    """Return which of the keys [first, kv_len) each query token sees, [q_len, keys] bool."""
+    keys = torch.arange(first, kv_len, device=device)[None, :]
+    positions = torch.arange(kv_len - q_len, kv_len, device=device)[:, None]
+    behind = keys <= positions
+    return behind if geometry.window_left < 0 else behind & (keys >= positions - geometry.window_left)
