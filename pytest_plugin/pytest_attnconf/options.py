@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_attnconf.building import Building, add_options
 from pytest_attnconf.reporting import Reporter
 from pytest_attnconf.state import KEY, State
 
@@ -66,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run beside a plugin that retries failed tests; every attempt counts as evidence",
     )
+    add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,4 +76,5 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     state = State(config)
     config.stash[KEY] = state
+    config.pluginmanager.register(Building(state), "attnconf-building")  # its hooks come after the reporter's
     config.pluginmanager.register(Reporter(state), "attnconf-reporter")

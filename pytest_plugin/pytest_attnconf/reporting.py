@@ -64,7 +64,8 @@ class Reporter:
         if state.is_worker or report.when == "teardown" or (report.when == "setup" and report.passed):
             return
         if report.outcome not in {"passed", "failed", "skipped"}:
-            return  # an attempt that will be repeated; the last one carries the evidence of all
+            self._note_retry(report)
+            return
         if outcome_of(report) == "not_run" and report.skipped:
             self._note_not_run(report)
         if collect(state, report):
@@ -80,6 +81,12 @@ class Reporter:
                 f"this runner claims SM {self.state.option('require_sm')}, but {report.nodeid} did not run: {reason}"
             )
             self.complaints.append((EXIT_NOT_AS_CLAIMED, claim))
+
+    def _note_retry(self, report: pytest.TestReport) -> None:
+        """Complain of an attempt that is repeated; the last one carries the evidence of all."""
+        if self.state.is_asked_for and not self.state.option("allow_retries"):
+            why = "and a retry hides a fault of one run in a thousand (--attnconf-allow-retries permits it)"
+            self.complaints.append((EXIT_NOT_AS_CLAIMED, f"{report.nodeid} was run again, {why}"))
 
     def _progress(self) -> None:
         """Print a line now and then: a CI log can bear it, and a long run shows that it lives."""

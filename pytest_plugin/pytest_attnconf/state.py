@@ -93,6 +93,8 @@ class State:
         from attnconf.session import Session
 
         session = Session(platform=self.platform, profile=self.profile, seed=self.seed)
+        if (budget := self.option("build_budget")) is not None:
+            session.build_budget = budget
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
         return session
 

@@ -76,7 +76,7 @@ def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
     executed = sum(cell.executed for cell in cells)
     contract = sum(cell.contract_only for cell in cells)
     broken = sum(cell.broken for cell in cells)
-    of_cases = "" if cases is None else f"{cases} cases executed, "
+    of_cases = "" if cases is None else f"{cases} case{'' if cases == 1 else 's'} executed, "
     rows.append(f"{of_cases}{executed} layers judged ({contract} of them by contract only), {broken} broken")
     return [*rows, *_reason_lines(cells)]
 

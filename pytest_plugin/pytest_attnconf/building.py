@@ -1,0 +1,162 @@
+"""Kernel modules are built before the first test, in parallel; a test shall not wait half an hour for a compiler."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_attnconf.asked import flag, names_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from attnconf.build_plan import BuildPlan
+    from attnconf.shape import KernelShape
+    from pytest_attnconf.state import State
+
+_SUITE = "attnconf.suite."
+_MODULE = f"{_SUITE}test_"
+_MORE_FAMILIES = ("refusal", "sm100", "vectors")
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Add the options that bound what is run and built."""
+    group.addoption(
+        flag("family"),
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="run this family of the suite's tests only, such as decode (repeatable)",
+    )
+    group.addoption(
+        flag("build-budget"),
+        metavar="SECONDS",
+        type=_seconds,
+        help="CPU seconds that one kernel module may take to build (120 unless told); a dearer one is used if it is"
+        " built, and else what needs it is not_run",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        message = f"{text!r} is not a number of seconds, 0 or more"
+        raise argparse.ArgumentTypeError(message)
+    return seconds
+
+
+class Building:
+    """Plans and builds on the controller, before xdist starts a worker; deselects the families not asked for."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.lines: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Build what the suite's tests will need on this GPU."""
+        self._check_families()
+        state, config = self.state, session.config
+        idle = state.is_worker or config.option.collectonly or not names_suite(config.args)
+        if idle or state.platform.sm is None:
+            return
+        from attnconf.errors import AttnconfError
+
+        try:
+            plan = self._plan(tuple(config.args))
+            if plan.lines:
+                self._build(plan)
+        except AttnconfError as error:
+            self._say(f"no kernel module is built ahead: {error}")
+
+    def _check_families(self) -> None:
+        asked = self.state.option("family")
+        if not asked:
+            return
+        from attnconf.spaces import FAMILIES
+
+        known = (*FAMILIES, *_MORE_FAMILIES)
+        for name in asked:
+            if name not in known:
+                message = f"{flag('family')}: {name!r}; allowed: {', '.join(known)}"
+                raise pytest.UsageError(message)
+
+    def _plan(self, args: tuple[str, ...]) -> BuildPlan:
+        from attnconf.build_plan import default_jobs, plan_builds
+
+        state = self.state
+        shapes = set(self._shapes(_families(args)))
+        return plan_builds(state.session, state.backends, shapes, jobs=default_jobs())
+
+    def _shapes(self, named: frozenset[str]) -> Iterator[KernelShape]:
+        from attnconf.build_plan import asked_shapes
+        from attnconf.spaces import FAMILIES
+
+        state = self.state
+        wanted = frozenset(state.option("family") or (*FAMILIES, *_MORE_FAMILIES))
+        wanted = wanted & named if named else wanted
+        for family in FAMILIES:
+            for model in state.profile.targets(family) if family in wanted else ():
+                yield from state.session.shapes(family, model)
+        if "vectors" in wanted:
+            for case in state.replayed.values():
+                yield from asked_shapes(case)
+
+    def _build(self, plan: BuildPlan) -> None:
+        for line in plan.lines:
+            self._say(line)
+        report = plan.build(self._say)
+        # Building is no running: the times of the tests and of the receipt begin here.
+        self.state.clock += report.seconds
+        built, cached, beyond = len(report.built), len(report.cached), len(plan.beyond)
+        counts = f"{built} built before the first test, in {report.seconds:.0f} s, {cached} cached"
+        self.lines = [
+            f"kernel modules: {counts}, {beyond} not built and beyond {flag('build-budget')}",
+            *(f"kernel module {name} does not build: {why}" for name, why in report.failures.items()),
+        ]
+        for line in self.lines if plan.missing else ():
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        reporter = self.state.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"attnconf: {line}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Deselect the suite's tests of other families than those asked for."""
+        asked = {f"{_MODULE}{name}" for name in self.state.option("family")}
+        if not asked:
+            return
+        gone = [item for item in items if _module(item).startswith(_MODULE) and _module(item) not in asked]
+        if gone:
+            ids = set(map(id, gone))
+            items[:] = [item for item in items if id(item) not in ids]
+            config.hook.pytest_deselected(items=gone)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what building took, apart from what running took."""
+        for line in self.lines:
+            terminalreporter.write_line(f"attnconf: {line}")
+
+
+def _families(args: Iterable[str]) -> frozenset[str]:
+    """Return the families whose files ``args`` name, or none of them when the whole suite is named."""
+    found = set()
+    for arg in args:
+        name = arg.replace("/", ".").replace("\\", ".").partition("::")[0].removesuffix(".py")
+        if names_suite([arg]):
+            if _MODULE not in name:
+                return frozenset()
+            found.add(name.partition(_MODULE)[2])
+    return frozenset(found)
+
+
+def _module(item: pytest.Item) -> str:
+    return getattr(getattr(item, "module", None), "__name__", "")

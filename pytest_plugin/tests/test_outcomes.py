@@ -1,0 +1,203 @@
+"""What a backend does, in pytest's terms: nothing passes or fails in silence."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from attnconf.case import Case
+    from attnconf.receipt import Receipt
+
+    Inner = Callable[..., pytest.RunResult]
+
+pytest_plugins = ["pytester"]
+
+
+def test_a_right_backend_passes(replay: Inner, receipt: Receipt) -> None:
+    result = replay("--attnconf-backend=good", "--attnconf-receipt=r.json")
+    assert result.ret == 0
+    assert set(result.parseoutcomes()) == {"passed", "deselected"}
+    result.stdout.fnmatch_lines(["*1 case executed, 1 layers judged (0 of them by contract only), 0 broken"])
+    assert [(cell.backend, cell.executed, cell.passed) for cell in receipt.cells] == [("good", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("backend", "outcome", "text"),
+    [
+        ("wrong", "failed", "*clause *"),
+        ("nan", "failed", "*clause *"),
+        ("raises", "crashed", "*RuntimeError: launch failed*"),
+        ("memory", "oom", "*MemoryError: no room*"),
+        ("exits", "crashed", "*SystemExit: 3*"),
+        ("refuses", "refused", "*not today*"),
+    ],
+)
+def test_a_bad_backend_fails_and_the_run_goes_on(
+    replay: Inner, receipt: Receipt, backend: str, outcome: str, text: str
+) -> None:
+    result = replay(f"--attnconf-backend={backend}", "--attnconf-backend=good", "--attnconf-receipt=r.json")
+    assert result.ret == 1
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes["passed"]) == (1, 1)
+    result.stdout.fnmatch_lines([f"{backend} fails case *", text, "*replay: pytest -p attnconf *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    bad = next(cell for cell in receipt.cells if cell.backend == backend)
+    assert getattr(bad, outcome) == 1
+    assert bad.broken == 1
+
+
+def test_a_failing_case_is_saved_and_replays_to_the_same_verdict(
+    replay: Inner, inner: Inner, pytester: pytest.Pytester, toy_case: Case
+) -> None:
+    first = replay("--attnconf-backend=wrong", "--attnconf-failures=bad")
+    saved = pytester.path / "bad" / f"{toy_case.id}-wrong.json"
+    assert json.loads(saved.read_text()) == toy_case.to_data()
+    command = next(line for line in first.outlines if "replay: pytest" in line).split("replay: pytest ")[1]
+    again = inner(*command.replace("-p attnconf ", "").split())
+    assert again.ret == 1
+    verdicts = [
+        [line for line in run.outlines if line.startswith(("  clause", "    error:", "    at:"))]
+        for run in (first, again)
+    ]
+    assert len(verdicts[0]) == 3
+    assert verdicts[0] == verdicts[1]
+
+
+def test_a_folder_that_cannot_be_written_does_not_hide_the_failure(replay: Inner, pytester: pytest.Pytester) -> None:
+    (pytester.path / "taken").write_text("a file")
+    result = replay("--attnconf-backend=wrong", "--attnconf-failures=taken")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["wrong fails case *", "*could not be saved as *taken*"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        ("missing", "missing needs libfoo: pip install libfoo"),
+        ("unloadable", "*no module named libbar*"),
+        ("quits", "*ends the process*"),
+    ],
+)
+def test_a_backend_that_does_not_load_is_not_run_with_the_reason(
+    replay: Inner, receipt: Receipt, backend: str, reason: str
+) -> None:
+    result = replay(f"--attnconf-backend={backend}", "--attnconf-backend=good", "--attnconf-receipt=r.json")
+    assert result.ret == 0
+    assert result.parseoutcomes()["not_run"] == 1
+    result.stdout.fnmatch_lines([f"attnconf: backend {backend}: missing: {reason}", f"not_run: 1 test: {reason}"])
+    bad = next(cell for cell in receipt.cells if cell.backend == backend)
+    assert (bad.executed, bad.not_run) == (0, 1)
+
+
+def test_contract_evidence_is_never_a_pass(replay: Inner, receipt: Receipt) -> None:
+    result = replay("--attnconf-backend=paper", "--attnconf-receipt=r.json")
+    outcomes = result.parseoutcomes()
+    assert outcomes["contract_only"] == 1
+    assert "passed" not in outcomes
+    result.stdout.fnmatch_lines(["attnconf: backend paper?contract?: *no kernel evidence"])
+    assert [(cell.backend, cell.passed, cell.contract_only) for cell in receipt.cells] == [("paper[contract]", 0, 1)]
+
+
+def test_unsupported_is_shown_as_that_and_proves_nothing(replay: Inner) -> None:
+    result = replay("--attnconf-backend=picky")
+    assert result.parseoutcomes()["unsupported"] == 1
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*only on Tuesdays*", "NOT MET: nothing was executed*"])
+
+
+def test_everything_not_run_is_red(replay: Inner) -> None:
+    result = replay("--attnconf-backend=missing")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["NOT MET: nothing was executed: no backend judged a single case*"])
+
+
+def test_junit_shows_outcomes_and_reasons(replay: Inner, pytester: pytest.Pytester) -> None:
+    backends = ("good", "missing", "picky", "paper", "wrong")
+    replay(*(f"--attnconf-backend={name}" for name in backends), "--junitxml=j.xml")
+    found = {}
+    for test in _tests(pytester.path / "j.xml"):
+        properties = {one.get("name"): one.get("value") for one in test.iter("property")}
+        skipped = test.find("skipped")
+        message = "" if skipped is None else skipped.get("message")
+        found[test.get("name").split("[")[1].split("-")[0]] = (properties["attnconf.outcome"], message)
+    assert {name: outcome for name, (outcome, _) in found.items()} == {
+        "good": "passed",
+        "missing": "not_run",
+        "picky": "unsupported",
+        "paper": "contract_only",
+        "wrong": "failed",
+    }
+    assert found["missing"][1] == "not_run: missing needs libfoo: pip install libfoo"
+    assert found["picky"][1] == "unsupported: only on Tuesdays"
+
+
+def _tests(path: Path) -> list[ET.Element]:
+    return list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314 - our own file
+
+
+def test_the_refusal_family(inner: Inner, toy_model: str) -> None:
+    del toy_model
+    suite = ("--pyargs", "attnconf.suite", "--attnconf-profile=smoke", "--attnconf-model=toy.json", "-k", "refusal")
+    result = inner(*suite, "--attnconf-backend=picky", "--attnconf-backend=good", "--attnconf-backend=wrong", "-rA")
+    outcomes = result.parseoutcomes()
+    assert (outcomes["passed"], outcomes["unsupported"]) == (1, 2)
+    result.stdout.fnmatch_lines(["PASSED *test_refusal?picky?"])
+
+
+def test_own_tests_judge_with_the_fixture(inner: Inner, pytester: pytest.Pytester, toy_case: Case) -> None:
+    pytester.makepyfile(
+        test_mine=f"""
+        from attnconf.case import Case
+
+        CASE = Case.model_validate({toy_case.to_data()!r})
+
+        def test_good(attnconf):
+            assert attnconf.check(CASE, backend="good").layers[0].kernel == "torch-paged"
+
+        def test_wrong(attnconf):
+            attnconf.check(CASE, backend="wrong")
+
+        def test_missing(attnconf):
+            attnconf.check(CASE, backend="missing")
+
+        def test_unknown(attnconf):
+            attnconf.check(CASE, backend="nobody")
+
+        def test_two(attnconf):
+            attnconf.check(CASE, backend="paper")
+            attnconf.check(CASE, backend="good")
+    """
+    )
+    result = inner("test_mine.py")
+    assert result.parseoutcomes() == {"passed": 1, "failed": 2, "not_run": 1, "contract_only": 1}
+    result.stdout.fnmatch_lines(["wrong fails case *", "backend: name is 'nobody'; allowed: *", "4 cases executed, *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_failing_teardown_does_not_count_the_evidence_twice(
+    inner: Inner, pytester: pytest.Pytester, toy_case: Case
+) -> None:
+    pytester.makepyfile(
+        test_mine=f"""
+        import pytest
+        from attnconf.case import Case
+
+        @pytest.fixture
+        def fragile():
+            yield
+            raise RuntimeError("teardown")
+
+        def test_good(fragile, attnconf):
+            attnconf.check(Case.model_validate({toy_case.to_data()!r}), backend="good")
+    """
+    )
+    result = inner("test_mine.py")
+    assert result.parseoutcomes() == {"passed": 1, "errors": 1}
+    result.stdout.fnmatch_lines(["1 case executed, 1 layers judged*"])
