@@ -115,7 +115,7 @@ def explore_share(share: Share) -> CampaignReport:
     profile = Profile(
         name="campaign", models=(share.model,), examples={share.family: share.examples}, max_kv_len=MAX_KV_LEN
     )
-    session = Session(platform=detect(), profile=profile, seed=share.seed)
+    session = Session(platform=detect(), profile=profile, seed=share.seed, isolate=False)
     session.backend(share.backend)
     explored = session.explore(share.family, share.model, share.backend)
     found = CampaignReport()

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.errors import AttnconfError, BackendUnavailableError
 from attnconf.result import CaseResult, LayerResult, Outcome
 
@@ -44,6 +45,7 @@ class Spec:
     name: str
     platform: Platform
     factory: Callable[[Platform], Backend] | None = None
+    build_budget: float = BUILD_BUDGET
 
 
 class IsolatedBackend:
@@ -162,7 +164,12 @@ def _serve(pipe: Connection, spec: Spec) -> None:
         except EOFError:
             return
         result = run_case(
-            case, [backend], spec.platform, device, choose=all_checks if checks == "all" else rotated_checks
+            case,
+            [backend],
+            spec.platform,
+            device,
+            choose=all_checks if checks == "all" else rotated_checks,
+            build_budget=spec.build_budget,
         )[0]
         crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
         healthy = not (crashed and device.type == "cuda" and _is_lost(device))

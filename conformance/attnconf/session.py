@@ -12,8 +12,10 @@ from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
 from attnconf.build_plan import asked_shapes
 from attnconf.campaign import explore
+from attnconf.checks.catalogue import all_checks, rotated_checks
 from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
+from attnconf.isolation import Checks, IsolatedBackend, Spec
 from attnconf.result import CaseResult
 from attnconf.run import run_case
 from attnconf.spaces import space_of
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from attnconf.spaces import Family
 
 
+CASE_SECONDS = 600.0
+"""How long one case may take before its process counts as hanging: the first one may compile kernels."""
+
 PLANNED_CASES = 300
 """How many cases of a family and model are drawn to know its shapes."""
 
@@ -39,15 +44,19 @@ PLANNED_CASES = 300
 class Session:
     """What one process needs to judge backends. Creating one settles torch's threads; it starts no backend.
 
-    Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built.
+    Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built. ``isolate`` runs
+    each backend in a process of its own (None: on a GPU), which gets ``case_seconds`` for one case.
     """
 
     platform: Platform
     profile: Profile
     seed: int = 0
     build_budget: float = BUILD_BUDGET
+    isolate: bool | None = None
+    case_seconds: float = CASE_SECONDS
     registry: Registry = field(default_factory=Registry)
     _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
+    _isolated: dict[str, IsolatedBackend] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.
@@ -80,10 +89,38 @@ class Session:
             return str(error)
         return None
 
-    def run(self, case: Case, backend: str) -> CaseResult:
-        """Run one case on one backend."""
-        budget = self.build_budget
-        return run_case(case, [self.backend(backend)], self.platform, self.device, build_budget=budget)[0]
+    def run(self, case: Case, backend: str, checks: Checks = "rotated") -> CaseResult:
+        """Run one case on one backend, in a process of the backend's own where ``isolate`` says so."""
+        if self.is_isolated:
+            return self._isolated_backend(backend).run(case, checks)
+        return run_case(
+            case,
+            [self.backend(backend)],
+            self.platform,
+            self.device,
+            choose=all_checks if checks == "all" else rotated_checks,
+            build_budget=self.build_budget,
+        )[0]
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether backends run in processes of their own: where a CUDA error would take this one down."""
+        return self.platform.sm is not None if self.isolate is None else self.isolate
+
+    def close(self) -> None:
+        """End the backends' processes."""
+        for isolated in self._isolated.values():
+            isolated.stop()
+        self._isolated.clear()
+
+    def _isolated_backend(self, name: str) -> IsolatedBackend:
+        if name not in self._isolated:
+            backend = self.backend(name)
+            spec = Spec(name, self.platform, self.registry.registered(name), self.build_budget)
+            self._isolated[name] = IsolatedBackend(
+                spec, evidence=backend.evidence, shown_as=backend.name, seconds=self.case_seconds
+            )
+        return self._isolated[name]
 
     def shapes(self, family: Family, model: str) -> frozenset[KernelShape]:
         """Return the shapes that the cases of one family and model, and their checks, ask of every backend.
@@ -110,6 +147,7 @@ class Session:
             return explore(
                 cases(space),
                 run or (lambda case: self.run(case, backend)),
+                rerun=run or (lambda case: self.run(case, backend, "all")),
                 examples=self.profile.examples[family],
                 # The same cases for every backend: their results can be laid side by side.
                 campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}".encode()),

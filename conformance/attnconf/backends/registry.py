@@ -27,6 +27,10 @@ class Registry:
         """Add a backend, or replace the installed one of that name."""
         self._factories[name] = factory
 
+    def registered(self, name: str) -> Callable[[Platform], Backend] | None:
+        """Return the factory that a conftest registered under ``name``; None for an installed backend."""
+        return self._factories.get(name)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Every registered name, sorted."""
@@ -42,7 +46,8 @@ class Registry:
         if factory is None:
             entry = self._entries.get(name)
             if entry is None:
-                raise UnknownBackendError("backend", field="name", given=repr(name), allowed=", ".join(self.names))
+                place = "backend"
+                raise UnknownBackendError(place, field="name", given=repr(name), allowed=", ".join(self.names))
             try:
                 factory = entry.load()
             except Exception as error:

@@ -471,9 +471,12 @@ def test_supports_names_its_reasons(backend: Backend) -> None:
     assert "attnconf[triton]" in backend.supports(shape(), Platform()).reason
 
 
-def test_prepare_refuses_before_launch(backend: Backend) -> None:
+def test_a_layer_that_cannot_run_refuses_before_launch(backend: Backend) -> None:
+    batch = build(layer(1, 1, 576), (3,)).batch
+    out = torch.full_like(batch.layers[0].q, 7.0)
     with pytest.raises(UnsupportedError, match="layer 0: head_dim 576 is above 512"):
-        backend.prepare(build(layer(1, 1, 576), (3,)).batch)
+        backend.prepare(batch).run(0, out, None)
+    assert bool((out == 7.0).all())
 
 
 def test_numerics(backend: Backend) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import Evidence, Promises, Unsupported
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
-from attnconf.errors import BackendUnavailableError, UnsupportedError
+from attnconf.errors import BackendUnavailableError
 from attnconf.numerics import NumericsProfile
 from attnconf.shape import KernelShape
 
@@ -63,15 +63,11 @@ class TritonBackend:
         return NumericsProfile(p=shape.q_dtype, accumulator="float32", partials="float32")
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Refuse what cannot run, then plan the launches of every layer."""
-        for index in range(len(batch.layers)):
-            refusal = self.supports(_shape(batch, index), self._platform)
-            if refusal is not None:
-                message = f"layer {index}: {refusal.reason}"
-                raise UnsupportedError(message)
+        """Plan the launches of every layer that can run; the others refuse when they are run."""
+        refusals = {index: self.supports(_shape(batch, index), self._platform) for index in range(len(batch.layers))}
         from attnconf.backends.triton.launch import Launches
 
-        return Launches(batch)
+        return Launches(batch, {index: refusal.reason for index, refusal in refusals.items() if refusal is not None})
 
 
 def _shape(batch: Batch, index: int) -> KernelShape:

@@ -71,7 +71,9 @@ def interpreted() -> bool:
 class Launches:
     """The launches of one batch. Holds while the batch's query lengths do; all else is read on the device."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, refusals: dict[int, str] | None = None) -> None:
+        """``refusals`` says of layers that cannot run why."""
+        self._refusals = refusals or {}
         self._interpreted = interpreted()
         if not self._interpreted and batch.device.type != "cuda":
             message = (
@@ -81,7 +83,9 @@ class Launches:
             raise UnsupportedError(message)
         self._batch = batch
         self._tables = [block_tables_for(batch, index) for index in range(len(batch.layers))]
-        self._stages = [self._plan(layer) for layer in batch.layers]
+        self._stages = [
+            [] if index in self._refusals else self._plan(layer) for index, layer in enumerate(batch.layers)
+        ]
         partial = max((s.partial_size for stages in self._stages for s in stages), default=0)
         stats = max((s.stats_size for stages in self._stages for s in stages), default=0)
         # One workspace for all layers: a layer reads of it only what it has just written.
@@ -89,7 +93,10 @@ class Launches:
         self._stats = torch.empty(max(stats, 1), dtype=torch.float32, device=batch.device)
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
-        """Run one layer and return the kernels that ran, and how."""
+        """Run one layer and return the kernels that ran, and how. Raises ``UnsupportedError`` before any launch."""
+        if layer in self._refusals:
+            message = f"layer {layer}: {self._refusals[layer]}"
+            raise UnsupportedError(message)
         inputs, stages = self._batch.layers[layer], self._stages[layer]
         with _quiet(interpreted=self._interpreted):
             for stage in stages:
