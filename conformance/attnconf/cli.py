@@ -1,4 +1,4 @@
-"""The command line: ``attnconf doctor | replay | plan | picture``.
+"""The command line: ``attnconf doctor | replay | plan | build | picture``.
 
 Exit statuses: 0 done, 1 a backend is wrong, 2 bad input, 3 nothing was executed, 11 an invalid policy.
 """
@@ -9,10 +9,11 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from attnconf import __version__
+from attnconf import __version__, build_command
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
@@ -88,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument("--seed", type=int, default=0, metavar="N")
     campaign.add_argument("--json", metavar="FILE", help="write counts and histograms as JSON")
     campaign.set_defaults(command=_campaign)
+
+    build = commands.add_parser("build", help="compile a profile's kernel modules before its run")
+    build_command.add_arguments(build)
+    build.set_defaults(command=lambda given: build_command.build(given, partial(print, flush=True)))
 
     picture = commands.add_parser("picture", help="draw the matrix of a receipt")
     picture.add_argument("receipt", metavar="RECEIPT.json")
