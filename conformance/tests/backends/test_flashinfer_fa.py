@@ -483,3 +483,12 @@ def test_modules_are_named_as_flashinfer_names_them() -> None:
         shape(windowed=True),
     ]
     assert len({modules(each, "fa2") for each in distinct}) == len(distinct)
+
+
+def test_a_library_that_splits_fa2_by_strides_has_its_own_name_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    (before,) = modules(shape(), "fa2")
+    (hopper,) = modules(shape(), "fa3")
+    naming = library.load(library.NAMES, "get_batch_prefill_uri").__globals__
+    monkeypatch.setitem(naming, "_get_batch_prefill_module_uri", lambda name, *how: "/".join((name, *how)))
+    assert modules(shape(), "fa2") == (f"{before.removesuffix('_kv_stride_equal')}/fa2/equal/full",)
+    assert modules(shape(), "fa3") == (hopper,)

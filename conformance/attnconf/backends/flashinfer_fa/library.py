@@ -47,6 +47,11 @@ def load(module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function o
         raise BackendUnavailableError(message) from error
 
 
+def optional(module: str, name: str) -> Any:  # noqa: ANN401 - as above
+    """Return ``module.name``, or None in a FlashInfer whose module does not have it."""
+    return getattr(importlib.import_module(module), name, None)
+
+
 def version() -> str:
     """Return the installed version of flashinfer-python, or ``"unknown"``."""
     try:

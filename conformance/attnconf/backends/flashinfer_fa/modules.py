@@ -30,7 +30,12 @@ def module_uri(variant: Variant) -> str:
     common = (variant.template, *dtypes, variant.head_dim, variant.head_dim, _NO_POSITION_ENCODING, variant.windowed)
     if variant.sinks:
         return str(library.load(library.NAMES, "get_batch_prefill_attention_sink_uri")(*common))
-    return str(library.load(library.NAMES, "get_batch_prefill_uri")(*common, variant.soft_cap, False))  # noqa: FBT003 - FlashInfer's own order
+    name = library.load(library.NAMES, "get_batch_prefill_uri")(*common, variant.soft_cap, False)  # noqa: FBT003 - FlashInfer's own order
+    stride_name = library.optional(library.NAMES, "_get_batch_prefill_module_uri")
+    if stride_name is not None and variant.template == "fa2":
+        # 0.7.2 splits fa2's module by the strides of K and V; a batch that is not refused has equal ones.
+        name = stride_name(name, "fa2", "equal", "full")
+    return str(name)
 
 
 def sink_arguments(variant: Variant) -> dict[str, Any]:
