@@ -37,7 +37,7 @@ def load(module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function o
         with warnings.catch_warnings():
             # Deprecations inside FlashInfer and its dependencies are not this user's business.
             warnings.simplefilter("ignore")
-            return getattr(importlib.import_module(module), name)
+            return getattr(_imported(module), name)
     except AttributeError as error:
         message = f"flashinfer {version()} has no {module}.{name}; remedy: {REMEDY}"
         raise BackendUnavailableError(message) from error
@@ -45,6 +45,17 @@ def load(module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function o
         reason = f"{type(error).__name__}: {error}"
         message = f"cannot import {module} of flashinfer {version()} ({reason}); remedy: {REMEDY}"
         raise BackendUnavailableError(message) from error
+
+
+def _imported(module: str) -> Any:  # noqa: ANN401 - a module of FlashInfer
+    try:
+        return importlib.import_module(module)
+    except AssertionError:
+        # Beside a CPU-only torch, 0.6.10.post1 asks for a GPU while one of its modules is first imported. Python keeps
+        # the modules that were complete by then, and without a GPU only names and signatures are read.
+        if torch.cuda.is_available():
+            raise
+        return importlib.import_module(module)
 
 
 def optional(module: str, name: str) -> Any:  # noqa: ANN401 - as above
