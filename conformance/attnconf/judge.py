@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from attnconf.backends.registry import GROUP
 from attnconf.campaign import Exploration
 from attnconf.campaign import explore as run_campaign
 from attnconf.checks.refusal import probe_refusal
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.case import Case
+    from attnconf.isolation import Checks
     from attnconf.session import Session
     from attnconf.spaces import Family
 
@@ -67,17 +66,20 @@ class Judge:
         self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, reason).family(family, model))
 
     def replay(self, name: str, *, backend: str) -> None:
-        """Run one recorded case. Raises as ``explore`` does."""
+        """Run one recorded case, with every check. Raises as ``explore`` does."""
         recorded = self.replayed()
         if name not in recorded:
             asked = f"recorded case {name!r}"
             raise InvalidInputError(asked, allowed=", ".join(recorded))
-        self.check(recorded[name], backend=backend)
+        self._run(recorded[name], backend, "all")
 
     def check(self, case: Case, *, backend: str) -> CaseResult:
         """Run a case of your own on ``backend`` and return what came of it. Raises as ``explore`` does."""
+        return self._run(case, backend, "rotated")
+
+    def _run(self, case: Case, backend: str, checks: Checks) -> CaseResult:
         try:
-            result = self.session.run(case, backend)
+            result = self.session.run(case, backend, checks)
         except BackendUnavailableError as error:
             self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, str(error)).case(case))
             raise NotJudged(Outcome.NOT_RUN, str(error)) from None
@@ -122,7 +124,7 @@ class Judge:
             path.write_text(json.dumps(failure.case.to_data(), indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             return f"(the case could not be saved as {path}: {error.strerror})"
-        if backend in entry_points(group=GROUP).names:
+        if self.session.registry.registered(backend) is None:
             return f"attnconf replay {path} --backend {backend}"
         # a conftest registered it, and only pytest reads conftest files
         command = "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=replay"

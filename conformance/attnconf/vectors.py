@@ -23,7 +23,7 @@ class Vector(Value):
     ``shows`` names the features that must be effective on it: without the power to show its bug, a vector is idle.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     note: str
     bug: str = ""
     shows: tuple[str, ...] = ()

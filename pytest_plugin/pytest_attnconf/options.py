@@ -78,3 +78,4 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[KEY] = state
     config.pluginmanager.register(Building(state), "attnconf-building")  # its hooks come after the reporter's
     config.pluginmanager.register(Reporter(state), "attnconf-reporter")
+    config.add_cleanup(state.close)

@@ -98,6 +98,12 @@ class State:
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
         return session
 
+    def close(self) -> None:
+        """End the processes in which backends run, if there are any."""
+        session: Session | None = self.__dict__.get("session")
+        if session is not None:
+            session.close()
+
     @cached_property
     def backends(self) -> tuple[str, ...]:
         """The backends to judge: those asked for, else every registered one."""

@@ -13,6 +13,7 @@ from attnconf_fixtures import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from attnconf.case import Case
     from attnconf.receipt import Receipt
 
     Inner = Callable[..., pytest.RunResult]
