@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -138,7 +139,8 @@ def _session() -> Session:
 def _doctor(arguments: argparse.Namespace) -> int:
     from attnconf.doctor import examine
 
-    findings = examine(_session())
+    with closing(_session()) as session:
+        findings = examine(session)
     if arguments.json:
         print(json.dumps(findings.model_dump(mode="json"), indent=1))
     else:
@@ -158,9 +160,10 @@ def _replay(arguments: argparse.Namespace) -> int:
     for name in backends:
         session.why_not(name)  # an unknown name is refused before anything runs
     replay = Replay(session, arguments.path)
-    for name, case in cases.items():
-        for line in replay.run(name, case, backends):
-            print(line, flush=True)
+    with closing(session):
+        for name, case in cases.items():
+            for line in replay.run(name, case, backends):
+                print(line, flush=True)
     print(f"{replay.judged} layers judged, {replay.failed} failed")
     if replay.failed:
         return EXIT_FAILED

@@ -6,11 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.checks.catalogue import all_checks
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.layout import pages_needed
 from attnconf.report.failure import render_failure, units_text
-from attnconf.run import run_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +44,7 @@ class Replay:
             yield f"  {backend}: not_run: {error}"
             return
         yield f"  {target.name}, {target.evidence} evidence"
-        result = run_case(case, [target], self.session.platform, self.session.device, choose=all_checks)[0]
+        result = self.session.run(case, backend, "all")
         self.judged += sum(layer.outcome.is_executed for layer in result.layers)
         self.failed += sum(layer.outcome.is_failure for layer in result.layers)
         yield from (f"    {_line(result, layer)}" for layer in result.layers)
