@@ -12,8 +12,12 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    (m - s_j). The soft cap's derivative is at most 1, so errors pass it undiminished, and its tanh errs by u_tanh
    relative. Per key, the error of the log-weight is at most
 
-       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
-       a_j = |sm_scale| sum_c |q_c k_jc|
+       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + b_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
+       a_j = |sm_scale| sum_c |q_c k_jc|,    b_j = 5 |sm_scale| sqrt(sum_c (r_c k_jc)^2)
+
+   where b_j counts for a kernel that first rounds the query to a dtype u_q of its own: each of its elements errs by at
+   most r_c = max(u_q |q_c|, half its smallest number), independently, so that their weighted sum exceeds five times the
+   root of its squares with probability 2 exp(-25/2) (Hoeffding's inequality, as in Higham and Mary).
 
 2. Softmax. A weight is off by a factor 1 + e_j, |e_j| <= E_j = exp(d_j) - 1, and the normalised output moves by
    sum_j p_j e_j (v_j - o) / (1 + sum_j p_j e_j), so by at most (sum_j p_j E_j |v_j| + E |o|) / (1 - E) with
@@ -69,6 +73,7 @@ _SMALLEST = {
 EXP_RELATIVE = 2.0**-21
 EXP_ABSOLUTE = 2.0**-22
 SHIFT_RELATIVE = 2.0**-23
+QUERY_CONFIDENCE = 5.0
 _LARGEST_SHIFT = 0.5
 _LARGEST_EXPONENT = 50.0
 
@@ -83,7 +88,8 @@ class NumericsProfile:
     ``p``: dtype of the probabilities that enter the product with V. ``row_sum``: dtype of the probabilities that the
     denominator sums. ``accumulator``: dtype of both products' sums. ``partials``: dtype of split-KV partial outputs,
     None without splits. ``tanh``: relative error of the soft cap's tanh. ``dequantised``: dtype into which scaled 8-bit
-    keys and values are rounded before the products, None when the scales are applied in the accumulator.
+    keys and values are rounded before the products, None when the scales are applied in the accumulator. ``query``:
+    dtype into which the kernel rounds the query, None when it takes it as it is.
     """
 
     p: str = "float32"
@@ -92,6 +98,7 @@ class NumericsProfile:
     partials: str | None = None
     tanh: float = 2.0**-21
     dequantised: str | None = None
+    query: str | None = None
 
 
 EXACT = NumericsProfile(p="float64", row_sum="float64", accumulator="float64", tanh=2.0**-50)
@@ -194,6 +201,12 @@ class _Moments:
             + SHIFT_RELATIVE * (top - weights.scores).clamp_min(0.0)
             + EXP_ABSOLUTE
         )
+        if self.profile.query is not None:
+            rounding = (UNIT_ROUNDOFF[self.profile.query] * weights.q.abs()).clamp_min(
+                _SMALLEST[self.profile.query] / 2
+            )
+            squares = rounding.square() @ weights.k.square().transpose(1, 2)
+            d = d + QUERY_CONFIDENCE * abs(self.problem.sm_scale) * squares.sqrt()
         weighted = weights.p * torch.expm1(d.clamp_max(_LARGEST_EXPONENT))
         values = weights.v.abs()
         heads = weights.heads

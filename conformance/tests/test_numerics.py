@@ -39,10 +39,11 @@ class Kernel:
     tile: int = 64
     splits: int = 1
     sink_first: bool = True
+    query: str | None = None
 
     @property
     def profile(self) -> NumericsProfile:
-        return NumericsProfile(p=self.p, row_sum=self.row_sum, partials=self.partials)
+        return NumericsProfile(p=self.p, row_sum=self.row_sum, partials=self.partials, query=self.query)
 
     def run(self, problem: Problem, out_dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
         count = problem.k.shape[0]
@@ -66,6 +67,8 @@ class Kernel:
 
     def _range(self, problem: Problem, start: int, stop: int, *, sink: bool) -> tuple[torch.Tensor, torch.Tensor]:
         q = problem.q.float().transpose(0, 1)
+        if self.query is not None:
+            q = q.to(getattr(torch, self.query)).float()
         k = problem.k[:, problem.kv_head_of].float().transpose(0, 1)
         v = problem.v[:, problem.kv_head_of].float().transpose(0, 1)
         heads, rows, dim = q.shape
@@ -179,6 +182,19 @@ def test_a_sink_above_every_score_takes_the_small_probabilities_of_fp8() -> None
     assert worst(kernel, problem, "bfloat16")[0] <= 1.0
 
 
+@pytest.mark.parametrize("length", [40, 600])
+def test_a_kernel_that_rounds_the_query_needs_the_term_for_it(length: int) -> None:
+    rounding = Kernel(p="bfloat16", query="float8_e4m3fn")
+    found, unaware = [], []
+    for seed in range(6):
+        problem = make_logical(make_case(length, 2, seed=seed, sm_scale=1.0)).problem(0, 0)
+        found.append(worst(rounding, problem, "bfloat16")[0])
+        out, _ = rounding.run(problem, "bfloat16")
+        unaware.append(float(out_units(out, bounded_answer(problem, Kernel(p="bfloat16").profile, "bfloat16")).max()))
+    assert max(found) <= 1.0
+    assert max(unaware) > 1.0
+
+
 def test_an_exact_kernel_leaves_only_the_rounding_of_the_output() -> None:
     problem = make_logical(make_case(300, 3)).problem(0, 0)
     expected = bounded_answer(problem, EXACT, "bfloat16")
@@ -244,6 +260,7 @@ def test_a_coarser_profile_never_lowers_the_bound() -> None:
         {"partials": "bfloat16"},
         {"tanh": 2.0**-11},
         {"dequantised": "bfloat16"},
+        {"query": "float8_e4m3fn"},
     ):
         coarse = bounded_answer(problem, replace(fine, **change), "bfloat16")
         assert bool((coarse.out_bound > base.out_bound).all()), change

@@ -103,7 +103,7 @@ class TrtllmMha:
             return NumericsProfile(p=shape.q_dtype, accumulator=accumulator, tanh=_APPROXIMATE_TANH)
         if kernel == "xqa":
             if shape.kv_dtype == "float8_e4m3fn" and self.machine == "sm90":
-                return NumericsProfile(p="float8_e4m3fn", partials=shape.q_dtype)
+                return NumericsProfile(p="float8_e4m3fn", partials=shape.q_dtype, query="float8_e4m3fn")
             return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype)
         partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
         return NumericsProfile(p=shape.q_dtype, partials=partials)
