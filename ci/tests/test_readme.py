@@ -1,0 +1,136 @@
+"""README.md is executed: its commands run, its files work, its failure message is the one that comes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+RUN_ELSEWHERE = {
+    "make conformance": "ci/check smoke",
+    "make test": "ci/check tests, of which this test is a part",
+    "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=gate --attnconf-receipt=r.json -n 2": (
+        "minutes: test_the_gate_command runs it for one backend, one model and one family"
+    ),
+}
+"""Commands of README that no test here runs as they stand, and what does."""
+
+FAILING = "--attnconf-backend=mine"
+CLAIMING = "--attnconf-require-sm=10.0"
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+_MAIN = "import sys; from attnconf.cli import main; sys.exit(main())"
+COMMANDS = [line for block in blocks("shell") for line in block.splitlines()]
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command of README in ``folder`` with this environment's own programs."""
+    name, *arguments = shlex.split(command)
+    program = {"pytest": [sys.executable, "-m", "pytest"], "attnconf": [sys.executable, "-c", _MAIN]}[name]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    return subprocess.run(  # noqa: S603 - the commands are README's
+        [*program, *arguments],
+        cwd=folder,
+        env={**environment, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a user's directory: README's Python files, a config.json, and what its first commands leave behind."""
+    place = tmp_path_factory.mktemp("user")
+    for text in blocks("python"):
+        (place / text.splitlines()[0].removeprefix("# ")).write_text(text, encoding="utf-8")
+    config = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    (place / "config.json").write_text(json.dumps({**config, "head_dim": 64}), encoding="utf-8")
+    (place / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def failure(folder: Path) -> str:
+    """Return what pytest prints for README's broken backend; it leaves the failing case behind."""
+    return run(next(line for line in COMMANDS if FAILING in line), folder).stdout
+
+
+@pytest.fixture(scope="module")
+def gate(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the gate's command on little; it leaves the receipt behind."""
+    command = next(line for line in COMMANDS if "--attnconf-profile=gate" in line)
+    return run(f"{command} --attnconf-backend=reference --attnconf-model=gemma4-e2b -k windows", folder)
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def test_every_command_is_executed_or_said_not_to_be() -> None:
+    assert set(RUN_ELSEWHERE) <= set(COMMANDS)
+    assert {shlex.split(line)[0] for line in COMMANDS} == {"make", "pytest", "attnconf"}
+
+
+def test_the_gate_command(gate: subprocess.CompletedProcess[str]) -> None:
+    assert gate.returncode == 0, gate.stdout
+    assert "1 passed" in gate.stdout
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in RUN_ELSEWHERE and CLAIMING not in line])
+@pytest.mark.usefixtures("gate", "failure")
+def test_command(command: str, folder: Path) -> None:
+    done = run(command, folder)
+    assert done.returncode == (1 if FAILING in command else 0), done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_runner_that_is_not_what_it_claims(folder: Path) -> None:
+    (command,) = [line for line in COMMANDS if CLAIMING in line]
+    done = run(command.replace(CLAIMING, "--attnconf-require-sm=8.7"), folder)  # no machine that runs this is one
+    assert done.returncode == 12
+    assert "8.7" in done.stdout + done.stderr
+
+
+def test_the_tests_of_your_own_repository(folder: Path) -> None:
+    done = run("pytest -p attnconf -rs test_attention.py", folder)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+    if not has_gpu():
+        assert "1 not_run" in done.stdout
+
+
+def shape(message: str) -> list[str]:
+    """Return the lines of a failure message without what differs between machines: numbers, ids, the folder."""
+    without_paths = re.sub(r"\S*attnconf-failures/\S+", "PATH", message.strip())
+    return [re.sub(r"@tp\d+|[0-9a-f]{12}|-?\d+(\.\d+)?", "N", line).rstrip() for line in without_paths.splitlines()]
+
+
+def test_the_failure_message_is_the_one_that_comes(failure: str) -> None:
+    (shown,) = [text for text in blocks("text") if text.startswith("mine fails case")]
+    start = failure.index("mine fails case")
+    end = failure.index("\n", failure.index("\nreplay: "))
+    assert shape(failure[start:end]) == shape(shown)
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
