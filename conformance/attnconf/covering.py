@@ -1,7 +1,7 @@
 """A covering set of kernel shapes, for machines on which every shape costs a build.
 
-Each head_dim, group size, page size, dtype pair and feature occurs, each pair of the ones that kernels branch on together;
-lengths, tables, poison and witnesses stay free and are drawn in thousands.
+Each head_dim, group size, page size, dtype pair and feature occurs; lengths, tables, poison and witnesses stay free and
+are drawn in thousands.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | N
 def model_shapes(
     layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
 ) -> SearchStrategy[Shape]:
-    """Draw the layers of a model under a covering set of (page size, dtypes): each of them occurs twice, not each pair."""
+    """Draw the layers of a model under a covering set of (page size, dtypes): each occurs twice, not each pair."""
     count = 2 * max(len(page_sizes), len(dtypes))
     builds = [(page_sizes[i % len(page_sizes)], dtypes[(i + i // len(dtypes)) % len(dtypes)]) for i in range(count)]
     return model_layers(layers).flatmap(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from attnconf.case import Case
 
 
-def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:
+def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:  # noqa: PLR0911 - a list of demands
     """Return why ``case`` cannot be asked of a backend with ``promises``, or None."""
     for part, kind in (("keys", case.poison.k), ("values", case.poison.v)):
         if kind not in promises.poison:

@@ -1,4 +1,4 @@
-"""Effective coverage: does each feature of a case change its answer, by enough units to be seen?"""
+"""Effective coverage: whether each feature of a case changes its answer by enough units to be seen."""
 
 from __future__ import annotations
 

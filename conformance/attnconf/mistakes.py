@@ -52,14 +52,16 @@ class Scene:
         count = self.problem.k.shape[0]
         index = token_of[torch.tensor(pages, dtype=torch.int64)].reshape(-1)[:count]
         scales = case.layers[owner]
-        noise = torch.randn(
-            (2, *self.problem.k.shape), generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64
-        )
         device = self.problem.k.device
-        known = (index >= 0)[:, None, None].to(device)
+        unknown = (index < 0).to(device)
         safe = index.clamp_min(0)
-        k = torch.where(known, source.k[safe].to(device).double() * scales.k_scale, noise[0].to(device))
-        v = torch.where(known, source.v[safe].to(device).double() * scales.v_scale, 4.0 * noise[1].to(device))
+        k = source.k[safe].to(device).double() * scales.k_scale
+        v = source.v[safe].to(device).double() * scales.v_scale
+        # A page of noise is enough: it is repeated, as in memory that one earlier request left behind.
+        rng = torch.Generator().manual_seed(case.seed)
+        noise = torch.randn((2, size, *k.shape[1:]), generator=rng, dtype=torch.float64).to(device)
+        slots = torch.arange(int(unknown.sum()), device=device) % size
+        k[unknown], v[unknown] = noise[0][slots], STALE_SCALE * noise[1][slots]
         return k, v
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
+from pydantic import Field
+
 from attnconf.canonical import Value
 from attnconf.errors import InvalidInputError
 
@@ -27,7 +29,7 @@ class Platform(Value):
     sm: tuple[int, int] | None = None
     cuda: str | None = None
     driver: str | None = None
-    packages: dict[str, str] = {}
+    packages: dict[str, str] = Field(default_factory=dict)
     simulated: bool = False
 
     @property
@@ -79,7 +81,8 @@ def parse_sm(text: str) -> tuple[int, int]:
     """Read ``"10.0"`` as (10, 0). Raises ``InvalidInputError`` for anything else."""
     match = _SM.fullmatch(text)
     if match is None:
-        raise InvalidInputError("SM", field="compute capability", given=repr(text), allowed='major.minor, such as "10.0"')
+        source, allowed = "SM", 'major.minor, such as "10.0"'
+        raise InvalidInputError(source, field="compute capability", given=repr(text), allowed=allowed)
     return int(match[1]), int(match[2])
 
 

@@ -50,11 +50,16 @@ def applies(family: Family, model: str) -> bool:
 def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) -> Space:
     """Return the cases of ``family`` for ``model``. Raises ``InvalidInputError`` for an unknown family or model."""
     if family not in FAMILIES:
-        raise InvalidInputError("family", given=repr(family), allowed=", ".join(FAMILIES))
+        source = "family"
+        raise InvalidInputError(source, given=repr(family), allowed=", ".join(FAMILIES))
     if family == "free":
         if accelerated:
             return Space(
-                name="free", layers=free_layers(), shapes=covering_shapes(), max_kv_len=max_kv_len, verify_lens=BUILT_VERIFY_LENS
+                name="free",
+                layers=free_layers(),
+                shapes=covering_shapes(),
+                max_kv_len=max_kv_len,
+                verify_lens=BUILT_VERIFY_LENS,
             )
         return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300))
     geometry = shard_for(load_model(model), accelerated=accelerated)

@@ -108,4 +108,3 @@ class Backend(Protocol):
         it returns stays valid while other batches are prepared and run.
         """
         ...
-
