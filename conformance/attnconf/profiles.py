@@ -19,8 +19,8 @@ GEMMA4 = tuple(name for name in shipped_models() if name.startswith("gemma4"))
 class Profile:
     """How many cases each (backend, family, model) gets, of which models, and up to which length.
 
-    ``free`` adds cases whose geometry is drawn, too.
-    A ``derandomised`` profile draws the same cases every time for one seed; the other takes a new seed from the clock.
+    ``free`` adds cases whose geometry is drawn, too. A ``derandomised`` profile draws the same cases every time for
+    one seed; the other takes a new seed from the clock.
     """
 
     name: str
@@ -43,15 +43,19 @@ class Profile:
         return tuple(model for model in asked if applies(family, model))
 
 
-def _examples(model: int, free: int) -> dict[Family, int]:
+def _examples(layers: int, window: int, free: int) -> dict[Family, int]:
+    """Return how many cases each family gets of a model: ``layers`` where a case runs all its layers in one mode.
+
+    A case of ``windows`` has one layer, and the modes that need most tokens cost most.
+    """
     return {
-        "decode": 2 * model,
-        "extend": 2 * model,
-        "mixed": model,
-        "verify": model,
-        "windows": model,
-        "shared_kv": 2 * model,
-        "hybrid_pools": model,
+        "decode": layers,
+        "extend": layers,
+        "mixed": (layers + 1) // 2,
+        "verify": (layers + 1) // 2,
+        "windows": window,
+        "shared_kv": layers,
+        "hybrid_pools": (layers + 1) // 2,
         "free": free,
     }
 
@@ -61,10 +65,14 @@ _OPTION = "--attnconf-profile"
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="smoke", models=GEMMA4, examples=_examples(3, 25), max_kv_len=200),
-        Profile(name="gate", models=shipped_models(), examples=_examples(5, 150), max_kv_len=400),
+        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 25), max_kv_len=200),
+        Profile(name="gate", models=shipped_models(), examples=_examples(7, 6, 100), max_kv_len=400),
         Profile(
-            name="nightly", models=shipped_models(), examples=_examples(100, 5000), max_kv_len=1500, derandomised=False
+            name="nightly",
+            models=shipped_models(),
+            examples=_examples(200, 100, 5000),
+            max_kv_len=1500,
+            derandomised=False,
         ),
         Profile(name="replay", models=(), examples={}, max_kv_len=0),
     )

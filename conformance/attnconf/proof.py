@@ -76,7 +76,7 @@ class Unexecuted:
 
     def _ended(self, case: Case, outcome: Outcome) -> CaseResult:
         name = self.backend
-        if self.session.why_not(name) is None:
-            name = self.session.backend(name).name
+        if outcome is Outcome.CRASHED and self.session.why_not(name) is None:
+            name = self.session.backend(name).name  # what died may be a contract reading; what did not run is a kernel
         layers = tuple(LayerResult(layer=i, outcome=outcome, reason=self.reason) for i in range(len(case.layers)))
         return CaseResult(case=case, backend=name, evidence="kernel", layers=layers)

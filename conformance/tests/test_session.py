@@ -103,7 +103,7 @@ def test_a_backend_that_does_not_start_says_why_each_time(error: BaseException, 
 
 
 def test_an_unknown_backend_is_not_an_unavailable_one() -> None:
-    with pytest.raises(UnknownBackendError, match="allowed: reference, triton"):
+    with pytest.raises(UnknownBackendError, match=r"allowed: .*reference, .*triton"):
         a_session().why_not("nobody")
 
 

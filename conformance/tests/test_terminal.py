@@ -52,14 +52,22 @@ def test_one_row_a_backend_model_and_kind_with_shards_and_dtypes_together() -> N
         ({"passed": 1, "failed": 2, "crashed": 1}, ["3", "BAD", "3"]),
         ({"crashed": 1}, ["0", "BAD", "1"]),
         ({"oom": 1, "not_run": 5}, ["0", "BAD", "1"]),
-        ({"not_run": 2}, ["not_run"]),
+        ({"unsupported": 1, "not_run": 2}, ["not_run"]),
         ({"unsupported": 2}, ["unsup."]),
-        ({"unsupported": 2, "not_run": 1}, ["not_run"]),
     ],
 )
 def test_what_is_not_a_pass_does_not_look_like_one(counts: dict[str, int], shown: list[str]) -> None:
     row = matrix_lines([a_cell(**counts)])[1]
     assert columns(row)[3 : 3 + len(shown)] == shown
+
+
+def test_a_backend_that_ran_nowhere_is_one_row() -> None:
+    cells = [a_cell("asleep", model=model, mode=mode, not_run=2) for model in "abc" for mode in ("decode", "verify")]
+    lines = matrix_lines([*cells, a_cell(passed=1)])
+    assert [columns(line) for line in lines[1:3]] == [
+        ["asleep", "(all)", "(all)", "not_run", "-", "-", "not_run", "-", "none"],
+        ["toy", "m", "full", "1", "-", "-", "-", "0.50", "none"],
+    ]
 
 
 def test_an_output_that_is_not_finite_is_inf() -> None:

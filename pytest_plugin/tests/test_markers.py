@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf.platforms import Platform
+from attnconf.platforms import Platform, installed_packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_a_mark_that_names_nothing_is_an_error(
 def test_the_suites_own_sm100_tests_are_counted_as_not_run(
     inner: Inner, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on(monkeypatch, NO_GPU)
+    on(monkeypatch, Platform(packages=installed_packages()))
     options = ("--attnconf-profile=smoke", "--attnconf-model=gemma4-e2b", "--attnconf-backend=trtllm_mha")
     result = inner("--pyargs", "attnconf.suite", *options, "-k", "trtllm_gen", "--attnconf-receipt=r.json")
     assert result.ret == 10

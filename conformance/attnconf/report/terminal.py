@@ -58,16 +58,17 @@ def _by_contract(session: Session, name: str) -> str:
 def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
     """Return the matrix backend x (model, layer kind) x mode: layers judged, and the worst error in units.
 
-    The last row adds up, and says how many ``cases`` the layers belong to where that is known.
-
-    A trailing ``c`` marks contract evidence. Below stand the reasons of what was not judged, most frequent first.
+    A trailing ``c`` marks contract evidence; a backend that ran nowhere is one row. The last row adds up, and says how
+    many ``cases`` the layers belong to where that is known. Below stand the reasons of what was not judged.
     """
     if not cells:
         return []
     rows = [_row("backend", "model", "layers", *_MODES, "worst", "effective features")]
     grouped: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    awake = {cell.backend for cell in cells if cell.executed or cell.broken or cell.unsupported}
     for cell in cells:
-        grouped[cell.backend, unsharded(cell.model), cell.layer_kind].append(cell)
+        row = (unsharded(cell.model), cell.layer_kind) if cell.backend in awake else ("(all)", "(all)")
+        grouped[cell.backend, *row].append(cell)
     for (backend, model, kind), members in sorted(grouped.items()):
         counts = [_count([cell for cell in members if cell.mode == mode]) for mode in _MODES]
         units = [cell.worst_units for cell in members if cell.worst_units is not None]
