@@ -33,6 +33,9 @@ Colour = tuple[float, float, float, float]
 _FAILED = "#c62828"
 _GREY = "#e3e3e3"
 _FAINT = "#f6f6f6"
+_CONTRACT = "//"
+_CONTRACT_LINES = "#ffffff"
+_GREY_LINES = "#9a9a9a"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def _tile(cells: list[Cell], notes: dict[str, str]) -> Tile:
         hatch = "xxx" if any(cell.not_run for cell in cells) else ""
         return Tile(_note(cells, notes), face=_GREY if hatch else _FAINT, hatch=hatch)
     face = _shade(0.0 if worst is None else worst, "Blues" if contract else "Greens")
-    return Tile(f"{executed}c" if contract else str(executed), _units(worst), face, hatch="//" if contract else "")
+    return Tile(f"{executed}c" if contract else str(executed), _units(worst), face, hatch=_CONTRACT if contract else "")
 
 
 def _note(cells: list[Cell], notes: dict[str, str]) -> str:
@@ -170,10 +173,9 @@ def _draw_tiles(axes: Axes, matrix: Matrix) -> None:
     from matplotlib.patches import Rectangle
 
     for (row, column), tile in matrix.tiles.items():
-        hatch = tile.hatch or None
-        axes.add_patch(
-            Rectangle((column, row), 1, 1, facecolor=tile.face, edgecolor="#9a9a9a", linewidth=0, hatch=hatch)
-        )
+        options: dict[str, Any] = {"linewidth": 0, "hatch": tile.hatch or None}
+        options["edgecolor"] = _CONTRACT_LINES if tile.hatch == _CONTRACT else _GREY_LINES
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=tile.face, **options))
         color = "white" if tile.white else "black"
         box = {"facecolor": tile.face, "edgecolor": "none", "pad": 0.8} if tile.hatch else None
         both: dict[str, Any] = {"ha": "center", "va": "center", "color": color}
@@ -227,9 +229,9 @@ def _draw_legend(figure: Figure, height: float, bottom: float) -> None:
 
     keys = {
         "kernel evidence: layers judged, worst error in units of the bound": Patch(facecolor=_shade(0.5, "Greens")),
-        "contract evidence only (c)": Patch(facecolor=_shade(0.5, "Blues"), hatch="//", edgecolor="#9a9a9a"),
+        "contract evidence only (c)": Patch(facecolor=_shade(0.5, "Blues"), hatch=_CONTRACT, edgecolor=_CONTRACT_LINES),
         "broken": Patch(facecolor=_FAILED),
-        "not run": Patch(facecolor=_GREY, hatch="xxx", edgecolor="#9a9a9a"),
+        "not run": Patch(facecolor=_GREY, hatch="xxx", edgecolor=_GREY_LINES),
         "unsupported": Patch(facecolor=_FAINT, edgecolor="#bbbbbb"),
     }
     figure.legend(
