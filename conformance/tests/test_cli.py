@@ -14,6 +14,7 @@ import pytest
 from attnconf import cli
 from attnconf.backends.protocol import Prepared
 from attnconf.backends.reference import ReferenceBackend
+from attnconf.backends.registry import Registry
 from attnconf.batch import Batch
 from attnconf.case import Case, Layer, Poison, Request
 from attnconf.cells import Cell
@@ -101,7 +102,7 @@ def test_doctor_speaks_json(run: Run) -> None:
     found = json.loads(run("doctor", "--json")[1])
     status = {backend["name"]: backend["status"] for backend in found["backends"]}
     assert status["reference"] == "works"
-    assert set(status) == {"reference", "triton", "trtllm_mha"}
+    assert set(status) == set(Registry().names)
     assert all(one["what"] and one["remedy"] for one in found["missing"])
 
 
@@ -179,7 +180,7 @@ def test_replay_of_no_file_is_one_sentence(run: Run, tmp_path: Path) -> None:
 
 def test_replay_on_an_unknown_backend_is_one_sentence(run: Run, tmp_path: Path) -> None:
     path = save(tmp_path, SMALL.to_data())
-    assert_refused(run("replay", path, "--backend", "x\n\x1b[31m"), cli.EXIT_BAD_INPUT, "reference, triton")
+    assert_refused(run("replay", path, "--backend", "x\n\x1b[31m"), cli.EXIT_BAD_INPUT, ", ".join(Registry().names))
 
 
 def test_a_case_beyond_this_machine_is_refused(run: Run, tmp_path: Path) -> None:
