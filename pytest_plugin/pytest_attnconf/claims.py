@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pytest_attnconf.state import State
 
 RETRIES = {
-    "reruns": "pytest-rerunfailures: --reruns",
-    "retries": "pytest-retry: --retries",
-    "force_flaky": "flaky: --force-flaky",
+    "reruns": "--reruns of pytest-rerunfailures",
+    "retries": "--retries of pytest-retry",
+    "force_flaky": "--force-flaky of flaky",
 }
 """Options of the plugins that run a failed test again."""
 

@@ -113,9 +113,10 @@ class Inner(Protocol):
 
 
 @pytest.fixture
-def inner(pytester: pytest.Pytester) -> Inner:
+def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
     """Run pytest in this process, with the toy backends registered."""
     pytester.makeconftest(TOYS)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # an outer run's worker is none of the inner run's
     # attnconf is imported already, so its asserts cannot be rewritten: true of these inner runs only
     options = ("-p", "attnconf", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
     return lambda *args: pytester.runpytest_inprocess(*options, *args)
