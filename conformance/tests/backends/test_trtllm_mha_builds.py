@@ -122,11 +122,13 @@ def test_nothing_is_built_where_kernels_come_compiled_or_none_runs() -> None:
 )
 def test_a_profile_needs_few_modules(profile: str, models: tuple[str, ...] | None, most_xqa: int) -> None:
     chosen = profile_named(profile) if models is None else profile_named(profile).of(models)
-    session = Session(platform=HOPPER, profile=chosen)
+    # Of one release: the next ones have more kernels, and so more modules.
+    machine = HOPPER.model_copy(update={"packages": {**HOPPER.packages, "flashinfer-python": "0.6.13"}})
+    session = Session(platform=machine, profile=chosen)
     shapes = {
         shape for family in FAMILIES for model in chosen.targets(family) for shape in session.shapes(family, model)
     }
-    builds = variants.builds(shapes, HOPPER)
+    builds = variants.builds(shapes, machine)
     small = [build for build in builds if build.name.startswith("xqa")]
     assert 0 < len(small) <= most_xqa
     assert len(builds) - len(small) <= 4
