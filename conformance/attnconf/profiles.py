@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
-from attnconf.models import shipped_models
+from attnconf.models import load_model, shipped_models
 from attnconf.spaces import FREE_MODEL, applies
 
 if TYPE_CHECKING:
     from attnconf.spaces import Family
+
+_LONG_WINDOW = 1024
+_FEWEST = 2
 
 GEMMA4 = tuple(name for name in shipped_models() if name.startswith("gemma4"))
 
@@ -29,6 +32,7 @@ class Profile:
     max_kv_len: int
     derandomised: bool = True
     free: bool = True
+    brief: bool = False
 
     def of(self, models: tuple[str, ...]) -> Profile:
         """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""
@@ -41,6 +45,17 @@ class Profile:
             return ()
         asked = (*self.models, FREE_MODEL) if self.free else self.models
         return tuple(model for model in asked if applies(family, model))
+
+    def count(self, family: Family, model: str, *, accelerated: bool) -> int:
+        """Return how many cases ``family`` asks of ``model``.
+
+        A ``brief`` profile asks fewer of a model with a long window on a CPU: each case goes past its window.
+        """
+        wanted = self.examples[family]
+        if accelerated or not self.brief or model == FREE_MODEL:
+            return wanted
+        longest = max(layer.window_left for layer in load_model(model).layers)
+        return min(wanted, max(_FEWEST, wanted // (1 + max(0, longest) // _LONG_WINDOW)))
 
 
 def _examples(layers: int, window: int, free: int) -> dict[Family, int]:
@@ -65,8 +80,8 @@ _OPTION = "--attnconf-profile"
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 25), max_kv_len=200),
-        Profile(name="gate", models=shipped_models(), examples=_examples(7, 6, 100), max_kv_len=400),
+        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 25), max_kv_len=200, brief=True),
+        Profile(name="gate", models=shipped_models(), examples=_examples(7, 6, 100), max_kv_len=400, brief=True),
         Profile(
             name="nightly",
             models=shipped_models(),

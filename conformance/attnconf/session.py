@@ -133,8 +133,8 @@ class Session:
             found.update(asked_shapes(case))
             return CaseResult(case=case, backend="", evidence="kernel", layers=())
 
-        examples = min(self.profile.examples[family], PLANNED_CASES)
-        planned = replace(self.profile, examples={**self.profile.examples, family: examples})
+        examples = min(self._count(family, model), PLANNED_CASES)
+        planned = replace(self.profile, examples={**self.profile.examples, family: examples}, brief=False)
         replace(self, profile=planned).explore(family, model, "", run=note)
         return frozenset(found)
 
@@ -148,7 +148,10 @@ class Session:
                 cases(space),
                 run or (lambda case: self.run(case, backend)),
                 rerun=run or (lambda case: self.run(case, backend, "all")),
-                examples=self.profile.examples[family],
+                examples=self._count(family, model),
                 # The same cases for every backend: their results can be laid side by side.
                 campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}".encode()),
             )
+
+    def _count(self, family: Family, model: str) -> int:
+        return self.profile.count(family, model, accelerated=self.platform.sm is not None)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
+    from attnconf.batch import Batch
     from attnconf.case import Case, KVDtype, KVLayout, Mode, QDtype, Storage
 
 
@@ -57,3 +60,29 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
     )
+
+
+def batch_shape(batch: Batch, index: int) -> KernelShape:
+    """Return the shape of one layer of ``batch``; a redirected layer's KV is of its owner's shape."""
+    layer = batch.layers[index]
+    geometry = layer.geometry
+    return KernelShape(
+        mode=batch.mode,
+        q_dtype=_name(layer.q.dtype),  # type: ignore[arg-type]
+        kv_dtype=_name(batch.caches[layer.cache].k.dtype),  # type: ignore[arg-type]
+        head_dim=geometry.head_dim,
+        num_qo_heads=geometry.num_qo_heads,
+        num_kv_heads=geometry.num_kv_heads,
+        page_size=batch.page_size,
+        kv_layout=batch.kv_layout,
+        storage=batch.storage,
+        max_q_len=batch.max_q_len,
+        has_prefix=any(kv > q for q, kv in zip(batch.q_lens, batch.kv_lens, strict=True)),
+        windowed=geometry.window_left >= 0,
+        soft_cap=geometry.logits_soft_cap is not None,
+        sinks=layer.sinks is not None,
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    import torch
+from attnconf.shape import batch_shape
 
+if TYPE_CHECKING:
     from attnconf.batch import Batch
     from attnconf.shape import KernelShape
 
@@ -45,18 +45,4 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
 
 def variant_of_layer(template: Template, batch: Batch, layer: int) -> Variant:
     """Return the variant that runs one layer of ``batch``; a redirected layer reads its owner's cache."""
-    inputs = batch.layers[layer]
-    geometry = inputs.geometry
-    return Variant(
-        template=template,
-        q_dtype=_name(inputs.q.dtype),
-        kv_dtype=_name(batch.caches[inputs.cache].k.dtype),
-        head_dim=geometry.head_dim,
-        windowed=geometry.window_left >= 0,
-        soft_cap=geometry.logits_soft_cap is not None,
-        sinks=inputs.sinks is not None,
-    )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return variant_of_shape(template, batch_shape(batch, layer))

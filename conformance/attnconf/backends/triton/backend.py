@@ -9,14 +9,13 @@ from attnconf.backends.protocol import Evidence, Promises, Unsupported
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.errors import BackendUnavailableError
 from attnconf.numerics import NumericsProfile
-from attnconf.shape import KernelShape
+from attnconf.shape import batch_shape
 
 if TYPE_CHECKING:
-    import torch
-
     from attnconf.backends.protocol import Prepared
     from attnconf.batch import Batch
     from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
 
 MAX_HEAD_DIM = 512
 REMEDY = 'pip install "attnconf[triton]"'
@@ -64,33 +63,9 @@ class TritonBackend:
 
     def prepare(self, batch: Batch) -> Prepared:
         """Plan the launches of every layer that can run; the others refuse when they are run."""
-        refusals = {index: self.supports(_shape(batch, index), self._platform) for index in range(len(batch.layers))}
+        refusals = {
+            index: self.supports(batch_shape(batch, index), self._platform) for index in range(len(batch.layers))
+        }
         from attnconf.backends.triton.launch import Launches
 
         return Launches(batch, {index: refusal.reason for index, refusal in refusals.items() if refusal is not None})
-
-
-def _shape(batch: Batch, index: int) -> KernelShape:
-    """Return the shape of one layer of ``batch``; a redirected layer's KV is of its owner's shape."""
-    layer = batch.layers[index]
-    geometry = layer.geometry
-    return KernelShape(
-        mode=batch.mode,
-        q_dtype=_name(layer.q.dtype),  # type: ignore[arg-type]
-        kv_dtype=_name(batch.caches[layer.cache].k.dtype),  # type: ignore[arg-type]
-        head_dim=geometry.head_dim,
-        num_qo_heads=geometry.num_qo_heads,
-        num_kv_heads=geometry.num_kv_heads,
-        page_size=batch.page_size,
-        kv_layout=batch.kv_layout,
-        storage=batch.storage,
-        max_q_len=batch.max_q_len,
-        has_prefix=any(kv > q for q, kv in zip(batch.q_lens, batch.kv_lens, strict=True)),
-        windowed=geometry.window_left >= 0,
-        soft_cap=geometry.logits_soft_cap is not None,
-        sinks=layer.sinks is not None,
-    )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
