@@ -12,6 +12,8 @@ from pytest_attnconf.building import _families
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytest_plugins = ["pytester"]
+
 COMPILER = """
 import os
 
