@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
+from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
 from attnconf.canonical import Value
@@ -36,6 +37,13 @@ class Platform(Value):
     def sm_text(self) -> str:
         """The compute capability as ``"10.0"``, or ``"none"``."""
         return "none" if self.sm is None else f"{self.sm[0]}.{self.sm[1]}"
+
+    def version(self, package: str) -> Version | None:
+        """Return the parsed version of ``package``, None when it is missing or unreadable."""
+        try:
+            return Version(self.packages[package])
+        except (KeyError, InvalidVersion):
+            return None
 
     @property
     def is_sm100_family(self) -> bool:

@@ -36,10 +36,7 @@ _FP8 = "float8_e4m3fn"
 
 def library_version(platform: Platform) -> Version | None:
     """Return the version of flashinfer-python on ``platform``, None when it is missing or unreadable."""
-    try:
-        return Version(platform.packages[PACKAGE])
-    except (KeyError, InvalidVersion):
-        return None
+    return platform.version(PACKAGE)
 
 
 def missing(template: Template, platform: Platform) -> str | None:

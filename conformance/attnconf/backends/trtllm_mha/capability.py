@@ -52,10 +52,7 @@ _FMHA_SM120_FLOOR = Version("0.7.2.post1")
 
 def library_version(platform: Platform) -> Version | None:
     """Return the version of flashinfer-python on ``platform``, None when it is missing or unreadable."""
-    try:
-        return Version(platform.packages[PACKAGE])
-    except (KeyError, InvalidVersion):
-        return None
+    return platform.version(PACKAGE)
 
 
 def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
