@@ -105,6 +105,10 @@ class ModelGeometry(Value):
         layers = tuple(_shard(layer, tp) for layer in self.layers)
         return self.model_copy(update={"name": f"{self.name}@tp{tp}", "layers": layers})
 
+    def splits(self, tp: int) -> bool:
+        """Return whether tensor parallelism of degree ``tp`` divides the heads of every layer."""
+        return all(_splits(layer, tp) for layer in self.layers)
+
     @property
     def cell_kinds(self) -> tuple[str, ...]:
         """The layer kinds that the model has, as receipts count them, sorted."""
@@ -135,8 +139,12 @@ def unsharded(name: str) -> str:
 _SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
 
 
+def _splits(layer: LayerGeometry, tp: int) -> bool:
+    return tp >= 1 and layer.num_qo_heads % tp == 0 and (layer.num_kv_heads % tp == 0 or tp % layer.num_kv_heads == 0)
+
+
 def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
-    if tp < 1 or layer.num_qo_heads % tp or (layer.num_kv_heads % tp and tp % layer.num_kv_heads):
+    if not _splits(layer, tp):
         message = f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}"
         raise ValueError(message)
     num_kv_heads = max(1, layer.num_kv_heads // tp)

@@ -25,14 +25,14 @@ _QUERY_HEADS_ON_CPU = 4
 
 
 def shard_for(model: ModelGeometry, *, accelerated: bool) -> ModelGeometry:
-    """Return the whole model for a GPU, and a tensor-parallel shard of about four query heads for a CPU.
+    """Return the whole model for a GPU, and for a CPU the smallest shard of at least four query heads.
 
-    Head dimensions, windows and redirection stay as they are; only heads are split.
+    Head dimensions, windows and redirection stay as they are; only heads are split, where they can be.
     """
-    heads = max(layer.num_qo_heads for layer in model.layers)
-    if accelerated or heads <= _QUERY_HEADS_ON_CPU:
+    if accelerated:
         return model
-    return model.shard(heads // _QUERY_HEADS_ON_CPU)
+    most = max(layer.num_qo_heads for layer in model.layers) // _QUERY_HEADS_ON_CPU
+    return model.shard(next((tp for tp in range(most, 1, -1) if model.splits(tp)), 1))
 
 
 def applies(family: Family, model: str) -> bool:

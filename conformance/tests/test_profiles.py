@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from attnconf.errors import InvalidInputError
+from attnconf.geometry import LayerGeometry, ModelGeometry
 from attnconf.models import shipped_models
 from attnconf.profiles import GEMMA4, PROFILES, profile_named
-from attnconf.spaces import FAMILIES
+from attnconf.spaces import FAMILIES, shard_for, space_of
 
 
 def test_smoke_asks_all_five_gemma4_and_gate_every_model() -> None:
@@ -22,6 +23,24 @@ def test_every_family_is_asked_of_someone(name: str) -> None:
     for family in FAMILIES:
         assert profile.targets(family)
         assert all(profile.count(family, model, accelerated=False) >= 2 for model in profile.targets(family))
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+@pytest.mark.parametrize("name", ["smoke", "gate", "nightly"])
+def test_every_target_has_its_space(name: str, *, accelerated: bool) -> None:
+    profile = profile_named(name)
+    for family in FAMILIES:
+        for model in profile.targets(family):
+            assert space_of(family, model, accelerated=accelerated, max_kv_len=profile.max_kv_len).name == family
+
+
+@pytest.mark.parametrize(
+    ("heads", "shard"), [((40, 8), (5, 1)), ((28, 4), (7, 1)), ((64, 8), (4, 1)), ((7, 7), (7, 7)), ((13, 1), (13, 1))]
+)
+def test_a_cpu_gets_few_heads_of_any_model(heads: tuple[int, int], shard: tuple[int, int]) -> None:
+    layer = LayerGeometry(kind="full", num_qo_heads=heads[0], num_kv_heads=heads[1], head_dim=16, sm_scale=1.0)
+    few = shard_for(ModelGeometry(name="any", layers=(layer,)), accelerated=False).layers[0]
+    assert (few.num_qo_heads, few.num_kv_heads) == shard
 
 
 def test_a_larger_profile_asks_no_less() -> None:

@@ -110,3 +110,18 @@ def test_a_test_of_the_suite_that_ends_without_a_verdict_counts_as_crashed(
     assert all(cell.crashed and cell.backend == "good" for cell in receipt.cells)
     reason = next(iter(receipt.cells[0].reasons))
     assert "test_decode[good-toy.json] ended without a verdict" in reason
+
+
+def test_a_fault_that_hits_the_count_too_stays_one_failed_test(
+    inner: Inner, receipt: Receipt, toy_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_options: object) -> None:
+        message = "a fault of attnconf's own"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr("attnconf.session.space_of", broken)
+    options = ("--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
+    result = inner("--pyargs", "attnconf.suite", *options, "-k", "test_decode", "--attnconf-receipt=r.json")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    assert receipt.cells == ()
