@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:  # noqa: PLR0911 - a list of demands
     """Return why ``case`` cannot be asked of a backend with ``promises``, or None."""
-    for part, kind in (("keys", case.poison.k), ("values", case.poison.v)):
-        if kind not in promises.poison:
+    for part, kind, borne in (
+        ("keys", case.poison.k, promises.dead_k),
+        ("values", case.poison.v, promises.dead_v),
+    ):
+        if kind not in borne:
             return Unsupported(f"does not promise to bear {kind} {part} in dead slots")
     lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
     has_tail = case.paging.extra_columns > 0 or min(lengths) < max(lengths)
     if has_tail and case.paging.table_tail not in promises.table_tail:
         return Unsupported(f"does not promise to bear {case.paging.table_tail} page ids behind a sequence's end")
-    if case.paging.reclaimed and case.layers[layer].kind == "sliding" and not promises.reclaimed:
-        return Unsupported("does not promise to bear reclaimed pages behind the window")
+    reclaimed = case.paging.reclaimed and case.layers[layer].kind == "sliding"
+    if reclaimed and case.poison.v not in promises.reclaimed_v:
+        contents = f" with {case.poison.v} values" if promises.reclaimed_v else ""
+        return Unsupported(f"does not promise to bear reclaimed pages{contents} behind the window")
     if case.padding_rows and case.padding_kv_len == 0 and not promises.empty_kv:
         return Unsupported("does not promise zeros for a row with kv_len 0")
     if any(request.new_tokens == 0 for request in case.requests) and not promises.empty_q:

@@ -123,9 +123,10 @@ class Trial:
         prepared, batch = self.prepared(name, build or (lambda: self.question.batch))
         return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None)
 
-    def expected(self, layer: int, request: int) -> Bounded:
-        """Return the right answer, bounded for this backend's kernel."""
-        return self.question.answer(layer, request, self.backend.numerics(kernel_shape(self.case, layer)))
+    def expected(self, layer: int, request: int, mode: Mode | None = None) -> Bounded:
+        """Return the right answer, bounded for the kernel that serves this backend's ``mode`` (the case's)."""
+        shape = replace(kernel_shape(self.case, layer), mode=mode or self.case.mode)
+        return self.question.answer(layer, request, self.backend.numerics(shape))
 
     def base_units(self, layer: int, request: int) -> float:
         """Return the worst error of the base run on one request, in units."""
@@ -134,9 +135,20 @@ class Trial:
             self._base_units[key] = self.units(layer, request, self.outputs[layer], self.question.rows(request))
         return self._base_units[key]
 
-    def units(self, layer: int, request: int, output: Output, rows: slice, within: slice | None = None) -> float:
-        """Return the worst error of ``output[rows]`` in units; they are rows ``within`` of the request's (all)."""
-        expected = self.expected(layer, request)
+    def units(  # noqa: PLR0913 - what is measured by what
+        self,
+        layer: int,
+        request: int,
+        output: Output,
+        rows: slice,
+        within: slice | None = None,
+        mode: Mode | None = None,
+    ) -> float:
+        """Return the worst error of ``output[rows]`` in units; they are rows ``within`` of the request's (all).
+
+        ``mode`` is that of the run (the case's).
+        """
+        expected = self.expected(layer, request, mode)
         part = slice_rows(expected, within) if within is not None else expected
         if part.answer.out.numel() == 0:
             return 0.0

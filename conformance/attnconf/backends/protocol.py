@@ -18,6 +18,10 @@ Evidence = Literal["kernel", "contract"]
 LseBase = Literal["natural", "two"]
 
 
+ANYTHING: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
+FINITE: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge"})
+
+
 @dataclass(frozen=True)
 class Unsupported:
     """A declared refusal, with its reason in one clause of a sentence."""
@@ -29,21 +33,24 @@ class Unsupported:
 class Promises:
     """The optional clauses of the contract that a backend keeps; what it does not promise is not asked of it.
 
-    ``poison``: contents of dead slots that change no bit (clause 6; zero and stale are required of everyone).
-    ``table_tail``: what may stand in unused columns of the block table. ``reclaimed``: a null page may replace a page
-    behind the window (clause 7). ``empty_kv``: a row over no key yields zeros and LSE -inf (clause 11). ``empty_q``:
+    ``dead_k`` and ``dead_v``: contents of dead slots' keys and values that change no bit (clause 6; zero and stale are
+    required of everyone). ``table_tail``: what may stand in unused columns of the block table. ``reclaimed_v``: a null
+    page may replace a page behind the window, with such values in it (clause 7; empty: no page may be reclaimed).
+    ``empty_kv``: a row over no key yields zeros and LSE -inf (clause 11). ``empty_q``:
     a request without query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15).
     ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger
     host hints (clause 19). ``cuda_graph``: what it prepares is ``Replayable`` (clause 16). ``lse``: the base of the
     log-sum-exp that it returns, or None.
 
-    A bitwise clause that is not promised is judged within the error bound instead.
+    A bitwise clause that is not promised is judged within the error bound instead. Promises are the backend's, whatever
+    kernel serves a shape: engines fill one pool for all of them.
     """
 
     cuda_graph: bool = False
-    poison: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
+    dead_k: frozenset[PoisonKind] = ANYTHING
+    dead_v: frozenset[PoisonKind] = ANYTHING
     table_tail: frozenset[TableTail] = frozenset({"null", "stale", "invalid"})
-    reclaimed: bool = True
+    reclaimed_v: frozenset[PoisonKind] = ANYTHING
     empty_kv: bool = True
     empty_q: bool = True
     deterministic: bool = True

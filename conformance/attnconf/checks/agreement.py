@@ -11,6 +11,7 @@ from attnconf.result import Failure, Place
 from attnconf.trial import slice_rows
 
 if TYPE_CHECKING:
+    from attnconf.case import Mode
     from attnconf.execution import Output
     from attnconf.trial import Trial
 
@@ -72,26 +73,33 @@ def compare(  # noqa: PLR0913 - what is compared with what
 
 
 def judge(  # noqa: PLR0913 - what is judged by what
-    trial: Trial, layer: int, request: int, output: Output, rows: slice, claim: Claim, within: slice | None = None
+    trial: Trial,
+    layer: int,
+    request: int,
+    output: Output,
+    rows: slice,
+    claim: Claim,
+    within: slice | None = None,
+    mode: Mode | None = None,
 ) -> Failure | None:
-    """Compare ``output[rows]`` with the oracle's answer to ``request`` (its rows ``within``).
+    """Compare ``output[rows]``, run in ``mode`` (the case's), with the oracle's answer to ``request``, rows ``within``.
 
     Where the base run is wrong itself, the numerics check says so, and a variant's wrong answer proves nothing more.
     """
     if layer in trial.outputs and trial.base_units(layer, request) > 1.0:
         return None
-    units = trial.units(layer, request, output, rows, within)
+    units = trial.units(layer, request, output, rows, within, mode)
     if units <= 1.0:
         return None
-    place = _worst_place(trial, layer, request, output, rows, within)
+    place = _worst_place(trial, layer, request, output, rows, within, mode)
     return Failure(clause=claim.clause, check=claim.check, layer=layer, units=units, place=place, summary=claim.what)
 
 
 def _worst_place(  # noqa: PLR0913 - what is judged by what
-    trial: Trial, layer: int, request: int, output: Output, rows: slice, within: slice | None
+    trial: Trial, layer: int, request: int, output: Output, rows: slice, within: slice | None, mode: Mode | None
 ) -> Place:
     """Return where the worst element of ``output[rows]`` stands; dim -1 is the LSE."""
-    expected = trial.expected(layer, request)
+    expected = trial.expected(layer, request, mode)
     part = expected if within is None else slice_rows(expected, within)
     units = out_units(output.out[rows], part)
     if output.lse is not None:

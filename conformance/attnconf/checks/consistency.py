@@ -38,7 +38,7 @@ def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
         return None
     output = trial.run(layer, "last row", lambda: trial.question.batch.derive([row], "decode"))
     claim = Claim(17, CHECK_NAME, "the last row, asked for as a decode")
-    return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens))
+    return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens), "decode")
 
 
 def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
@@ -49,7 +49,7 @@ def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
         return None
     output = trial.run(layer, "as extend", lambda: trial.question.batch.derive([row], "extend"))
     claim = Claim(17, CHECK_NAME, f"the rows of mode {trial.case.mode}, asked for as an extend")
-    return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim)
+    return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim, mode="extend")
 
 
 def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
@@ -68,7 +68,7 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
         output = trial.run(layer, f"chunk {index}", lambda chunk=chunk: trial.question.batch.derive([chunk], "extend"))  # type: ignore[misc]
         claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
         rows = slice(0, chunk.q_stop - chunk.q_start)
-        failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop))
+        failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop), "extend")
         if failure is not None:
             return failure
     return None
@@ -105,7 +105,7 @@ def _merged_units(
 ) -> float:
     """Merge two partial answers in float64, and hold the result against the merged answers of the oracle."""
     whole = trial.question.scene(layer, request).problem
-    profile = trial.backend.numerics(kernel_shape(trial.case, layer))
+    profile = trial.backend.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
     expected = merge_answers(
         [
             bounded_answer(

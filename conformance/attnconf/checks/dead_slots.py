@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from attnconf.trial import Trial
 
 
-def other_poison(trial: Trial) -> Poison:
+def other_poison(trial: Trial, layer: int) -> Poison:
     """Return other contents for the dead slots than the case has, of kinds that the backend promised to bear."""
-    case = trial.case
-    kinds = sorted(kind for kind in trial.backend.promises.poison if case.kv_dtype != "float8_e4m3fn" or kind != "inf")
-    choices = [Poison(k=k, v=v) for k in kinds for v in kinds if (k, v) != (case.poison.k, case.poison.v)]
+    case, promises = trial.case, trial.backend.promises
+    values = promises.dead_v & promises.reclaimed_v if _has_reclaimed(trial, layer) else promises.dead_v
+    none = {"inf"} if case.kv_dtype == "float8_e4m3fn" else set()
+    pairs = [(k, v) for k in sorted(promises.dead_k - none) for v in sorted(values - none)]
+    choices = [Poison(k=k, v=v) for k, v in pairs if (k, v) != (case.poison.k, case.poison.v)]
     harsh = [choice for choice in choices if "nan" in {choice.k, choice.v}] or choices
     draw = int(digest([case.seed, case.paging.to_data(), case.poison.to_data()]), 16)
     pool = harsh if draw % 2 else choices
@@ -29,7 +31,7 @@ def other_poison(trial: Trial) -> Poison:
 
 
 def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
-    poison = other_poison(trial)
+    poison = other_poison(trial, layer)
     was = trial.case.poison
     what = f"dead slots hold {poison.k} keys and {poison.v} values, not {was.k} and {was.v}"
     variant = trial.case.model_copy(update={"poison": poison})

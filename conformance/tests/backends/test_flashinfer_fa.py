@@ -465,7 +465,8 @@ def test_numerics_and_promises_are_those_of_the_template() -> None:
     assert (fa2.numerics(shape()).row_sum, fa2.numerics(shape()).partials) == ("bfloat16", "bfloat16")
     assert (fa3.numerics(shape()).row_sum, fa3.numerics(shape()).partials) == ("float32", None)
     assert {backend.numerics(shape()).p for backend in (fa2, fa3)} == {"bfloat16"}
-    assert [backend.promises.reclaimed for backend in (fa2, fa3)] == [True, False]
+    assert ["nan" in backend.promises.reclaimed_v for backend in (fa2, fa3)] == [True, False]
+    assert ["nan" in backend.promises.dead_v for backend in (fa2, fa3)] == [True, True]
     assert {backend.promises.lse for backend in (fa2, fa3)} == {"two"}
     assert [backend.name for backend in (fa2, fa3)] == ["flashinfer_fa2", "flashinfer_fa3"]
 

@@ -190,8 +190,10 @@ def test_promises_are_what_is_documented_or_measured() -> None:
         promises = make(platform(sm, version)).promises
         assert promises.lse == base
         assert not promises.empty_kv
-    assert make(platform(HOPPER)).promises.poison >= {"nan", "huge"}
-    assert make(platform(B200)).promises.poison == {"zero", "stale"}
+    hopper, b200 = make(platform(HOPPER)).promises, make(platform(B200)).promises
+    assert hopper.dead_k >= {"nan", "inf", "huge"}
+    assert hopper.dead_v == hopper.reclaimed_v == {"zero", "stale", "huge"}
+    assert b200.dead_k == b200.dead_v == b200.reclaimed_v == {"zero", "stale"}
 
 
 def test_asking_imports_no_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from attnconf.backends.flashinfer_fa.calls import (
 )
 from attnconf.backends.flashinfer_fa.indices import PageIndices, page_indices
 from attnconf.backends.flashinfer_fa.variant import Template, variant_of_layer, variant_of_shape
-from attnconf.backends.protocol import Promises
+from attnconf.backends.protocol import ANYTHING, FINITE, Promises
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -56,7 +56,8 @@ class FlashInferFa:
         tiles of keys; the probability of a key behind the window is 0 there, but 0 times a NaN in its value is not.
         How fa2 splits the keys depends on the whole batch.
         """
-        return Promises(reclaimed=self.template == "fa2", empty_kv=False, batch_invariant=False, lse="two")
+        reclaimed_v = ANYTHING if self.template == "fa2" else FINITE
+        return Promises(reclaimed_v=reclaimed_v, empty_kv=False, batch_invariant=False, lse="two")
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         """Return None, or why the template cannot run ``shape`` on ``platform``; pure."""

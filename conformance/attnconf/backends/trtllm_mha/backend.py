@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.protocol import Promises, Unsupported
+from attnconf.backends.protocol import FINITE, Promises, Unsupported
 from attnconf.backends.trtllm_mha import capability, contract, library, variants
 from attnconf.backends.trtllm_mha.build import build_all, environment, export, library_path
 from attnconf.backends.trtllm_mha.cache import ready_made
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import Evidence
     from attnconf.batch import Batch, KVCache
+    from attnconf.case import PoisonKind
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
+_REQUIRED: frozenset[PoisonKind] = frozenset({"zero", "stale"})
 _APPROXIMATE_TANH = 2.0**-10
 """FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
 
@@ -61,10 +63,12 @@ class TrtllmMha:
 
     @property
     def promises(self) -> Promises:
-        """The optional clauses kept: what is documented, and on XQA's machines what was measured on an H100.
+        """The optional clauses kept: what is documented, and on XQA's machines what was measured on an H200.
 
         FlashInfer documents no answer to a row over no key, no bitwise claim, and nothing about unused table columns.
-        Its LSE exists on trtllm-gen since 0.6.13, in base two.
+        Its LSE exists on trtllm-gen since 0.6.13, in base two. Both kernels of SM 9.0 multiply values that they mask by
+        a zero, so an infinity or a NaN among these reaches the output: FMHA v2 and XQA over 8-bit KV from the rest of a
+        last page, XQA over 16-bit KV from a reclaimed page only. Keys may be anything.
         """
         version = capability.library_version(self.platform)
         has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
@@ -73,7 +77,9 @@ class TrtllmMha:
             return Promises(empty_kv=False, deterministic=False, batch_invariant=False, lse="two" if has_lse else None)
         if self.machine == "sm100":
             return Promises(
-                poison=frozenset({"zero", "stale"}),
+                dead_k=_REQUIRED,
+                dead_v=_REQUIRED,
+                reclaimed_v=_REQUIRED,
                 table_tail=frozenset({"null", "stale"}),
                 empty_kv=False,
                 empty_q=False,
@@ -82,7 +88,14 @@ class TrtllmMha:
                 cuda_graph=True,
                 lse="two" if has_lse else None,
             )
-        return Promises(empty_kv=False, empty_q=False, batch_invariant=False, cuda_graph=True)
+        return Promises(
+            dead_v=FINITE,
+            reclaimed_v=FINITE,
+            empty_kv=False,
+            empty_q=False,
+            batch_invariant=False,
+            cuda_graph=True,
+        )
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         """Return None, or why the kernels of ``platform`` cannot run ``shape``; pure."""
