@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 
 from attnconf.canonical import Value
 from attnconf.case import KVDtype, Mode, QDtype
+from attnconf.models import credited_model
 from attnconf.result import Outcome
 
 if TYPE_CHECKING:
@@ -140,11 +141,12 @@ def tally(results: Iterable[CaseResult]) -> list[Cell]:
 def _cells(results: Iterable[CaseResult]) -> Iterator[Cell]:
     for result in results:
         case = result.case
+        model = credited_model(case)
         for layer in result.layers:
             yield _cell(
                 layer,
                 backend=result.backend,
-                model=case.model,
+                model=model,
                 layer_kind=case.layers[layer.layer].cell_kind,
                 mode=case.mode,
                 q_dtype=case.q_dtype,

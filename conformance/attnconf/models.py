@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attnconf.canonical import read_json
 from attnconf.errors import InvalidInputError
-from attnconf.geometry import ModelGeometry
+from attnconf.geometry import LayerGeometry, ModelGeometry, unsharded
 from attnconf.hf_config import model_from_config, model_name, read_model
 from attnconf_fixtures import ROOT
+
+if TYPE_CHECKING:
+    from attnconf.case import Case
+
+FREE_MODEL = "free"
+"""The model name of cases whose geometry is drawn, too."""
 
 _FOLDER = ROOT / "models"
 _OPTION = "model"
@@ -37,6 +44,29 @@ def load_model(name_or_path: str) -> ModelGeometry:
     if path.is_dir():
         path /= "config.json"
     return _read(path)
+
+
+def credited_model(case: Case) -> str:
+    """Return the model that ``case`` is evidence for: the one that it names, if it has that model's layers.
+
+    A case that carries a shipped name over other geometry counts as ``free``: a toy must not prove a model. The name of
+    a user's own model is taken as it is.
+    """
+    name = unsharded(case.model)
+    if name not in shipped_models():
+        return case.model
+    degree = case.model.removeprefix(f"{name}@tp") if case.model != name else "1"
+    model = _shipped(name)
+    if not model.splits(int(degree)):
+        return FREE_MODEL
+    known = {_plain(layer) for layer in model.shard(int(degree)).layers}
+    return case.model if all(_plain(layer) in known for layer in case.layers) else FREE_MODEL
+
+
+def _plain(layer: LayerGeometry) -> tuple[LayerGeometry, bool]:
+    """Return the geometry, and whether it is redirected: a case has its own scales, and owners at other places."""
+    fields = layer.model_dump(include=set(LayerGeometry.model_fields) - {"kv_owner"})
+    return LayerGeometry.model_validate(fields), layer.kv_owner is not None
 
 
 @cache

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
-from attnconf.models import load_model, shipped_models
-from attnconf.spaces import FREE_MODEL, applies
+from attnconf.models import FREE_MODEL, load_model, shipped_models
+from attnconf.spaces import applies
 
 if TYPE_CHECKING:
     from attnconf.spaces import Family

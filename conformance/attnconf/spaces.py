@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from attnconf.covering import SIXTEEN_BIT, covering_shapes, model_shapes
 from attnconf.errors import InvalidInputError
-from attnconf.models import load_model
+from attnconf.models import FREE_MODEL, load_model
 from attnconf.strategies import MODES, PAGE_SIZES, VERIFY_LENS, Space, free_layers, model_layers
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 Family = Literal["decode", "extend", "mixed", "verify", "windows", "shared_kv", "hybrid_pools", "free"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-
-FREE_MODEL = "free"
-"""The model name of cases whose geometry is drawn, too."""
 
 ENGINE_PAGE_SIZES = (16, 32, 64, 128)
 BUILT_VERIFY_LENS = (2, 5, 8)

@@ -115,7 +115,7 @@ def test_a_wrong_cell_is_refused(fields: dict[str, Any], message: str) -> None:
         make_cell(**fields)
 
 
-SLIDING = Layer(kind="sliding", window_left=3, num_qo_heads=2, num_kv_heads=1, head_dim=8, sm_scale=1.0)
+SLIDING = Layer(kind="sliding", window_left=511, num_qo_heads=2, num_kv_heads=1, head_dim=256, sm_scale=1.0)
 CASE = Case(
     mode="decode",
     model="gemma4-e2b@tp4",
@@ -155,6 +155,29 @@ def test_tally() -> None:
     assert shared.worst_units == math.inf
     assert shared.reasons == {"crashed: IndexError": 1}
     assert shared.broken == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "counts_for"),
+    [
+        ("gemma4-e2b@tp4", {}, "gemma4-e2b@tp4"),
+        ("gemma4-e2b@tp4", {"k_scale": 0.5}, "gemma4-e2b@tp4"),
+        ("gemma4-e2b@tp4", {"head_dim": 8}, "free"),
+        ("gemma4-e2b@tp4", {"window_left": 3}, "free"),
+        ("gemma4-e2b", {}, "free"),
+        ("gemma4-e2b@tp3", {}, "free"),
+        ("gemma4-31b@tp16", {}, "free"),
+        ("their-own", {"head_dim": 8}, "their-own"),
+    ],
+)
+def test_a_case_is_evidence_for_the_model_whose_layers_it_has(
+    model: str, change: dict[str, object], counts_for: str
+) -> None:
+    case = CASE.model_copy(update={"model": model, "layers": (SLIDING.model_copy(update=change),)})
+    passed = CaseResult(
+        case=case, backend="b", evidence="kernel", layers=(LayerResult(layer=0, outcome=Outcome.PASSED),)
+    )
+    assert [cell.model for cell in tally([passed])] == [counts_for]
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

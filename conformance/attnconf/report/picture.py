@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.cells import merge_cells
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 from attnconf.geometry import unsharded
-from attnconf.spaces import FREE_MODEL
+from attnconf.models import FREE_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
