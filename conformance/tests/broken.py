@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from attnconf.backends.protocol import Prepared, Promises, Unsupported
+from attnconf.backends.protocol import Prepared, Promises, Unsupported, Workspace
 from attnconf.backends.reference import KERNEL, ReferenceBackend
 from attnconf.backends.tables import block_tables_for
 from attnconf.batch import Batch
@@ -23,6 +23,8 @@ from attnconf.geometry import LayerGeometry
 LOG2E = math.log2(math.e)
 BIT = 2.0**-22
 """A relative change that shows in the bits of a float32 output, and is far below its bound."""
+SEMAPHORES, SCRATCH = 16, 64
+"""The bytes of the workspace that are zero at every launch, and those behind them."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Slip:
     lse_factor: float = 1.0
     empty: tuple[float, float] = (0.0, -math.inf)
     after: Callable[[Batch, int, torch.Tensor, torch.Tensor | None], None] = lambda _batch, _layer, _out, _lse: None
+    scratch: Callable[[torch.Tensor, torch.Tensor], None] | None = None
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Broken(ReferenceBackend):
     promises: Promises = field(default_factory=lambda: Promises(lse="natural"))
     runs: int = 0
     previous: object = None
+    memory: torch.Tensor = field(default_factory=lambda: torch.zeros(SEMAPHORES + SCRATCH, dtype=torch.uint8))
 
     def prepare(self, batch: Batch) -> BrokenRun:
         return BrokenRun(self, self.slip.batch(batch))
@@ -84,9 +88,16 @@ class BrokenRun:
             if lse is not None:
                 lse[rows] = row_lse * slip.lse_factor
         slip.after(batch, layer, out, lse)
+        if slip.scratch is not None:
+            slip.scratch(self.backend.memory, out)
         self.backend.runs += 1
         self.backend.previous = batch
         return KERNEL
+
+    def workspaces(self) -> tuple[Workspace, ...]:
+        if self.backend.slip.scratch is None:
+            return ()
+        return (Workspace(memory=self.backend.memory, zero_bytes=SEMAPHORES),)
 
     def _attend(self, layer: int, table: torch.Tensor, rows: slice, kv_len: int) -> tuple[torch.Tensor, torch.Tensor]:
         slip, batch = self.backend.slip, self.batch
@@ -261,6 +272,23 @@ def leak(backend: Broken, batch: Batch, _layer: int, _row: int) -> float:
 
 def splits(_backend: Broken, batch: Batch, _layer: int, _row: int) -> float:
     return 1.0 + BIT * (batch.max_seq_len > max(batch.kv_lens) + 50)
+
+
+def right_scratch(memory: torch.Tensor, _out: torch.Tensor) -> None:
+    """Write before reading, and leave the semaphores as they were."""
+    memory[SEMAPHORES:] = 0x7F
+    memory[:SEMAPHORES] += 1
+    memory[:SEMAPHORES] -= 1
+
+
+def stale_sum(memory: torch.Tensor, out: torch.Tensor) -> None:
+    """Merge one partial result more than was written: zero for as long as nobody else used the workspace."""
+    out += memory[SEMAPHORES:].view(torch.float32)[-1].to(out.dtype)
+
+
+def semaphore_left(memory: torch.Tensor, _out: torch.Tensor) -> None:
+    """Count the blocks that are done, and forget to count back."""
+    memory[4] = 3
 
 
 @dataclass

@@ -242,6 +242,8 @@ MUTANTS = [
     ),
     Mutant("coin", 15, "repeated", Slip(factor=broken.coin), is_float32, BITS),
     Mutant("A, B, A", 15, "repeated", Slip(factor=broken.leak), is_float32, BITS),
+    Mutant("stale workspace", 15, "workspace", Slip(scratch=broken.stale_sum)),
+    Mutant("semaphore left", 15, "workspace", Slip(scratch=broken.semaphore_left)),
     Mutant(
         "decode window one less",
         17,
@@ -304,9 +306,10 @@ def test_a_broken_backend_is_caught_by_the_check_of_its_clause_and_by_no_other(m
     pytest.fail(f"not caught in {len(suitable)} cases")
 
 
-def test_the_broken_backend_without_a_slip_passes_everything() -> None:
+@pytest.mark.parametrize("slip", [Slip(), Slip(scratch=broken.right_scratch)])
+def test_the_broken_backend_without_a_slip_passes_everything(slip: Slip) -> None:
     for case in pool()[:25]:
-        result = ask(case, Broken(Slip()))
+        result = ask(case, Broken(slip))
         assert not result.failures, (case, result.failures)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +79,27 @@ class Replayable(Prepared, Protocol):
 
         ``batch`` has the tensors of the prepared one, with other contents; query lengths and host hints are the same.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Scratch memory that launches share: ``memory`` is contiguous, of any dtype.
+
+    Its first ``zero_bytes`` are zero at every launch, and every launch leaves them so (semaphores, counters). What the
+    rest holds matters to no launch (clause 15).
+    """
+
+    memory: torch.Tensor
+    zero_bytes: int = 0
+
+
+@runtime_checkable
+class Scratched(Prepared, Protocol):
+    """A prepared batch whose kernels use scratch memory: optional, and asked for more by clause 15."""
+
+    def workspaces(self) -> tuple[Workspace, ...]:
+        """Name the memory that the runs of this batch use and whose contents no plan and no metadata depends on."""
         ...
 
 

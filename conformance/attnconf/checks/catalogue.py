@@ -14,6 +14,7 @@ from attnconf.checks import (
     numerics,
     read_only,
     repetition,
+    workspace,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     labels.RELABELLED,
     labels.LAYOUT,
     repetition.REPEATED,
+    workspace.CHECK,
     consistency.CHECK,
     repetition.HOST_HINTS,
     graphs.CHECK,
@@ -49,11 +51,12 @@ def all_checks(case: Case) -> tuple[Check, ...]:
 def rotated_checks(case: Case) -> tuple[Check, ...]:
     """Return the checks of the base run and some of the others, chosen by the case's id: the same at every replay.
 
-    The graph check needs a GPU: it comes on top of the others, so that it takes nobody's turn where there is none.
+    The graph check needs a GPU, and the workspace check a backend that has one: each comes on top of the others, so
+    that it takes nobody's turn where it does not apply, and as often as one of them.
     """
-    extra = [check for check in CHECKS if check.extra and check is not graphs.CHECK]
+    on_top = (graphs.CHECK, workspace.CHECK)
+    extra = [check for check in CHECKS if check.extra and check not in on_top]
     start = int(case.id, 16)
     chosen = {extra[(start + 5 * step) % len(extra)].name for step in range(ROTATED)}
-    if start % ROTATED == 0:
-        chosen.add(graphs.CHECK.name)
+    chosen |= {check.name for turn, check in enumerate(on_top) if start % ROTATED == turn}
     return tuple(check for check in CHECKS if not check.extra or check.name in chosen)

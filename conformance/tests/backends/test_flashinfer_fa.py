@@ -274,6 +274,15 @@ def test_sinks_build_their_variant_under_a_name_of_its_own(calls: Install) -> No
     assert ("k_scale" in ran, ran["v_scale"]) == (False, 2.0)
 
 
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_workspace_that_others_may_dirty_is_the_one_of_floats(calls: Install, template: Template) -> None:
+    made = calls()
+    (workspace,) = MAKERS[template](platform()).prepare(batch([layer(), layer(sinks=True)])).workspaces()
+    given = [kwargs["float_workspace_buffer"] for name, _, kwargs in made if name.endswith("__init__")]
+    assert [memory is workspace.memory for memory in given] == [True, True]
+    assert workspace.zero_bytes == 0
+
+
 def test_layers_of_one_kind_share_a_plan(calls: Install) -> None:
     made = calls()
     sliding = layer(kind="sliding", window_left=3)

@@ -71,6 +71,14 @@ def arguments(kernel: Family, *, lse: bool = False, q_len: int = 2) -> dict[str,
 
 @pytest.mark.parametrize("version", SIGNATURES)
 @pytest.mark.parametrize("kernel", FAMILIES)
+def test_what_must_be_zero_at_every_launch(kernel: Family, version: str) -> None:
+    function = stub(**SIGNATURES[version][FUNCTIONS[kernel][1]])
+    counts = kernel == "xqa" or (kernel == "trtllm-gen-decode" and version.startswith("0.6."))
+    assert library.zero_bytes(kernel, function) == (8 * 2**20 if counts else 0)
+
+
+@pytest.mark.parametrize("version", SIGNATURES)
+@pytest.mark.parametrize("kernel", FAMILIES)
 def test_every_call_binds_in_every_version(kernel: Family, version: str) -> None:
     name = FUNCTIONS[kernel][1]
     function = stub(**SIGNATURES[version][name])

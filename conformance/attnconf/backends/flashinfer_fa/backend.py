@@ -20,7 +20,7 @@ from attnconf.backends.flashinfer_fa.calls import (
 )
 from attnconf.backends.flashinfer_fa.indices import PageIndices, page_indices
 from attnconf.backends.flashinfer_fa.variant import Template, variant_of_layer, variant_of_shape
-from attnconf.backends.protocol import ANYTHING, FINITE, Promises
+from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Workspace
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -101,7 +101,7 @@ class FlashInferFa:
                     indices[pool] = page_indices(batch, layer)
                 planned[key] = _plan(batch, key, indices[pool], workspace)
             by_layer.append(planned[key])
-        return PreparedWrappers(batch, tuple(by_layer))
+        return PreparedWrappers(batch, tuple(by_layer), workspace)
 
     def _refuse(self, batch: Batch) -> None:
         if any(q_len and not kv_len for q_len, kv_len in zip(batch.q_lens, batch.kv_lens, strict=True)):
@@ -127,6 +127,7 @@ class PreparedWrappers:
 
     batch: Batch
     by_layer: tuple[Planned | str, ...]
+    workspace: torch.Tensor
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer into ``out`` and ``lse`` (base two), and return the name of the kernel that ran."""
@@ -139,6 +140,13 @@ class PreparedWrappers:
         if target is not out:
             out.copy_(target)
         return planned.kernel
+
+    def workspaces(self) -> tuple[Workspace, ...]:
+        """Return the float workspace, where split-KV partial results lie.
+
+        The plan lies in the wrapper's integer workspace, which every run reads: it is metadata, and nobody else's.
+        """
+        return (Workspace(memory=self.workspace),)
 
 
 def make_fa2(platform: Platform) -> FlashInferFa:

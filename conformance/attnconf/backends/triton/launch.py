@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from attnconf.backends.protocol import Workspace
 from attnconf.backends.tables import block_tables_for
 from attnconf.backends.triton.stack import call_with_room
 from attnconf.backends.triton.tuning import (
@@ -111,6 +112,10 @@ class Launches:
             launch()
         how = "interpreted" if self._interpreted else "compiled"
         return "+".join(stage.name for stage in stages) + f"[{how}]"
+
+    def workspaces(self) -> tuple[Workspace, ...]:
+        """Return what the splits of a layer leave for its merge."""
+        return Workspace(memory=self._partial), Workspace(memory=self._stats)
 
     def update(self, batch: Batch) -> None:
         """Refresh the translated block tables in place; all else that changes between replays is read on the device."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.protocol import FINITE, Promises, Unsupported
+from attnconf.backends.protocol import FINITE, Promises, Unsupported, Workspace
 from attnconf.backends.trtllm_mha import capability, contract, library, variants
 from attnconf.backends.trtllm_mha.build import build_all, environment, export, library_path
 from attnconf.backends.trtllm_mha.cache import ready_made
@@ -193,6 +193,11 @@ class PreparedCalls:
         for kept, table in zip(self.metadata.tables, fresh.tables, strict=True):
             kept.copy_(table)
         self.metadata.cum_seq_lens_kv.copy_(fresh.cum_seq_lens_kv)
+
+    def workspaces(self) -> tuple[Workspace, ...]:
+        """Return the one workspace; without a GPU it is small, and as much of it must be zero as there is."""
+        kept = min(library.zero_bytes(self.kernel, self.function), self.workspace.numel())
+        return (Workspace(memory=self.workspace, zero_bytes=kept),)
 
     def _launch(self, call: Call) -> str:
         bound = bind(self.function, call.function, call.arguments, library.version())
