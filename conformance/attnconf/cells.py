@@ -44,6 +44,11 @@ A large finite number would be a lie, and null for it would be lost in a maximum
 """
 
 
+def units_text(units: float | None) -> str:
+    """Return an error in units as a report shows it; nothing was judged by numbers: an empty text."""
+    return "" if units is None else ("inf" if math.isinf(units) else f"{units:.2f}")
+
+
 class CellKey(Value):
     """What a cell counts; ``model`` is the geometry's name with its shard suffix, as in ``gemma4-e2b@tp4``."""
 

@@ -1,6 +1,7 @@
-"""The command line: ``attnconf doctor | replay | plan | build | picture``.
+"""The command line: ``attnconf doctor | replay | plan | build | picture | matrix``.
 
-Exit statuses: 0 done, 1 a backend is wrong, 2 bad input, 3 nothing was executed, 11 an invalid policy.
+Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 11 an
+invalid policy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from attnconf import __version__, build_command
+from attnconf import __version__, build_command, matrix_command
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except AttnconfError as error:
         print(f"attnconf: {printable(str(error))}", file=sys.stderr)
+        if isinstance(error, matrix_command.StalePageError):
+            return EXIT_FAILED
         return EXIT_POLICY_INVALID if isinstance(error, _PolicyInvalidError) else EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("receipt", metavar="RECEIPT.json")
     picture.add_argument("-o", "--output", default="attnconf.png", metavar="FILE", help=".png, .svg or .pdf")
     picture.set_defaults(command=_picture)
+
+    matrix = commands.add_parser("matrix", help="receipts as a Markdown page: what has been proven where")
+    matrix_command.add_arguments(matrix)
+    matrix.set_defaults(command=_matrix)
     return parser
 
 
@@ -212,4 +219,9 @@ def _picture(arguments: argparse.Namespace) -> int:
 
     draw(Receipt.read(Path(arguments.receipt)), Path(arguments.output))
     print(arguments.output)
+    return 0
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    matrix_command.matrix(arguments, print)
     return 0

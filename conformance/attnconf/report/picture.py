@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from attnconf.cells import merge_cells
+from attnconf.cells import merge_cells, units_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 from attnconf.geometry import unsharded
 from attnconf.models import FREE_MODEL
@@ -102,12 +101,14 @@ def _tile(cells: list[Cell], notes: dict[str, str]) -> Tile:
     units = [cell.worst_units for cell in cells if cell.worst_units is not None]
     worst = max(units, default=None)
     if broken:
-        return Tile(f"{broken} BAD", _units(worst), _FAILED, white=True)
+        return Tile(f"{broken} BAD", units_text(worst), _FAILED, white=True)
     if not executed:
         hatch = "xxx" if any(cell.not_run for cell in cells) else ""
         return Tile(_note(cells, notes), face=_GREY if hatch else _FAINT, hatch=hatch)
     face = _shade(0.0 if worst is None else worst, "Blues" if contract else "Greens")
-    return Tile(f"{executed}c" if contract else str(executed), _units(worst), face, hatch=_CONTRACT if contract else "")
+    return Tile(
+        f"{executed}c" if contract else str(executed), units_text(worst), face, hatch=_CONTRACT if contract else ""
+    )
 
 
 def _note(cells: list[Cell], notes: dict[str, str]) -> str:
@@ -122,10 +123,6 @@ def _note(cells: list[Cell], notes: dict[str, str]) -> str:
         reason = "another reason: see the receipt"
         return notes.setdefault(reason, "*")
     return notes.setdefault(reason, chr(ord("a") + len(notes)))
-
-
-def _units(units: float | None) -> str:
-    return "" if units is None else ("inf" if math.isinf(units) else f"{units:.2f}")
 
 
 def _shade(units: float, name: str) -> Colour:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from attnconf.cells import merge_cells
+from attnconf.cells import merge_cells, units_text
 from attnconf.geometry import unsharded
 from attnconf.platforms import PACKAGES
 from attnconf.policy import policy_digest
@@ -73,7 +72,11 @@ def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
         counts = [_count([cell for cell in members if cell.mode == mode]) for mode in _MODES]
         units = [cell.worst_units for cell in members if cell.worst_units is not None]
         features = sorted({feature for cell in members for feature in cell.features})
-        rows.append(_row(backend, model, kind, *counts, _units(max(units, default=None)), ",".join(features) or "none"))
+        rows.append(
+            _row(
+                backend, model, kind, *counts, units_text(max(units, default=None)) or "-", ",".join(features) or "none"
+            )
+        )
     executed = sum(cell.executed for cell in cells)
     contract = sum(cell.contract_only for cell in cells)
     broken = sum(cell.broken for cell in cells)
@@ -96,10 +99,6 @@ def _count(cells: Sequence[Cell]) -> str:
         return "not_run" if any(cell.not_run for cell in cells) else "unsup."
     contract = "c" if any(cell.contract_only for cell in cells) else ""
     return f"{executed}{contract}" + (f" BAD {broken}" if broken else "")
-
-
-def _units(units: float | None) -> str:
-    return "-" if units is None else ("inf" if math.isinf(units) else f"{units:.2f}")
 
 
 def _reason_lines(cells: Sequence[Cell]) -> list[str]:

@@ -1,0 +1,164 @@
+"""The support page: receipts as Markdown, a section for each machine and in it a table for each backend."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, get_args
+
+from attnconf.case import Mode
+from attnconf.cells import merge_cells, units_text
+from attnconf.errors import printable
+from attnconf.geometry import unsharded
+from attnconf.models import FREE_MODEL
+from attnconf.result import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from attnconf.cells import Cell
+    from attnconf.receipt import PlatformRecord, Receipt
+
+_INTRODUCTION = """\
+# What has been proven where
+
+Written by `attnconf matrix` from the receipts that each section names. Do not edit this page; run the command again.
+
+A row is a model and a kind of its layers (`shared`: it reads another layer's KV cache; `free`: random shapes). A cell
+counts layers of cases in one mode: those judged, with the worst error in units of the bound (a right kernel is below
+1), over the dtypes of the KV cache. `by contract`: the adapter's calls were judged, and no kernel. `unsupported`: the
+backend declares it. Raised numbers name the reasons, below the table, of layers that were not judged. A dash: nothing
+was asked. `features` are those whose absence would have moved an answer of the row by ten times the bound; the ones
+that every row has stand above the table.
+"""
+_NOTHING = "-"
+_SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8_e4m3fn": "fp8"}
+_BROKEN = (Outcome.FAILED, Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
+_ACTIVE = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+
+
+def support_page(receipts: Sequence[tuple[str, Receipt]]) -> str:
+    """Return the page; a receipt comes with the path by which the page links it. Their order does not matter."""
+    machines: dict[str, list[tuple[str, Receipt]]] = defaultdict(list)
+    for path, receipt in sorted(receipts, key=lambda item: (item[1].started, item[0])):
+        machines[_machine(receipt.platform)].append((path, receipt))
+    sections = [_INTRODUCTION]
+    for machine, runs in sorted(machines.items()):
+        sections += [machine, _runs(runs)]
+        cells: list[Cell] = []
+        for _, receipt in runs:
+            cells = merge_cells(cells, receipt.cells)
+        sections += [_backend(name, [cell for cell in cells if cell.backend == name]) for name in _backends(cells)]
+    return "\n".join(sections)
+
+
+def _machine(platform: PlatformRecord) -> str:
+    name = f"{platform.device}, SM {platform.sm}" if platform.sm else "No GPU"
+    versions = {
+        "CUDA": platform.cuda,
+        "driver": platform.driver,
+        "torch": platform.torch,
+        "triton": platform.triton,
+        "flashinfer": platform.flashinfer,
+        "flashinfer-cubin": platform.flashinfer_cubin,
+        "Python": platform.python,
+    }
+    stack = ", ".join(f"{what} {version}" for what, version in versions.items() if version)
+    return f"## {_plain(name)}\n\n{_plain(stack)}\n"
+
+
+def _runs(runs: Iterable[tuple[str, Receipt]]) -> str:
+    rows = [
+        (
+            f"[{_plain(path.rsplit('/', 1)[-1])}](<{_plain(path)}>)",
+            receipt.started[:10],
+            _plain(receipt.profile),
+            str(receipt.seed),
+            _plain(receipt.attnconf),
+            f"`{receipt.git_sha[:12]}`" if receipt.git_sha else _NOTHING,
+        )
+        for path, receipt in runs
+    ]
+    return _table(("receipt", "date", "profile", "seed", "attnconf", "commit"), rows)
+
+
+def _backends(cells: Iterable[Cell]) -> list[str]:
+    """Return the backends by name, those that nothing was judged of behind the others."""
+    judged: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        judged[cell.backend] += cell.executed + cell.broken
+    return sorted(judged, key=lambda name: (not judged[name], name))
+
+
+def _backend(name: str, cells: list[Cell]) -> str:
+    executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
+    judged = f"{executed:,} layers judged, {broken:,} broken"
+    if worst := units_text(_worst(cells)):
+        judged += f", worst error {worst}"
+    grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        grouped[unsharded(cell.model), cell.layer_kind].append(cell)
+    features = {row: _features(members) for row, members in grouped.items() if any(c.executed for c in members)}
+    common = set.intersection(*features.values()) if features else set()
+    notes: dict[str, int] = {}
+    rows = [
+        (
+            f"{_plain(model)}<br>{kind}",
+            *(_cell([cell for cell in members if cell.mode == mode], notes) for mode in get_args(Mode)),
+            _other_features(features.get((model, kind)), common),
+        )
+        for (model, kind), members in sorted(grouped.items(), key=lambda item: (item[0][0] == FREE_MODEL, item[0]))
+    ]
+    above = f"### {_plain(name)}\n\n{judged}."
+    if common:
+        above += f" Features of every row that was judged: {', '.join(map(_plain, sorted(common)))}."
+    table = _table(("model, layers", *get_args(Mode), "features"), rows)
+    listed = "".join(f"{number}. {_plain(reason)}\n" for reason, number in notes.items())
+    return f"{above}\n\n{table}" + (f"\n{listed}" if listed else "")
+
+
+def _cell(cells: Sequence[Cell], notes: dict[str, int]) -> str:
+    """Return what a cell says; reasons of what was not judged become ``notes``, numbered as they come."""
+    counts = {outcome: sum(getattr(cell, outcome.value) for cell in cells) for outcome in Outcome}
+    counts = {outcome: count for outcome, count in counts.items() if count}
+    if not counts:
+        return _NOTHING
+    parts = [f"**{counts[outcome]} {outcome.value}**" for outcome in _BROKEN if outcome in counts]
+    parts += [f"{counts[Outcome.PASSED]} passed"] if Outcome.PASSED in counts else []
+    parts += [f"{counts[Outcome.CONTRACT_ONLY]} by contract"] if Outcome.CONTRACT_ONLY in counts else []
+    if not parts:
+        parts = [
+            outcome.value.replace("_", " ") for outcome in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) if outcome in counts
+        ]
+    if worst := units_text(_worst(cells)):
+        parts.append(worst)
+    reasons = sorted({reason for cell in cells for reason in cell.reasons})
+    numbers = [str(notes.setdefault(reason, len(notes) + 1)) for reason in reasons]
+    text = ", ".join(parts) + (f" <sup>{','.join(numbers)}</sup>" if numbers else "")
+    dtypes = sorted({_SHORT[cell.kv_dtype] for cell in cells if cell.executed})
+    return (text + (f"<br>{' '.join(dtypes)}" if dtypes else "")).replace(" ", "&nbsp;")
+
+
+def _worst(cells: Iterable[Cell]) -> float | None:
+    return max((cell.worst_units for cell in cells if cell.worst_units is not None), default=None)
+
+
+def _features(cells: Iterable[Cell]) -> set[str]:
+    return {feature for cell in cells for feature in cell.features}
+
+
+def _other_features(found: set[str] | None, common: set[str]) -> str:
+    """Return the features of a row beyond the ``common`` ones; ``found`` is None where nothing was judged."""
+    if found is None:
+        return _NOTHING
+    return ", ".join(map(_plain, sorted(found - common))) or (_NOTHING if found else "none")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is, on one line."""
+    return _ACTIVE.sub(r"\\\g<0>", printable(text))
