@@ -7,7 +7,7 @@ import platform as python_platform
 import shutil
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.backends.trtllm_mha.capability import FLOOR
+from attnconf.backends.flashinfer.package import FLOOR
 from attnconf.canonical import Value
 from attnconf.case import Case, Layer, Paging, Request
 from attnconf.platforms import PACKAGES, Platform

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from dataclasses import replace
@@ -12,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from attnconf.backends.flashinfer_fa import library, make_fa2, make_fa3, modules
+from attnconf.backends.flashinfer import library
+from attnconf.backends.flashinfer.package import REMEDY
+from attnconf.backends.flashinfer_fa import make_fa2, make_fa3
 from attnconf.backends.flashinfer_fa.calls import WRAPPERS
 from attnconf.backends.flashinfer_fa.indices import host_qo_indptr, page_indices
+from attnconf.backends.flashinfer_fa.workspace import workspace_bytes
 from attnconf.batch import Batch, KVCache, LayerInputs
 from attnconf.case import Layer
 from attnconf.errors import BackendUnavailableError, UnsupportedError
@@ -250,7 +252,8 @@ def test_a_redirected_layer_takes_its_owners_cache_and_scales(calls: Install) ->
     ]
     given = batch(layers, kv_dtype=torch.float8_e4m3fn)
     prepared = make_fa2(platform()).prepare(given)
-    prepared.run(1, torch.empty_like(given.layers[1].q), None)
+    for index in (0, 1):
+        prepared.run(index, torch.empty_like(given.layers[index].q), None)
     plans = [kwargs for name, _, kwargs in made if name.endswith("plan")]
     ran = made[-1][2]
     assert [plan["sm_scale"] for plan in plans] == [0.5, 0.75]
@@ -286,8 +289,20 @@ def test_the_workspace_that_others_may_dirty_is_the_one_of_floats(calls: Install
 def test_layers_of_one_kind_share_a_plan(calls: Install) -> None:
     made = calls()
     sliding = layer(kind="sliding", window_left=3)
-    make_fa3(platform()).prepare(batch([sliding, layer(), sliding, layer()]))
-    assert sum(name.endswith("plan") for name, _, _ in made) == 2
+    given = batch([sliding, layer(), sliding, layer()])
+    prepared = make_fa3(platform()).prepare(given)
+    for index, each in enumerate(given.layers):
+        prepared.run(index, torch.empty_like(each.q), None)
+    assert [name.rpartition(".")[2] for name, _, _ in made] == ["__init__", "plan", "run"] * 2 + ["run"] * 2
+
+
+def test_no_module_is_loaded_before_a_layer_of_its_kind_runs(calls: Install) -> None:
+    made = calls()
+    given = batch([layer(), layer(kind="sliding", window_left=3)])
+    prepared = make_fa2(platform()).prepare(given)
+    assert made == []
+    prepared.run(1, torch.empty_like(given.layers[1].q), None)
+    assert [kwargs["window_left"] for name, _, kwargs in made if name.endswith("plan")] == [3]
 
 
 def test_a_declined_layer_refuses_and_the_others_run(calls: Install) -> None:
@@ -328,7 +343,7 @@ def test_a_signature_that_changed_is_named(calls: Install, monkeypatch: pytest.M
         {"required": ["qo_indptr"], "defaulted": [], "keyword_only": [], "extra": False},
     )  # fmt: skip
     with pytest.raises(BackendUnavailableError, match=r"BatchPrefillWithPagedKVCacheWrapper\.plan .*does not take"):
-        make_fa2(platform()).prepare(batch([layer()]))
+        run_layer(batch([layer()]), [])
 
 
 @pytest.mark.parametrize("name", list(SIGNATURES["0.6.13"]))
@@ -348,8 +363,8 @@ def test_the_installed_wrappers_are_as_recorded(name: str) -> None:
 
 def test_the_workspace_fits_the_largest_plan() -> None:
     small, large = batch([layer()]), batch([layer(num_qo_heads=64, num_kv_heads=1)])
-    assert library.workspace_bytes(small, 132) == 128 * 2**20
-    assert library.workspace_bytes(large, 132) >= 2 * 132 * 64 * 128 * 4 * 65
+    assert workspace_bytes(small, 132) == 128 * 2**20
+    assert workspace_bytes(large, 132) >= 2 * 132 * 64 * 128 * 4 * 65
 
 
 # Declarations
@@ -443,7 +458,7 @@ def test_fa2_runs_from_ampere_on(sm: tuple[int, int]) -> None:
         (
             "fa2",
             Platform(sm=(9, 0)),
-            "flashinfer_fa2 needs flashinfer-python, which is not installed; remedy: " + library.REMEDY,
+            "flashinfer_fa2 needs flashinfer-python, which is not installed; remedy: " + REMEDY,
         ),
     ],
 )
@@ -458,17 +473,6 @@ def test_nothing_runs_for_a_simulated_platform() -> None:
         make_fa2(platform().model_copy(update={"simulated": True})).prepare(batch([layer()]))
 
 
-def test_a_library_that_does_not_load_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(module: str) -> None:
-        raise ModuleNotFoundError(module)
-
-    with pytest.raises(BackendUnavailableError, match=r"has no flashinfer\.prefill\.gone; remedy: pip install"):
-        library.load(library.PREFILL, "gone")
-    monkeypatch.setattr(importlib, "import_module", broken)
-    with pytest.raises(BackendUnavailableError, match=r"ModuleNotFoundError: flashinfer\.prefill"):
-        library.load(library.PREFILL, "BatchPrefillWithPagedKVCacheWrapper")
-
-
 def test_numerics_and_promises_are_those_of_the_template() -> None:
     fa2, fa3 = (backend_of(template) for template in TEMPLATES)
     assert (fa2.numerics(shape()).row_sum, fa2.numerics(shape()).partials) == ("bfloat16", "bfloat16")
@@ -478,29 +482,3 @@ def test_numerics_and_promises_are_those_of_the_template() -> None:
     assert ["nan" in backend.promises.dead_v for backend in (fa2, fa3)] == [True, True]
     assert {backend.promises.lse for backend in (fa2, fa3)} == {"two"}
     assert [backend.name for backend in (fa2, fa3)] == ["flashinfer_fa2", "flashinfer_fa3"]
-
-
-def test_modules_are_named_as_flashinfer_names_them() -> None:
-    (one,) = modules(shape(windowed=True), "fa3")
-    assert one.startswith("batch_prefill_with_kv_cache_dtype_q_bf16")
-    assert "use_swa_True" in one
-    assert one.endswith("_sm90")
-    assert modules(shape(page_size=128, num_kv_heads=4, mode="extend"), "fa2") == modules(shape(), "fa2")
-    distinct = [
-        shape(),
-        shape(head_dim=128),
-        shape(soft_cap=True),
-        shape(**FP8),
-        shape(sinks=True),
-        shape(windowed=True),
-    ]
-    assert len({modules(each, "fa2") for each in distinct}) == len(distinct)
-
-
-def test_a_library_that_splits_fa2_by_strides_has_its_own_name_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    (before,) = modules(shape(), "fa2")
-    (hopper,) = modules(shape(), "fa3")
-    naming = library.load(library.NAMES, "get_batch_prefill_uri").__globals__
-    monkeypatch.setitem(naming, "_get_batch_prefill_module_uri", lambda name, *how: "/".join((name, *how)))
-    assert modules(shape(), "fa2") == (f"{before.removesuffix('_kv_stride_equal')}/fa2/equal/full",)
-    assert modules(shape(), "fa3") == (hopper,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 import sys
 from dataclasses import replace
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from attnconf.backends.trtllm_mha import contract, library, make
+from attnconf.backends.flashinfer import library
+from attnconf.backends.trtllm_mha import contract, make
 from attnconf.backends.trtllm_mha.backend import TrtllmMha
 from attnconf.backends.trtllm_mha.calls import build_call, build_metadata, draft_mask
 from attnconf.backends.trtllm_mha.signature import SignatureMismatchError, bind
+from attnconf.backends.trtllm_mha.workspace import workspace
 from attnconf.batch import Batch, KVCache, LayerInputs
 from attnconf.case import Layer
 from attnconf.errors import BackendUnavailableError, UnsupportedError
@@ -146,9 +147,9 @@ def run(given: Batch, *, with_lse: bool = False) -> tuple[torch.Tensor, torch.Te
 def run_as(given: Batch, kernel: Family) -> torch.Tensor:
     """Build the call of a kernel that this machine lacks, bind it and execute its contract."""
     out = torch.full_like(given.layers[0].q, torch.nan)
-    workspace = library.workspace(torch.device("cpu"), kernel)
+    scratch = workspace(torch.device("cpu"), kernel)
     metadata = build_metadata(given, kernel)
-    call = build_call(kernel, given, 0, metadata, workspace=workspace, out=out, lse=None)
+    call = build_call(kernel, given, 0, metadata, workspace=scratch, out=out, lse=None)
     contract.execute(
         call.function, bind(library.load(call.module, call.function), call.function, call.arguments, VERSION)
     )
@@ -244,9 +245,9 @@ def test_the_other_layout_shows() -> None:
 
 def build(given: Batch, kernel: Family) -> dict[str, Any]:
     """Return every bound argument of the call for ``given``."""
-    workspace = library.workspace(torch.device("cpu"), kernel)
+    scratch = workspace(torch.device("cpu"), kernel)
     out = torch.zeros_like(given.layers[0].q)
-    call = build_call(kernel, given, 0, build_metadata(given, kernel), workspace=workspace, out=out, lse=None)
+    call = build_call(kernel, given, 0, build_metadata(given, kernel), workspace=scratch, out=out, lse=None)
     return bind(library.load(call.module, call.function), call.function, call.arguments, VERSION)
 
 
@@ -319,9 +320,9 @@ def test_fmha_v2_copies_pages_only_where_it_must() -> None:
     cases: list[tuple[Storage, bool]] = [("interleaved", False), ("apart", True)]
     for storage, copied in cases:
         given = batch(layer(), "extend", EXTEND, storage=storage)
-        workspace = library.workspace(torch.device("cpu"), "fmha_v2")
+        scratch = workspace(torch.device("cpu"), "fmha_v2")
         out = torch.zeros_like(given.layers[0].q)
-        call = build_call("fmha_v2", given, 0, build_metadata(given, "fmha_v2"), workspace=workspace, out=out, lse=None)
+        call = build_call("fmha_v2", given, 0, build_metadata(given, "fmha_v2"), workspace=scratch, out=out, lse=None)
         assert call.copied is copied
         shares = call.arguments["qkv"][1].data_ptr() == given.caches[0].k.data_ptr()
         assert shares is not copied
@@ -433,23 +434,3 @@ def test_an_installed_function_of_another_signature_is_named(monkeypatch: pytest
     with pytest.raises(SignatureMismatchError) as caught:
         make(PLATFORM).prepare(given).run(0, torch.empty_like(given.layers[0].q), None)
     assert caught.value.function == "trtllm_batch_decode_with_kv_cache"
-
-
-def test_of_a_library_that_fails_while_it_is_imported_only_complete_modules_serve(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken(_module: str) -> None:
-        message = "Torch not compiled with CUDA enabled"
-        raise AssertionError(message)
-
-    monkeypatch.setattr(importlib, "import_module", broken)
-    monkeypatch.setitem(sys.modules, "flashinfer.decode", inspect)
-    assert library.load("flashinfer.decode", "signature") is inspect.signature
-    monkeypatch.delitem(sys.modules, "flashinfer.decode")
-    with pytest.raises(BackendUnavailableError, match="AssertionError: Torch not compiled with CUDA enabled"):
-        library.load("flashinfer.decode", "trtllm_batch_decode_with_kv_cache")
-
-
-def test_a_function_that_is_gone_is_named() -> None:
-    with pytest.raises(BackendUnavailableError, match=r"has no flashinfer\.decode\.trtllm_gone"):
-        library.load("flashinfer.decode", "trtllm_gone")

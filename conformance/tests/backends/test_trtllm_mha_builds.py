@@ -10,13 +10,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from attnconf.backends.builds import Build, missing_build, wall_seconds
-from attnconf.backends.trtllm_mha import build as building
+from attnconf.backends.flashinfer.cache import MANIFEST, VARIABLE, Manifest
 from attnconf.backends.trtllm_mha import make, variants
-from attnconf.backends.trtllm_mha.cache import MANIFEST, VARIABLE, Manifest
 from attnconf.backends.trtllm_mha.variants import FmhaV2, Variant, Xqa, read
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.platforms import Platform, simulate
@@ -24,6 +24,11 @@ from attnconf.profiles import GEMMA4, profile_named
 from attnconf.session import Session
 from attnconf.shape import KernelShape
 from attnconf.spaces import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Put = Callable[..., Path]
 
 DECODE = KernelShape(
     mode="decode",
@@ -151,30 +156,7 @@ def test_wall_time_counts_the_longest_build_and_the_jobs() -> None:
     assert wall_seconds([Build("large", 400.0, sources=100)], 4) == 100
 
 
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """FlashInfer's folders, in a folder of the test's own."""
-    found = SimpleNamespace(
-        FLASHINFER_WORKSPACE_DIR=tmp_path / "workspace",
-        FLASHINFER_JIT_DIR=tmp_path / "workspace" / "cached_ops",
-        FLASHINFER_AOT_DIR=tmp_path / "package" / "aot",
-        get_cuda_version=lambda: "13.0",
-    )
-    monkeypatch.setattr("attnconf.backends.trtllm_mha.library.imported", lambda _: found)
-    monkeypatch.setattr(building, "_placed", set())
-    monkeypatch.setenv(building.ARCHITECTURES, "9.0")
-    monkeypatch.delenv(VARIABLE, raising=False)
-    return found
-
-
-def put(folder: Path, name: str, content: bytes = b"\x7fELF") -> Path:
-    path = folder / name / f"{name}.so"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    return path
-
-
-def test_what_is_built_is_found_in_either_folder(places: SimpleNamespace) -> None:
+def test_what_is_built_is_found_in_either_folder(places: SimpleNamespace, put: Put) -> None:
     backend = make(HOPPER)
     assert not backend.is_built(Build(LONG, 1.0))
     put(places.FLASHINFER_JIT_DIR, LONG)
@@ -183,7 +165,7 @@ def test_what_is_built_is_found_in_either_folder(places: SimpleNamespace) -> Non
     assert backend.is_built(Build(module(DECODE).name, 1.0))
 
 
-def test_a_long_build_that_is_missing_is_named_with_its_price(places: SimpleNamespace) -> None:
+def test_a_long_build_that_is_missing_is_named_with_its_price(places: SimpleNamespace, put: Put) -> None:
     backend = make(HOPPER)
     reason = f"its kernel module {LONG} is not built (about 30 CPU minutes; attnconf build --module {LONG})"
     assert missing_build(backend, EXTEND) == reason
@@ -198,6 +180,7 @@ def test_a_long_build_that_is_missing_is_named_with_its_price(places: SimpleName
 def test_a_folder_of_modules_is_carried(
     packed: bool,  # noqa: FBT001 - a parameter of the test
     places: SimpleNamespace,
+    put: Put,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,7 +226,7 @@ def test_a_folder_for_another_machine_is_refused(
 
 
 def test_a_folder_without_a_manifest_and_a_changed_library_are_refused(
-    places: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: SimpleNamespace, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(BackendUnavailableError, match="does not name a kernel cache"):
@@ -257,7 +240,7 @@ def test_a_folder_without_a_manifest_and_a_changed_library_are_refused(
         make(HOPPER).is_built(Build(LONG, 1.0))
 
 
-def test_an_export_mixes_no_kinds_and_lacks_nothing(places: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_export_mixes_no_kinds_and_lacks_nothing(places: SimpleNamespace, put: Put, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="is not built"):
         make(HOPPER).export([Build(LONG, 1.0)], tmp_path / "carried")
     put(places.FLASHINFER_JIT_DIR, LONG)
@@ -267,7 +250,7 @@ def test_an_export_mixes_no_kinds_and_lacks_nothing(places: SimpleNamespace, tmp
 
 
 def test_what_fails_to_build_is_one_line_and_the_rest_is_built(
-    places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    places: SimpleNamespace, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
 
@@ -280,9 +263,9 @@ def test_what_fails_to_build_is_one_line_and_the_rest_is_built(
                 raise RuntimeError(message)
             put(places.FLASHINFER_JIT_DIR, name)
 
-        return SimpleNamespace(build=compile_)
+        return SimpleNamespace(name=name, build=compile_)
 
-    monkeypatch.setattr(building, "jit_spec", spec)
+    monkeypatch.setattr("attnconf.backends.trtllm_mha.backend.jit_spec", spec)
     monkeypatch.setenv("MAX_JOBS", "3")
     names = {label: module(shape).name for label, shape in SHAPES.items()}
     put(places.FLASHINFER_JIT_DIR, names["decode, full"])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from attnconf.backends.trtllm_mha import library
+from attnconf.backends.flashinfer import library
 from attnconf.backends.trtllm_mha.calls import build_call, build_metadata
 from attnconf.backends.trtllm_mha.dispatch import FUNCTIONS
 from attnconf.backends.trtllm_mha.signature import SignatureMismatchError, bind
+from attnconf.backends.trtllm_mha.workspace import zero_bytes
 from attnconf.batch import Batch, KVCache, LayerInputs
 from attnconf.case import Layer
 
@@ -74,7 +75,7 @@ def arguments(kernel: Family, *, lse: bool = False, q_len: int = 2) -> dict[str,
 def test_what_must_be_zero_at_every_launch(kernel: Family, version: str) -> None:
     function = stub(**SIGNATURES[version][FUNCTIONS[kernel][1]])
     counts = kernel == "xqa" or (kernel == "trtllm-gen-decode" and version.startswith("0.6."))
-    assert library.zero_bytes(kernel, function) == (8 * 2**20 if counts else 0)
+    assert zero_bytes(kernel, function) == (8 * 2**20 if counts else 0)
 
 
 @pytest.mark.parametrize("version", SIGNATURES)

@@ -1,6 +1,5 @@
 """flashinfer_fa2, flashinfer_fa3: FlashInfer's own paged wrappers, as peers."""
 
 from attnconf.backends.flashinfer_fa.backend import FlashInferFa, make_fa2, make_fa3
-from attnconf.backends.flashinfer_fa.modules import modules
 
-__all__ = ["FlashInferFa", "make_fa2", "make_fa3", "modules"]
+__all__ = ["FlashInferFa", "make_fa2", "make_fa3"]

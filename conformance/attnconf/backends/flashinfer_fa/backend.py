@@ -1,13 +1,19 @@
-"""The backends: plan a batch once per kind of layer, then run FlashInfer's wrappers layer by layer."""
+"""The backends: FlashInfer's wrappers, planned once per kind of layer and run layer by layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attnconf.backends.flashinfer_fa import capability, library
+from attnconf.backends.flashinfer import jit, library, places
+from attnconf.backends.flashinfer.cache import ready_made
+from attnconf.backends.flashinfer.package import PACKAGE, REMEDY
+from attnconf.backends.flashinfer_fa import capability, modules
+from attnconf.backends.flashinfer_fa.binding import call
+from attnconf.backends.flashinfer_fa.build import jit_spec
 from attnconf.backends.flashinfer_fa.calls import (
     WRAPPERS,
     PlanKey,
@@ -20,11 +26,16 @@ from attnconf.backends.flashinfer_fa.calls import (
 )
 from attnconf.backends.flashinfer_fa.indices import PageIndices, page_indices
 from attnconf.backends.flashinfer_fa.variant import Template, variant_of_layer, variant_of_shape
+from attnconf.backends.flashinfer_fa.workspace import workspace
 from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Workspace
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import Evidence, Unsupported
     from attnconf.batch import Batch, Pool
     from attnconf.platforms import Platform
@@ -75,19 +86,37 @@ class FlashInferFa:
             return NumericsProfile(p=shape.q_dtype, tanh=_APPROXIMATE_TANH)
         return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype, tanh=_APPROXIMATE_TANH)
 
-    def prepare(self, batch: Batch) -> PreparedWrappers:
-        """Plan every kind of layer that is supported; the first plan of a variant builds its module.
+    def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
+        return modules.builds(self.template, shapes, self.platform)
 
-        Raises ``UnsupportedError`` before any launch, and ``BackendUnavailableError`` where nothing can run.
+    def is_built(self, build: Build) -> bool:
+        """Return whether FlashInfer finds the module."""
+        return places.library_path(build.name, self.platform) is not None
+
+    def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
+        """Build what is missing."""
+        return jit.build_all(builds, self.platform, jit_spec, jobs, progress)
+
+    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
+        """Copy finished modules into ``folder``: a kernel cache."""
+        return places.export(builds, folder, self.platform)
+
+    def prepare(self, batch: Batch) -> PreparedWrappers:
+        """Build the page metadata. A kind of layer is planned when the first one of it runs: that loads its module.
+
+        So a layer that is not run, because its module would have to be compiled, holds up none of the others. Raises
+        ``UnsupportedError`` before any launch, and ``BackendUnavailableError`` where nothing can run.
         """
         if self.platform.simulated:
             message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
             raise BackendUnavailableError(message)
         self._refuse(batch)
-        workspace = library.workspace(batch)
+        places.environment(self.platform)
+        scratch = workspace(batch)
         indices: dict[Pool, PageIndices] = {}
-        planned: dict[PlanKey, Planned] = {}
-        by_layer: list[Planned | str] = []
+        plans: dict[PlanKey, Plan] = {}
+        by_layer: list[Plan | str] = []
         for layer, inputs in enumerate(batch.layers):
             variant = variant_of_layer(self.template, batch, layer)
             refusal = capability.supports(variant, self.platform)
@@ -95,13 +124,13 @@ class FlashInferFa:
                 by_layer.append(refusal.reason)
                 continue
             key = plan_key(batch, layer, variant)
-            if key not in planned:
+            if key not in plans:
                 pool = batch.caches[inputs.cache].pool
                 if pool not in indices:
                     indices[pool] = page_indices(batch, layer)
-                planned[key] = _plan(batch, key, indices[pool], workspace)
-            by_layer.append(planned[key])
-        return PreparedWrappers(batch, tuple(by_layer), workspace)
+                plans[key] = Plan(batch, key, indices[pool], scratch)
+            by_layer.append(plans[key])
+        return PreparedWrappers(batch, tuple(by_layer), scratch)
 
     def _refuse(self, batch: Batch) -> None:
         if any(q_len and not kv_len for q_len, kv_len in zip(batch.q_lens, batch.kv_lens, strict=True)):
@@ -113,33 +142,53 @@ class FlashInferFa:
                 raise UnsupportedError(message)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A wrapper with its plan, and the name of what it launches. The wrapper keeps the page metadata alive."""
+@dataclass
+class Plan:
+    """What the layers of one kind share: a wrapper, planned when it is first asked for. It keeps the metadata alive."""
 
-    wrapper: Any
-    kernel: str
+    batch: Batch
+    key: PlanKey
+    indices: PageIndices
+    workspace: torch.Tensor
+
+    @property
+    def kind(self) -> WrapperKind:
+        """Which wrapper it is."""
+        return wrapper_kind(self.batch, self.key)
+
+    @property
+    def kernel(self) -> str:
+        """The name of what it launches."""
+        return f"{self.key.variant.template}-{self.kind}" + ("-sinks" if self.key.variant.sinks else "")
+
+    @cached_property
+    def wrapper(self) -> Any:  # noqa: ANN401 - FlashInfer's wrapper
+        """The planned wrapper. Raises ``BackendUnavailableError`` where the installed one does not take the calls."""
+        made = library.load(*WRAPPERS[self.kind])
+        wrapper = call(made, constructor_arguments(self.batch, self.key, self.kind, self.workspace))
+        call(wrapper.plan, plan_arguments(self.batch, self.key, self.kind, self.indices))
+        return wrapper
 
 
 @dataclass(frozen=True)
 class PreparedWrappers:
-    """A batch with a planned wrapper for each layer, or the reason why the layer has none."""
+    """A batch with a plan for each layer, or the reason why the layer has none."""
 
     batch: Batch
-    by_layer: tuple[Planned | str, ...]
+    by_layer: tuple[Plan | str, ...]
     workspace: torch.Tensor
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer into ``out`` and ``lse`` (base two), and return the name of the kernel that ran."""
-        planned = self.by_layer[layer]
-        if isinstance(planned, str):
-            raise UnsupportedError(planned)
+        plan = self.by_layer[layer]
+        if isinstance(plan, str):
+            raise UnsupportedError(plan)
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         arguments, extra = run_arguments(self.batch, layer, target, lse)
-        library.call(planned.wrapper.run, arguments, extra)
+        call(plan.wrapper.run, arguments, extra)
         if target is not out:
             out.copy_(target)
-        return planned.kernel
+        return plan.kernel
 
     def workspaces(self) -> tuple[Workspace, ...]:
         """Return the float workspace, where split-KV partial results lie.
@@ -162,16 +211,8 @@ def make_fa3(platform: Platform) -> FlashInferFa:
 def _make(template: Template, platform: Platform) -> FlashInferFa:
     lacking = capability.missing(template, platform)
     if lacking is not None:
-        remedy = f"; remedy: {library.REMEDY}" if capability.PACKAGE in lacking else ""
+        remedy = f"; remedy: {REMEDY}" if PACKAGE in lacking else ""
         message = f"flashinfer_{template} {lacking}{remedy}"
         raise BackendUnavailableError(message)
+    ready_made(platform)  # a kernel cache for another machine is an error now, not in the middle of a run
     return FlashInferFa(template, platform)
-
-
-def _plan(batch: Batch, key: PlanKey, indices: PageIndices, workspace: torch.Tensor) -> Planned:
-    kind: WrapperKind = wrapper_kind(batch, key)
-    made = library.load(*WRAPPERS[kind])
-    wrapper = library.call(made, constructor_arguments(batch, key, kind, workspace))
-    library.call(wrapper.plan, plan_arguments(batch, key, kind, indices))
-    features = "-sinks" if key.variant.sinks else ""
-    return Planned(wrapper, f"{key.variant.template}-{kind}{features}")

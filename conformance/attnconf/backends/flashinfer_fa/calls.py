@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from attnconf.backends.flashinfer_fa import library
+from attnconf.backends.flashinfer_fa.build import sink_arguments
 from attnconf.backends.flashinfer_fa.indices import PageIndices, host_qo_indptr
-from attnconf.backends.flashinfer_fa.modules import sink_arguments
 
 if TYPE_CHECKING:
     from attnconf.backends.flashinfer_fa.variant import Variant
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 WrapperKind = Literal["prefill", "decode"]
 
 WRAPPERS: dict[WrapperKind, tuple[str, str]] = {
-    "prefill": (library.PREFILL, "BatchPrefillWithPagedKVCacheWrapper"),
-    "decode": (library.DECODE, "BatchDecodeWithPagedKVCacheWrapper"),
+    "prefill": ("flashinfer.prefill", "BatchPrefillWithPagedKVCacheWrapper"),
+    "decode": ("flashinfer.decode", "BatchDecodeWithPagedKVCacheWrapper"),
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
+from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.protocol import Unsupported
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from attnconf.backends.flashinfer_fa.variant import Template, Variant
     from attnconf.platforms import Platform
 
-PACKAGE = "flashinfer-python"
-FLOOR = Version("0.6.10.post1")
 
 FA2_FLOOR = (8, 0)
 FA3_SM = (9, 0)
@@ -32,11 +31,6 @@ _LARGE_HEAD = 512
 _LARGE_HEAD_FLOOR = Version("0.7.2.post1")
 _SMALL_HEAD = 64
 _FP8 = "float8_e4m3fn"
-
-
-def library_version(platform: Platform) -> Version | None:
-    """Return the version of flashinfer-python on ``platform``, None when it is missing or unreadable."""
-    return platform.version(PACKAGE)
 
 
 def missing(template: Template, platform: Platform) -> str | None:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.backends.flashinfer import jit, library, places
+from attnconf.backends.flashinfer.cache import ready_made
+from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
 from attnconf.backends.protocol import FINITE, Promises, Unsupported, Workspace
-from attnconf.backends.trtllm_mha import capability, contract, library, variants
-from attnconf.backends.trtllm_mha.build import build_all, environment, export, library_path
-from attnconf.backends.trtllm_mha.cache import ready_made
+from attnconf.backends.trtllm_mha import capability, contract, variants
+from attnconf.backends.trtllm_mha.build import jit_spec
 from attnconf.backends.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
 from attnconf.backends.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
 from attnconf.backends.trtllm_mha.signature import bind
 from attnconf.backends.trtllm_mha.stacked import stacked_view
+from attnconf.backends.trtllm_mha.workspace import workspace, zero_bytes
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -70,7 +73,7 @@ class TrtllmMha:
         a zero, so an infinity or a NaN among these reaches the output: FMHA v2 and XQA over 8-bit KV from the rest of a
         last page, XQA over 16-bit KV from a reclaimed page only. Keys may be anything.
         """
-        version = capability.library_version(self.platform)
+        version = library_version(self.platform)
         has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
         if self.reads_contract:
             # The documented lengths say which keys exist; the reading reads those and no other.
@@ -127,15 +130,15 @@ class TrtllmMha:
 
     def is_built(self, build: Build) -> bool:
         """Return whether FlashInfer finds the module."""
-        return library_path(build.name, self.platform) is not None
+        return places.library_path(build.name, self.platform) is not None
 
     def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
         """Build what is missing."""
-        return build_all(builds, self.platform, jobs, progress)
+        return jit.build_all(builds, self.platform, jit_spec, jobs, progress)
 
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
         """Copy finished modules into ``folder``: a kernel cache."""
-        return export(builds, folder, self.platform)
+        return places.export(builds, folder, self.platform)
 
     def prepare(self, batch: Batch) -> PreparedCalls:
         """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
@@ -147,11 +150,11 @@ class TrtllmMha:
         for cache in batch.caches:
             _refuse_cache(cache, kernel)
         if not self.reads_contract:
-            environment(self.platform)
+            places.environment(self.platform)
         function = library.load(*FUNCTIONS[kernel])
         metadata = build_metadata(batch, kernel)
-        workspace = library.workspace(batch.device, kernel)
-        return PreparedCalls(batch, kernel, metadata, workspace, function, self.promises, self.reads_contract)
+        scratch = workspace(batch.device, kernel)
+        return PreparedCalls(batch, kernel, metadata, scratch, function, self.promises, self.reads_contract)
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ class PreparedCalls:
 
     def workspaces(self) -> tuple[Workspace, ...]:
         """Return the one workspace; without a GPU it is small, and as much of it must be zero as there is."""
-        kept = min(library.zero_bytes(self.kernel, self.function), self.workspace.numel())
+        kept = min(zero_bytes(self.kernel, self.function), self.workspace.numel())
         return (Workspace(memory=self.workspace, zero_bytes=kept),)
 
     def _launch(self, call: Call) -> str:
@@ -210,8 +213,8 @@ class PreparedCalls:
 
 def make(platform: Platform) -> TrtllmMha:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` when flashinfer-python is missing."""
-    if capability.PACKAGE not in platform.packages:
-        message = f"trtllm_mha needs {capability.PACKAGE}, which is not installed; remedy: {library.REMEDY}"
+    if PACKAGE not in platform.packages:
+        message = f"trtllm_mha needs {PACKAGE}, which is not installed; remedy: {REMEDY}"
         raise BackendUnavailableError(message)
     backend = TrtllmMha(platform)
     if not backend.reads_contract:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
+from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.trtllm_mha.dispatch import Family, Generation, family, generation
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
-PACKAGE = "flashinfer-python"
-FLOOR = Version("0.6.10.post1")
 LSE_FLOOR = Version("0.6.13")
 
 _CUDA_FLOORS: dict[Generation, Version] = {
@@ -48,11 +47,6 @@ _FMHA_HEAD_DIMS: dict[Generation, tuple[int, ...]] = {
     "sm120": (64, 128, 256),
 }
 _FMHA_SM120_FLOOR = Version("0.7.2.post1")
-
-
-def library_version(platform: Platform) -> Version | None:
-    """Return the version of flashinfer-python on ``platform``, None when it is missing or unreadable."""
-    return platform.version(PACKAGE)
 
 
 def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:

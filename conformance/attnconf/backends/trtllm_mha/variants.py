@@ -11,7 +11,7 @@ way to generate fewer: ``generate_jit_sources`` takes its lists from its own bod
 FLASHINFER_CUDA_ARCH_LIST, ``gen_fmha_v2_module`` has no parameter for a head size, and the prebuilt
 flashinfer-jit-cache holds none of these modules (flashinfer/aot.py builds only the other, DeepSeek one). What does
 help: build one once, export it, and let every later run take it from there (``attnconf build --export``,
-``ATTNCONF_KERNEL_CACHE``; see cache.py). Until then whatever needs one is not run, and the plan says so.
+``ATTNCONF_KERNEL_CACHE``; see flashinfer/cache.py). Until then whatever needs one is not run, and the plan says so.
 """
 
 from __future__ import annotations

@@ -1,26 +1,18 @@
-"""FlashInfer itself: imported when first needed, and its workspaces."""
+"""The scratch memory of each kernel family, one for a device."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attnconf.backends.trtllm_mha.capability import FLOOR, PACKAGE
 from attnconf.backends.trtllm_mha.signature import parameters
-from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from attnconf.backends.trtllm_mha.dispatch import Family
 
-REMEDY = f"pip install '{PACKAGE}>={FLOOR}'"
 SEMAPHORE_BYTES = 8 * 1024 * 1024
 """What XQA and trtllm-gen's decode take from the head of a workspace; zero at every launch, the kernels leave it so."""
 _COUNTER_ARGUMENT = "multi_ctas_kv_counter_buffer"
@@ -28,41 +20,6 @@ WORKSPACE_BYTES = SEMAPHORE_BYTES + 256 * 1024 * 1024
 _CONTRACT_WORKSPACE_BYTES = 1024
 
 _workspaces: dict[tuple[str, str], torch.Tensor] = {}
-
-
-def load(module: str, function: str) -> Callable[..., Any]:
-    """Return a function of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
-    found: Callable[..., Any] | None = getattr(imported(module), function, None)
-    if found is None:
-        message = f"flashinfer {version()} has no {module}.{function}; remedy: {REMEDY}"
-        raise BackendUnavailableError(message)
-    return found
-
-
-def imported(module: str) -> ModuleType:
-    """Return a module of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
-    try:
-        with warnings.catch_warnings():
-            # Deprecations inside FlashInfer and its dependencies are not this user's business.
-            warnings.simplefilter("ignore")
-            return importlib.import_module(module)
-    except Exception as error:
-        # Beside a CPU-only torch and the CuTe DSL, 0.6.10.post1 asks for a GPU while another of its modules is
-        # imported. Python keeps the modules that were complete by then, and without a GPU only signatures are read.
-        complete = sys.modules.get(module)
-        if complete is not None and not torch.cuda.is_available():
-            return complete
-        reason = f"{type(error).__name__}: {error}"
-        message = f"trtllm_mha cannot import {module} of flashinfer {version()} ({reason}); remedy: {REMEDY}"
-        raise BackendUnavailableError(message) from error
-
-
-def version() -> str:
-    """Return the installed version of flashinfer-python, or ``"unknown"``."""
-    try:
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def workspace(device: torch.device, kernel: Family) -> torch.Tensor:

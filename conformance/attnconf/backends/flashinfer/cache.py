@@ -1,4 +1,4 @@
-"""A folder of finished kernel modules, made once and carried: FMHA v2 costs half an hour of compiling.
+"""A folder of finished kernel modules, made once and carried: one module costs up to half an hour of compiling.
 
 The folder holds ``NAME.so`` or ``NAME.so.xz`` and a ``manifest.json`` that says for which FlashInfer, compute
 capability and CUDA they were made, with the SHA-256 of each library. ``ATTNCONF_KERNEL_CACHE`` names it. FlashInfer
@@ -12,14 +12,14 @@ import contextlib
 import hashlib
 import lzma
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from attnconf.backends.trtllm_mha.capability import PACKAGE
-from attnconf.backends.trtllm_mha.variants import read
+from attnconf.backends.flashinfer.package import PACKAGE
 from attnconf.canonical import Value, canonical_json, write_text
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "ATTNCONF_KERNEL_CACHE"
 MANIFEST = "manifest.json"
+_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
 class Manifest(Value):
@@ -65,7 +66,7 @@ def ready_made(platform: Platform) -> tuple[Path, Manifest] | None:
     except InvalidInputError as error:
         message = f"{VARIABLE} does not name a kernel cache: {error}; remedy: attnconf build --export DIR"
         raise BackendUnavailableError(message) from None
-    unknown = next((name for name in manifest.modules if read(name) is None), None)
+    unknown = next((name for name in manifest.modules if not _NAME.fullmatch(name)), None)
     reason = manifest.mismatch(platform) if unknown is None else f"{unknown!r} is no kernel module"
     if reason is not None:
         message = f"{VARIABLE}={named} cannot be used: {reason}; remedy: unset it, or attnconf build --export DIR"

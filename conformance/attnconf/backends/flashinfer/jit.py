@@ -1,0 +1,132 @@
+"""Builds FlashInfer's modules ahead of the tests, in parallel, where its own calls find them.
+
+Each module is built by its own ``JitSpec.build``. FlashInfer's ``build_jit_specs`` would build all in one run of
+ninja, but leaves ninja's log one folder higher than the one in which the first call looks, and that call would build
+everything again (seen with 0.6.13).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attnconf.backends.builds import Build, BuildReport, cost
+from attnconf.backends.flashinfer.library import version
+from attnconf.backends.flashinfer.places import library_path
+from attnconf.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from attnconf.platforms import Platform
+
+    Specify = Callable[[str], Any]
+    """From a module's name to FlashInfer's ``JitSpec``."""
+
+_SHORT_SECONDS = 60.0
+"""Below this many CPU seconds one job a module is enough: what it costs at the end, when jobs idle, is not more."""
+_PROGRESS_SECONDS = 15.0
+
+
+def build_all(
+    builds: Sequence[Build], platform: Platform, specify: Specify, jobs: int, progress: Callable[[str], None]
+) -> BuildReport:
+    """Build what is missing of ``builds``; what fails is one line, and the others go on."""
+    started = time.monotonic()
+    cached = tuple(build.name for build in builds if library_path(build.name, platform))
+    missing = [build for build in builds if build.name not in cached]
+    failures: dict[str, str] = {}
+    for group, together in groups(missing, jobs):
+        with _max_jobs(max(1, jobs // together)), ThreadPoolExecutor(together) as pool:
+            running = {}
+            for build in group:
+                try:
+                    spec = _spec(build.name, specify)
+                except Exception as error:  # noqa: BLE001 - whatever the library raises is one failed build
+                    failures[build.name] = _one_line(error)
+                    continue
+                running[pool.submit(spec.build, verbose=False)] = build
+            failures |= _collect(running, progress, started)
+    built = tuple(build.name for build in missing if build.name not in failures)
+    return BuildReport(built=built, cached=cached, failures=failures, seconds=time.monotonic() - started)
+
+
+def groups(builds: Sequence[Build], jobs: int) -> Iterator[tuple[list[Build], int]]:
+    """Return groups of builds, one after the other, each with how many of it are built at once; these share the jobs.
+
+    Short builds go side by side, one job each where there are many. A long one whose sources keep all jobs busy is
+    built alone, so that it is finished early. The other long ones go side by side, as many as end soonest.
+    """
+    short = [build for build in builds if build.cpu_seconds < _SHORT_SECONDS]
+    long = [build for build in builds if build.cpu_seconds >= _SHORT_SECONDS]
+    if short:
+        yield short, min(jobs, len(short))
+    for build in long:
+        if build.sources >= jobs:
+            yield [build], 1
+    if narrow := [build for build in long if build.sources < jobs]:
+        yield narrow, _side_by_side(len(narrow), max(build.sources for build in narrow), jobs)
+
+
+def _spec(name: str, specify: Specify) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
+    """Return the specification of ``name``. Raises ``BackendUnavailableError`` where FlashInfer names it otherwise."""
+    spec = specify(name)
+    if spec.name != name:
+        message = f"flashinfer {version()} calls this module {spec.name}"
+        raise BackendUnavailableError(message)
+    return spec
+
+
+def _side_by_side(count: int, sources: int, jobs: int) -> int:
+    """Return how many of ``count`` builds at once end soonest, if every one of their ``sources`` takes as long."""
+
+    def rounds(together: int) -> int:
+        return -(-count // together) * -(-sources // (jobs // together))
+
+    return min(range(min(count, jobs), 0, -1), key=rounds)
+
+
+def _collect(running: dict[Future[None], Build], progress: Callable[[str], None], started: float) -> dict[str, str]:
+    failures: dict[str, str] = {}
+    waiting, total = set(running), len(running)
+    said = started
+    while waiting:
+        done, waiting = wait(waiting, timeout=_PROGRESS_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            error = future.exception()
+            if error is not None:
+                failures[running[future].name] = _one_line(error)
+        if waiting and time.monotonic() - said < _PROGRESS_SECONDS:
+            continue
+        said = time.monotonic()
+        if total == 1:
+            build = next(iter(running.values()))
+            what = f"{build.name} ({cost(build)})"
+        else:
+            what = f"{total - len(waiting)} of {total} kernel modules"
+        progress(f"{what}: {'done' if not waiting else 'building'}, {said - started:.0f} s")
+    return failures
+
+
+@contextmanager
+def _max_jobs(jobs: int) -> Iterator[None]:
+    """Tell ninja, through FlashInfer, how many jobs each module may take."""
+    before = os.environ.get("MAX_JOBS")
+    os.environ["MAX_JOBS"] = str(jobs)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MAX_JOBS"]
+        else:
+            os.environ["MAX_JOBS"] = before
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the line of a compiler's output that says what is wrong, or the last one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    wrong = [line for line in lines if "error" in line.lower() and not line.startswith("[")]
+    return (wrong[0] if wrong else lines[-1])[:300]

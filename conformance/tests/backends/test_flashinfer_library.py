@@ -1,0 +1,41 @@
+"""FlashInfer itself: what cannot be imported, or is gone, is named with its remedy."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+
+import pytest
+
+from attnconf.backends.flashinfer import library
+from attnconf.errors import BackendUnavailableError
+
+
+def test_of_a_library_that_fails_while_it_is_imported_only_complete_modules_serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_module: str) -> None:
+        message = "Torch not compiled with CUDA enabled"
+        raise AssertionError(message)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setitem(sys.modules, "flashinfer.decode", inspect)
+    assert library.load("flashinfer.decode", "signature") is inspect.signature
+    monkeypatch.delitem(sys.modules, "flashinfer.decode")
+    with pytest.raises(BackendUnavailableError, match="AssertionError: Torch not compiled with CUDA enabled"):
+        library.load("flashinfer.decode", "trtllm_batch_decode_with_kv_cache")
+
+
+def test_a_library_that_is_not_there_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(module: str) -> None:
+        raise ModuleNotFoundError(module)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(BackendUnavailableError, match=r"ModuleNotFoundError: flashinfer\.prefill.*; remedy: pip"):
+        library.load("flashinfer.prefill", "BatchPrefillWithPagedKVCacheWrapper")
+
+
+def test_a_function_that_is_gone_is_named() -> None:
+    with pytest.raises(BackendUnavailableError, match=r"has no flashinfer\.decode\.gone; remedy: pip install"):
+        library.load("flashinfer.decode", "gone")
