@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from attnconf.result import LayerResult
     from attnconf.session import Session
 
-Status = Literal["works", "contract", "unsupported", "unavailable", "fails"]
+Status = Literal["works", "contract", "not built", "unsupported", "unavailable", "fails"]
 
 SAMPLE = Case(
     model="doctor",
@@ -96,6 +96,8 @@ def _finding(name: str, layer: LayerResult) -> BackendFinding:
         return BackendFinding(name=name, status="contract", detail=detail)
     if layer.outcome is Outcome.UNSUPPORTED:
         return BackendFinding(name=name, status="unsupported", detail=layer.reason)
+    if layer.outcome is Outcome.NOT_RUN:
+        return BackendFinding(name=name, status="not built", detail=layer.reason)
     detail = layer.reason or "; ".join(failure.summary for failure in layer.failures)
     return BackendFinding(name=name, status="fails", detail=f"{layer.outcome.value}: {detail}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from attnconf import doctor
 from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.build_plan import asked_shapes, default_jobs, plan_builds
@@ -83,6 +84,14 @@ def test_what_lacks_a_long_build_is_not_run_and_says_how_to_build_it() -> None:
     assert run_case(CASE, [backend], Platform(), CPU, build_budget=3600.0)[0].layers[0].outcome is Outcome.PASSED
     backend.ready.add("verify-NHD")
     assert run_case(CASE, [backend], Platform(), CPU)[0].layers[0].outcome is Outcome.PASSED
+
+
+def test_the_doctor_does_not_blame_a_backend_whose_module_is_not_built() -> None:
+    session = Session(platform=Platform(), profile=profile_named("smoke"))
+    session.registry.register("toy", lambda _: Compiler(long=frozenset({"decode-HND"})))
+    finding = doctor._ask(session, "toy")
+    assert finding.status == "not built"
+    assert "attnconf build --module decode-HND" in finding.detail
 
 
 @pytest.mark.parametrize("others", [{"extend-NHD", "decode-NHD"}, {"verify-HND"}])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _STYLES = {
     "works": "green",
     "contract": "yellow",
+    "not built": "yellow",
     "unsupported": "yellow",
     "unavailable": "yellow",
     "fails": "bold red",

@@ -280,7 +280,11 @@ def test_sinks_build_their_variant_under_a_name_of_its_own(calls: Install) -> No
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_the_workspace_that_others_may_dirty_is_the_one_of_floats(calls: Install, template: Template) -> None:
     made = calls()
-    (workspace,) = MAKERS[template](platform()).prepare(batch([layer(), layer(sinks=True)])).workspaces()
+    two_kinds = batch([layer(), layer(sinks=True)])
+    prepared = MAKERS[template](platform()).prepare(two_kinds)
+    for index, each in enumerate(two_kinds.layers):
+        prepared.run(index, torch.empty_like(each.q), None)
+    (workspace,) = prepared.workspaces()
     given = [kwargs["float_workspace_buffer"] for name, _, kwargs in made if name.endswith("__init__")]
     assert [memory is workspace.memory for memory in given] == [True, True]
     assert workspace.zero_bytes == 0
