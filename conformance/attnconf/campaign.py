@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from attnconf.result import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from hypothesis.strategies import SearchStrategy
 
@@ -42,14 +42,16 @@ def explore(  # noqa: PLR0913 - each is a decision of the caller's
     campaign_seed: int,
     shrink_seconds: float = SHRINK_SECONDS,
     rerun: Callable[[Case], CaseResult] | None = None,
+    smaller: Callable[[Case], Iterable[Case]] = lambda _: (),
 ) -> Exploration:
     """Run up to ``examples`` cases of ``drawn``, each distinct one once; stop at the first failure and shrink it.
 
     The same strategy, seed and versions give the same cases. While shrinking, only the same kind of failure counts, and
     ``rerun`` is asked instead of ``run``: where ``run`` rotates over the checks by case, a smaller case might not get
-    the check that failed.
+    the check that failed. ``smaller`` returns smaller cases than a failing one, the smallest first, that the strategy
+    does not draw.
     """
-    search = _Search(run, rerun or run, shrink_seconds)
+    search = _Search(run, rerun or run, smaller, shrink_seconds)
 
     @seed(campaign_seed)
     @settings(
@@ -69,7 +71,7 @@ def explore(  # noqa: PLR0913 - each is a decision of the caller's
     try:
         probe()
     except _FoundError:
-        return search.found
+        search.try_smaller()
     except BaseExceptionGroup as group:
         if group.subgroup(_FoundError) is None:
             raise
@@ -82,6 +84,7 @@ class _Search:
 
     run: Callable[[Case], CaseResult]
     rerun: Callable[[Case], CaseResult]
+    smaller: Callable[[Case], Iterable[Case]]
     shrink_seconds: float
     found: Exploration = field(default_factory=Exploration)
     known: dict[str, CaseResult | None] = field(default_factory=dict)
@@ -96,6 +99,15 @@ class _Search:
             return False
         self.found.failure = result  # Hypothesis asks for the smallest case last
         return True
+
+    def try_smaller(self) -> None:
+        """Replace the failure by that of the first smaller case which fails in the same way."""
+        failure, kind = self.found.failure, self.kind
+        if failure is None or kind is None:
+            return
+        self.deadline = time.monotonic() + self.shrink_seconds
+        found = (self._smaller(case, kind) for case in self.smaller(failure.case))
+        self.found.failure = next((result for result in found if result is not None), failure)
 
     def _first(self, case: Case) -> CaseResult | None:
         result = self.run(case)

@@ -23,8 +23,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CHUNK_ELEMENTS = 2**27
-"""Elements of the largest temporary: a head's share of K, V, or scores. Heads are taken in chunks below it."""
+CHUNK_ELEMENTS = 2**25
+"""Elements of the largest temporary, 256 MiB: K, V or scores of a chunk of heads. One head is always taken whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,6 @@ def _sink_column(sinks: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def _chunks(heads: int, rows: int, keys: int, dim: int) -> Iterator[slice]:
-    step = max(1, _CHUNK_ELEMENTS // (keys * max(rows, dim)))
+    step = max(1, CHUNK_ELEMENTS // (keys * max(rows, dim)))
     for start in range(0, heads, step):
         yield slice(start, min(heads, start + step))

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 _LONG_WINDOW = 1024
 _FEWEST = 2
+_ONE_LONG_IN = 6
+_FEWEST_LONG = 2
+"""The simplest case of a space, which a campaign always asks first, and another."""
+_LONG_FAMILIES = ("decode", "extend", "mixed", "verify", "free")
+"""The modes: their cases have windows, redirected layers and hybrid pools, too."""
 
 GEMMA4 = tuple(name for name in shipped_models() if name.startswith("gemma4"))
 
@@ -23,13 +28,16 @@ class Profile:
     """How many cases each (backend, family, model) gets, of which models, and up to which length.
 
     ``free`` adds cases whose geometry is drawn, too. A ``derandomised`` profile draws the same cases every time for
-    one seed; the other takes a new seed from the clock.
+    one seed; the other takes a new seed from the clock. With a ``long_kv_len`` above 0, a GPU is asked for so
+    many keys in one case in six on top of them, and in two of each mode and model. A CPU gets no such case: the float64
+    answer to one takes seconds a layer.
     """
 
     name: str
     models: tuple[str, ...]
     examples: dict[Family, int]
     max_kv_len: int
+    long_kv_len: int = 0
     derandomised: bool = True
     free: bool = True
     brief: bool = False
@@ -57,6 +65,12 @@ class Profile:
         longest = max(layer.window_left for layer in load_model(model).layers)
         return min(wanted, max(_FEWEST, wanted // (1 + max(0, longest) // _LONG_WINDOW)))
 
+    def long_count(self, family: Family, *, accelerated: bool) -> int:
+        """Return how many long cases ``family`` asks of each model on top of ``count``."""
+        if not (accelerated and self.long_kv_len and family in _LONG_FAMILIES):
+            return 0
+        return max(_FEWEST_LONG, self.examples[family] // _ONE_LONG_IN)
+
 
 def _examples(layers: int, window: int, free: int) -> dict[Family, int]:
     """Return how many cases each family gets of a model: ``layers`` where a case runs all its layers in one mode.
@@ -81,12 +95,20 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 25), max_kv_len=200, brief=True),
-        Profile(name="gate", models=shipped_models(), examples=_examples(7, 6, 100), max_kv_len=400, brief=True),
+        Profile(
+            name="gate",
+            models=shipped_models(),
+            examples=_examples(7, 6, 100),
+            max_kv_len=400,
+            long_kv_len=32_768,
+            brief=True,
+        ),
         Profile(
             name="nightly",
             models=shipped_models(),
             examples=_examples(200, 100, 5000),
             max_kv_len=1500,
+            long_kv_len=65_536,
             derandomised=False,
         ),
         Profile(name="replay", models=(), examples={}, max_kv_len=0),

@@ -11,11 +11,12 @@ import torch
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
 from attnconf.build_plan import asked_shapes
-from attnconf.campaign import explore
+from attnconf.campaign import Exploration, explore
 from attnconf.checks.catalogue import all_checks, rotated_checks
 from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import Checks, IsolatedBackend, Spec
+from attnconf.lengths import shortened
 from attnconf.result import CaseResult
 from attnconf.run import run_case
 from attnconf.spaces import space_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
-    from attnconf.campaign import Exploration
     from attnconf.case import Case
     from attnconf.platforms import Platform
     from attnconf.profiles import Profile
@@ -131,7 +131,7 @@ class Session:
 
         def note(case: Case) -> CaseResult:
             found.update(asked_shapes(case))
-            return CaseResult(case=case, backend="", evidence="kernel", layers=())
+            return _unasked(case)
 
         examples = min(self._count(family, model), PLANNED_CASES)
         planned = replace(self.profile, examples={**self.profile.examples, family: examples}, brief=False)
@@ -141,17 +141,55 @@ class Session:
     def explore(
         self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None = None
     ) -> Exploration:
-        """Run the profile's number of cases of one family and model on one backend (or by ``run``)."""
-        space = space_of(family, model, accelerated=self.platform.sm is not None, max_kv_len=self.profile.max_kv_len)
+        """Run the profile's number of cases of one family and model on one backend (or by ``run``).
+
+        The long ones come last, and not at all once a shorter one has failed.
+        """
+        found = self._explore(family, model, backend, run)
+        longer = Exploration() if found.failure is not None else self._explore_long(family, model, backend, run)
+        return Exploration([*found.results, *longer.results], found.failure or longer.failure)
+
+    def long_cases(self, family: Family, model: str) -> tuple[Case, ...]:
+        """Return the long cases that ``explore`` adds; nothing is run."""
+        drawn = self._explore_long(family, model, "", _unasked)
+        return tuple(result.case for result in drawn.results)
+
+    def _explore_long(
+        self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None
+    ) -> Exploration:
+        count = self.profile.long_count(family, accelerated=self._accelerated)
+        return self._explore(family, model, backend, run, long=count) if count else Exploration()
+
+    def _explore(
+        self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None, *, long: int = 0
+    ) -> Exploration:
+        """Run one campaign: of short cases, or of ``long`` long ones."""
+        space = space_of(
+            family,
+            model,
+            accelerated=self._accelerated,
+            max_kv_len=self.profile.max_kv_len,
+            long_kv_len=self.profile.long_kv_len if long else 0,
+        )
         with own_draws_only():
             return explore(
                 cases(space),
                 run or (lambda case: self.run(case, backend)),
                 rerun=run or (lambda case: self.run(case, backend, "all")),
-                examples=self._count(family, model),
+                smaller=shortened if long else lambda _: (),
+                examples=long or self._count(family, model),
                 # The same cases for every backend: their results can be laid side by side.
-                campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}".encode()),
+                campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}{'/long' if long else ''}".encode()),
             )
 
+    @property
+    def _accelerated(self) -> bool:
+        return self.platform.sm is not None
+
     def _count(self, family: Family, model: str) -> int:
-        return self.profile.count(family, model, accelerated=self.platform.sm is not None)
+        return self.profile.count(family, model, accelerated=self._accelerated)
+
+
+def _unasked(case: Case) -> CaseResult:
+    """Return what comes of a case that is only drawn."""
+    return CaseResult(case=case, backend="", evidence="kernel", layers=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from attnconf.covering import SIXTEEN_BIT, covering_shapes, model_shapes
@@ -19,6 +20,7 @@ ENGINE_PAGE_SIZES = (16, 32, 64, 128)
 BUILT_VERIFY_LENS = (2, 5, 8)
 """Query lengths of mode verify where each of them costs a build: the shortest, the longest, and one between."""
 _QUERY_HEADS_ON_CPU = 4
+_LONG_REQUESTS = 2
 
 
 def shard_for(model: ModelGeometry, *, accelerated: bool) -> ModelGeometry:
@@ -44,8 +46,18 @@ def applies(family: Family, model: str) -> bool:
     return True
 
 
-def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) -> Space:
-    """Return the cases of ``family`` for ``model``. Raises ``InvalidInputError`` for an unknown family or model."""
+def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int, long_kv_len: int = 0) -> Space:
+    """Return the cases of ``family`` for ``model``: short ones, or with ``long_kv_len`` those of so many keys.
+
+    Raises ``InvalidInputError`` for an unknown family or model.
+    """
+    space = _space_of(family, model, accelerated=accelerated, max_kv_len=max_kv_len)
+    if not long_kv_len:
+        return space
+    return replace(space, long_kv_len=long_kv_len, max_requests=min(space.max_requests, _LONG_REQUESTS))
+
+
+def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) -> Space:
     if family not in FAMILIES:
         source = "family"
         raise InvalidInputError(source, given=repr(family), allowed=", ".join(FAMILIES))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from attnconf.case import MAX_VERIFY_TOKENS, Case, Layer, Paging, Poison, Request
+from attnconf.lengths import BETWEEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Space:
 
     ``layers`` is the strategy of a case's layers; ``past_window`` gives every case a request longer than the longest
     window, so that each window masks keys. ``hybrid`` None leaves the pools free; ``max_kv_len`` bounds lengths where
-    no window asks for more.
+    no window asks for more. With a ``long_kv_len`` above 0 one request has that many keys or up to a page more, and
+    the others are short or between; ``lengths.shortened`` then shrinks what fails.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Space:
     page_sizes: tuple[int, ...] = PAGE_SIZES
     max_requests: int = 3
     max_kv_len: int = 300
+    long_kv_len: int = 0
     max_new_tokens: int = 24
     past_window: bool = True
     hybrid: bool | None = None
@@ -158,13 +161,18 @@ def _requests(draw: DrawFn, space: Space, mode: Mode, page_size: int, windows: l
     count = draw(st.integers(least, max(least, space.max_requests)))
     tokens = _new_tokens(draw, space, mode, count)
     asked = [index for index, new_tokens in enumerate(tokens) if new_tokens]
-    longest = draw(st.sampled_from(asked)) if windows and space.past_window else -1
+    reach = space.long_kv_len
+    past_window = bool(windows) and space.past_window
+    longest = draw(st.sampled_from(asked)) if reach or past_window else -1
     requests: list[Request] = []
     for index, new_tokens in enumerate(tokens):
-        if index == longest:
+        if index == longest and reach:
+            least = max(windows) + 2 if past_window else 1
+            kv_len = max(least, reach + draw(st.sampled_from(sorted({0, 1, page_size - 1, page_size}))))
+        elif index == longest:
             kv_len = max(windows) + 1 + draw(st.integers(1, _PAST_WINDOW))
         else:
-            kv_len = draw(_lengths(page_size, windows, space.max_kv_len))
+            kv_len = draw(_lengths(page_size, windows, space.max_kv_len, reach))
         prefix_len = max(0, kv_len - new_tokens)
         requests.append(_shared(draw, requests, prefix_len, new_tokens, page_size))
     return tuple(requests)
@@ -184,11 +192,16 @@ def _new_tokens(draw: DrawFn, space: Space, mode: Mode, count: int) -> list[int]
     return [draw(lengths), *draw(st.lists(st.one_of(st.just(0), lengths), min_size=count - 1, max_size=count - 1))]
 
 
-def _lengths(page_size: int, windows: list[int], most: int) -> SearchStrategy[int]:
-    """Draw a length at, or one to either side of, a border of pages, tiles or windows; or any length."""
+def _lengths(page_size: int, windows: list[int], most: int, reach: int = 0) -> SearchStrategy[int]:
+    """Draw a length at, or one to either side of, a border of pages, tiles or windows; or any length.
+
+    Beside a request of ``reach`` keys, one in two is at a rung below it.
+    """
     borders = {*_BORDERS, page_size, 2 * page_size, *(window + 1 for window in windows)}
     around = sorted({border + step for border in borders for step in (-1, 0, 1) if 1 <= border + step <= most})
-    return st.one_of(st.integers(1, most), st.sampled_from(around))
+    short = st.one_of(st.integers(1, most), st.sampled_from(around))
+    between = [rung + step for rung in BETWEEN if rung < reach for step in (-1, 0, 1)]
+    return st.booleans().flatmap(lambda far: st.sampled_from(between) if far else short) if between else short
 
 
 def _shared(draw: DrawFn, earlier: list[Request], prefix_len: int, new_tokens: int, page_size: int) -> Request:

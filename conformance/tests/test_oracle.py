@@ -214,7 +214,7 @@ def test_chunks_of_heads_change_nothing_but_the_last_bits(problem: Problem, chun
     whole = attend(problem)
     visited: list[slice] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(oracle, "_CHUNK_ELEMENTS", chunk)
+        patch.setattr(oracle, "CHUNK_ELEMENTS", chunk)
         parts = attend(problem, lambda weights: visited.append(weights.heads))
     assert close(whole.out, parts.out)
     assert torch.allclose(whole.lse, parts.lse, rtol=TIGHT, atol=TIGHT)

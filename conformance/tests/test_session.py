@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ import torch
 
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.errors import BackendUnavailableError, UnknownBackendError
-from attnconf.platforms import Platform
+from attnconf.lengths import longest_request
+from attnconf.platforms import Platform, simulate
 from attnconf.profiles import profile_named
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.session import Session
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.case import Case
+    from attnconf.profiles import Profile
     from attnconf.spaces import Family
 
 
@@ -30,16 +33,78 @@ def a_session(seed: int = 0) -> Session:
 
 def drawn(session: Session, family: Family = "free", model: str = "free") -> list[str]:
     """Return the ids of the cases that the session draws, running none of them."""
-    ids: list[str] = []
+    return [case.id for case in drawn_cases(session, family, model)]
+
+
+def drawn_cases(session: Session, family: Family, model: str) -> list[Case]:
+    """Return the cases that the session draws, running none of them."""
+    found: list[Case] = []
 
     def run(case: Case) -> CaseResult:
-        ids.append(case.id)
+        found.append(case)
         return CaseResult(
             case=case, backend="none", evidence="kernel", layers=(LayerResult(layer=0, outcome=Outcome.NOT_RUN),)
         )
 
     session.explore(family, model, "none", run=run)
-    return ids
+    return found
+
+
+def on_hopper(profile: Profile) -> Session:
+    return Session(platform=simulate("9.0"), profile=profile)
+
+
+def test_on_a_gpu_the_gate_asks_each_mode_and_model_for_long_contexts() -> None:
+    gate = profile_named("gate")
+    session, between = on_hopper(gate), 0
+    for family in ("decode", "extend", "mixed", "verify", "free"):
+        for model in gate.targets(family):
+            found = session.long_cases(family, model)
+            assert len(found) >= 2
+            assert all(longest_request(case) >= 32_768 for case in found)
+            between += sum(4095 <= request.kv_len <= 16_385 for case in found for request in case.requests)
+    assert between >= 10
+
+
+@pytest.mark.parametrize(("family", "model"), [("decode", "gemma4-e2b"), ("mixed", "llama3-8b"), ("free", "free")])
+def test_long_cases_come_on_top_and_change_no_other(family: Family, model: str) -> None:
+    gate = profile_named("gate")
+    session = on_hopper(gate)
+    short = drawn(on_hopper(replace(gate, long_kv_len=0)), family, model)
+    long = [case.id for case in session.long_cases(family, model)]
+    assert drawn(session, family, model) == [*short, *long]
+    assert not set(short) & set(long)
+
+
+def test_a_cpu_and_the_smoke_profile_get_no_long_case() -> None:
+    assert a_session().long_cases("decode", "gemma4-e2b") == ()
+    assert max(map(longest_request, drawn_cases(a_session(), "decode", "gemma4-e2b"))) < 1000
+    assert on_hopper(profile_named("smoke")).long_cases("decode", "gemma4-e2b") == ()
+
+
+def test_no_long_case_is_asked_behind_a_failure() -> None:
+    session, asked = on_hopper(profile_named("gate")), []
+
+    def fails(case: Case) -> CaseResult:
+        asked.append(longest_request(case))
+        layers = (LayerResult(layer=0, outcome=Outcome.CRASHED, reason="RuntimeError: no"),)
+        return CaseResult(case=case, backend="none", evidence="kernel", layers=layers)
+
+    found = session.explore("decode", "gemma4-e2b", "none", run=fails)
+    assert found.failure is not None
+    assert max(asked) < 4096
+
+
+def test_a_failure_of_a_long_case_is_shown_at_the_shortest_length_that_has_it() -> None:
+    def fails(case: Case) -> CaseResult:
+        outcome = Outcome.CRASHED if longest_request(case) > 5000 else Outcome.PASSED
+        layers = (LayerResult(layer=0, outcome=outcome, reason="RuntimeError: no"),)
+        return CaseResult(case=case, backend="none", evidence="kernel", layers=layers)
+
+    found = on_hopper(profile_named("gate")).explore("decode", "gemma4-e2b", "none", run=fails)
+    assert found.failure is not None
+    assert longest_request(found.failure.case) // 16 * 16 == 8192
+    assert longest_request(found.results[-1].case) >= 32_768
 
 
 def test_a_seed_draws_the_same_cases_again_and_another_seed_others() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from attnconf.case import Case, Layer, Mode
 from attnconf.layout import pages_needed
+from attnconf.lengths import longest_request
 from attnconf.strategies import DTYPES, Space, cases, free_layers, model_layers
 
 FREE = Space(name="free", layers=free_layers())
@@ -131,6 +132,26 @@ def test_a_failure_that_needs_sinks_shrinks_to_sinks_alone() -> None:
     assert len(case.layers) == 1
     assert case.layers[0].sinks
     assert case.layers[0].logits_soft_cap is None
+
+
+LONG = Space(name="long", layers=model_layers(GEOMETRY), long_kv_len=32_768, max_requests=2)
+
+
+def test_a_long_case_reaches_its_length_and_its_neighbours_lie_anywhere_below() -> None:
+    drawn = draw(LONG, 60)
+    for case in drawn:
+        queried = max(request.kv_len for request in case.requests if request.new_tokens)
+        assert 32_768 <= longest_request(case) == queried <= 32_768 + max(case.paging.page_size, 24)
+    others = [min(request.kv_len for request in case.requests) for case in drawn if len(case.requests) > 1]
+    assert sum(4095 <= length <= 16_385 for length in others) >= 5
+    assert sum(length <= 300 for length in others) >= 5
+    assert len({longest_request(case) % case.paging.page_size for case in drawn}) >= 3
+
+
+def test_a_long_case_goes_past_a_window_that_is_longer_still() -> None:
+    layer = GEOMETRY[0].model_copy(update={"window_left": 40_000})
+    space = Space(name="wide", layers=model_layers([layer]), long_kv_len=32_768)
+    assert all(longest_request(case) > 40_001 for case in draw(space, 20))
 
 
 def test_a_draw_is_cheap() -> None:

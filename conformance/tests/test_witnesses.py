@@ -12,8 +12,8 @@ from attnconf.case import Case, Layer, Paging, Request
 from attnconf.effects import effective_features, mistake_units
 from attnconf.inputs.logical import make_logical
 from attnconf.inputs.witnesses import FORBIDDEN, REQUIRED, Sight, plan_probes
-from attnconf.numerics import NumericsProfile
-from attnconf.oracle import Weights, attend
+from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, change_in_units
+from attnconf.oracle import Answer, Weights, attend
 from attnconf.strategies import Space, cases, free_layers
 from attnconf.trial import Question
 
@@ -75,6 +75,28 @@ def test_a_lone_required_probe_holds_a_large_share_of_its_row(length: int, chang
     assert len(shares) >= 4
     assert min(shares.values()) > 0.01
     assert max(shares.values()) > 0.1
+
+
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize("changes", [{}, {"logits_soft_cap": 50.0}, {"sinks": True}])
+def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: str) -> None:
+    layer = Layer(kind="full", **{**LAYER, **changes})
+    requests = (Request(prefix_len=32_765, new_tokens=3),)
+    case = Case(mode="extend", kv_dtype=kv_dtype, layers=(layer,), requests=requests, seed=11)
+    question = Question(case, torch.device("cpu"))
+    tokens = {probe.token for probe in question.logical.layers[0].probes if probe.required}
+    assert len(tokens) >= 8
+    expected = question.answer(0, 0, NumericsProfile(p="bfloat16"))
+    changed: dict[int, Answer] = {}
+
+    def lose(weights: Weights) -> None:
+        for token in tokens:
+            p, v = weights.p[:, :, token, None], weights.v[:, None, token]
+            out = (expected.answer.out - (p * v).transpose(0, 1)) / (1.0 - p).transpose(0, 1)
+            changed[token] = Answer(out, expected.answer.lse)
+
+    attend(question.logical.problem(0, 0), lose)
+    assert min(change_in_units(answer, expected) for answer in changed.values()) > EFFECTIVE_UNITS
 
 
 @pytest.mark.parametrize(
