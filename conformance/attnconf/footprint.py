@@ -8,11 +8,11 @@ request; b the bytes of a stored element. K and V count apart, so a layer stores
 2. Pools (``inputs/assemble.py``), on the device, and one at a time on the host, where the filling takes as much again:
    2 b x slots x num_kv_heads x head_dim x (1 + padding), with the pages that ``layout.place`` gives. A trial holds the
    batch, a pristine copy of it, and those of the checks that need other pools: dead slots, reclaimed pages, another
-   layout for each kind of layer, other labels (in a pool of twice the pages), and for a CUDA graph three of a batch of
-   half the length and one of the whole. Not every case gets all of them: this is where the estimate is generous.
+   layout for each kind of layer, other labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its
+   copy, and one with room for both. Not every case gets all of them: this is where the estimate is generous.
 3. The oracle (``oracle.py``, ``effects.py``), on the device: K and V of the right question and of a mistaken one in
-   float64, 4 x 8 e, and while the latter is read through wrong pages three temporaries more: 56 e. Then chunks of heads:
-   six temporaries like K and fourteen like the scores, of at most ``CHUNK_ELEMENTS`` each, or one head's.
+   float64, 4 x 8 e, and while the latter is read through wrong pages three temporaries more: 56 e. Then chunks of
+   heads: six temporaries like K and fourteen like the scores, of at most ``CHUNK_ELEMENTS`` each, or one head's.
 4. The backend, on the device: for what runs in PyTorch, six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
@@ -54,7 +54,9 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
     stored = 2 * stored_bytes * sum(elements)
     drawing = 2 * _SINGLE * sum(elements) + stored + 4 * _SINGLE * max(elements)
     pools = _pools(case, stored_bytes)
-    answering = sum(pools) * _copies(case, accelerated=accelerated) + max(_working(case, layer) for layer in case.layers)
+    answering = sum(pools) * _copies(case, accelerated=accelerated) + max(
+        _working(case, layer) for layer in case.layers
+    )
     if accelerated:
         return Footprint(host=max(drawing, stored + 2 * max(pools)), device=answering)
     return Footprint(host=max(drawing, stored + answering), device=0)

@@ -17,7 +17,8 @@ from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import Checks, IsolatedBackend, Spec
 from attnconf.lengths import shortened
-from attnconf.result import CaseResult
+from attnconf.memory import Memory
+from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.run import run_case
 from attnconf.spaces import space_of
 from attnconf.strategies import cases
@@ -45,7 +46,8 @@ class Session:
     """What one process needs to judge backends. Creating one settles torch's threads; it starts no backend.
 
     Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built. ``isolate`` runs
-    each backend in a process of its own (None: on a GPU), which gets ``case_seconds`` for one case.
+    each backend in a process of its own (None: on a GPU), which gets ``case_seconds`` for one case. What
+    does not fit into ``memory`` is not run.
     """
 
     platform: Platform
@@ -54,6 +56,7 @@ class Session:
     build_budget: float = BUILD_BUDGET
     isolate: bool | None = None
     case_seconds: float = CASE_SECONDS
+    memory: Memory = field(default_factory=Memory)
     registry: Registry = field(default_factory=Registry)
     _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
     _isolated: dict[str, IsolatedBackend] = field(default_factory=dict)
@@ -91,6 +94,10 @@ class Session:
 
     def run(self, case: Case, backend: str, checks: Checks = "rotated") -> CaseResult:
         """Run one case on one backend, in a process of the backend's own where ``isolate`` says so."""
+        reason = self.why_not_here(case)
+        if reason is not None:
+            found = self.backend(backend)
+            return _not_run(case, found, f"the case {reason}")
         if self.is_isolated:
             return self._isolated_backend(backend).run(case, checks)
         return run_case(
@@ -101,6 +108,10 @@ class Session:
             choose=all_checks if checks == "all" else rotated_checks,
             build_budget=self.build_budget,
         )[0]
+
+    def why_not_here(self, case: Case) -> str | None:
+        """Return why this machine's memory does not allow ``case``, or None."""
+        return self.memory.why_not(case, accelerated=self._accelerated)
 
     @property
     def is_isolated(self) -> bool:
@@ -188,6 +199,11 @@ class Session:
 
     def _count(self, family: Family, model: str) -> int:
         return self.profile.count(family, model, accelerated=self._accelerated)
+
+
+def _not_run(case: Case, backend: Backend, reason: str) -> CaseResult:
+    layers = tuple(LayerResult(layer=i, outcome=Outcome.NOT_RUN, reason=reason) for i in range(len(case.layers)))
+    return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)
 
 
 def _unasked(case: Case) -> CaseResult:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from attnconf.build_plan import BuildPlan
     from attnconf.shape import KernelShape
+    from attnconf.spaces import Family
     from pytest_attnconf.state import State
 
 _SUITE = "attnconf.suite."
@@ -60,16 +61,20 @@ class Building:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Build what the suite's tests will need on this GPU."""
+        """Say what this machine's memory does not allow, and build what the suite's tests need on its GPU."""
         self._check_families()
         state, config = self.state, session.config
         idle = state.is_worker or config.option.collectonly or not names_suite(config.args)
         if idle or state.platform.sm is None:
             return
         from attnconf.errors import AttnconfError
+        from attnconf.length_plan import plan_lengths
 
         try:
-            plan = self._plan(tuple(config.args))
+            wanted = self._wanted(config.args)
+            for line in plan_lengths(state.session, self._targets(wanted)).lines:
+                self._say(line)
+            plan = self._plan(wanted)
             if plan.lines:
                 self._build(plan)
         except AttnconfError as error:
@@ -87,23 +92,33 @@ class Building:
                 message = f"{flag('family')}: {name!r}; allowed: {', '.join(known)}"
                 raise pytest.UsageError(message)
 
-    def _plan(self, args: tuple[str, ...]) -> BuildPlan:
+    def _plan(self, wanted: frozenset[str]) -> BuildPlan:
         from attnconf.build_plan import default_jobs, plan_builds
 
         state = self.state
-        shapes = set(self._shapes(_families(args)))
-        return plan_builds(state.session, state.backends, shapes, jobs=default_jobs())
+        return plan_builds(state.session, state.backends, set(self._shapes(wanted)), jobs=default_jobs())
 
-    def _shapes(self, named: frozenset[str]) -> Iterator[KernelShape]:
-        from attnconf.build_plan import asked_shapes
+    def _wanted(self, args: Iterable[str]) -> frozenset[str]:
+        """Return the families that this run is about."""
         from attnconf.spaces import FAMILIES
 
-        state = self.state
-        wanted = frozenset(state.option("family") or (*FAMILIES, *_MORE_FAMILIES))
-        wanted = wanted & named if named else wanted
+        named = _families(args)
+        wanted = frozenset(self.state.option("family") or (*FAMILIES, *_MORE_FAMILIES))
+        return wanted & named if named else wanted
+
+    def _targets(self, wanted: frozenset[str]) -> Iterator[tuple[Family, str]]:
+        from attnconf.spaces import FAMILIES
+
         for family in FAMILIES:
-            for model in state.profile.targets(family) if family in wanted else ():
-                yield from state.session.shapes(family, model)
+            for model in self.state.profile.targets(family) if family in wanted else ():
+                yield family, model
+
+    def _shapes(self, wanted: frozenset[str]) -> Iterator[KernelShape]:
+        from attnconf.build_plan import asked_shapes
+
+        state = self.state
+        for family, model in self._targets(wanted):
+            yield from state.session.shapes(family, model)
         if "vectors" in wanted:
             for case in state.replayed.values():
                 yield from asked_shapes(case)

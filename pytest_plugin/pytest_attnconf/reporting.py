@@ -14,7 +14,7 @@ from pytest_attnconf.evidence import collect, judge_policy, write_receipt
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
 from pytest_attnconf.pinning import pinning_line
-from pytest_attnconf.state import SEED
+from pytest_attnconf.state import MEMORY, SEED
 
 if TYPE_CHECKING:
     from typing import Any
@@ -43,9 +43,10 @@ class Reporter:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist may not be installed
-        """Tell a worker of xdist the seed."""
+        """Tell a worker of xdist the seed, and its share of memory."""
         if self.state.is_asked_for:
             node.workerinput[SEED] = self.state.seed
+            node.workerinput[MEMORY] = (self.state.memory.host, self.state.memory.device)
 
     def pytest_report_header(self) -> list[str]:
         """Say where this runs, with which versions, and which backends work here."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_attnconf.asked import flag, is_asked_for
+from pytest_attnconf.pinning import visible_gpus
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.case import Case
     from attnconf.cells import Cell
+    from attnconf.memory import Memory
     from attnconf.platforms import Platform
     from attnconf.policy import Policy
     from attnconf.profiles import Profile
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 
+MEMORY = "attnconf_memory"
 SEED = "attnconf_seed"
-"""Under this name xdist's controller tells its workers the seed: a clock of their own would give each another."""
+"""Under these names xdist's controller tells its workers what they cannot know: their share of memory, and the seed,
+for a clock of their own would give each another."""
 
 
 class State:
@@ -95,8 +99,22 @@ class State:
         session = Session(platform=self.platform, profile=self.profile, seed=self.seed)
         if (budget := self.option("build_budget")) is not None:
             session.build_budget = budget
+        session.memory = self.memory
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
         return session
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What one process may take of this machine: a worker knows neither the others nor the GPUs, but is told."""
+        from attnconf.memory import Memory, machine_memory
+
+        told = getattr(self.config, "workerinput", {}).get(MEMORY)
+        if told is not None:
+            return Memory(*told)
+        if self.platform.sm is None:
+            return Memory()
+        workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
+        return machine_memory(processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 
     def close(self) -> None:
         """End the processes in which backends run, if there are any."""

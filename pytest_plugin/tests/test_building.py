@@ -98,6 +98,23 @@ def test_a_budget_allows_or_forbids(on_gpu: Callable[..., pytest.RunResult], pyt
     assert built(pytester) == {"decode", "extend", "verify"}
 
 
+def test_what_memory_does_not_allow_is_said_before_the_first_test(
+    on_gpu: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnconf.memory.host_memory", lambda: 10**8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = on_gpu("--attnconf-family=verify", "--attnconf-build-budget=0")
+    result.stdout.fnmatch_lines(
+        [
+            "attnconf: 2 long cases for each backend, of up to * and a process has 0.1 GB of host memory",
+            "attnconf: not run: 2 long cases of gemma4-e2b: each needs more than the 0.1 GB of host memory *",
+            "*test session starts*",
+        ]
+    )
+    short = on_gpu("--attnconf-family=verify", "--attnconf-profile=smoke")
+    short.stdout.no_fnmatch_line("attnconf: *long cases*")
+
+
 @pytest.mark.parametrize("text", ["-1", "nan", "much"])
 def test_a_budget_is_a_number_of_seconds(on_gpu: Callable[..., pytest.RunResult], text: str) -> None:
     result = on_gpu(f"--attnconf-build-budget={text}")

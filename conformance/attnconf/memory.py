@@ -1,0 +1,75 @@
+"""Memory of this machine: what one process may take, and which cases are therefore not run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.footprint import footprint
+
+if TYPE_CHECKING:
+    from attnconf.case import Case
+
+USABLE = 0.8
+"""The share of memory that cases may take: the rest is for contexts, libraries, workspaces and fragments."""
+
+_CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one process may fill with cases, on the host and on its GPU; None is no limit."""
+
+    host: int | None = None
+    device: int | None = None
+
+    def why_not(self, case: Case, *, accelerated: bool) -> str | None:
+        """Return why ``case`` does not fit, or None. The same words for all cases: reasons are counted."""
+        needed = footprint(case, accelerated=accelerated)
+        for name, bytes_needed, limit in (
+            ("GPU", needed.device, self.device),
+            ("host", needed.host, self.host),
+        ):
+            if limit is not None and bytes_needed > limit:
+                return f"needs more than the {gigabytes(limit)} of {name} memory that a process has"
+        return None
+
+    @property
+    def text(self) -> str:
+        """The limits in words."""
+        device = "" if self.device is None else f"{gigabytes(self.device)} of GPU and "
+        return device + ("any" if self.host is None else gigabytes(self.host)) + " of host memory"
+
+
+def machine_memory(*, processes: int, per_gpu: int) -> Memory:
+    """Return what each of ``processes`` may take of this machine, ``per_gpu`` of which share a GPU.
+
+    Creates no CUDA context. Without a GPU only the host counts.
+    """
+    device = None
+    if torch.cuda.is_available():
+        device = int(USABLE * torch.cuda.get_device_properties(0).total_memory / per_gpu)
+    return Memory(int(USABLE * host_memory() / processes), device)
+
+
+def host_memory(root: Path = _CGROUP_ROOT) -> int:
+    """Return the bytes of memory that this machine, or the control group of this process, has."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in _CGROUPS:
+        try:
+            text = (root / name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdecimal():
+            limits.append(int(text))
+    return min(limits)
+
+
+def gigabytes(count: int) -> str:
+    """Return ``count`` bytes as text, in GB of 10^9 bytes."""
+    return f"{count / 1e9:.1f} GB"
