@@ -30,6 +30,8 @@ class Memory:
 
     def why_not(self, case: Case, *, accelerated: bool) -> str | None:
         """Return why ``case`` does not fit, or None. The same words for all cases: reasons are counted."""
+        if self.host is None and self.device is None:
+            return None
         needed = footprint(case, accelerated=accelerated)
         for name, bytes_needed, limit in (
             ("GPU", needed.device, self.device),

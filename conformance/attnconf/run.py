@@ -52,7 +52,8 @@ def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
     for backend in backends:
         trial = Trial(question, backend, platform, partial(missing_build, backend, budget=build_budget))
         results.append(_run_backend(trial, choose(case)))
-        question.restore()
+        if backend is not backends[-1]:
+            question.restore()  # not behind the last one: it may have lost the device
     return results
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from attnconf.case import Case, Layer, Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
 from attnconf.platforms import Platform
 from attnconf.result import Outcome
+from attnconf.run import run_case
+from attnconf.trial import Question
 
 sys.path.insert(0, str(Path(__file__).parent))  # the other process finds the backends by their module's name
 import wrecking
@@ -68,6 +71,26 @@ def test_an_exception_needs_no_new_process(isolate) -> None:  # noqa: ANN001
     assert "an ordinary exception" in backend.run(case(wrecking.TRIGGER)).layers[0].reason
     assert not backend.run(case(20)).is_failure
     assert backend.starts == 1
+
+
+def test_the_input_is_not_looked_at_behind_the_last_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(question: Question) -> str | None:
+        if question.done:  # type: ignore[attr-defined]
+            message = "the device is lost"
+            raise RuntimeError(message)
+        return None
+
+    class Losing(wrecking.Wrecking):
+        def prepare(self, batch: object) -> object:
+            del batch
+            monkeypatch.setattr(Question, "done", True)
+            message = "CUDA error: an illegal memory access was encountered"
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(Question, "done", False, raising=False)
+    monkeypatch.setattr(Question, "changed_input", lost)
+    (result,) = run_case(case(20), [Losing("exit")], Platform(), torch.device("cpu"))
+    assert "illegal memory access" in result.layers[0].reason
 
 
 def test_a_backend_that_does_not_start_says_why(isolate) -> None:  # noqa: ANN001

@@ -22,7 +22,7 @@ class Wrecking(ReferenceBackend):
     """Right, but for the way it takes one length."""
 
     def __init__(self, how: str) -> None:
-        self.how = how
+        self.name = self.how = how
 
     def prepare(self, batch: Batch) -> Prepared:
         if TRIGGER in batch.kv_lens:

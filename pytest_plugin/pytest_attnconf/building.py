@@ -35,21 +35,22 @@ def add_options(group: pytest.OptionGroup) -> None:
     group.addoption(
         flag("build-budget"),
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         help="CPU seconds that one kernel module may take to build (120 unless told); a dearer one is used if it is"
         " built, and else what needs it is not_run",
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Read a number of seconds. Raises ``ArgumentTypeError``."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
+        number = math.nan
+    if not number >= 0:
         message = f"{text!r} is not a number of seconds, 0 or more"
         raise argparse.ArgumentTypeError(message)
-    return seconds
+    return number
 
 
 class Building:

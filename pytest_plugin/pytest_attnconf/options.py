@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_attnconf.building import Building, add_options
+from pytest_attnconf.building import Building, add_options, seconds
 from pytest_attnconf.reporting import Reporter
-from pytest_attnconf.state import KEY, State
+from pytest_attnconf.state import ISOLATE, KEY, State
 
 if TYPE_CHECKING:
     import pytest
@@ -66,6 +66,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--attnconf-allow-retries",
         action="store_true",
         help="run beside a plugin that retries failed tests; every attempt counts as evidence",
+    )
+    group.addoption(
+        "--attnconf-isolate",
+        choices=ISOLATE,
+        default="auto",
+        help="run each backend in a process of its own, where a lost device or a hang costs one result; auto: on a GPU",
+    )
+    group.addoption(
+        "--attnconf-case-seconds",
+        metavar="SECONDS",
+        type=seconds,
+        help="how long one case may take in a process of its own before that is ended (600 unless told)",
     )
     add_options(group)
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 
+ISOLATE = {"auto": None, "on": True, "off": False}
+"""The values of ``--attnconf-isolate``, as a session takes them."""
+
 MEMORY = "attnconf_memory"
 SEED = "attnconf_seed"
 """Under these names xdist's controller tells its workers what they cannot know: their share of memory, and the seed,
@@ -99,6 +102,9 @@ class State:
         session = Session(platform=self.platform, profile=self.profile, seed=self.seed)
         if (budget := self.option("build_budget")) is not None:
             session.build_budget = budget
+        if (limit := self.option("case_seconds")) is not None:
+            session.case_seconds = limit
+        session.isolate = ISOLATE[self.option("isolate")]
         session.memory = self.memory
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
         return session

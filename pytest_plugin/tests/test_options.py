@@ -53,6 +53,19 @@ def test_a_hook_of_the_user_that_raises_is_one_sentence(pytester: pytest.Pyteste
     result.stderr.fnmatch_lines(["ERROR: pytest_attnconf_register_backends: AttributeError: *"])
 
 
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--attnconf-isolate=maybe", "*--attnconf-isolate: invalid choice: 'maybe' (choose from *auto*on*off*)"),
+        ("--attnconf-case-seconds=soon", "*--attnconf-case-seconds: 'soon' is not a number of seconds, 0 or more"),
+    ],
+)
+def test_isolation_is_on_off_or_auto_and_seconds_are_a_number(inner: Inner, option: str, sentence: str) -> None:
+    result = inner("--pyargs", "attnconf.suite", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([sentence])
+
+
 def test_naming_a_thing_twice_asks_it_once(inner: Inner, toy_model: str) -> None:
     twice = ("--attnconf-backend=good", "--attnconf-backend=good", f"--attnconf-model={toy_model}") * 2
     result = inner("--pyargs", "attnconf.suite", "--attnconf-profile=smoke", *twice, "--collect-only", "-q")
