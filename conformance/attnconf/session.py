@@ -46,7 +46,7 @@ class Session:
     """What one process needs to judge backends. Creating one settles torch's threads; it starts no backend.
 
     Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built. ``isolate`` runs
-    each backend in a process of its own (None: on a GPU), which gets ``case_seconds`` for one case. What
+    each backend in a process of its own (None: installed ones on a GPU), which gets ``case_seconds`` for one case. What
     does not fit into ``memory`` is not run.
     """
 
@@ -98,7 +98,7 @@ class Session:
         if reason is not None:
             found = self.backend(backend)
             return _not_run(case, found, f"the case {reason}")
-        if self.is_isolated:
+        if self.isolates(backend):
             return self._isolated_backend(backend).run(case, checks)
         return run_case(
             case,
@@ -113,10 +113,15 @@ class Session:
         """Return why this machine's memory does not allow ``case``, or None."""
         return self.memory.why_not(case, accelerated=self._accelerated)
 
-    @property
-    def is_isolated(self) -> bool:
-        """Whether backends run in processes of their own: where a CUDA error would take this one down."""
-        return self.platform.sm is not None if self.isolate is None else self.isolate
+    def isolates(self, name: str) -> bool:
+        """Return whether the backend ``name`` runs in a process of its own.
+
+        Unless told, an installed one does where a CUDA error would take this process down. What a conftest registers
+        stays: another process cannot import a conftest.
+        """
+        if self.isolate is not None:
+            return self.isolate
+        return self.platform.sm is not None and self.registry.registered(name) is None
 
     def close(self) -> None:
         """End the backends' processes."""

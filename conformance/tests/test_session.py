@@ -167,6 +167,23 @@ def test_a_backend_that_does_not_start_says_why_each_time(error: BaseException, 
         session.backend("toy")
 
 
+@pytest.mark.parametrize(
+    ("isolate", "sm", "installed", "registered"),
+    [(None, None, False, False), (None, (9, 0), True, False), (True, None, True, True), (False, (9, 0), False, False)],
+)
+def test_on_a_gpu_installed_backends_run_apart(
+    isolate: bool | None,  # noqa: FBT001 - a value of the field
+    sm: tuple[int, int] | None,
+    *,
+    installed: bool,
+    registered: bool,
+) -> None:
+    session = Session(platform=Platform(sm=sm), profile=profile_named("smoke"), isolate=isolate)
+    session.registry.register("mine", lambda _: ReferenceBackend())
+    assert session.isolates("reference") is installed
+    assert session.isolates("mine") is registered
+
+
 def test_an_unknown_backend_is_not_an_unavailable_one() -> None:
     with pytest.raises(UnknownBackendError, match=r"allowed: .*reference, .*triton"):
         a_session().why_not("nobody")
