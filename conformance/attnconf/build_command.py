@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.errors import InvalidInputError
+from attnconf.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,10 +109,14 @@ def _check_modules(asked: list[str], plan: BuildPlan) -> None:
 
 
 def _export(plan: BuildPlan, failed: set[str], folder: Path, say: Callable[[str], None]) -> None:
-    for needed in plan.backends.values():
+    for name, needed in plan.backends.items():
         finished = [module for module in (*needed.cached, *needed.missing) if module.name not in failed]
         if finished:
-            copies = needed.builder.export(finished, folder)
+            try:
+                copies = needed.builder.export(finished, folder)
+            except UnsupportedError as error:
+                say(f"{name}: {error}")
+                continue
             say(f"{len(copies)} modules in {folder}, {sum(copy.stat().st_size for copy in copies) / 2**20:.1f} MiB")
 
 

@@ -62,7 +62,10 @@ class Builder(Protocol):
         ...
 
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
-        """Copy finished builds into a folder from which another machine of this kind can take them."""
+        """Copy finished builds into a folder from which another machine of this kind can take them.
+
+        Raises ``UnsupportedError`` with the reason where they cannot be carried.
+        """
         ...
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import Evidence, Promises, Unsupported
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
-from attnconf.errors import BackendUnavailableError
+from attnconf.backends.triton.variants import launch_builds
+from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 from attnconf.shape import batch_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import Prepared
     from attnconf.batch import Batch
     from attnconf.platforms import Platform
@@ -60,6 +66,35 @@ class TritonBackend:
         float8_e4m3fn keys and values become q's dtype exactly, and their scales are applied in float32.
         """
         return NumericsProfile(p=shape.q_dtype, accumulator="float32", partials="float32")
+
+    def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        """Return the launches to compile for the supported ones of ``shapes``; none where kernels are interpreted.
+
+        None for a simulated platform either: Triton compiles for the GPU that it runs on.
+        """
+        if self._platform.sm is None or self._platform.simulated or os.environ.get("TRITON_INTERPRET") == "1":
+            return ()
+        supported = (shape for shape in shapes if self.supports(shape, self._platform) is None)
+        found = {build.name: build for shape in supported for build in launch_builds(shape)}
+        return tuple(found[name] for name in sorted(found))
+
+    def is_built(self, build: Build) -> bool:
+        """Return whether ``build`` is in Triton's cache."""
+        from attnconf.backends.triton.build import marker
+
+        return marker(build, self._platform).exists()
+
+    def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
+        """Compile what is missing."""
+        from attnconf.backends.triton.build import build_all
+
+        return build_all(builds, self._platform, jobs, progress)
+
+    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
+        """Refuse: the entries of Triton's cache are named by hashes of the machine that made them."""
+        del builds, folder
+        message = "compiled launches stay in Triton's own cache; to carry them, copy the folder TRITON_CACHE_DIR"
+        raise UnsupportedError(message)
 
     def prepare(self, batch: Batch) -> Prepared:
         """Plan the launches of every layer that can run; the others refuse when they are run."""

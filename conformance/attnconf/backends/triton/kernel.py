@@ -23,6 +23,10 @@ from attnconf.backends.triton.tile import (
     visit_tile,
 )
 
+_BY_BATCH = ("num_qo_heads", "num_splits", "lse_token", "window_left")
+"""Integers that change with a batch, or from layer to layer, and address no tile of keys or values: specialised, each
+multiple of 16 would be compiled anew in the middle of a run."""
+
 
 @device_function
 def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BLOCK_N: tl.constexpr):
@@ -88,7 +92,7 @@ def store_rows(
         tl.store(lse + (token * lse_token + head * lse_head), value, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*_BY_BATCH, "table_row"))
 def attend(
     q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, tables,
     q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
@@ -154,7 +158,7 @@ def attend(
         tl.store(stats + place * 2 + 1, total, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_BY_BATCH)
 def merge(
     out, lse, sinks, partial, stats, work, qo_indptr, seq_lens,
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import math
 import os
-import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -27,22 +26,16 @@ from attnconf.backends.triton.tuning import (
     power_of_two,
     split_tuning,
 )
+from attnconf.backends.triton.variants import STAGES
 from attnconf.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from attnconf.batch import Batch, LayerInputs
 
 LOG2E = math.log2(math.e)
-
-STAGES = (
-    ("triton-decode-splitkv", 1, 1),
-    ("triton-verify-splitkv", 2, MAX_SPLIT_TOKENS),
-    ("triton-extend", MAX_SPLIT_TOKENS + 1, sys.maxsize),
-)
-"""The kernels with the query tokens of the requests that they take, from and to: a request's own length decides."""
 
 
 @cache
@@ -77,12 +70,8 @@ class Launches:
         """``refusals`` says of layers that cannot run why."""
         self._refusals = refusals or {}
         self._interpreted = interpreted()
-        if not self._interpreted and batch.device.type != "cuda":
-            message = (
-                f"the kernels of this process are compiled for CUDA and the batch is on {batch.device.type}; "
-                "TRITON_INTERPRET=1 interprets them"
-            )
-            raise UnsupportedError(message)
+        if not self._interpreted:
+            _require_cuda(batch)
         self._batch = batch
         self._tables = [block_tables_for(batch, index) for index in range(len(batch.layers))]
         self._stages = [
@@ -103,7 +92,7 @@ class Launches:
 
         def launch() -> None:
             for stage in stages:
-                self._launch(stage, inputs, self._tables[layer], out, lse)
+                self._launch(stage, inputs, self._tables[layer], out, lse, _start)
 
         if self._interpreted:
             with _quiet():
@@ -116,6 +105,11 @@ class Launches:
     def workspaces(self) -> tuple[Workspace, ...]:
         """Return what the splits of a layer leave for its merge."""
         return Workspace(memory=self._partial), Workspace(memory=self._stats)
+
+    def compile(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> None:
+        """Compile what ``run`` would launch, and launch nothing."""
+        for stage in self._stages[layer]:
+            self._launch(stage, self._batch.layers[layer], self._tables[layer], out, lse, _compile)
 
     def update(self, batch: Batch) -> None:
         """Refresh the translated block tables in place; all else that changes between replays is read on the device."""
@@ -160,8 +154,14 @@ class Launches:
             stats_size=states * 2,
         )
 
-    def _launch(
-        self, stage: Stage, layer: LayerInputs, tables: torch.Tensor, out: torch.Tensor, lse: torch.Tensor | None
+    def _launch(  # noqa: PLR0913 - a stage, its layer's tensors, and what to do with them
+        self,
+        stage: Stage,
+        layer: LayerInputs,
+        tables: torch.Tensor,
+        out: torch.Tensor,
+        lse: torch.Tensor | None,
+        start: Callable[[Any, tuple[int, ...], dict[str, Any]], None],
     ) -> None:
         import triton.language as tl
 
@@ -189,23 +189,23 @@ class Launches:
             "Q_FORMAT": q_format, "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip
         grid = (stage.work.shape[0], geometry.num_kv_heads, stage.splits)
-        kernels().attend[grid](
-            q=q, k=k, v=v, tables=tables,
-            q_token=layer.q.stride(0), q_head=layer.q.stride(1), q_dim=layer.q.stride(2),
-            k_page=k.stride(page), k_slot=k.stride(slot), k_head=k.stride(head), k_dim=k.stride(3),
-            v_page=v.stride(page), v_slot=v.stride(slot), v_head=v.stride(head), v_dim=v.stride(3),
-            table_row=tables.stride(0), table_column=tables.stride(1),
-            scale=geometry.sm_scale * owner.k_scale * (LOG2E if cap is None else 1.0), cap=cap or 1.0,
-            PAGE_SIZE=batch.page_size, SOFT_CAP=cap is not None, KV_FORMAT=kv_format,
-            SAME_STRIDES=k.stride() == v.stride(),
-            P_BITS=self._p_bits(layer.q.dtype),
-            DOT=tl.float32 if self._interpreted else names[layer.q.dtype],
-            num_warps=tuning.num_warps, num_stages=tuning.num_stages, **common,
-        )  # fmt: skip
+        attend: dict[str, Any] = {
+            "q": q, "k": k, "v": v, "tables": tables,
+            "q_token": layer.q.stride(0), "q_head": layer.q.stride(1), "q_dim": layer.q.stride(2),
+            "k_page": k.stride(page), "k_slot": k.stride(slot), "k_head": k.stride(head), "k_dim": k.stride(3),
+            "v_page": v.stride(page), "v_slot": v.stride(slot), "v_head": v.stride(head), "v_dim": v.stride(3),
+            "table_row": tables.stride(0), "table_column": tables.stride(1),
+            "scale": geometry.sm_scale * owner.k_scale * (LOG2E if cap is None else 1.0), "cap": cap or 1.0,
+            "PAGE_SIZE": batch.page_size, "SOFT_CAP": cap is not None, "KV_FORMAT": kv_format,
+            "SAME_STRIDES": k.stride() == v.stride(),
+            "P_BITS": self._p_bits(layer.q.dtype),
+            "DOT": tl.float32 if self._interpreted else names[layer.q.dtype],
+            "num_warps": tuning.num_warps, "num_stages": tuning.num_stages,
+        }  # fmt: skip
+        start(kernels().attend, grid, common | attend)
         if stage.splits > 1:
-            kernels().merge[grid[:2]](
-                **common, BLOCK_ROWS=stage.rows, num_warps=merge_warps(stage.rows * tuning.block_d)
-            )
+            warps = merge_warps(stage.rows * tuning.block_d)
+            start(kernels().merge, grid[:2], common | {"BLOCK_ROWS": stage.rows, "num_warps": warps})
 
     def _p_bits(self, dtype: torch.dtype) -> str:
         """Return what P is rounded to by hand: compiled, the cast to the dot's dtype does it."""
@@ -233,6 +233,23 @@ class Stage:
     rows: int
     partial_size: int
     stats_size: int
+
+
+def _start(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:  # noqa: ANN401 - a jitted function
+    kernel[grid](**arguments)
+
+
+def _compile(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:  # noqa: ANN401 - a jitted function
+    kernel.warmup(grid=grid, **arguments)
+
+
+def _require_cuda(batch: Batch) -> None:
+    if batch.device.type != "cuda":
+        message = (
+            f"the kernels of this process are compiled for CUDA and the batch is on {batch.device.type}; "
+            "TRITON_INTERPRET=1 interprets them"
+        )
+        raise UnsupportedError(message)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,121 @@
+"""What Triton compiles for a shape: one launch a stage, as a value with a name. Pure; imports no triton."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from attnconf.backends.builds import Build
+from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS, LayerSizes, split_tuning
+
+if TYPE_CHECKING:
+    from attnconf.case import KVDtype, KVLayout, QDtype, Storage
+    from attnconf.shape import KernelShape
+
+STAGES = (
+    ("triton-decode-splitkv", 1, 1),
+    ("triton-verify-splitkv", 2, MAX_SPLIT_TOKENS),
+    ("triton-extend", MAX_SPLIT_TOKENS + 1, sys.maxsize),
+)
+"""The kernels with the query tokens of the requests that they take, from and to: a request's own length decides."""
+
+CPU_SECONDS = 3.0
+"""What one launch takes to compile: 1 to 3 s for 16-bit queries, up to 9 s for float32 with 64 heads a KV head (Triton
+3.9, ahead of time for SM 9.0, on one core)."""
+
+_ALIGNED = 16
+_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What decides the compiled code of one stage: its constants, dtypes, and the divisibility of its strides by 16.
+
+    ``kernel`` names the stage, and its requests have ``fewest`` to ``most`` query tokens. Where head_dim is a multiple
+    of 16 so is every stride; elsewhere layout and storage count as well.
+    """
+
+    kernel: str
+    fewest: int
+    most: int
+    q_dtype: QDtype
+    kv_dtype: KVDtype
+    head_dim: int
+    num_qo_heads: int
+    num_kv_heads: int
+    page_size: int
+    windowed: bool
+    soft_cap: bool
+    sinks: bool
+    kv_layout: KVLayout
+    storage: Storage
+
+    @property
+    def name(self) -> str:
+        """A file name: ``triton-extend_bf16_e4m3_hd128_8x2_ps16_window``."""
+        parts = [
+            self.kernel,
+            _DTYPES[self.q_dtype],
+            _DTYPES[self.kv_dtype],
+            f"hd{self.head_dim}",
+            f"{self.num_qo_heads}x{self.num_kv_heads}",
+            f"ps{self.page_size}",
+        ]
+        flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks}
+        parts += [flag for flag, on in flags.items() if on]
+        parts += [self.kv_layout, self.storage] if self.head_dim % _ALIGNED else []
+        return "_".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchBuild(Build):
+    """The build of one variant: its attention kernel, and the merges that follow where keys are split."""
+
+    variant: Variant
+
+
+@cache
+def launch_builds(shape: KernelShape) -> tuple[LaunchBuild, ...]:
+    """Return what ``shape`` can launch: a stage for each number of query tokens that its requests may have."""
+    fixed = shape.mode in {"decode", "verify"}
+    stages = [
+        (name, fewest, most)
+        for name, fewest, most in STAGES
+        if fewest <= shape.max_q_len and (not fixed or shape.max_q_len <= most)
+    ]
+    if _splits_alike(shape):
+        stages = list(dict.fromkeys(_SPLIT if stage[2] <= MAX_SPLIT_TOKENS else stage for stage in stages))
+    return tuple(_build(shape, *stage) for stage in stages)
+
+
+_SPLIT = ("triton-splitkv", 1, MAX_SPLIT_TOKENS)
+
+
+def _splits_alike(shape: KernelShape) -> bool:
+    """Return whether decode and verify are cut alike, so that they are one kernel."""
+    sizes = LayerSizes(shape.group_size, shape.head_dim, shape.num_kv_heads, _SIZES[shape.q_dtype])
+    return split_tuning(sizes, 1, interpreted=False) == split_tuning(sizes, MAX_SPLIT_TOKENS, interpreted=False)
+
+
+def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBuild:
+    aligned = shape.head_dim % _ALIGNED == 0
+    variant = Variant(
+        kernel=kernel,
+        fewest=fewest,
+        most=most,
+        q_dtype=shape.q_dtype,
+        kv_dtype=shape.kv_dtype,
+        head_dim=shape.head_dim,
+        num_qo_heads=shape.num_qo_heads,
+        num_kv_heads=shape.num_kv_heads,
+        page_size=shape.page_size,
+        windowed=shape.windowed,
+        soft_cap=shape.soft_cap,
+        sinks=shape.sinks,
+        kv_layout="NHD" if aligned else shape.kv_layout,
+        storage="apart" if aligned else shape.storage,
+    )
+    return LaunchBuild(name=variant.name, cpu_seconds=CPU_SECONDS, variant=variant)
