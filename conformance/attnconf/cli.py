@@ -126,13 +126,13 @@ def _campaign(arguments: argparse.Namespace) -> int:
         examples=arguments.examples,
         seed=arguments.seed,
     )
-    report = search(share, arguments.jobs)
+    report = search(share, arguments.jobs, partial(print, flush=True))
     print("\n".join(campaign_lines(report, backend)))
     if arguments.json:
         write_text(Path(arguments.json), json.dumps(report.to_data(), indent=1) + "\n")
     if report.failures:
         return EXIT_FAILED
-    return 0 if report.histograms else EXIT_NOTHING_EXECUTED
+    return 0 if report.profiles else EXIT_NOTHING_EXECUTED
 
 
 def _session() -> Session:

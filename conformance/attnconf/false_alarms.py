@@ -8,18 +8,29 @@ from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING
 
+from attnconf.backends.builds import Builder
+from attnconf.build_plan import default_jobs, plan_builds
+from attnconf.platforms import detect
 from attnconf.profiles import Profile
+from attnconf.session import Session
+from attnconf.shape import KernelShape, kernel_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import Executor
 
+    from attnconf.backends.protocol import Backend
     from attnconf.result import CaseResult
     from attnconf.spaces import Family
 
 EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Upper edges of the histogram's bins, in units of the bound; what lies above the last one broke the contract."""
+
+LOOSE = 0.1
+"""A kernel whose worst error stays below this share of its bound has a profile that is looser than tenfold."""
 
 MAX_KV_LEN = 400
 
@@ -36,59 +47,105 @@ class Share:
 
 
 @dataclass
-class CampaignReport:
-    """What a campaign saw: counts of cases and layers, errors in units by kernel, and the failures.
+class Tightness:
+    """How the layers of one kernel under one declared profile lie below the bound: their worst errors in units.
 
-    ``histograms`` maps a kernel to its layers' worst errors, counted in the bins of ``EDGES`` and one above them.
+    ``reason`` is the profile's own word on a bound that is far above them.
+    """
+
+    units: list[float] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def worst(self) -> float:
+        """The largest error of all layers."""
+        return max(self.units)
+
+    @property
+    def median(self) -> float:
+        """The median of the layers' worst errors."""
+        return median(self.units)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether the bound is more than tenfold above every error seen."""
+        return self.worst < LOOSE
+
+    @property
+    def histogram(self) -> list[int]:
+        """The layers counted in the bins of ``EDGES`` and one above them."""
+        bins = [0] * (len(EDGES) + 1)
+        for units in self.units:
+            bins[min(bisect_right(EDGES, units), len(EDGES))] += 1
+        return bins
+
+    def add(self, units: Iterable[float], reason: str) -> None:
+        """Add layers."""
+        self.units += units
+        self.reason = self.reason or reason
+
+
+@dataclass
+class CampaignReport:
+    """What a campaign saw: counts of cases and layers, errors in units, and the failures.
+
+    ``profiles`` maps a kernel, with the profile that is declared for it in parentheses, to its errors. ``seconds`` is
+    the time of the cases, ``build_seconds`` that of the builds before the first of them.
     """
 
     cases: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    histograms: dict[str, list[int]] = field(default_factory=dict)
-    worst: dict[str, float] = field(default_factory=dict)
+    profiles: dict[str, Tightness] = field(default_factory=dict)
     failures: list[CaseResult] = field(default_factory=list)
     seconds: float = 0.0
+    build_seconds: float = 0.0
 
-    def count(self, results: Iterable[CaseResult]) -> None:
-        """Add results."""
+    def count(self, results: Iterable[CaseResult], backend: Backend) -> None:
+        """Add results of ``backend``."""
         for result in results:
             self.cases += 1
             for layer in result.layers:
                 self.outcomes[layer.outcome.value] += 1
                 if layer.worst_units is None:
                     continue
-                bins = self.histograms.setdefault(layer.kernel, [0] * (len(EDGES) + 1))
-                bins[min(bisect_right(EDGES, layer.worst_units), len(EDGES))] += 1
-                self.worst[layer.kernel] = max(layer.worst_units, self.worst.get(layer.kernel, 0.0))
+                profile = backend.numerics(kernel_shape(result.case, layer.layer))
+                name = f"{layer.kernel} ({profile.text})"
+                self.profiles.setdefault(name, Tightness()).add([layer.worst_units], profile.reason)
 
     def add(self, other: CampaignReport) -> None:
         """Add another process's findings."""
         self.cases += other.cases
         self.outcomes += other.outcomes
         self.failures += other.failures
-        for kernel, bins in other.histograms.items():
-            own = self.histograms.setdefault(kernel, [0] * (len(EDGES) + 1))
-            self.histograms[kernel] = [a + b for a, b in zip(own, bins, strict=True)]
-            self.worst[kernel] = max(other.worst[kernel], self.worst.get(kernel, 0.0))
+        for name, tightness in other.profiles.items():
+            self.profiles.setdefault(name, Tightness()).add(tightness.units, tightness.reason)
 
     def to_data(self) -> dict[str, object]:
         """Return plain JSON data."""
         return {
             "cases": self.cases,
             "seconds": round(self.seconds, 1),
+            "build_seconds": round(self.build_seconds, 1),
             "outcomes": dict(sorted(self.outcomes.items())),
             "edges": list(EDGES),
             "kernels": {
-                kernel: {"worst_units": round(self.worst[kernel], 4), "histogram": bins}
-                for kernel, bins in sorted(self.histograms.items())
+                name: {
+                    "worst_units": round(found.worst, 4),
+                    "median_units": round(found.median, 4),
+                    "histogram": found.histogram,
+                    "reason": found.reason,
+                }
+                for name, found in sorted(self.profiles.items())
             },
             "failures": [result.case.to_data() for result in self.failures],
         }
 
 
-def search(share: Share, processes: int) -> CampaignReport:
-    """Explore ``share`` with several processes, each drawing cases of its own; stop none of them for a failure."""
-    started = time.perf_counter()
+def search(share: Share, processes: int, say: Callable[[str], None] = lambda _: None) -> CampaignReport:
+    """Explore ``share`` with several processes, each drawing cases of its own; stop none of them for a failure.
+
+    What the backend compiles is built first, with all cores; ``say`` receives lines about it.
+    """
     parts = [
         Share(
             backend=share.backend,
@@ -101,25 +158,49 @@ def search(share: Share, processes: int) -> CampaignReport:
     ]
     found = CampaignReport()
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found.build_seconds = _build(parts, pool, say)
+        started = time.perf_counter()
         for part in pool.map(explore_share, parts):
             found.add(part)
     found.seconds = time.perf_counter() - started
     return found
 
 
+def _build(parts: Sequence[Share], pool: Executor, say: Callable[[str], None]) -> float:
+    """Build what the cases of ``parts`` need and return the seconds that planning and building took."""
+    started = time.perf_counter()
+    session = _session(parts[0])
+    if session.platform.sm is None or not isinstance(session.backend(parts[0].backend), Builder):
+        return 0.0
+    shapes = frozenset[KernelShape]().union(*pool.map(asked_by_share, parts))
+    plan = plan_builds(session, [parts[0].backend], shapes, jobs=default_jobs())
+    for line in plan.lines:
+        say(line)
+    report = plan.build(say)
+    for name, why in report.failures.items():
+        say(f"{name} does not build: {why}")
+    return time.perf_counter() - started
+
+
+def asked_by_share(share: Share) -> frozenset[KernelShape]:
+    """Return the kernel shapes that the first cases of one process's share ask."""
+    return _session(share).shapes(share.family, share.model)
+
+
 def explore_share(share: Share) -> CampaignReport:
     """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here."""
-    from attnconf.platforms import detect
-    from attnconf.session import Session
-
-    profile = Profile(
-        name="campaign", models=(share.model,), examples={share.family: share.examples}, max_kv_len=MAX_KV_LEN
-    )
-    session = Session(platform=detect(), profile=profile, seed=share.seed, isolate=False)
-    session.backend(share.backend)
+    session = _session(share)
+    backend = session.backend(share.backend)
     explored = session.explore(share.family, share.model, share.backend)
     found = CampaignReport()
-    found.count(explored.results)
+    found.count(explored.results, backend)
     if explored.failure is not None:
         found.failures.append(explored.failure)
     return found
+
+
+def _session(share: Share) -> Session:
+    profile = Profile(
+        name="campaign", models=(share.model,), examples={share.family: share.examples}, max_kv_len=MAX_KV_LEN
+    )
+    return Session(platform=detect(), profile=profile, seed=share.seed, isolate=False)

@@ -89,7 +89,8 @@ class NumericsProfile:
     denominator sums. ``accumulator``: dtype of both products' sums. ``partials``: dtype of split-KV partial outputs,
     None without splits. ``tanh``: relative error of the soft cap's tanh. ``dequantised``: dtype into which scaled 8-bit
     keys and values are rounded before the products, None when the scales are applied in the accumulator. ``query``:
-    dtype into which the kernel rounds the query, None when it takes it as it is.
+    dtype into which the kernel rounds the query, None when it takes it as it is. ``reason`` says why its bound lies
+    more than tenfold above the errors that campaigns see, where it does; it is no part of the profile's identity.
     """
 
     p: str = "float32"
@@ -99,6 +100,15 @@ class NumericsProfile:
     tanh: float = 2.0**-21
     dequantised: str | None = None
     query: str | None = None
+    reason: str = field(default="", compare=False)
+
+    @property
+    def text(self) -> str:
+        """What is not float32, in words: ``P bfloat16, partials bfloat16``."""
+        parts = {"P": self.p, "row sum": self.row_sum, "accumulator": self.accumulator, "partials": self.partials}
+        parts |= {"dequantised": self.dequantised, "query": self.query}
+        named = [f"{name} {dtype}" for name, dtype in parts.items() if dtype not in {None, "float32"}]
+        return ", ".join(named) or "float32"
 
 
 EXACT = NumericsProfile(p="float64", row_sum="float64", accumulator="float64", tanh=2.0**-50)

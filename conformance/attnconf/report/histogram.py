@@ -11,20 +11,27 @@ if TYPE_CHECKING:
     from attnconf.false_alarms import CampaignReport
     from attnconf.result import CaseResult
 
-_LOOSE = 0.1
-"""A kernel whose worst error stays below this share of its bound has a profile that is looser than tenfold."""
-
 
 def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
-    """Return the lines to print: a row a kernel, its layers by the worst error in units of the bound."""
+    """Return the lines to print: a row for each kernel and profile, its layers by their worst error in units.
+
+    A profile that is looser than tenfold is named, with its reason if it declares one.
+    """
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
     speed = report.cases / report.seconds if report.seconds else 0.0
     lines = [f"{backend}: {report.cases} cases in {report.seconds:.0f} s ({speed:.1f} a second); layers: {outcomes}"]
-    if report.histograms:
-        lines.append(_row("kernel", "worst", [f"<{edge:g}" for edge in EDGES] + [">1"]))
-    for kernel, bins in sorted(report.histograms.items()):
-        loose = "  profile looser than tenfold" if report.worst[kernel] < _LOOSE else ""
-        lines.append(_row(kernel, f"{report.worst[kernel]:.3f}", [str(count) for count in bins]) + loose)
+    if report.build_seconds:
+        lines.append(f"{backend}: kernels planned and built before, in {report.build_seconds:.0f} s")
+    width = max((len(name) for name in report.profiles), default=0)
+    if report.profiles:
+        lines.append(_row("kernel".ljust(width), "worst", "median", [f"<{edge:g}" for edge in EDGES] + [">1"]))
+    for name, found in sorted(report.profiles.items()):
+        bins = [str(count) for count in found.histogram]
+        lines.append(_row(name.ljust(width), f"{found.worst:.3f}", f"{found.median:.3f}", bins))
+    for name, found in sorted(report.profiles.items()):
+        if found.is_loose:
+            reason = f": {found.reason}" if found.reason else ", and it declares no reason"
+            lines.append(f"{name}: profile looser than tenfold{reason}")
     for result in report.failures:
         lines += [f"FAILED: {why} {result.case!r}" for why in dict.fromkeys(failure_reasons(result))]
     return lines
@@ -40,5 +47,5 @@ def failure_reasons(result: CaseResult) -> list[str]:
     return reasons
 
 
-def _row(kernel: str, worst: str, bins: list[str]) -> str:
-    return f"{kernel:<44} {worst:>7} " + " ".join(f"{text:>7}" for text in bins)
+def _row(kernel: str, worst: str, middle: str, bins: list[str]) -> str:
+    return f"{kernel} {worst:>7} {middle:>7} " + " ".join(f"{text:>7}" for text in bins)

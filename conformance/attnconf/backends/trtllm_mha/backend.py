@@ -37,6 +37,11 @@ _REQUIRED: frozenset[PoisonKind] = frozenset({"zero", "stale"})
 _APPROXIMATE_TANH = 2.0**-10
 """FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
 
+_ROUNDED_QUERY = (
+    "the query is rounded to float8_e4m3fn; five standard deviations of its error are allowed (Hoeffding) in every"
+    " score at once and with the worst sign, while the errors of many keys cancel"
+)
+
 
 @dataclass(frozen=True)
 class TrtllmMha:
@@ -119,7 +124,9 @@ class TrtllmMha:
             return NumericsProfile(p=shape.q_dtype, accumulator=accumulator, tanh=_APPROXIMATE_TANH)
         if kernel == "xqa":
             if shape.kv_dtype == "float8_e4m3fn" and self.machine == "sm90":
-                return NumericsProfile(p="float8_e4m3fn", partials=shape.q_dtype, query="float8_e4m3fn")
+                return NumericsProfile(
+                    p="float8_e4m3fn", partials=shape.q_dtype, query="float8_e4m3fn", reason=_ROUNDED_QUERY
+                )
             return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype)
         partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
         return NumericsProfile(p=shape.q_dtype, partials=partials)
