@@ -87,21 +87,17 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
     out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problem.q.device)
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=problem.q.device)
     first, last = _key_range(problem)
+    visible = _visible(problem, first, last)
+    if visit is None and heads * rows * max(1, last - first) <= _CHUNK_ELEMENTS:
+        _attend_by_kv_head(problem, slice(first, last), visible, Answer(out, lse))
+        return Answer(out, lse)
     for chunk in _chunks(heads, rows, max(1, last - first), dim):
         mapping = problem.kv_head_of[chunk]
         q = problem.q[:, chunk].transpose(0, 1)
         k = problem.k[first:last, mapping].transpose(0, 1)
         v = problem.v[first:last, mapping].transpose(0, 1)
-        scores = problem.sm_scale * (q @ k.transpose(1, 2))
-        if problem.soft_cap is not None:
-            scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
-        visible = _visible(problem, first, last)
-        masked = scores.masked_fill(~visible, -math.inf)
-        logits = (
-            masked if problem.sinks is None else torch.cat([_sink_column(problem.sinks[chunk], rows), masked], dim=2)
-        )
-        total = torch.logsumexp(logits, dim=2) if logits.shape[2] else logits.new_full(logits.shape[:2], -math.inf)
-        p = torch.exp(masked - total.clamp_min(-1e300)[:, :, None])
+        scores = _scores(problem, q @ k.transpose(1, 2))
+        p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[chunk])
         out[:, chunk] = (p @ v).transpose(0, 1)
         lse[:, chunk] = total.transpose(0, 1)
         if visit is not None:
@@ -120,6 +116,34 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
                 )
             )
     return Answer(out, lse)
+
+
+def _attend_by_kv_head(problem: Problem, keys: slice, visible: torch.Tensor, answer: Answer) -> None:
+    """Write the answer of all query heads of one KV head at a time: keys and values are not copied for each of them."""
+    rows, _, dim = problem.q.shape
+    mapping = problem.kv_head_of.tolist()
+    for kv_head in sorted(set(mapping)):
+        mine = [head for head, source in enumerate(mapping) if source == kv_head]
+        q = problem.q[:, mine].transpose(0, 1).reshape(-1, dim)
+        scores = _scores(problem, q @ problem.k[keys, kv_head].T).view(len(mine), rows, -1)
+        p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[mine])
+        answer.out[:, mine] = (p.flatten(0, 1) @ problem.v[keys, kv_head]).view(-1, rows, dim).transpose(0, 1)
+        answer.lse[:, mine] = total.transpose(0, 1)
+
+
+def _scores(problem: Problem, products: torch.Tensor) -> torch.Tensor:
+    scores = problem.sm_scale * products
+    return scores if problem.soft_cap is None else problem.soft_cap * torch.tanh(scores / problem.soft_cap)
+
+
+def _softmax(
+    scores: torch.Tensor, visible: torch.Tensor, sinks: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the probabilities, [heads, rows, keys], and the log-sum-exp, [heads, rows]."""
+    masked = scores.masked_fill(~visible, -math.inf)
+    logits = masked if sinks is None else torch.cat([_sink_column(sinks, scores.shape[1]), masked], dim=2)
+    total = torch.logsumexp(logits, dim=2) if logits.shape[2] else logits.new_full(logits.shape[:2], -math.inf)
+    return torch.exp(masked - total.clamp_min(-1e300)[:, :, None]), total
 
 
 def _key_range(problem: Problem) -> tuple[int, int]:

@@ -98,7 +98,7 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         worst = max(trial.base_units(layer, request) for request in range(len(trial.case.requests)))
     except RAISED as error:
         return _ended(layer, error, "in numerics: ")
-    corrupted = trial.question.changed_input() is not None
+    corrupted = trial.changed_input() is not None
     for check in checks:
         if (corrupted and check.extra) or not check.applies(trial, layer):
             continue

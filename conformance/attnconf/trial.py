@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.execution import Output, run_layer
+from attnconf.execution import Output, run_layer, same_memory
 from attnconf.inputs.assemble import assemble
 from attnconf.inputs.logical import make_logical
 from attnconf.layout import place
@@ -24,17 +24,35 @@ if TYPE_CHECKING:
     from attnconf.case import Case, Mode
     from attnconf.inputs.logical import Logical
     from attnconf.layout import Layout
+    from attnconf.oracle import Problem
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
 
+HOST_WORK = 2**24
+"""Multiplications of a product of queries and keys up to which answers are judged on the CPU: a few milliseconds."""
+
+
+def work(case: Case) -> int:
+    """Return the multiplications of the largest product of queries and keys of one request."""
+    rows = max(request.new_tokens * request.kv_len for request in case.requests)
+    return rows * max(layer.num_qo_heads * layer.head_dim for layer in case.layers)
+
+
 class Question:
-    """The parts of a case that do not depend on who answers: logical inputs, layout, batch, right answers."""
+    """The parts of a case that do not depend on who answers: logical inputs, layout, batch, right answers.
+
+    Backends run on ``device``; outputs are read to ``judge``, where the oracle works: for a small case the CPU. A GPU
+    takes 10 us to start each of some thousand operations, and the processes of a campaign wait for it in turn.
+    """
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.case = case
         self.device = device
+        self.judge = torch.device("cpu") if work(case) <= HOST_WORK else device
+        self._problems: dict[tuple[int, int], Problem] = {}
         self._answers: dict[tuple[int, int, NumericsProfile], Bounded] = {}
+        self._memory: list[tuple[str, torch.Tensor]] = []
         self._pristine: list[torch.Tensor] = []
 
     @cached_property
@@ -51,7 +69,8 @@ class Question:
     def batch(self) -> Batch:
         """The tensors that backends receive. Nobody may write to them; the read-only check sees to it."""
         batch = self.fresh_batch()
-        self._pristine = [whole.clone() for _, whole in batch.memory()]
+        self._memory = batch.memory()
+        self._pristine = [whole.clone() for _, whole in self._memory]
         return batch
 
     def fresh_batch(self) -> Batch:
@@ -62,8 +81,10 @@ class Question:
         """Return the name of an input whose memory is not what it was, or None."""
         if "batch" not in self.__dict__:
             return None
-        pairs = zip(self.batch.memory(), self._pristine, strict=True)
-        return next((name for (name, now), before in pairs if not torch.equal(now, before)), None)
+        if same_memory([whole for _, whole in self._memory], self._pristine):
+            return None
+        pairs = zip(self._memory, self._pristine, strict=True)
+        return next(name for (name, now), before in pairs if not torch.equal(now, before))
 
     def restore(self) -> None:
         """Build the batch anew for the next backend if this one changed it."""
@@ -74,16 +95,25 @@ class Question:
         """Return the query rows of ``request`` in the batch."""
         return slice(self.logical.q_starts[request], self.logical.q_starts[request + 1])
 
+    def problem(self, layer: int, request: int) -> Problem:
+        """Return the oracle's question for one request on one layer: kept where it is small."""
+        key = (layer, request)
+        if key in self._problems:
+            return self._problems[key]
+        problem = self.logical.problem(layer, request, self.judge)
+        if work(self.case) <= HOST_WORK:
+            self._problems[key] = problem
+        return problem
+
     def scene(self, layer: int, request: int) -> Scene:
         """Return one request on one layer, as the mistakes see it."""
-        return Scene(self.logical, self.layout, layer, request, self.logical.problem(layer, request, self.device))
+        return Scene(self.logical, self.layout, layer, request, self.problem(layer, request))
 
     def answer(self, layer: int, request: int, profile: NumericsProfile) -> Bounded:
         """Return the oracle's answer with the bound of a kernel of ``profile``."""
         key = (layer, request, profile)
         if key not in self._answers:
-            problem = self.logical.problem(layer, request, self.device)
-            self._answers[key] = bounded_answer(problem, profile, self.case.q_dtype)
+            self._answers[key] = bounded_answer(self.problem(layer, request), profile, self.case.q_dtype)
         return self._answers[key]
 
 
@@ -106,6 +136,7 @@ class Trial:
         self.backend = backend
         self.platform = platform
         self.outputs: dict[int, Output] = {}
+        self._changed: tuple[str | None] | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
         self._base_units: dict[tuple[int, int], float] = {}
 
@@ -120,8 +151,19 @@ class Trial:
         self, layer: int, name: str = "base", build: Callable[[], Batch] | None = None, *, lse: bool = True
     ) -> Output:
         """Run ``layer`` on the batch called ``name``; the base batch is the question's own."""
+        self.ran()
         prepared, batch = self.prepared(name, build or (lambda: self.question.batch))
-        return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None)
+        return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None, self.question.judge)
+
+    def ran(self) -> None:
+        """Note that the backend runs: what it was given may have changed."""
+        self._changed = None
+
+    def changed_input(self) -> str | None:
+        """Return the name of an input whose memory is not what it was, or None: looked at once after a run."""
+        if self._changed is None:
+            self._changed = (self.question.changed_input(),)
+        return self._changed[0]
 
     def expected(self, layer: int, request: int, mode: Mode | None = None) -> Bounded:
         """Return the right answer, bounded for the kernel that serves this backend's ``mode`` (the case's)."""

@@ -124,12 +124,13 @@ def replayed(
     prepared = cast("Replayable", trial.backend.prepare(static))
     base = trial.backend.promises.lse
     target = make_target(static, layer, lse=base is not None)
+    trial.ran()
     replay, kernel = capturing(lambda: prepared.run(layer, target.out, target.lse))
     for question, name in ((long, "longer"), (short, "shorter")):
         prepared.update(load(static, question.batch))
         target.reset()
         replay()
-        output = read_output(target, kernel, base)
+        output = read_output(target, kernel, base, question.judge)
         claim = Claim(16, CHECK_NAME, f"captured over one batch and replayed over a {name} one")
         judged = trial if question is long else Trial(question, trial.backend, trial.platform)
         if layer not in judged.outputs:

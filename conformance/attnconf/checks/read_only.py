@@ -30,7 +30,7 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 def _inputs(trial: Trial, layer: int) -> list[Failure]:
     """Hold the batch against what it was before any layer ran; if it changed, find the layers that do it."""
-    name = trial.question.changed_input()
+    name = trial.changed_input()
     if name is None:
         return []
     alone = _changed_by(trial, layer)

@@ -54,7 +54,7 @@ def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
     output: Output | None = None
     reason = ""
     try:
-        output = run_into(backend.prepare(batch), batch, layer, target, base)
+        output = run_into(backend.prepare(batch), layer, target, base, question.judge)
     except REFUSALS as error:
         reason = classify(error)[1]
         if not str(error).strip():

@@ -123,8 +123,7 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     rows = logical.layers[index].q.shape[0]
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:_BAITED_PAGES]
     picks = torch.randint(0, rows, (len(free), size), generator=rng)
-    for page, row in zip(free, picks, strict=True):
-        k[page] = _aimed(case, index, logical, row).to(k.dtype)
+    bits(k)[free] = bits(_aimed(case, index, logical, picks).to(k.dtype))
     for request, spec in enumerate(case.requests):
         used = spec.kv_len % size
         if used == 0 or spec.new_tokens == 0:
@@ -135,15 +134,15 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
 
 
 def _aimed(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
-    """Return stored keys [len(rows), num_kv_heads, D] that draw the attention of the given query rows."""
+    """Return stored keys [*rows.shape, num_kv_heads, D] that draw the attention of the given query rows."""
     geometry = case.layers[index]
     own = logical.layers[index]
     longest = max(request.kv_len for request in case.requests)
     score = math.log(max(longest, 2)) + STALE_SCALE
-    member = torch.arange(len(rows)) % geometry.group_size
+    member = torch.arange(rows.shape[-1]) % geometry.group_size
     heads = torch.arange(geometry.num_kv_heads)[None, :] * geometry.group_size + member[:, None]
-    q = own.q[rows[:, None], heads].float()
-    step = score / (geometry.sm_scale * (q * q).sum(dim=2, keepdim=True)).clamp_min(1e-6)
+    q = own.q[rows[..., None], heads].float()
+    step = score / (geometry.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(1e-6)
     keys = step * q / geometry.k_scale
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
     return keys.clamp(-most, most)
