@@ -125,9 +125,9 @@ def _attend_by_kv_head(problem: Problem, keys: slice, visible: torch.Tensor, ans
     for kv_head in sorted(set(mapping)):
         mine = [head for head, source in enumerate(mapping) if source == kv_head]
         q = problem.q[:, mine].transpose(0, 1).reshape(-1, dim)
-        scores = _scores(problem, q @ problem.k[keys, kv_head].T).view(len(mine), rows, -1)
+        scores = _scores(problem, q @ problem.k[keys, kv_head].T).view(len(mine), rows, visible.shape[2])
         p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[mine])
-        answer.out[:, mine] = (p.flatten(0, 1) @ problem.v[keys, kv_head]).view(-1, rows, dim).transpose(0, 1)
+        answer.out[:, mine] = (p.flatten(0, 1) @ problem.v[keys, kv_head]).view(len(mine), rows, dim).transpose(0, 1)
         answer.lse[:, mine] = total.transpose(0, 1)
 
 

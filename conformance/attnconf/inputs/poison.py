@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 STALE_SCALE = 4.0
 """Stale values are finite and plausible, as an earlier request left them, but large enough to show."""
 
-_STALE_BLOCK = 2**20
+_STALE_BLOCK = 2**16
+"""Elements of noise that are drawn, and repeated: to draw a whole pool of them costs more than running a kernel."""
 
 
 def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:

@@ -73,7 +73,12 @@ class Launches:
         if not self._interpreted:
             _require_cuda(batch)
         self._batch = batch
-        self._tables = [block_tables_for(batch, index) for index in range(len(batch.layers))]
+        pools = [batch.caches[layer.cache].pool for layer in batch.layers]
+        by_pool = {
+            pool: block_tables_for(batch, index) for index, pool in enumerate(pools) if pool not in pools[:index]
+        }
+        self._tables = [by_pool[pool] for pool in pools]
+        self._work: dict[tuple[str, int], torch.Tensor] = {}
         self._stages = [
             [] if index in self._refusals else self._plan(layer) for index, layer in enumerate(batch.layers)
         ]
@@ -114,7 +119,8 @@ class Launches:
     def update(self, batch: Batch) -> None:
         """Refresh the translated block tables in place; all else that changes between replays is read on the device."""
         for index, kept in enumerate(self._tables):
-            kept.copy_(block_tables_for(batch, index))
+            if all(kept is not earlier for earlier in self._tables[:index]):
+                kept.copy_(block_tables_for(batch, index))
 
     def _plan(self, layer: LayerInputs) -> list[Stage]:
         """Return the stages of a layer: which one takes a request depends on that request's q_len alone."""
@@ -140,14 +146,16 @@ class Launches:
         tokens = tuning.block_m // layer.geometry.group_size
         lens, kv_lens = self._batch.q_lens, self._batch.kv_lens
         widest = max(min(lens[row], tokens) for row in requests) * layer.geometry.group_size
-        work = [(row, first) for row in requests for first in range(0, lens[row], tokens)]
-        # The longest blocks first, so that none of them is the last to start.
-        work.sort(key=lambda item: -(kv_lens[item[0]] - lens[item[0]] + item[1]))
+        if (name, tokens) not in self._work:  # most layers of a batch share it
+            work = [(row, first) for row in requests for first in range(0, lens[row], tokens)]
+            # The longest blocks first, so that none of them is the last to start.
+            work.sort(key=lambda item: -(kv_lens[item[0]] - lens[item[0]] + item[1]))
+            self._work[name, tokens] = torch.tensor(work, dtype=torch.int32, device=self._batch.device)
         states = layer.q.shape[0] * layer.geometry.num_qo_heads * splits if splits > 1 else 0
         return Stage(
             name=name,
             tuning=tuning,
-            work=torch.tensor(work, dtype=torch.int32, device=self._batch.device),
+            work=self._work[name, tokens],
             splits=splits,
             rows=power_of_two(widest),
             partial_size=states * layer.geometry.head_dim,
