@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 GUARD_ROWS = 4
 """Rows before and behind the output that nobody may write."""
 
+_JOINED_BYTES = 2**27
+"""Bytes up to which tensors are joined to be compared at once: the copies take that much memory, twice."""
+
 _SENTINEL = {1: 0x7F, 2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
 """A NaN with a payload of its own, by element size: an element that still holds it was not written."""
 
@@ -149,8 +152,8 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def same_memory(now: list[torch.Tensor], before: list[torch.Tensor]) -> bool:
-    """Return whether the bytes of two lists of tensors (flat, uint8) are equal, on a GPU with one wait for all."""
-    if now[0].is_cuda:
+    """Return whether the bytes of two lists of tensors (flat, uint8) are equal; on a GPU few bytes take one wait."""
+    if now[0].is_cuda and sum(tensor.numel() for tensor in now) <= _JOINED_BYTES:
         return torch.equal(torch.cat(now), torch.cat(before))
     return all(torch.equal(_words(one), _words(other)) for one, other in zip(now, before, strict=True))
 

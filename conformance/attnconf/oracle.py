@@ -88,7 +88,8 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=problem.q.device)
     first, last = _key_range(problem)
     visible = _visible(problem, first, last)
-    if visit is None and heads * rows * max(1, last - first) <= _CHUNK_ELEMENTS:
+    small = heads * rows * max(1, last - first) <= CHUNK_ELEMENTS
+    if visit is None and small and not problem.q.is_cuda:  # a GPU copies faster than it starts more operations
         _attend_by_kv_head(problem, slice(first, last), visible, Answer(out, lse))
         return Answer(out, lse)
     for chunk in _chunks(heads, rows, max(1, last - first), dim):
@@ -119,16 +120,19 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
 
 
 def _attend_by_kv_head(problem: Problem, keys: slice, visible: torch.Tensor, answer: Answer) -> None:
-    """Write the answer of all query heads of one KV head at a time: keys and values are not copied for each of them."""
-    rows, _, dim = problem.q.shape
+    """Write the answer with one product for all query heads of a KV head: keys and values are not copied for each."""
+    rows, heads, dim = problem.q.shape
     mapping = problem.kv_head_of.tolist()
-    for kv_head in sorted(set(mapping)):
-        mine = [head for head, source in enumerate(mapping) if source == kv_head]
-        q = problem.q[:, mine].transpose(0, 1).reshape(-1, dim)
-        scores = _scores(problem, q @ problem.k[keys, kv_head].T).view(len(mine), rows, visible.shape[2])
-        p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[mine])
-        answer.out[:, mine] = (p.flatten(0, 1) @ problem.v[keys, kv_head]).view(len(mine), rows, dim).transpose(0, 1)
-        answer.lse[:, mine] = total.transpose(0, 1)
+    order = sorted(range(heads), key=mapping.__getitem__)
+    readers = [(source, mapping.count(source)) for source in sorted(set(mapping))]
+    q = torch.split(problem.q[:, order].transpose(0, 1), [count for _, count in readers])
+    products = [part.reshape(-1, dim) @ problem.k[keys, kv].T for part, (kv, _) in zip(q, readers, strict=True)]
+    scores = _scores(problem, torch.cat(products).view(heads, rows, visible.shape[2]))
+    p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[order])
+    shares = torch.split(p, [count for _, count in readers])
+    means = [part.flatten(0, 1) @ problem.v[keys, kv] for part, (kv, _) in zip(shares, readers, strict=True)]
+    answer.out[:, order] = torch.cat(means).view(heads, rows, dim).transpose(0, 1)
+    answer.lse[:, order] = total.transpose(0, 1)
 
 
 def _scores(problem: Problem, products: torch.Tensor) -> torch.Tensor:

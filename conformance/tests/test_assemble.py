@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from attnconf.backends.reference import ReferenceBackend
 from attnconf.batch import BatchRow
 from attnconf.case import Case, Layer, Paging, Poison, Request
 from attnconf.execution import same_bits
@@ -16,8 +17,9 @@ from attnconf.inputs.logical import make_logical
 from attnconf.inputs.poison import bits
 from attnconf.inputs.storage import by_token
 from attnconf.layout import NULL_PAGE, place
+from attnconf.platforms import Platform
 from attnconf.strategies import Space, cases, free_layers
-from attnconf.trial import Question
+from attnconf.trial import Question, Trial
 
 CPU = torch.device("cpu")
 FREE = Space(name="free", layers=free_layers(), max_kv_len=60, max_new_tokens=5, past_window=False)
@@ -190,3 +192,22 @@ def test_a_changed_input_is_noticed_and_undone() -> None:
     assert question.changed_input() == "caches[0].v"
     question.restore()
     assert question.changed_input() is None
+
+
+def test_what_a_run_changes_is_seen_after_it() -> None:
+    """The inputs are compared once after a run, not before every question about them."""
+    question = Question(make(), CPU)
+    trial = Trial(question, ReferenceBackend(), Platform())
+    trial.run(0)
+    assert trial.changed_input() is None
+    dict(question.batch.memory())["qo_indptr"][0] += 1
+    assert trial.changed_input() is None
+    trial.ran()
+    assert trial.changed_input() == "qo_indptr"
+
+
+def test_a_large_case_is_judged_where_it_runs_and_a_small_one_on_the_cpu() -> None:
+    device = torch.device("meta")
+    assert Question(make(), device).judge == CPU
+    large = make(mode="extend", requests=(Request(prefix_len=60_000, new_tokens=100),))
+    assert Question(large, device).judge == device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -237,3 +238,22 @@ def test_scores_far_out_of_range_do_not_overflow() -> None:
 def test_the_oracle_imports_nothing_that_it_judges() -> None:
     source = oracle.__loader__.get_source(oracle.__name__)
     assert "attnconf" not in "".join(line for line in source.splitlines() if line.startswith(("import", "from")))
+
+
+@given(
+    rows=st.integers(0, 4),
+    keys=st.integers(0, 9),
+    window_left=st.sampled_from([-1, 0, 3]),
+    soft_cap=st.sampled_from([None, 2.0]),
+    sinks=st.booleans(),
+    mapping=st.lists(st.integers(0, 2), min_size=6, max_size=6),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_the_answer_is_the_same_whether_its_weights_are_looked_at_or_not(  # noqa: PLR0913
+    rows: int, keys: int, window_left: int, soft_cap: float | None, *, sinks: bool, mapping: list[int]
+) -> None:
+    problem = make(rows, keys, qo=6, kv=3, window_left=window_left, soft_cap=soft_cap, sinks=sinks)
+    problem = replace(problem, kv_head_of=torch.tensor(mapping))
+    plain, seen = attend(problem), attend(problem, lambda _: None)
+    assert torch.allclose(plain.out, seen.out, rtol=TIGHT, atol=TIGHT)
+    assert torch.allclose(plain.lse, seen.lse, rtol=TIGHT, atol=TIGHT)

@@ -12,6 +12,7 @@ from attnconf.case import Case, Layer, Paging, Request
 from attnconf.effects import effective_features, mistake_units
 from attnconf.inputs.logical import make_logical
 from attnconf.inputs.witnesses import FORBIDDEN, REQUIRED, Sight, plan_probes
+from attnconf.mistakes import MISTAKES
 from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, change_in_units
 from attnconf.oracle import Answer, Weights, attend
 from attnconf.strategies import Space, cases, free_layers
@@ -127,6 +128,25 @@ def test_a_window_that_masks_nothing_is_not_effective() -> None:
     question = Question(make(window=1000), torch.device("cpu"))
     units = mistake_units([(question.scene(0, 0), question.answer(0, 0, NumericsProfile(p="bfloat16")))])
     assert "window" not in effective_features(units)
+
+
+@given(cases(FREE))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_first_and_last_rows_settle_what_all_rows_would(case: Case) -> None:
+    question = Question(case, torch.device("cpu"))
+    for layer in range(len(case.layers)):
+        requests = range(len(case.requests))
+        pairs = [
+            (question.scene(layer, request), question.answer(layer, request, NumericsProfile())) for request in requests
+        ]
+        whole: dict[str, float] = {}
+        for scene, expected in pairs:
+            for mistake in MISTAKES:
+                asked = mistake.apply(scene) if expected.answer.out.numel() else None
+                if asked is not None:
+                    units = change_in_units(attend(asked, lambda _: None), expected)
+                    whole[mistake.name] = max(units, whole.get(mistake.name, 0.0))
+        assert effective_features(mistake_units(pairs)) == effective_features(whole)
 
 
 def test_a_sight_finds_the_borders_around_it() -> None:
