@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from contextlib import closing
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
     campaign.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
     campaign.add_argument("--seed", type=int, default=0, metavar="N")
+    campaign.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no more cases after S")
     campaign.add_argument("--json", metavar="FILE", help="write counts and histograms as JSON")
     campaign.set_defaults(command=_campaign)
 
@@ -114,7 +116,7 @@ def _campaign(arguments: argparse.Namespace) -> int:
     from attnconf.report.histogram import campaign_lines
     from attnconf.spaces import space_of
 
-    for name, least in (("examples", 1), ("jobs", 1), ("seed", 0)):
+    for name, least in (("examples", 1), ("jobs", 1), ("seed", 0), ("seconds", 0)):
         if getattr(arguments, name) < least:
             raise InvalidInputError("--" + name, given=str(getattr(arguments, name)), allowed=f"{least} or more")
     space_of(arguments.family, arguments.model, accelerated=False, max_kv_len=1)
@@ -125,6 +127,7 @@ def _campaign(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         examples=arguments.examples,
         seed=arguments.seed,
+        seconds=arguments.seconds,
     )
     report = search(share, arguments.jobs, partial(print, flush=True))
     print("\n".join(campaign_lines(report, backend)))

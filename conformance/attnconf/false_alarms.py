@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from attnconf.backends.builds import Builder
 from attnconf.build_plan import default_jobs, plan_builds
 from attnconf.platforms import detect
 from attnconf.profiles import Profile
-from attnconf.session import Session
+from attnconf.session import PLANNED_CASES, Session
 from attnconf.shape import KernelShape, kernel_shape
 
 if TYPE_CHECKING:
@@ -35,15 +36,20 @@ LOOSE = 0.1
 MAX_KV_LEN = 400
 
 
+DRAWN_AT_ONCE = 200
+"""Cases of one exploration: Hypothesis draws better from a fresh seed than a thousand examples into one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one process explores."""
+    """What one process explores: up to ``examples`` cases, begun within ``seconds``."""
 
     backend: str
     family: Family
     model: str
     examples: int
     seed: int
+    seconds: float = math.inf
 
 
 @dataclass
@@ -153,6 +159,7 @@ def search(share: Share, processes: int, say: Callable[[str], None] = lambda _: 
             model=share.model,
             examples=-(-share.examples // processes),
             seed=share.seed * 1_000 + index,
+            seconds=share.seconds,
         )
         for index in range(processes)
     ]
@@ -189,18 +196,32 @@ def asked_by_share(share: Share) -> frozenset[KernelShape]:
 
 def explore_share(share: Share) -> CampaignReport:
     """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here."""
+    started = time.monotonic()
     session = _session(share)
     backend = session.backend(share.backend)
-    explored = session.explore(share.family, share.model, share.backend)
     found = CampaignReport()
-    found.count(explored.results, backend)
-    if explored.failure is not None:
-        found.failures.append(explored.failure)
+    seen: set[str] = set()
+    for start in range(0, share.examples, DRAWN_AT_ONCE):
+        if time.monotonic() - started > share.seconds:
+            break
+        drawn = replace(
+            session,
+            seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
+            profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
+        )
+        explored = drawn.explore(share.family, share.model, share.backend)
+        found.count((result for result in explored.results if result.case.id not in seen), backend)
+        seen.update(result.case.id for result in explored.results)
+        if explored.failure is not None:
+            found.failures.append(explored.failure)
+            break
     return found
 
 
+def _profile(share: Share, examples: int) -> Profile:
+    return Profile(name="campaign", models=(share.model,), examples={share.family: examples}, max_kv_len=MAX_KV_LEN)
+
+
 def _session(share: Share) -> Session:
-    profile = Profile(
-        name="campaign", models=(share.model,), examples={share.family: share.examples}, max_kv_len=MAX_KV_LEN
-    )
+    profile = _profile(share, min(share.examples, PLANNED_CASES))
     return Session(platform=detect(), profile=profile, seed=share.seed, isolate=False)

@@ -51,6 +51,18 @@ def test_shares_of_different_seeds_draw_different_cases_and_add_up() -> None:
     assert min(part.median for part in parts) <= total.profiles[PAGED].median <= max(part.median for part in parts)
 
 
+def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnconf.false_alarms.DRAWN_AT_ONCE", 3)
+    found = explore_share(share(examples=10))
+    assert 4 < found.cases <= 10
+    assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
+
+
+def test_no_exploration_begins_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnconf.false_alarms.DRAWN_AT_ONCE", 3)
+    assert explore_share(replace(share(examples=10), seconds=0)).cases <= 3
+
+
 def lines(*units: float, reason: str = "") -> str:
     report = CampaignReport(cases=1, outcomes=Counter(passed=1), profiles={"k (float32)": Tightness([*units], reason)})
     return "\n".join(campaign_lines(report, "b"))

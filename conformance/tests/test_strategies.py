@@ -87,6 +87,12 @@ def test_model_layers_are_drawn_as_they_are() -> None:
         assert plain == GEOMETRY
 
 
+def test_half_of_the_cases_ask_what_every_backend_must_bear() -> None:
+    drawn = draw(FREE, 400)
+    calm = sum({case.poison.k, case.poison.v} <= {"stale", "zero"} for case in drawn)
+    assert 0.4 < calm / len(drawn) < 0.7
+
+
 def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
     drawn = draw(FREE, 400)
     assert len({case.id for case in drawn}) > 350

@@ -15,7 +15,7 @@ from attnconf.result import Failure
 from attnconf.shape import kernel_shape
 
 if TYPE_CHECKING:
-    from attnconf.case import Mode
+    from attnconf.case import Case, Mode
     from attnconf.execution import Output
     from attnconf.trial import Trial
 
@@ -23,10 +23,18 @@ CHECK_NAME = "consistency"
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
-    asked = [index for index, request in enumerate(trial.case.requests) if request.new_tokens]
-    request = asked[trial.case.seed % len(asked)]
+    request = _telling_request(trial.case, layer)
     parts = (_last_row, _as_extend, _chunked, _merged)
     return [failure for part in parts if (failure := part(trial, layer, request)) is not None][:1]
+
+
+def _telling_request(case: Case, layer: int) -> int:
+    """Return a request that has query tokens: one of those whose keys the layer's window masks, if there are any."""
+    asked = [index for index, request in enumerate(case.requests) if request.new_tokens]
+    window = case.layers[layer].window_left
+    masked = [index for index in asked if 0 <= window < case.requests[index].kv_len - 1]
+    chosen = masked or asked
+    return chosen[case.seed % len(chosen)]
 
 
 def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:

@@ -13,7 +13,7 @@ import torch
 
 from attnconf.backends.flashinfer import library
 from attnconf.backends.trtllm_mha import contract, make
-from attnconf.backends.trtllm_mha.backend import TrtllmMha
+from attnconf.backends.trtllm_mha.backend import TrtllmMha, refuse_caches
 from attnconf.backends.trtllm_mha.calls import build_call, build_metadata, draft_mask
 from attnconf.backends.trtllm_mha.signature import SignatureMismatchError, bind
 from attnconf.backends.trtllm_mha.workspace import workspace
@@ -388,6 +388,20 @@ def test_refusals_come_before_the_call() -> None:
     )
     with pytest.raises(UnsupportedError, match="one set of strides"):
         backend.prepare(other)
+
+
+def test_fmha_v2_is_not_given_keys_of_another_dtype() -> None:
+    """FlashInfer picks the kernel by the query's dtype and checks no other: 8-bit keys were read as 16-bit ones."""
+    given = batch(layer(), "extend", EXTEND)
+
+    def stored_as(dtype: torch.dtype) -> Batch:
+        caches = tuple(replace(cache, k=cache.k.to(dtype), v=cache.v.to(dtype)) for cache in given.caches)
+        layers = tuple(replace(one, q=one.q.half()) for one in given.layers)
+        return replace(given, layers=layers, caches=caches)
+
+    refuse_caches(stored_as(torch.float16), "fmha_v2")
+    with pytest.raises(UnsupportedError, match="would read float8_e4m3fn keys as float16"):
+        refuse_caches(stored_as(torch.float8_e4m3fn), "fmha_v2")
 
 
 def test_no_lse_before_the_version_that_has_it() -> None:

@@ -154,8 +154,7 @@ class TrtllmMha:
             raise BackendUnavailableError(message)
         kernel = family(batch.mode, self.machine)
         _refuse(batch, kernel, self.promises)
-        for cache in batch.caches:
-            _refuse_cache(cache, kernel)
+        refuse_caches(batch, kernel)
         if not self.reads_contract:
             places.environment(self.platform)
         function = library.load(*FUNCTIONS[kernel])
@@ -242,10 +241,22 @@ def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:
         raise UnsupportedError(message)
 
 
-def _refuse_cache(cache: KVCache, kernel: Family) -> None:
-    """Refuse strides that the kernels would misread: they take those of K for both, and XQA counts them in heads."""
-    if kernel == "fmha_v2":
-        return
+def refuse_caches(batch: Batch, kernel: Family) -> None:
+    """Refuse memory that the kernels would misread, and FlashInfer does not look at. Raises ``UnsupportedError``.
+
+    FMHA v2's module is picked by the query's dtype alone. The others take the strides of K for both, and XQA counts
+    them in heads.
+    """
+    for cache in batch.caches:
+        if kernel != "fmha_v2":
+            _refuse_strides(cache, kernel)
+        elif cache.k.dtype != batch.layers[0].q.dtype:
+            stored, asked = (str(dtype).removeprefix("torch.") for dtype in (cache.k.dtype, batch.layers[0].q.dtype))
+            message = f"fmha_v2 would read {stored} keys as {asked}: its kernel is picked by the query's dtype alone"
+            raise UnsupportedError(message)
+
+
+def _refuse_strides(cache: KVCache, kernel: Family) -> None:
     if cache.k.stride() != cache.v.stride() or cache.k.stride(-1) != 1:
         message = f"{kernel} reads keys and values with one set of strides, head_dim 1 apart"
         raise UnsupportedError(message)
