@@ -64,3 +64,24 @@ def test_each_kernel_is_judged_by_its_own_profile(mode: Mode, coarse: Mode, toke
     backend = Coarse(coarse, declared)
     result = run_case(case, [backend], Platform(), torch.device("cpu"), choose=lambda _: (consistency.CHECK,))[0]
     assert result.layers[0].outcome is (Outcome.PASSED if declared else Outcome.FAILED)
+
+
+@pytest.mark.parametrize("mode", ["decode", "extend"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_layers_that_ask_for_different_requests_get_their_own(mode: Mode, seed: int) -> None:
+    sliding = LAYER.model_copy(update={"kind": "sliding", "window_left": 30})
+    case = Case(
+        mode=mode,
+        q_dtype="float32",
+        kv_dtype="float32",
+        layers=(LAYER, sliding),
+        requests=tuple(
+            Request(prefix_len=prefix, new_tokens=1 if mode == "decode" else tokens)
+            for prefix, tokens in ((5, 3), (50, 4), (9, 2))
+        ),
+        seed=seed,
+    )
+    result = run_case(
+        case, [ReferenceBackend()], Platform(), torch.device("cpu"), choose=lambda _: (consistency.CHECK,)
+    )
+    assert [layer.outcome for layer in result[0].layers] == [Outcome.PASSED, Outcome.PASSED]

@@ -44,7 +44,7 @@ def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
     row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
     if trial.case.mode == "decode" or not _supported(trial, layer, "decode", row):
         return None
-    output = trial.run(layer, "last row", lambda: trial.question.batch.derive([row], "decode"))
+    output = trial.run(layer, f"last row {request}", lambda: trial.question.batch.derive([row], "decode"))
     claim = Claim(17, CHECK_NAME, "the last row, asked for as a decode")
     return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens), "decode")
 
@@ -55,7 +55,7 @@ def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
     if trial.case.mode not in {"decode", "verify"} or not _supported(trial, layer, "extend", row):
         return None
-    output = trial.run(layer, "as extend", lambda: trial.question.batch.derive([row], "extend"))
+    output = trial.run(layer, f"as extend {request}", lambda: trial.question.batch.derive([row], "extend"))
     claim = Claim(17, CHECK_NAME, f"the rows of mode {trial.case.mode}, asked for as an extend")
     return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim, mode="extend")
 
@@ -73,7 +73,9 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
     if not _supported(trial, layer, "extend", *chunks):
         return None
     for index, chunk in enumerate(chunks):
-        output = trial.run(layer, f"chunk {index}", lambda chunk=chunk: trial.question.batch.derive([chunk], "extend"))  # type: ignore[misc]
+        output = trial.run(
+            layer, f"chunk {request} {index}", lambda chunk=chunk: trial.question.batch.derive([chunk], "extend")
+        )  # type: ignore[misc]
         claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
         rows = slice(0, chunk.q_stop - chunk.q_start)
         failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop), "extend")
@@ -100,7 +102,9 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
         return None
     outputs: list[Output] = []
     for index, row in enumerate(rows):
-        outputs.append(trial.run(layer, f"part {index}", lambda row=row: trial.question.batch.derive([row], "decode")))  # type: ignore[misc]
+        outputs.append(
+            trial.run(layer, f"part {request} {index}", lambda row=row: trial.question.batch.derive([row], "decode"))
+        )  # type: ignore[misc]
     units = _merged_units(trial, layer, request, ranges, outputs)
     if units <= 1.0:
         return None
