@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,9 +74,8 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
     if not _supported(trial, layer, "extend", *chunks):
         return None
     for index, chunk in enumerate(chunks):
-        output = trial.run(
-            layer, f"chunk {request} {index}", lambda chunk=chunk: trial.question.batch.derive([chunk], "extend")
-        )  # type: ignore[misc]
+        derived = partial(trial.question.batch.derive, [chunk], "extend")
+        output = trial.run(layer, f"chunk {request} {index}", derived)
         claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
         rows = slice(0, chunk.q_stop - chunk.q_start)
         failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop), "extend")
@@ -102,9 +102,8 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
         return None
     outputs: list[Output] = []
     for index, row in enumerate(rows):
-        outputs.append(
-            trial.run(layer, f"part {request} {index}", lambda row=row: trial.question.batch.derive([row], "decode"))
-        )  # type: ignore[misc]
+        derived = partial(trial.question.batch.derive, [row], "decode")
+        outputs.append(trial.run(layer, f"part {request} {index}", derived))
     units = _merged_units(trial, layer, request, ranges, outputs)
     if units <= 1.0:
         return None

@@ -38,8 +38,8 @@ _APPROXIMATE_TANH = 2.0**-10
 """FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
 
 _HALF_ACCUMULATOR = (
-    "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real ones"
-    " average out; a bound for float32 sums is too narrow (3.2 units of it on an H200)"
+    "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real"
+    " ones average out; a bound for float32 sums is too narrow (3.2 units of it on an H200)"
 )
 _ROUNDED_QUERY = (
     "the query is rounded to float8_e4m3fn; five standard deviations of its error are allowed (Hoeffding) in every"
