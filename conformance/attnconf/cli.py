@@ -1,6 +1,7 @@
-"""The command line: ``attnconf doctor | replay | plan | build | picture | matrix``.
+"""The command line: ``attnconf doctor | replay | plan | campaign | build | picture | matrix | verify-requests``.
 
-Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 11 an
+Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
+requirement is not met, 11 an
 invalid policy.
 """
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_NOTHING_EXECUTED = 3
+EXIT_NOT_MET = 10
 EXIT_POLICY_INVALID = 11
 _EXIT_BROKEN_PIPE = 141
 
@@ -108,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     matrix = commands.add_parser("matrix", help="receipts as a Markdown page: what has been proven where")
     matrix_command.add_arguments(matrix)
     matrix.set_defaults(command=_matrix)
+
+    requests = commands.add_parser("verify-requests", help="no request of a serving benchmark may be lost")
+    requests.add_argument("files", nargs="+", metavar="FILE", help="a result of sglang's or vLLM's benchmark")
+    requests.set_defaults(command=_verify_requests)
     return parser
 
 
@@ -228,3 +234,15 @@ def _picture(arguments: argparse.Namespace) -> int:
 def _matrix(arguments: argparse.Namespace) -> int:
     matrix_command.matrix(arguments, print)
     return 0
+
+
+def _verify_requests(arguments: argparse.Namespace) -> int:
+    from attnconf.serving import read_results
+
+    results = [result for file in arguments.files for result in read_results(Path(file))]
+    for result in results:
+        print(result.text)
+    faults = [fault for result in results for fault in result.faults]
+    for fault in faults:
+        print(f"NOT MET: {fault}")
+    return EXIT_NOT_MET if faults else 0
