@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
 Count = Annotated[int, Field(ge=0, strict=True)]
+
+EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Upper edges of a histogram's bins, in units of the bound; what lies above the last one broke the contract."""
 
 _LONGEST_REASON = 200
 
@@ -70,8 +75,9 @@ class Cell(CellKey):
 
     Every count is of layers of cases. ``executed`` is what was judged: ``passed`` + ``failed`` + ``contract_only``.
     ``features`` are those whose absence would have moved the answer of an executed layer by ten units or more.
-    ``worst_units`` is the largest error in units of the bound. ``reasons`` counts ``"outcome: reason"`` of the layers
-    that were not executed.
+    ``worst_units`` is the largest error in units of the bound, ``histogram`` counts the layers by their own largest one
+    in the bins of ``EDGES`` and one above them; it is empty in receipts of the first schema. ``reasons`` counts
+    ``"outcome: reason"`` of the layers that were not executed.
     """
 
     features: tuple[str, ...]
@@ -86,6 +92,7 @@ class Cell(CellKey):
     contract_only: Count
     worst_units: Units
     reasons: dict[str, Count]
+    histogram: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -94,6 +101,9 @@ class Cell(CellKey):
             raise ValueError(message)
         if self.worst_units is not None and math.isnan(self.worst_units):
             message = 'worst_units is NaN; an output that is not finite is "inf"'
+            raise ValueError(message)
+        if self.histogram and (len(self.histogram) != len(EDGES) + 1 or sum(self.histogram) > self.executed):
+            message = f"histogram has no {len(EDGES) + 1} bins, or counts more than the {self.executed} executed layers"
             raise ValueError(message)
         if list(self.features) != sorted(set(self.features)):
             message = "features are not sorted and distinct"
@@ -120,12 +130,18 @@ class Cell(CellKey):
                 "features": tuple(sorted({*self.features, *other.features})),
                 "worst_units": max(units, default=None),
                 "reasons": reasons,
+                "histogram": tuple(a + b for a, b in zip_longest(self.histogram, other.histogram, fillvalue=0)),
                 **{name: getattr(self, name) + getattr(other, name) for name in _COUNTS},
             }
         )
 
 
 _COUNTS = ("executed", *(outcome.value for outcome in Outcome))
+
+
+def unit_bin(units: float) -> int:
+    """Return the index of the histogram's bin for an error in units; 1 is still inside the bound, NaN is not."""
+    return len(EDGES) if math.isnan(units) else bisect_left(EDGES, units)
 
 
 def merge_cells(a: Iterable[Cell], b: Iterable[Cell]) -> list[Cell]:
@@ -170,7 +186,12 @@ def _cell(layer: LayerResult, **key: Any) -> Cell:  # noqa: ANN401 - the fields 
         features=tuple(sorted(set(layer.effective))) if executed else (),
         worst_units=math.inf if units is not None and math.isnan(units) else units,
         reasons={} if executed else {_reason(layer): 1},
+        histogram=() if units is None or not executed else _single(unit_bin(units)),
     )
+
+
+def _single(index: int) -> tuple[int, ...]:
+    return tuple(int(index == i) for i in range(len(EDGES) + 1))
 
 
 def _reason(layer: LayerResult) -> str:

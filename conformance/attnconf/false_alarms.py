@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import time
-from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Builder
 from attnconf.build_plan import default_jobs, plan_builds
+from attnconf.cells import EDGES, unit_bin
 from attnconf.platforms import detect
 from attnconf.profiles import Profile
 from attnconf.session import PLANNED_CASES, Session
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
     from attnconf.result import CaseResult
     from attnconf.spaces import Family
-
-EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Upper edges of the histogram's bins, in units of the bound; what lies above the last one broke the contract."""
 
 LOOSE = 0.1
 """A kernel whose worst error stays below this share of its bound has a profile that is looser than tenfold."""
@@ -82,7 +79,7 @@ class Tightness:
         """The layers counted in the bins of ``EDGES`` and one above them."""
         bins = [0] * (len(EDGES) + 1)
         for units in self.units:
-            bins[min(bisect_right(EDGES, units), len(EDGES))] += 1
+            bins[unit_bin(units)] += 1
         return bins
 
     def add(self, units: Iterable[float], reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.campaign import Exploration
@@ -12,8 +12,9 @@ from attnconf.campaign import explore as run_campaign
 from attnconf.checks.refusal import probe_refusal
 from attnconf.draws import own_draws_only
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
+from attnconf.failed_case import failed_case
 from attnconf.proof import Proof, Unexecuted, prove
-from attnconf.report.failure import render_failure
+from attnconf.report.failure import describe_failure, render_failure
 from attnconf.result import CaseResult, Outcome
 from attnconf.strategies import Space, cases, free_layers
 
@@ -110,9 +111,12 @@ class Judge:
 
     def _conclude(self, found: Exploration, backend: str) -> None:
         proof = prove(found.results)
-        self.record(proof)
         if found.failure is not None:
-            raise ConformanceFailure(render_failure(found.failure, self._save(found.failure, backend)))
+            replay = self._save(found.failure, backend)
+            kept = failed_case(found.failure, text=describe_failure(found.failure), replay=replay)
+            self.record(replace(proof, failures=(kept,)))
+            raise ConformanceFailure(render_failure(found.failure, replay))
+        self.record(proof)
         if proof.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
             raise NotJudged(proof.outcome, _reasons(found.results))
 

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
     from attnconf.case import Case
     from attnconf.cells import Cell
+    from attnconf.failed_case import FailedCase
     from attnconf.session import Session
     from attnconf.spaces import Family
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The cells of one test, how many of its cases were executed, and the one outcome that stands for it."""
+    """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures."""
 
     cells: list[Cell]
     cases: int
     outcome: Outcome
+    failures: tuple[FailedCase, ...] = ()
 
 
 def prove(results: Sequence[CaseResult]) -> Proof:

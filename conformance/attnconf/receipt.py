@@ -7,18 +7,29 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import attnconf
 from attnconf.canonical import Value
 from attnconf.cells import Cell, merge_cells, tally
+from attnconf.failed_case import FailedCase
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.platforms import Platform
 
-__all__ = ["Cell", "PlatformRecord", "PolicyRef", "Receipt", "git_sha", "merge_cells", "record_platform", "tally"]
+__all__ = [
+    "Cell",
+    "FailedCase",
+    "PlatformRecord",
+    "PolicyRef",
+    "Receipt",
+    "git_sha",
+    "merge_cells",
+    "record_platform",
+    "tally",
+]
 
 
 class PlatformRecord(Value):
@@ -46,10 +57,12 @@ class Receipt(Value):
     """What one run, or several merged ones, executed and found.
 
     ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
-    ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run.
+    ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
+    failing cases of its tests. A file of the schema ``attnconf.receipt/1`` has neither these nor histograms, and is
+    read as one of the second schema.
     """
 
-    schema_id: Literal["attnconf.receipt/1"] = Field(default="attnconf.receipt/1", alias="schema")
+    schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
     attnconf: str = attnconf.__version__
     git_sha: str | None
     platform: PlatformRecord
@@ -59,6 +72,14 @@ class Receipt(Value):
     started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     cells: tuple[Cell, ...]
+    failures: tuple[FailedCase, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("schema") == "attnconf.receipt/1":
+            return {**data, "schema": "attnconf.receipt/2"}
+        return data
 
     def to_data(self) -> dict[str, Any]:
         """Return plain JSON data with every field, defaults too: a receipt is read by other programs."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from attnconf.canonical import Value
 
-_MODELS: dict[str, type[Value]] = {"case-1.json": Case, "policy-1.json": Policy, "receipt-1.json": Receipt}
+_MODELS: dict[str, type[Value]] = {"case-1.json": Case, "policy-1.json": Policy, "receipt-2.json": Receipt}
 
 
 def schemas() -> dict[str, str]:

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnconf.case import Case, Layer, Request
-from attnconf.cells import Cell, merge_cells, tally
+from attnconf.cells import EDGES, Cell, merge_cells, tally, unit_bin
 from attnconf.errors import InvalidInputError
+from attnconf.failed_case import FailedCase, failed_case
 from attnconf.platforms import Platform
 from attnconf.receipt import PolicyRef, Receipt, git_sha, record_platform
-from attnconf.result import CaseResult, LayerResult, Outcome
+from attnconf.result import CaseResult, Failure, LayerResult, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,7 @@ def cells(draw: st.DrawFn) -> Cell:
         features=sorted(draw(st.sets(st.sampled_from(["gqa", "paging", "window"])))),
         worst_units=draw(units),
         reasons=draw(reasons),
+        histogram=draw(st.sampled_from([[], [0] * 10 + [failed], [passed] + [0] * 9 + [failed]])),
     )
 
 
@@ -108,6 +110,8 @@ def test_unlike_cells_do_not_add() -> None:
         ({"features": ["b", "a"]}, "features are not sorted"),
         ({"layer_kind": "linear"}, "layer_kind"),
         ({"skipped": 1}, "skipped"),
+        ({"executed": 1, "passed": 1, "histogram": [1] * 3}, "histogram"),
+        ({"histogram": [1] + [0] * 10}, "histogram"),
     ],
 )
 def test_a_wrong_cell_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -149,6 +153,8 @@ def test_tally() -> None:
     assert (owning.executed, owning.passed, owning.unsupported) == (2, 2, 2)
     assert owning.features == ("gqa", "paging", "window")
     assert owning.worst_units == 0.25
+    assert owning.histogram == (0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert shared.histogram == (0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1)
     assert owning.reasons == {"unsupported: head_dim 8": 2}
     assert owning.broken == 0
     assert (shared.layer_kind, shared.executed, shared.passed, shared.failed) == ("sliding-shared", 2, 1, 1)
@@ -204,7 +210,37 @@ def make_receipt() -> Receipt:
         started="2026-11-22T20:00:00+00:00",
         seconds=1.5,
         cells=(make_cell(passed=1, executed=1, worst_units=math.inf),),
+        failures=(make_failed(),),
     )
+
+
+def make_failed() -> FailedCase:
+    wrong = Failure(clause=2, check="numerics", summary="out = 1", layer=0, units=math.nan)
+    failed = LayerResult(layer=0, outcome=Outcome.FAILED, failures=(wrong,))
+    return failed_case(result(failed), text="it fails", replay="attnconf replay x.json")
+
+
+def test_a_failed_case_keeps_the_case_its_clauses_and_its_worst_error() -> None:
+    failed = make_failed()
+    assert (failed.case, failed.clauses, failed.worst_units) == (CASE, (2,), math.inf)
+    crashed = failed_case(result(LayerResult(layer=0, outcome=Outcome.CRASHED)), text="", replay="")
+    assert (crashed.clauses, crashed.worst_units) == ((20,), None)
+
+
+@pytest.mark.parametrize(
+    ("error", "index"), [(0.0, 0), (0.1, 0), (0.1001, 1), (1.0, 9), (1.001, 10), (math.inf, 10), (math.nan, 10)]
+)
+def test_the_bin_of_an_error_is_inside_the_bound_up_to_one_unit(error: float, index: int) -> None:
+    assert unit_bin(error) == index
+    assert len(EDGES) == 10
+
+
+def test_a_receipt_of_the_first_schema_is_still_read() -> None:
+    data = make_receipt().to_data()
+    del data["failures"], data["cells"][0]["histogram"]
+    old = Receipt.from_data({**data, "schema": "attnconf.receipt/1"}, "test")
+    assert (old.failures, old.cells[0].histogram) == ((), ())
+    assert old.to_data()["schema"] == "attnconf.receipt/2"
 
 
 def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -212,9 +248,10 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     receipt.write(path)
     data = json.loads(path.read_text())
     assert data.keys() == {
-        "schema", "attnconf", "git_sha", "platform", "policy", "profile", "seed", "started", "seconds", "cells"
+        "schema", "attnconf", "git_sha", "platform", "policy", "profile", "seed", "started", "seconds", "cells",
+        "failures",
     }  # fmt: skip
-    assert data["schema"] == "attnconf.receipt/1"
+    assert data["schema"] == "attnconf.receipt/2"
     assert data["platform"] == {
         "device": "H100", "sm": "9.0", "cuda": "13.0", "driver": None, "python": "3.12.1", "torch": "2.11.0",
         "triton": None, "flashinfer": "0.6.13", "flashinfer_cubin": None,
@@ -226,7 +263,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     jsonschema.validate(data, Receipt.model_json_schema(by_alias=True, mode="serialization"))
 
 
-@pytest.mark.parametrize("change", [{"started": "yesterday"}, {"seconds": math.nan}, {"schema": "attnconf.receipt/2"}])
+@pytest.mark.parametrize("change", [{"started": "yesterday"}, {"seconds": math.nan}, {"schema": "attnconf.receipt/3"}])
 def test_a_wrong_receipt_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         Receipt.from_data({**make_receipt().to_data(), **change}, "test")

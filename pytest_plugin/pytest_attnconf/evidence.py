@@ -8,7 +8,8 @@ import re
 import time
 from typing import TYPE_CHECKING, cast
 
-from pytest_attnconf.outcomes import CASES, CELLS
+from pytest_attnconf import junit
+from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, OUTCOME
 
 if TYPE_CHECKING:
     import pytest
@@ -29,19 +30,28 @@ def collect(state: State, report: pytest.TestReport) -> bool:
     as crashed, for a receipt must not look as if they had never been asked.
     """
     from attnconf.cells import Cell, merge_cells
+    from attnconf.failed_case import FailedCase
 
-    texts = [value for name, value in report.user_properties if name == CELLS]
-    cells = [Cell.from_data(data, "user_properties") for text in texts for data in json.loads(str(text))]
+    told = any(name == CELLS for name, _ in report.user_properties)
+    cells = [Cell.from_data(data, CELLS) for data in _recorded(report, CELLS)]
+    state.failures += [FailedCase.from_data(data, FAILURES) for data in _recorded(report, FAILURES)]
     cases = sum(int(str(value)) for name, value in report.user_properties if name == CASES)
-    if not texts and report.failed:
+    if not told and report.failed:
         lost = _lost(state, report)
         cells, cases = ([], 0) if lost is None else (lost.cells, lost.cases)
-    elif not texts:
+        if lost is not None:
+            data = json.dumps([cell.model_dump(mode="json") for cell in cells])
+            junit.add_properties(state.config, report, {CELLS: data, OUTCOME: lost.outcome.value})
+    elif not told:
         return False
     state.cells = merge_cells(state.cells, cells)
     state.cases += cases
     state.judged_nodes += 1
     return True
+
+
+def _recorded(report: pytest.TestReport, wanted: str) -> list[object]:
+    return [data for name, text in report.user_properties if name == wanted for data in json.loads(str(text))]
 
 
 def _lost(state: State, report: pytest.TestReport) -> Proof | None:
@@ -99,6 +109,7 @@ def write_receipt(state: State) -> str:
         started=state.started.isoformat(),
         seconds=round(time.perf_counter() - state.clock, 3),
         cells=tuple(state.cells),
+        failures=tuple(sorted(state.failures, key=lambda failed: failed.key)),
     )
     path = state.path(state.option("receipt"))
     try:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 CELLS = "attnconf.cells"
 CASES = "attnconf.cases"
+FAILURES = "attnconf.failures"
 OUTCOME = "attnconf.outcome"
 GATED = "attnconf.gated"
+_CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
 
 
@@ -25,14 +27,22 @@ def record(node: pytest.Item, proof: Proof) -> None:
     node.user_properties.append((CELLS, json.dumps([cell.model_dump(mode="json") for cell in proof.cells])))
     node.user_properties.append((CASES, proof.cases))
     node.user_properties.append((OUTCOME, proof.outcome.value))
+    if proof.failures:
+        failures = [failure.model_dump(mode="json", by_alias=True) for failure in proof.failures]
+        node.user_properties.append((FAILURES, json.dumps(failures)))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Report a broken clause as its own message, and a test that judged nothing as what it is."""
+    """Report a broken clause as its own message, and a test that judged no kernel as what it is: never as a pass.
+
+    A reader of JUnit alone sees it as skipped, with its outcome and reason as the message.
+    """
     report = yield
+    if report.when == "call" and report.passed and (OUTCOME, _CONTRACT_ONLY) in report.user_properties:
+        return _unpassed(item, report, _CONTRACT_ONLY, "the documented contract was executed, and no kernel")
     errors = sys.modules.get("attnconf.errors")
     if call.excinfo is None or errors is None or not isinstance(call.excinfo.value, errors.AttnconfError):
         return report
@@ -41,10 +51,14 @@ def pytest_runtest_makereport(
     if outcome is None:
         report.longrepr = str(error)
         return report
-    item.user_properties.append((OUTCOME, outcome.value))
+    return _unpassed(item, report, outcome.value, str(error))
+
+
+def _unpassed(item: pytest.Item, report: pytest.TestReport, outcome: str, reason: str) -> pytest.TestReport:
+    item.user_properties.append((OUTCOME, outcome))
     report.user_properties = list(item.user_properties)
     report.outcome = "skipped"
-    report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"{outcome.value}: {error}")
+    report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"{outcome}: {reason}")
     return report
 
 
@@ -57,6 +71,6 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def outcome_of(report: pytest.TestReport) -> str:
-    """Return the outcome that a test recorded, or an empty text; of several, contract_only is the one that stands."""
+    """Return the outcome that a test recorded last, or an empty text."""
     found = [str(value) for name, value in getattr(report, "user_properties", ()) if name == OUTCOME]
-    return "contract_only" if report.passed and "contract_only" in found else (found[-1] if found else "")
+    return found[-1] if found else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_attnconf import junit
 from pytest_attnconf.asked import names_suite
 from pytest_attnconf.claims import check_claims
 from pytest_attnconf.evidence import collect, judge_policy, write_receipt
@@ -117,6 +118,7 @@ class Reporter:
             self.complaints += [(EXIT_POLICY_NOT_MET, unmet.sentence) for unmet in self.verdict.unmet]
         if problem := write_receipt(state):
             self.complaints.append((pytest.ExitCode.USAGE_ERROR, problem))
+        junit.add_failures(state.config, (sentence for _, sentence in self.complaints))
         if self.complaints and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
             session.exitstatus = max(status for status, _ in self.complaints)
 

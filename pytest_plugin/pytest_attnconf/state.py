@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from attnconf.case import Case
     from attnconf.cells import Cell
+    from attnconf.failed_case import FailedCase
     from attnconf.memory import Memory
     from attnconf.platforms import Platform
     from attnconf.policy import Policy
@@ -40,6 +41,7 @@ class State:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.cells: list[Cell] = []
+        self.failures: list[FailedCase] = []
         self.cases = 0
         self.judged_nodes = 0
         self.started = datetime.now(UTC)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from attnconf.cells import Cell, merge_cells
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -140,8 +142,60 @@ def test_junit_shows_outcomes_and_reasons(replay: Inner, pytester: pytest.Pytest
         "paper": "contract_only",
         "wrong": "failed",
     }
+    assert found["paper"][1] == "contract_only: the documented contract was executed, and no kernel"
     assert found["missing"][1] == "not_run: missing needs libfoo: pip install libfoo"
     assert found["picky"][1] == "unsupported: only on Tuesdays"
+
+
+def test_junit_agrees_with_the_receipt(replay: Inner, pytester: pytest.Pytester, receipt: Receipt) -> None:
+    backends = ("good", "missing", "picky", "paper", "wrong", "raises", "memory", "refuses")
+    replay(*(f"--attnconf-backend={name}" for name in backends), "--junitxml=j.xml", "--attnconf-receipt=r.json")
+    tests = _tests(pytester.path / "j.xml")
+    assert merge_cells(_cells(tests), ()) == list(receipt.cells)
+    clean = [test for test in tests if not list(test.iter("failure")) and not list(test.iter("skipped"))]
+    assert [cell.backend for cell in _cells(clean)] == ["good"]
+    failing = [test for test in tests if list(test.iter("failure"))]
+    assert {cell.backend for cell in _cells(failing)} == {cell.backend for cell in receipt.cells if cell.broken}
+
+
+def test_junit_has_the_cells_of_a_test_that_ended_without_a_verdict(
+    inner: Inner, pytester: pytest.Pytester, receipt: Receipt, toy_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_options: object) -> None:
+        message = "a fault of attnconf's own"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr("attnconf.judge.Judge.explore", broken)
+    options = ("--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
+    suite = ("--pyargs", "attnconf.suite", "-k", "test_decode")
+    assert inner(*suite, *options, "--attnconf-receipt=r.json", "--junitxml=j.xml").ret == 1
+    (test,) = [test for test in _tests(pytester.path / "j.xml") if "test_decode" in str(test.get("name"))]
+    assert _cells([test]) == list(receipt.cells)
+    assert receipt.cells[0].crashed
+
+
+def test_junit_is_red_when_the_policy_is_not_met(replay: Inner, pytester: pytest.Pytester, policy: str) -> None:
+    result = replay("--attnconf-backend=paper", f"--attnconf-policy={policy}", "--junitxml=j.xml")
+    assert result.ret == 10
+    gates = [test for test in _tests(pytester.path / "j.xml") if test.get("classname") == "attnconf.gate"]
+    told = [line for line in result.outlines if line.startswith("NOT MET: ")]
+    assert [str(one.text) for test in gates for one in test.iter("failure")] == told
+    assert told
+    (suite,) = ET.parse(pytester.path / "j.xml").getroot().iter("testsuite")  # noqa: S314 - our own file
+    assert (suite.get("failures"), suite.get("tests")) == (str(len(told)), str(len(told) + 1))
+    assert set(result.parseoutcomes()) == {"contract_only", "deselected"}
+
+
+def test_junit_is_red_when_nothing_was_executed(replay: Inner, pytester: pytest.Pytester) -> None:
+    assert replay("--attnconf-backend=missing", "--junitxml=j.xml").ret == 10
+    failures = [one.text for test in _tests(pytester.path / "j.xml") for one in test.iter("failure")]
+    assert len(failures) == 1
+    assert str(failures[0]).startswith("NOT MET: nothing was executed")
+
+
+def _cells(tests: list[ET.Element]) -> list[Cell]:
+    texts = [one.get("value") for test in tests for one in test.iter("property") if one.get("name") == "attnconf.cells"]
+    return [Cell.from_data(data, "junit") for text in texts for data in json.loads(str(text))]
 
 
 def _tests(path: Path) -> list[ET.Element]:

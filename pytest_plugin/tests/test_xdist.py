@@ -28,6 +28,8 @@ def test_the_same_cells_with_and_without_workers(inner: Inner, pytester: pytest.
     assert counts[0] == counts[1]
     one, two = (Receipt.read(pytester.path / name) for name in ("alone.json", "two.json"))
     assert one.cells == two.cells
+    assert one.failures == two.failures
+    assert {failed.backend for failed in one.failures} == {"wrong"}
     headers = [line for line in result.outlines if line.startswith("attnconf: profile")]
     assert headers == ["attnconf: profile smoke, seed 0"]
     assert [line for line in result.outlines if "cases executed" in line] == [

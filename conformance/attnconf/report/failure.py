@@ -23,7 +23,12 @@ _UNDECLARED = {
 
 
 def render_failure(result: CaseResult, replay_command: str) -> str:
-    """Return what is wrong with ``result``, layer by layer, with the case and the command that repeats it."""
+    """Return what is wrong with ``result``, with the case and the command that repeats it."""
+    return f"{describe_failure(result)}\n\ncase:   {result.case!r}\nreplay: {replay_command}"
+
+
+def describe_failure(result: CaseResult) -> str:
+    """Return what is wrong with ``result``, layer by layer."""
     case = result.case
     lines = [
         (
@@ -34,7 +39,7 @@ def render_failure(result: CaseResult, replay_command: str) -> str:
     for layer in result.layers:
         if layer.outcome.is_failure:
             lines += ["", *_layer(case, layer)]
-    return "\n".join([*lines, "", f"case:   {case!r}", f"replay: {replay_command}"])
+    return "\n".join(lines)
 
 
 def _layer(case: Case, result: LayerResult) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.cells import EDGES
 from attnconf.clauses import cite
-from attnconf.false_alarms import EDGES
 
 if TYPE_CHECKING:
     from attnconf.false_alarms import CampaignReport
