@@ -1,8 +1,7 @@
-"""The command line: ``attnconf doctor | replay | plan | campaign | build | picture | matrix | verify-requests``.
+"""The command line: ``attnconf doctor | replay | plan | campaign | build | picture | matrix | report | verify-requests``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
-requirement is not met, 11 an
-invalid policy.
+requirement is not met, 11 an invalid policy.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from attnconf import __version__, build_command, matrix_command
+from attnconf import __version__, build_command, matrix_command, report_command
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
@@ -110,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     matrix = commands.add_parser("matrix", help="receipts as a Markdown page: what has been proven where")
     matrix_command.add_arguments(matrix)
     matrix.set_defaults(command=_matrix)
+
+    report = commands.add_parser("report", help="what receipts prove: a page, a step summary, annotations")
+    report_command.add_arguments(report)
+    report.set_defaults(command=_report)
 
     requests = commands.add_parser("verify-requests", help="no request of a serving benchmark may be lost")
     requests.add_argument("files", nargs="+", metavar="FILE", help="a result of sglang's or vLLM's benchmark")
@@ -234,6 +237,11 @@ def _picture(arguments: argparse.Namespace) -> int:
 def _matrix(arguments: argparse.Namespace) -> int:
     matrix_command.matrix(arguments, print)
     return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    policy = None if arguments.policy is None else _policy(arguments.policy)
+    return report_command.report(arguments, policy, partial(print, flush=True))
 
 
 def _verify_requests(arguments: argparse.Namespace) -> int:

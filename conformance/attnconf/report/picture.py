@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from attnconf.cells import merge_cells, units_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
-from attnconf.geometry import unsharded
-from attnconf.models import FREE_MODEL
+from attnconf.report.matrix import arrange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from attnconf.cells import Cell
     from attnconf.receipt import Receipt
+    from attnconf.report.matrix import Matrix, Square
 
 SUFFIXES = (".png", ".svg", ".pdf")
 MOST_TILES = 20_000
-_MODES = ("decode", "extend", "mixed", "verify")
 _MOST_NOTES = 26
 _LONGEST_NOTE = 150
 _LONGEST_NAME = 24
@@ -48,16 +43,6 @@ class Tile:
     white: bool = False
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """Rows (model, layer kind), columns (backend, mode), the tiles at (row, column), and the notes they refer to."""
-
-    rows: tuple[tuple[str, str], ...]
-    columns: tuple[tuple[str, str], ...]
-    tiles: dict[tuple[int, int], Tile]
-    notes: tuple[str, ...]
-
-
 def draw(receipt: Receipt, path: Path) -> None:
     """Draw ``receipt`` into ``path``, a PNG, SVG or PDF. Raises ``AttnconfError``."""
     if path.suffix.lower() not in SUFFIXES:
@@ -67,13 +52,21 @@ def draw(receipt: Receipt, path: Path) -> None:
     except ImportError:
         message = 'the picture needs matplotlib; pip install "attnconf[report]"'
         raise AttnconfError(message) from None
-    matrix = matrix_of(receipt.cells)
+    matrix = arrange(receipt.cells)
     if len(matrix.rows) * len(matrix.columns) > MOST_TILES:
         message = f"{len(matrix.rows)} rows and {len(matrix.columns)} columns are too many for a picture"
         raise AttnconfError(message)
-    height = 2.3 + 0.34 * len(matrix.rows) + 0.17 * len(matrix.notes)
+    tiles, notes = _tiles(matrix)
+    height = 2.3 + 0.34 * len(matrix.rows) + 0.17 * len(notes)
     figure = Figure(figsize=(max(9.0, 3.4 + 0.62 * len(matrix.columns)), height), dpi=130)
-    _compose(figure, matrix, receipt, height)
+    bottom = (0.62 + 0.17 * len(notes)) / height
+    _draw_tiles(figure.add_axes((0.19, bottom, 0.79, 1 - bottom - 1.35 / height)), matrix, tiles)
+    for line, (text, size) in enumerate(_titles(receipt)):
+        figure.text(0.015, 1 - (0.28 + 0.22 * line) / height, text, fontsize=size, parse_math=False, va="baseline")
+    _draw_legend(figure, height, bottom)
+    for line, note in enumerate(notes):
+        place = bottom - (0.58 + 0.17 * line) / height
+        figure.text(0.02, place, note, fontsize=7, parse_math=False, family="monospace", color="#333333")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, facecolor="white")
@@ -81,43 +74,32 @@ def draw(receipt: Receipt, path: Path) -> None:
         raise InvalidInputError(str(path), given=f"cannot be written ({error.strerror})") from None
 
 
-def matrix_of(cells: Sequence[Cell]) -> Matrix:
-    """Arrange cells as tiles; shards of a model and its dtypes are one row."""
-    grouped: dict[tuple[tuple[str, str], tuple[str, str]], list[Cell]] = defaultdict(list)
-    for cell in merge_cells(cells, ()):
-        grouped[(unsharded(cell.model), cell.layer_kind), (cell.backend, cell.mode)].append(cell)
-    rows = tuple(sorted({row for row, _ in grouped}, key=lambda row: (row[0] == FREE_MODEL, *row)))
-    columns = tuple(sorted({column for _, column in grouped}, key=lambda column: (column[0], _MODES.index(column[1]))))
+def _tiles(matrix: Matrix) -> tuple[dict[tuple[int, int], Tile], tuple[str, ...]]:
+    """Return the tiles at (row, column), and the notes that they refer to."""
     notes: dict[str, str] = {}
     tiles = {
-        (rows.index(row), columns.index(column)): _tile(members, notes) for (row, column), members in grouped.items()
+        (matrix.rows.index(row), matrix.columns.index(column)): _tile(square, notes)
+        for (row, column), square in matrix.squares.items()
     }
-    return Matrix(rows, columns, tiles, tuple(f"{mark}  {reason}" for reason, mark in notes.items()))
+    return tiles, tuple(f"{mark}  {reason}" for reason, mark in notes.items())
 
 
-def _tile(cells: list[Cell], notes: dict[str, str]) -> Tile:
-    executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
-    contract = sum(cell.contract_only for cell in cells)
-    units = [cell.worst_units for cell in cells if cell.worst_units is not None]
-    worst = max(units, default=None)
-    if broken:
-        return Tile(f"{broken} BAD", units_text(worst), _FAILED, white=True)
-    if not executed:
-        hatch = "xxx" if any(cell.not_run for cell in cells) else ""
-        return Tile(_note(cells, notes), face=_GREY if hatch else _FAINT, hatch=hatch)
-    face = _shade(0.0 if worst is None else worst, "Blues" if contract else "Greens")
-    return Tile(
-        f"{executed}c" if contract else str(executed), units_text(worst), face, hatch=_CONTRACT if contract else ""
-    )
+def _tile(square: Square, notes: dict[str, str]) -> Tile:
+    if square.kind == "broken":
+        return Tile(f"{square.broken} BAD", square.units, _FAILED, white=True)
+    if square.kind == "not_run":
+        return Tile(_note(square.reason, notes), face=_GREY, hatch="xxx")
+    if square.kind == "unsupported":
+        return Tile(_note(square.reason, notes))
+    worst = square.worst or 0.0
+    if square.kind == "contract":
+        return Tile(f"{square.executed}c", square.units, _shade(worst, "Blues"), hatch=_CONTRACT)
+    return Tile(str(square.executed), square.units, _shade(worst, "Greens"))
 
 
-def _note(cells: list[Cell], notes: dict[str, str]) -> str:
-    """Return the mark of the most frequent reason why nothing was executed."""
-    counts: dict[str, int] = defaultdict(int)
-    for cell in cells:
-        for reason, count in cell.reasons.items():
-            counts[reason] += count
-    reason = printable(max(sorted(counts), key=counts.__getitem__, default="no reason given"))
+def _note(reason: str, notes: dict[str, str]) -> str:
+    """Return the mark of the reason why nothing was executed."""
+    reason = printable(reason)
     reason = reason if len(reason) <= _LONGEST_NOTE else f"{reason[:_LONGEST_NOTE]}..."
     if reason not in notes and len(notes) >= _MOST_NOTES:
         reason = "another reason: see the receipt"
@@ -130,18 +112,6 @@ def _shade(units: float, name: str) -> Colour:
 
     red, green, blue, alpha = colormaps[name](0.10 + 0.45 * min(units, 1.0))
     return float(red), float(green), float(blue), float(alpha)
-
-
-def _compose(figure: Figure, matrix: Matrix, receipt: Receipt, height: float) -> None:
-    bottom = (0.62 + 0.17 * len(matrix.notes)) / height
-    axes = figure.add_axes((0.19, bottom, 0.79, 1 - bottom - 1.35 / height))
-    _draw_tiles(axes, matrix)
-    for line, (text, size) in enumerate(_titles(receipt)):
-        figure.text(0.015, 1 - (0.28 + 0.22 * line) / height, text, fontsize=size, parse_math=False, va="baseline")
-    _draw_legend(figure, height, bottom)
-    for line, note in enumerate(matrix.notes):
-        place = bottom - (0.58 + 0.17 * line) / height
-        figure.text(0.02, place, note, fontsize=7, parse_math=False, family="monospace", color="#333333")
 
 
 def _titles(receipt: Receipt) -> list[tuple[str, float]]:
@@ -166,10 +136,10 @@ def _titles(receipt: Receipt) -> list[tuple[str, float]]:
     ]
 
 
-def _draw_tiles(axes: Axes, matrix: Matrix) -> None:
+def _draw_tiles(axes: Axes, matrix: Matrix, tiles: dict[tuple[int, int], Tile]) -> None:
     from matplotlib.patches import Rectangle
 
-    for (row, column), tile in matrix.tiles.items():
+    for (row, column), tile in tiles.items():
         options: dict[str, Any] = {"linewidth": 0, "hatch": tile.hatch or None}
         options["edgecolor"] = _CONTRACT_LINES if tile.hatch == _CONTRACT else _GREY_LINES
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor=tile.face, **options))

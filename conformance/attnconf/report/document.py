@@ -1,0 +1,270 @@
+"""The document: what every report says of some receipts, before it becomes Markdown, annotations or a page.
+
+Evidence of different platforms is never added up: each platform has its matrix and its own verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from typing import TYPE_CHECKING, Literal
+
+from attnconf.cells import EDGES, merge_cells, unit_bin
+from attnconf.geometry import unsharded
+from attnconf.platforms import Platform, parse_sm
+from attnconf.policy import load_policy, policy_digest, shipped_policies
+from attnconf.report.gaps import Gap, gaps_of
+from attnconf.report.matrix import Matrix, arrange, count_reasons
+from attnconf.resolution import resolve_all
+from attnconf.verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from attnconf.cells import Cell
+    from attnconf.failed_case import FailedCase
+    from attnconf.policy import Policy
+    from attnconf.receipt import PlatformRecord, Receipt
+
+Status = Literal["met", "not met", "open"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether one policy holds on one platform: the gaps where it does not, and what other platforms still owe.
+
+    The status is ``open``, and ``note`` says why, where the policy of the receipts is not at hand.
+    """
+
+    policy: str
+    status: Status
+    gaps: tuple[Gap, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One backend on one platform: counts of layers, and their errors in the bins of ``EDGES`` and one above.
+
+    ``counted`` says what the bins count: layers, or the worst layer of each cell where a receipt has no histogram.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    executed: int
+    contract: int
+    broken: int
+    bins: tuple[int, ...]
+    counted: Literal["layers", "cells"]
+    worst: float | None
+    reasons: tuple[tuple[str, int], ...]
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it ran nowhere, for want of something, so that its matrix says nothing."""
+        return not self.executed and not self.broken and any(cell.not_run for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One platform with its versions: the runs on it by the names of their files, the matrix, the verdicts."""
+
+    platform: PlatformRecord
+    runs: Mapping[str, Receipt]
+    matrix: Matrix
+    backends: tuple[Backend, ...]
+    judgements: tuple[Judgement, ...]
+    failures: tuple[FailedCase, ...]
+    unexplained: tuple[Cell, ...]
+
+    @property
+    def title(self) -> str:
+        """The device in words."""
+        return site_title(self.platform)
+
+    @property
+    def versions(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of what the kernels were built from and run with."""
+        names = ("cuda", "driver", "python", "torch", "triton", "flashinfer", "flashinfer_cubin")
+        found = [(name, getattr(self.platform, name)) for name in names]
+        return tuple((name.replace("_", "-"), str(version)) for name, version in found if version is not None)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Everything that a report says."""
+
+    sites: tuple[Site, ...]
+
+    @property
+    def judgements(self) -> list[tuple[Site, Judgement]]:
+        """Every verdict with its platform."""
+        return [(site, one) for site in self.sites for one in site.judgements]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """Everything that is not met."""
+        return [gap for _, one in self.judgements for gap in one.gaps]
+
+    @property
+    def unmet(self) -> int:
+        """How many requirements are not met."""
+        return sum(gap.count for gap in self.gaps)
+
+    def total(self, name: str) -> int:
+        """Return the sum of one count of every cell."""
+        return sum(getattr(cell, name) for site in self.sites for backend in site.backends for cell in backend.cells)
+
+    @property
+    def status(self) -> Status:
+        """``not met`` if anything is wrong or unproven, ``met`` if every policy is met, ``open`` if none was judged."""
+        statuses = {one.status for _, one in self.judgements}
+        if self.total("broken") or "not met" in statuses or not self.total("executed"):
+            return "not met"
+        return "met" if statuses == {"met"} else "open"
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        broken, unmet = self.total("broken"), self.unmet
+        if not self.total("executed"):
+            return "Nothing was executed, so nothing is proven"
+        found = [f"{broken:,} layer{'s' * (broken != 1)} broken"] if broken else []
+        found += [f"{unmet:,} requirement{'s' * (unmet != 1)} not met"] if unmet else []
+        if found:
+            return " and ".join(found).capitalize()
+        names = " and ".join(dict.fromkeys(one.policy for _, one in self.judgements))
+        if self.status == "met":
+            return f"Policy {names} is met on {' and '.join(dict.fromkeys(site.title for site in self.sites))}"
+        return f"Nothing broken; policy {names} was not judged" if names else "Nothing broken; no policy was asked"
+
+    @property
+    def counts(self) -> str:
+        """The layers by outcome, in words."""
+        contract = self.total("contract_only")
+        return (
+            f"{self.total('executed') - contract:,} layers judged on kernels, {contract:,} by contract only,"
+            f" {self.total('broken'):,} broken, {self.total('not_run'):,} not run,"
+            f" {self.total('unsupported'):,} declared unsupported"
+        )
+
+
+def compose(receipts: Mapping[str, Receipt], policy: Policy | None = None) -> Document:
+    """Compose the document of ``receipts`` by the names of their files.
+
+    They are judged by ``policy``, else by the ones that they name, if those are shipped and have not changed since.
+    """
+    ordered = sorted(receipts.items(), key=lambda item: (item[1].platform.model_dump_json(), item[0]))
+    groups = [dict(runs) for _, runs in groupby(ordered, key=lambda item: item[1].platform)]
+    return Document(tuple(_site(runs, policy, [other for other in groups if other is not runs]) for runs in groups))
+
+
+def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[Mapping[str, Receipt]]) -> Site:
+    receipts = list(runs.values())
+    cells = merge_cells((cell for receipt in receipts for cell in receipt.cells), ())
+    failures = {failed.key: failed for receipt in receipts for failed in receipt.failures}
+    told = {(failed.backend, failed.case.model, failed.case.mode) for failed in failures.values()}
+    held = frozenset(rule for other in others for rule in _held_rules(other, policy))
+    names = dict.fromkeys(cell.backend for cell in cells)
+    backends = [_backend(name, tuple(cell for cell in cells if cell.backend == name)) for name in names]
+    return Site(
+        platform=receipts[0].platform,
+        runs=runs,
+        matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
+        backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
+        judgements=tuple(
+            _judge(name, found, receipts[0].platform, cells, held, is_alone=not others)
+            for name, found in _policies(receipts, policy).items()
+        ),
+        failures=tuple(failures[key] for key in sorted(failures)),
+        unexplained=tuple(cell for cell in cells if cell.broken and (cell.backend, cell.model, cell.mode) not in told),
+    )
+
+
+def _backend(name: str, cells: tuple[Cell, ...]) -> Backend:
+    judged = [cell for cell in cells if cell.worst_units is not None]
+    by_layer = all(cell.histogram for cell in judged)
+    bins = [0] * (len(EDGES) + 1)
+    for cell in judged:
+        if by_layer:
+            bins = [a + b for a, b in zip_longest(bins, cell.histogram, fillvalue=0)]
+        else:
+            bins[unit_bin(cell.worst_units or 0.0)] += 1
+    return Backend(
+        name=name,
+        cells=cells,
+        executed=sum(cell.executed for cell in cells),
+        contract=sum(cell.contract_only for cell in cells),
+        broken=sum(cell.broken for cell in cells),
+        bins=tuple(bins),
+        counted="layers" if by_layer else "cells",
+        worst=max((cell.worst_units for cell in judged if cell.worst_units is not None), default=None),
+        reasons=tuple(count_reasons(cells)),
+    )
+
+
+def _policies(receipts: Sequence[Receipt], policy: Policy | None) -> dict[str, Policy | None]:
+    """Return the policies to judge by, by name; None for one that is not at hand as it was."""
+    if policy is not None:
+        return {policy.name: policy}
+    found: dict[str, Policy | None] = {}
+    for ref in dict.fromkeys(receipt.policy for receipt in receipts if receipt.policy is not None):
+        shipped = load_policy(ref.name) if ref.name in shipped_policies() else None
+        found[ref.name] = None if shipped is None or policy_digest(shipped) != ref.digest else shipped
+    return found
+
+
+def _held_rules(runs: Mapping[str, Receipt], policy: Policy | None) -> frozenset[str]:
+    receipts = list(runs.values())
+    platform = _platform(receipts[0].platform)
+    found = [one for one in _policies(receipts, policy).values() if one is not None]
+    return frozenset(resolved.rule for one in found for resolved in resolve_all(one, platform) if resolved.rule)
+
+
+def _judge(  # noqa: PLR0913 - what a verdict is about
+    name: str,
+    policy: Policy | None,
+    record: PlatformRecord,
+    cells: Sequence[Cell],
+    held_elsewhere: frozenset[str],
+    *,
+    is_alone: bool,
+) -> Judgement:
+    if policy is None:
+        note = f"policy {name} is not at hand as it was when the receipt was written: name its file with --policy"
+        return Judgement(name, "open", note=note)
+    platform = _platform(record)
+    resolutions = resolve_all(policy, platform)
+    # a receipt says by its reasons what did not load; here every backend counts as one that would
+    backends = dict.fromkeys(backend for one in resolutions for backend in (one.prefill, one.decode) if backend)
+    verdict = judge(policy, resolutions, cells, platform, backends)
+    elsewhere = tuple(other.sentence for other in verdict.elsewhere if other.rule not in held_elsewhere)
+    gaps = gaps_of(verdict.unmet, "" if is_alone else f"{site_title(record)}: ")
+    return Judgement(name, "met" if verdict.is_met else "not met", gaps, elsewhere)
+
+
+def site_title(record: PlatformRecord) -> str:
+    """Return the device in words."""
+    return f"{record.device}, SM {record.sm}" if record.sm else "CPU only, no GPU"
+
+
+def _platform(record: PlatformRecord) -> Platform:
+    versions = {
+        "torch": record.torch,
+        "triton": record.triton,
+        "flashinfer-python": record.flashinfer,
+        "flashinfer-cubin": record.flashinfer_cubin,
+    }
+    return Platform(
+        device=record.device,
+        sm=None if record.sm is None else parse_sm(record.sm),
+        cuda=record.cuda,
+        driver=record.driver,
+        packages={name: version for name, version in versions.items() if version is not None},
+    )
+
+
+def cell_name(cell: Cell) -> str:
+    """Return a cell in words, without its dtypes."""
+    return f"{cell.backend} {unsharded(cell.model)} {cell.layer_kind} {cell.mode}"

@@ -1,0 +1,36 @@
+"""Text of receipts in other languages: what a file says must not become markup, a command or a moving cursor."""
+
+from __future__ import annotations
+
+import re
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$])")
+
+
+def readable(text: str) -> str:
+    """Return ``text`` with every character escaped that cannot be shown, but for line breaks and spaces."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def markdown(text: str) -> str:
+    """Return one line of ``text`` for a Markdown document: nothing in it is markup, a mention or a column."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(readable(text).split()))
+
+
+def fenced(text: str) -> str:
+    """Return ``text`` as a fenced block, which no fence inside it can end."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", text))])
+    return f"{fence}text\n{readable(text)}\n{fence}"
+
+
+def workflow_data(text: str) -> str:
+    """Return ``text`` as the message of a GitHub workflow command.
+
+    The rule is ``escapeData`` of actions/toolkit, packages/core/src/command.ts.
+    """
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def workflow_property(text: str) -> str:
+    """Return ``text`` as a property of a GitHub workflow command (``escapeProperty``, in the same file)."""
+    return workflow_data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,78 @@
+"""The matrix of a receipt: squares of (model, layer kind) by (backend, mode), for every form in which it is drawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from attnconf.cells import merge_cells, units_text
+from attnconf.geometry import unsharded
+from attnconf.models import FREE_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from attnconf.cells import Cell
+
+MODES = ("decode", "extend", "mixed", "verify")
+Kind = Literal["kernel", "contract", "broken", "not_run", "unsupported"]
+Row = tuple[str, str]
+"""A model without its shard, and a layer kind."""
+Column = tuple[str, str]
+"""A backend and a mode."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """What one square says: its kind, layers judged and broken, the worst error in units, why nothing was judged."""
+
+    kind: Kind
+    executed: int
+    broken: int
+    worst: float | None
+    reason: str = ""
+
+    @property
+    def units(self) -> str:
+        """The worst error as text, empty where no number was judged."""
+        return units_text(self.worst)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows and columns in their order, and the squares that are not empty."""
+
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    squares: dict[tuple[Row, Column], Square]
+
+
+def arrange(cells: Sequence[Cell]) -> Matrix:
+    """Arrange cells as squares; shards of a model and its dtypes are one row, the free geometry is the last."""
+    grouped: dict[tuple[Row, Column], list[Cell]] = defaultdict(list)
+    for cell in merge_cells(cells, ()):
+        grouped[(unsharded(cell.model), cell.layer_kind), (cell.backend, cell.mode)].append(cell)
+    rows = tuple(sorted({row for row, _ in grouped}, key=lambda row: (row[0] == FREE_MODEL, *row)))
+    columns = tuple(sorted({column for _, column in grouped}, key=lambda column: (column[0], MODES.index(column[1]))))
+    return Matrix(rows, columns, {place: _square(members) for place, members in grouped.items()})
+
+
+def _square(cells: Sequence[Cell]) -> Square:
+    executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
+    worst = max((cell.worst_units for cell in cells if cell.worst_units is not None), default=None)
+    if broken:
+        return Square("broken", executed, broken, worst)
+    if executed:
+        return Square("contract" if any(cell.contract_only for cell in cells) else "kernel", executed, 0, worst)
+    reason = next((reason for reason, _ in count_reasons(cells)), "no reason given")
+    return Square("not_run" if any(cell.not_run for cell in cells) else "unsupported", 0, 0, None, reason)
+
+
+def count_reasons(cells: Iterable[Cell]) -> list[tuple[str, int]]:
+    """Return why layers were not judged and how many, the most frequent reason first."""
+    counts: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        for reason, count in cell.reasons.items():
+            counts[reason] += count
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
