@@ -79,6 +79,11 @@ class Site:
     unexplained: tuple[Cell, ...]
 
     @property
+    def is_wrong(self) -> bool:
+        """Whether something is broken here, or a policy not met."""
+        return any(one.broken for one in self.backends) or any(one.gaps for one in self.judgements)
+
+    @property
     def title(self) -> str:
         """The device in words."""
         return site_title(self.platform)
@@ -157,7 +162,8 @@ def compose(receipts: Mapping[str, Receipt], policy: Policy | None = None) -> Do
     """
     ordered = sorted(receipts.items(), key=lambda item: (item[1].platform.model_dump_json(), item[0]))
     groups = [dict(runs) for _, runs in groupby(ordered, key=lambda item: item[1].platform)]
-    return Document(tuple(_site(runs, policy, [other for other in groups if other is not runs]) for runs in groups))
+    sites = [_site(runs, policy, [other for other in groups if other is not runs]) for runs in groups]
+    return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)))
 
 
 def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[Mapping[str, Receipt]]) -> Site:

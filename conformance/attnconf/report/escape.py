@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$])")
@@ -15,6 +16,11 @@ def readable(text: str) -> str:
 def markdown(text: str) -> str:
     """Return one line of ``text`` for a Markdown document: nothing in it is markup, a mention or a column."""
     return _MARKDOWN.sub(r"\\\1", " ".join(readable(text).split()))
+
+
+def html_line(text: str) -> str:
+    """Return one line of ``text`` for an HTML tag inside a Markdown document, where Markdown's escapes do not hold."""
+    return html.escape(" ".join(readable(text).split()))
 
 
 def fenced(text: str) -> str:

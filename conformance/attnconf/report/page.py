@@ -59,12 +59,12 @@ def render_page(document: Document) -> str:
     )
 
 
-def _models(site: Site) -> list[tuple[str, list[Row]]]:
-    """Return the rows by model, the same for every backend, so that matrices can be laid side by side."""
+def _models(site: Site, backend: Backend) -> list[tuple[str, list[Row]]]:
+    """Return the rows by model, without the models that this backend was not asked."""
     rows: dict[str, list[Row]] = {}
     for row in site.matrix.rows:
         rows.setdefault(row[0], []).append(row)
-    return list(rows.items())
+    return [(model, some) for model, some in rows.items() if any(any(_squares(site, backend, row)) for row in some)]
 
 
 def _squares(site: Site, backend: Backend, row: Row) -> list[Square | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.clauses import cite
 from attnconf.report.document import cell_name
-from attnconf.report.escape import fenced, markdown
+from attnconf.report.escape import fenced, html_line, markdown
 from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
 
@@ -72,7 +72,7 @@ def _gap(gap: Gap) -> Iterator[str]:
 def _failure(failed: FailedCase) -> str:
     units = "" if failed.worst_units is None else f", {units_text(failed.worst_units)} \u00d7 the bound"
     clauses = ", ".join(cite(clause) for clause in failed.clauses)
-    name = markdown(f"{failed.backend} {failed.case.model} {failed.case.mode}")
+    name = html_line(f"{failed.backend} {failed.case.model} {failed.case.mode}")
     text = failed.text if len(failed.text) <= _LONGEST_TEXT else f"{failed.text[:_LONGEST_TEXT]}\u2026"
     body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {failed.replay}")
     return f"<details><summary>{name}: {clauses}{units}</summary>\n\n{body}\n\n</details>\n"
