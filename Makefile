@@ -24,12 +24,14 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 conformance: $(READY)
-	@rm -f $(OUT)/receipt.json $(OUT)/matrix.png
+	@rm -f $(OUT)/receipt.json $(OUT)/matrix.png $(OUT)/report.html
 	@$(BIN)/python -m pytest -p attnconf --pyargs attnconf.suite $(PARALLEL) --attnconf-profile=$(PROFILE) \
 		--attnconf-policy $(POLICY) --attnconf-receipt $(OUT)/receipt.json --attnconf-failures $(OUT)/failures; \
 	status=$$?; \
 	if [ -f $(OUT)/receipt.json ]; then \
 		printf 'picture: ' && $(BIN)/attnconf picture $(OUT)/receipt.json -o $(OUT)/matrix.png || exit 1; \
+		$(BIN)/attnconf report $(OUT)/receipt.json --html $(OUT)/report.html >/dev/null || exit 1; \
+		echo 'report: $(OUT)/report.html'; \
 	fi; \
 	exit $$status
 

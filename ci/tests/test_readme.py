@@ -61,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / text.splitlines()[0].removeprefix("# ")).write_text(text, encoding="utf-8")
     config = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     (place / "config.json").write_text(json.dumps({**config, "head_dim": 64}), encoding="utf-8")
+    result = {"backend": "sglang", "completed": 2, "errors": ["", ""]}  # of bench_serving with --output-details
+    (place / "bench.jsonl").write_text(json.dumps(result) + "\n", encoding="utf-8")
     (place / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     return place
 

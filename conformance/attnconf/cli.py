@@ -1,4 +1,4 @@
-"""The command line: ``attnconf doctor | replay | plan | campaign | build | picture | matrix | report | verify-requests``.
+"""The command line: ``attnconf doctor | replay | plan | campaign | build | picture | matrix | report | ...``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
 requirement is not met, 11 an invalid policy.

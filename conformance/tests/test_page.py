@@ -184,7 +184,13 @@ def test_the_histograms_bars_are_as_high_as_their_counts(look: Look) -> None:
     assert wrong[4] == pytest.approx(wrong[10] / 2, abs=1)
     assert [index for index, height in enumerate(wrong) if height] == [4, 10]
     assert bars["trtllm_mha"] == []
-    assert text_of(shown, ".axis b.some") == [">1: 2", ">1: 1"]
+    assert text_of(shown, ".caption b") == ["2 above the bound", "1 above the bound"]
+    ends = shown.evaluate(
+        """[".bars span:nth-child(10)", ".bars span:nth-child(5)", ".axis em:nth-child(3)", ".axis em:nth-child(2)"]
+             .map((s) => document.querySelector(s).getBoundingClientRect()).map((box) => [box.left, box.right])"""
+    )
+    assert ends[2][1] == pytest.approx(ends[0][1], abs=1)  # the label of the bound ends where its last bar does
+    assert sum(ends[3]) / 2 == pytest.approx(ends[1][1] + 1, abs=1)  # 0.5 stands between the fifth bar and the sixth
 
 
 def test_a_failure_carries_its_case_and_the_command_that_replays_it(look: Look) -> None:
