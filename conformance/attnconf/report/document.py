@@ -160,7 +160,7 @@ def compose(receipts: Mapping[str, Receipt], policy: Policy | None = None) -> Do
 
     They are judged by ``policy``, else by the ones that they name, if those are shipped and have not changed since.
     """
-    ordered = sorted(receipts.items(), key=lambda item: (item[1].platform.model_dump_json(), item[0]))
+    ordered = sorted(receipts.items(), key=lambda item: (repr(item[1].platform), item[0]))
     groups = [dict(runs) for _, runs in groupby(ordered, key=lambda item: item[1].platform)]
     sites = [_site(runs, policy, [other for other in groups if other is not runs]) for runs in groups]
     return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)))
