@@ -20,6 +20,7 @@ FREE_MODEL = "free"
 
 _FOLDER = ROOT / "models"
 _OPTION = "model"
+_LONGEST_DEGREE = 4
 
 
 @cache
@@ -57,7 +58,7 @@ def credited_model(case: Case) -> str:
         return case.model
     degree = case.model.removeprefix(f"{name}@tp") if case.model != name else "1"
     model = _shipped(name)
-    if not model.splits(int(degree)):
+    if len(degree) > _LONGEST_DEGREE or not model.splits(int(degree)):
         return FREE_MODEL
     known = {_plain(layer) for layer in model.shard(int(degree)).layers}
     return case.model if all(_plain(layer) in known for layer in case.layers) else FREE_MODEL

@@ -18,7 +18,7 @@ H200 = {"device": "NVIDIA H200", "sm": "9.0", "cuda": "13.0", "driver": "580.1"}
 CASE = Case(
     mode="decode",
     model="gemma4-e2b@tp2",
-    layers=(Layer(kind="sliding", window_left=3, num_qo_heads=2, num_kv_heads=1, head_dim=8, sm_scale=1.0),),
+    layers=(Layer(kind="sliding", window_left=511, num_qo_heads=4, num_kv_heads=1, head_dim=256, sm_scale=1.0),),
     requests=(Request(prefix_len=3),),
 )
 

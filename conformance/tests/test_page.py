@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Protocol
 
-import pytest
-
 import browser
+import pytest
+from receipts import CASE, H200, POLICY, a_cell, a_failure, a_receipt, everything, proven
+
 from attnconf.judge import NotJudged
 from attnconf.report.document import compose
 from attnconf.report.page import render_page
-from receipts import CASE, H200, POLICY, a_cell, a_failure, a_receipt, everything, proven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -186,6 +186,15 @@ def test_a_case_is_evidence_for_the_model_whose_layers_it_has(
     assert [cell.model for cell in tally([passed])] == [counts_for]
 
 
+@pytest.mark.parametrize("degree", ["0", "3", "9" * 5000])
+def test_a_shard_that_the_model_does_not_have_counts_as_free(degree: str) -> None:
+    case = CASE.model_copy(update={"model": f"gemma4-e2b@tp{degree}"})
+    (cell,) = tally(
+        [CaseResult(case=case, backend="b", evidence="kernel", layers=(LayerResult(layer=0, outcome=Outcome.PASSED),))]
+    )
+    assert cell.model == "free"
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_counted_once(outcome: Outcome) -> None:
     (cell,) = tally([result(LayerResult(layer=0, outcome=outcome))])

@@ -7,6 +7,8 @@ import math
 import random
 from typing import TYPE_CHECKING
 
+from receipts import CASE, H200, POLICY, a_cell, a_failure, a_receipt, everything, proven
+
 from attnconf import cli
 from attnconf.policy import load_policy, policy_digest
 from attnconf.receipt import PolicyRef, Receipt
@@ -15,7 +17,6 @@ from attnconf.report.document import compose
 from attnconf.report.escape import fenced, markdown, readable, workflow_data, workflow_property
 from attnconf.report.page import render_page
 from attnconf.report.summary import MOST_BYTES, summarise
-from receipts import CASE, H200, POLICY, a_cell, a_failure, a_receipt, everything, proven
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attnconf.cells import EDGES, merge_cells, unit_bin
 from attnconf.geometry import unsharded
+from attnconf.models import credited_model
 from attnconf.platforms import Platform, parse_sm
 from attnconf.policy import load_policy, policy_digest, shipped_policies
 from attnconf.report.gaps import Gap, gaps_of
@@ -170,7 +171,7 @@ def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[M
     receipts = list(runs.values())
     cells = merge_cells((cell for receipt in receipts for cell in receipt.cells), ())
     failures = {failed.key: failed for receipt in receipts for failed in receipt.failures}
-    told = {(failed.backend, failed.case.model, failed.case.mode) for failed in failures.values()}
+    told = {(failed.backend, credited_model(failed.case), failed.case.mode) for failed in failures.values()}
     held = frozenset(rule for other in others for rule in _held_rules(other, policy))
     names = dict.fromkeys(cell.backend for cell in cells)
     backends = [_backend(name, tuple(cell for cell in cells if cell.backend == name)) for name in names]
