@@ -76,7 +76,7 @@ def test_a_profile_looser_than_tenfold_is_named_and_its_reason_with_it() -> None
 
 def test_a_row_has_the_worst_the_median_and_the_bins() -> None:
     row = next(line for line in lines(0.05, 0.15, 0.95, 1.5, 0.2).splitlines() if line.startswith("k (float32)"))
-    assert row.split()[2:] == ["1.500", "0.200", "1", "1", "1", *["0"] * 6, "1", "1"]
+    assert row.split()[2:] == ["1.500", "0.200", "1", "2", *["0"] * 7, "1", "1"]
 
 
 def test_the_query_rounded_to_eight_bits_gives_its_reason() -> None:

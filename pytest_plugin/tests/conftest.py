@@ -13,6 +13,7 @@ import hypothesis.internal.conjecture.engine  # noqa: F401 - see above
 import pytest
 
 import attnconf.judge
+import attnconf.models
 import attnconf.policy
 import attnconf.receipt
 import attnconf.report.terminal
@@ -124,11 +125,12 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
 
 @pytest.fixture
 def toy_case(pytester: pytest.Pytester) -> Case:
-    """A case of one tiny layer, saved as case.json."""
+    """A case of one small layer, saved as case.json: the smallest that is evidence for a model."""
+    geometry = attnconf.models.load_model("llama3-8b").shard(8).layers[0]
     case = Case(
-        model="llama3-8b",
+        model="llama3-8b@tp8",
         mode="decode",
-        layers=(Layer.model_validate(FULL),),
+        layers=(Layer.model_validate(geometry.model_dump()),),
         requests=(Request(prefix_len=20), Request(prefix_len=5)),
         paging=Paging(page_size=8),
     )

@@ -24,7 +24,7 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
         lines.append(f"{backend}: kernels planned and built before, in {report.build_seconds:.0f} s")
     width = max((len(name) for name in report.profiles), default=0)
     if report.profiles:
-        lines.append(_row("kernel".ljust(width), "worst", "median", [f"<{edge:g}" for edge in EDGES] + [">1"]))
+        lines.append(_row("kernel".ljust(width), "worst", "median", [f"<={edge:g}" for edge in EDGES] + [">1"]))
     for name, found in sorted(report.profiles.items()):
         bins = [str(count) for count in found.histogram]
         lines.append(_row(name.ljust(width), f"{found.worst:.3f}", f"{found.median:.3f}", bins))
