@@ -11,7 +11,7 @@ import pytest
 from attnconf.plan import plan
 from attnconf.platforms import Platform
 from attnconf.policy import load_policy
-from attnconf.resolution import UserChoice
+from attnconf.question import UserChoice
 
 POLICY = load_policy("sglang-gemma4")
 SM100 = Platform(device="B200", sm=(10, 0), cuda="13.0", packages={"flashinfer-python": "0.6.13"})
