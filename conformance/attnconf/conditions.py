@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from attnconf.canonical import Value
 from attnconf.case import KVDtype
-from attnconf.question import Named, Question
+from attnconf.question import Algorithm, Named, Question
 from attnconf.ranges import SmPattern, Specifier, WholeRange, sm_in, version_in, whole_in
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 
 Axis = str
-"""What a condition may ask about: ``sm``, ``cuda``, ``package NAME``, ``kv_dtype``, ``q_len``, ``topk``, ``page_size``,
-``user``."""
+"""What a condition may ask about: ``sm``, ``cuda``, ``package NAME``, ``kv_dtype``, ``q_len``, ``speculative``,
+``topk``, ``page_size``, ``user``."""
 
 PACKAGE = "package "
 
@@ -103,11 +103,13 @@ class Condition(Value):
 class Situation(Condition):
     """A demand on the platform and on what is served there; what is left empty is not asked.
 
-    Of each list one entry must match. ``user`` lists which sides the user named: none, prefill, decode or both.
+    Of each list one entry must match. ``user`` lists which sides the user named: none, prefill, decode, both, or split,
+    which is each side by itself and differently.
     """
 
     kv_dtype: tuple[KVDtype, ...] = ()
     q_len: tuple[WholeRange, ...] = ()
+    speculative: tuple[Algorithm, ...] = ()
     topk: tuple[WholeRange, ...] = ()
     page_size: tuple[WholeRange, ...] = ()
     user: tuple[Named, ...] = ()
@@ -115,7 +117,9 @@ class Situation(Condition):
     @property
     def asks(self) -> Mapping[Axis, Any]:
         """What is asked, by axis."""
-        settings = {axis: getattr(self, axis) for axis in ("kv_dtype", "q_len", "topk", "page_size", "user")}
+        settings = {
+            axis: getattr(self, axis) for axis in ("kv_dtype", "q_len", "speculative", "topk", "page_size", "user")
+        }
         return {**self.platform_asks, **{axis: value for axis, value in settings.items() if value}}
 
     def takes(self, question: Question) -> bool:
@@ -130,7 +134,7 @@ def meets(axis: Axis, asked: Any, value: Any) -> bool:  # noqa: ANN401 - each ax
             return any(sm_in(pattern, value) for pattern in asked)
         case "q_len" | "topk" | "page_size":
             return any(whole_in(one, value) for one in asked)
-        case "kv_dtype" | "user":
+        case "kv_dtype" | "speculative" | "user":
             return value in asked
         case _:
             return version_in(asked, value)

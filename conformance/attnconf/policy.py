@@ -72,16 +72,34 @@ class Rule(Situation):
 
 
 class Refusal(Situation):
-    """What the engine does not start with, whoever chose it: one of ``backends`` on one of the ``sides``."""
+    """What the engine does not start with, whoever chose it: one of ``backends`` on one of the ``sides``.
+
+    ``other_than`` is the opposite: any backend but these. With neither it refuses every choice. It holds for the
+    ``architectures`` that it names, or for all.
+    """
 
     name: Name
-    backends: Names
+    architectures: tuple[Name, ...] = ()
+    backends: tuple[Name, ...] = ()
+    other_than: tuple[Name, ...] = ()
     sides: Annotated[tuple[Side, ...], Field(min_length=1)] = ("prefill", "decode")
     reason: Sentence
 
-    def concerns(self, choice: Choice) -> bool:
-        """Whether ``choice`` puts one of the backends on one of the sides."""
-        return any(getattr(choice, side) in self.backends for side in self.sides)
+    @model_validator(mode="after")
+    def _check_backends(self) -> Self:
+        if self.backends and self.other_than:
+            message = "either backends or other_than, not both"
+            raise ValueError(message)
+        return self
+
+    def concerns(self, architecture: str, choice: Choice) -> bool:
+        """Whether ``choice`` for ``architecture`` puts one of the backends on one of the sides."""
+        if self.architectures and architecture not in self.architectures:
+            return False
+        chosen = {getattr(choice, side) for side in self.sides}
+        if self.other_than:
+            return not chosen <= set(self.other_than)
+        return not self.backends or not chosen.isdisjoint(self.backends)
 
 
 class Policy(Value):
@@ -118,6 +136,8 @@ class Policy(Value):
         for required in self.required:
             _refuse_strangers("required: architectures that a rule names", required.architectures, self.architectures)
             _refuse_strangers("required: rules of this policy", required.rules, names)
+        for refusal in self.refusals:
+            _refuse_strangers("refusals: architectures that a rule names", refusal.architectures, self.architectures)
         for claim in self.claims:
             _refuse_strangers("claims: a rule of this policy", (claim.rule,), names)
             choice = names[claim.rule].choice

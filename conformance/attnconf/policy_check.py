@@ -10,7 +10,7 @@ from attnconf.canonical import Value
 from attnconf.conditions import PACKAGE, value_of
 from attnconf.errors import InvalidInputError
 from attnconf.question import Question
-from attnconf.reach import reachable
+from attnconf.reach import EVERY, OPEN, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def _needs(policy: Policy) -> Iterator[Fault]:
 
 
 def _can_hold(condition: Condition) -> bool:
-    return any(reachable([condition], Question(architecture="any"), every_platform=True))
+    return any(reachable([condition], Question(architecture="any"), users=EVERY))
 
 
 def _architecture(policy: Policy, architecture: str) -> Iterator[Fault]:
@@ -84,7 +84,7 @@ def _architecture(policy: Policy, architecture: str) -> Iterator[Fault]:
     """
     rules = policy.rules_of(architecture)
     conditions: list[Condition] = [*rules, *policy.backends.values(), *policy.refusals]
-    states = reachable(conditions, Question(architecture=architecture), every_platform=True)
+    states = reachable(conditions, Question(architecture=architecture), users=OPEN)
     taken = {state: sorted(index for index in state if index < len(rules)) for state in states}
     hole = next((states[state] for state, indices in taken.items() if not indices), None)
     if hole is not None:
@@ -119,7 +119,9 @@ def _undecided(
                 )
                 yield Fault(kind="contradiction", sentence=sentence)
         vetoes = {
-            len(rules) + len(backends) + place for place, one in enumerate(policy.refusals) if one.concerns(rule.choice)
+            len(rules) + len(backends) + place
+            for place, one in enumerate(policy.refusals)
+            if one.concerns(architecture, rule.choice)
         }
         if all(vetoes & state for state in mine):
             sentence = f"rule {rule.name} gives {architecture} {' and '.join(rule.choice.backends)}: always refused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError
@@ -27,12 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what", parser_class=type(parser))
     check = commands.add_parser("check", help="find holes, overlaps, unreachable rules and contradictions")
     check.add_argument("policy", metavar="FILE", help="a TOML file, or the name of a shipped policy")
+    drift = commands.add_parser("drift", help="ask an installed engine what it would choose, and list where it differs")
+    drift.add_argument("--engine", required=True, metavar="E", help="sglang")
+    drift.add_argument("--policy", default="sglang-gemma4", metavar="NAME|FILE", help="(sglang-gemma4)")
+    drift.add_argument("--json", action="store_true", help="print JSON")
     commands.add_parser("schema", help="print the JSON Schema of policy files")
 
 
 def policy(arguments: argparse.Namespace, say: Say) -> int:
     """Run one of the commands; return its exit status. Raises ``AttnconfError``."""
-    return {"check": _check, "schema": _schema}[arguments.what](arguments, say)
+    return {"check": _check, "drift": _drift, "schema": _schema}[arguments.what](arguments, say)
 
 
 def read(name: str) -> Policy:
@@ -73,6 +78,22 @@ def _check(arguments: argparse.Namespace, say: Say) -> int:
     total = "every question has one answer or a stated refusal"
     say(f"policy {found.name}: {total} ({counts}, {len(found.all_required)} required cells)")
     return 0
+
+
+def _drift(arguments: argparse.Namespace, say: Say) -> int:
+    from attnconf.drift import compare
+    from attnconf.engines.engine import installed_engine
+
+    engine = installed_engine(arguments.engine)
+    found = compare(read_sound(arguments.policy), engine)
+    if arguments.json:
+        say(json.dumps(found.model_dump(mode="json"), indent=1))
+    else:
+        from attnconf.report.drift import drift_lines
+
+        for line in drift_lines(found):
+            say(line)
+    return EXIT_DRIFT if found.differences else 0
 
 
 def _schema(_arguments: argparse.Namespace, say: Say) -> int:

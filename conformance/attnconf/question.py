@@ -11,7 +11,8 @@ from attnconf.case import KVDtype
 from attnconf.platforms import Platform, platform_text
 
 Side = Literal["prefill", "decode"]
-Named = Literal["none", "prefill", "decode", "both"]
+Named = Literal["none", "prefill", "decode", "both", "split"]
+Algorithm = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,60}$")]
 Positive = Annotated[int, Field(ge=1, lt=10**6)]
 
 
@@ -28,24 +29,28 @@ class UserChoice(Value):
 
     @property
     def named(self) -> Named:
-        """Which sides the user decided."""
-        prefill, decode = self.of("prefill") is not None, self.of("decode") is not None
-        return "both" if prefill and decode else "prefill" if prefill else "decode" if decode else "none"
+        """Which sides the user decided; ``split``: each side by itself, and differently."""
+        if self.attention is not None or (self.prefill is not None and self.prefill == self.decode):
+            return "both"
+        if self.prefill is not None:
+            return "prefill" if self.decode is None else "split"
+        return "none" if self.decode is None else "decode"
 
 
 class Question(Value):
     """The question which backend ``architecture`` gets.
 
     ``kv_dtype`` is that of the KV cache. ``q_len`` counts the query tokens that a request has in a decode step: 1
-    without speculative decoding, else the draft tokens that are verified at once; ``topk`` is the width of the draft
-    tree, 1 for a chain. ``page_size`` counts tokens, None when the user leaves it to the engine. ``user`` is what the
-    user named.
+    without speculative decoding, else the draft tokens that are verified at once; ``speculative`` names the algorithm
+    that drafts them, as the engine does, or is ``none``; ``topk`` is the width of the draft tree, 1 for a chain.
+    ``page_size`` counts tokens, None when the user leaves it to the engine. ``user`` is what the user named.
     """
 
     architecture: str
     platform: Platform = Platform()
     kv_dtype: KVDtype = "bfloat16"
     q_len: Positive = 1
+    speculative: Algorithm = "none"
     topk: Positive = 1
     page_size: Positive | None = None
     user: UserChoice = UserChoice()
@@ -55,7 +60,9 @@ class Question(Value):
         """What differs from the defaults, in words: ``kv_dtype float8_e4m3fn, q_len 4``; empty if nothing does."""
         fields = type(self).model_fields
         names = [
-            name for name in ("kv_dtype", "q_len", "topk", "page_size") if getattr(self, name) != fields[name].default
+            name
+            for name in ("kv_dtype", "q_len", "speculative", "topk", "page_size")
+            if getattr(self, name) != fields[name].default
         ]
         return ", ".join(f"{name} {getattr(self, name)}" for name in names)
 

