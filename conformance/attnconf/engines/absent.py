@@ -8,16 +8,14 @@ import importlib.util
 import sys
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableSequence
+    from collections.abc import Iterator
 
 
 class _StandIn(ModuleType):
     """A module in which every name is an empty class: fit for imports and annotations, and for nothing else."""
-
-    __path__: ClassVar[MutableSequence[str]] = []
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
@@ -37,7 +35,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return _StandIn(spec.name)
+        module = _StandIn(spec.name)
+        module.__path__ = []
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         pass

@@ -51,7 +51,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {"sglang": _sglang}
 
 
 def installed_engine(name: str) -> Engine:
-    """Load an engine. Raises ``InvalidInputError`` for an unknown one, ``BackendUnavailableError`` for an absent one."""
+    """Load an engine. Raises ``InvalidInputError`` for an unknown, ``BackendUnavailableError`` for an absent one."""
     if name not in ENGINES:
         option = "--engine"
         raise InvalidInputError(option, given=quote(name), allowed=" or ".join(ENGINES))
