@@ -21,6 +21,7 @@ import attnconf.session
 import attnconf.verdict
 from attnconf.case import Case, Layer, Paging, Request
 from attnconf.geometry import LayerGeometry, ModelGeometry
+from attnconf.models import load_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,11 +125,11 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
 
 @pytest.fixture
 def toy_case(pytester: pytest.Pytester) -> Case:
-    """A case of one tiny layer, saved as case.json."""
+    """A case of one layer of a small shard, saved as case.json: evidence for its model, as a toy layer is not."""
     case = Case(
-        model="llama3-8b",
+        model="llama3-8b@tp8",
         mode="decode",
-        layers=(Layer.model_validate(FULL),),
+        layers=(Layer.model_validate(load_model("llama3-8b").shard(8).layers[0].model_dump()),),
         requests=(Request(prefix_len=20), Request(prefix_len=5)),
         paging=Paging(page_size=8),
     )

@@ -11,6 +11,7 @@ from attnconf.cells import Cell
 from attnconf.platforms import Platform
 from attnconf.policy import Policy, load_policy
 from attnconf.question import Question
+from attnconf.report.terminal import verdict_lines
 from attnconf.requirements import RequiredCell, merged
 from attnconf.resolution import resolve, resolve_all
 from attnconf.verdict import Verdict, judge
@@ -323,3 +324,21 @@ def test_a_requirement_may_bind_one_rule() -> None:
     rules = [{"name": "far", "architectures": ["X"], "sm": ["10.x"], "backend": "b"}, *TOY["rules"]]
     policy = toy(rules=rules, required={"rules": ["far"]})
     assert {one.backend for one in policy.all_required} == {"b"}
+
+
+def test_a_report_shows_what_is_excused_and_what_is_only_claimed() -> None:
+    claims = [{"rule": "r", "metric": "speed", "at_least": 5, "baseline": "b", "source": "a/b#1"}]
+    allowed = {"allow_unsupported": [{"modes": ["extend"], "reason": "never asked"}]}
+    policy = toy(waivers=[WAIVER], claims=claims, required=allowed)
+    lines = verdict_lines(policy, held(policy, evidence(policy, verify=None, extend=DECLINED)))
+    assert lines == [
+        "policy toy is met on this platform",
+        (
+            "waived: a llama3-8b full verify is not proven (0 layers passed, 1 needed (no case asked)),"
+            " under the waiver of a/b#7 (kernels, until 2026-11-22)"
+        ),
+        "unsupported: a llama3-8b full extend is declared unsupported, as the policy allows: never asked",
+        "claimed, not measured here: rule r gains 5 % or more in speed over b (a/b#1)",
+    ]
+    loose = toy(waivers=[WAIVER], strict=False)
+    assert "note: a llama3-8b full verify is proven, so " in verdict_lines(loose, held(loose, evidence(loose)))[1]
