@@ -2,6 +2,7 @@
 #
 #   make conformance   judge the backends on this machine, then draw what ran
 #   make test          the tests of attnconf itself
+#   make drift         hold the shipped policy against sglang, installed without its dependencies in .venv-drift
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
@@ -18,7 +19,7 @@ READY := $(VENV)/.attnconf-ready
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,--constraint ci/constraints-cpu.txt)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test check venv clean
+.PHONY: help conformance test drift check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,6 +39,18 @@ conformance: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL)
 
+drift: .venv-drift/.ready
+	.venv-drift/bin/python -m pytest ci/drift/tests
+	.venv-drift/bin/attnconf policy drift --engine sglang
+
+.venv-drift/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
+	$(PYTHON) -m venv .venv-drift
+	.venv-drift/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-drift/bin/python -m pip install --quiet $(CONSTRAINTS) --editable ".[triton]" --group dev \
+		--requirement ci/requirements-sglang.txt
+	.venv-drift/bin/python -m pip install --quiet --no-deps sglang==0.5.23
+	@touch $@
+
 check: $(READY)
 	VENV=$(VENV) ci/check $(PARTS)
 
@@ -50,4 +63,4 @@ $(READY): pyproject.toml ci/constraints-cpu.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist
+	rm -rf $(VENV) .venv-drift $(OUT) build dist

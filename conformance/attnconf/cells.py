@@ -75,6 +75,7 @@ class Cell(CellKey):
 
     Every count is of layers of cases. ``executed`` is what was judged: ``passed`` + ``failed`` + ``contract_only``.
     ``features`` are those whose absence would have moved the answer of an executed layer by ten units or more.
+    ``effective`` counts those layers by feature; it is empty in receipts that are older than this count.
     ``worst_units`` is the largest error in units of the bound, ``histogram`` counts the layers by their own largest one
     in the bins of ``EDGES`` and one above them; it is empty in receipts of the first schema. ``reasons`` counts
     ``"outcome: reason"`` of the layers that were not executed.
@@ -93,6 +94,7 @@ class Cell(CellKey):
     worst_units: Units
     reasons: dict[str, Count]
     histogram: tuple[Count, ...] = ()
+    effective: dict[str, Count] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -108,12 +110,24 @@ class Cell(CellKey):
         if list(self.features) != sorted(set(self.features)):
             message = "features are not sorted and distinct"
             raise ValueError(message)
+        if self.effective and set(self.effective) != set(self.features):
+            message = "effective counts other features than those of features"
+            raise ValueError(message)
+        if any(count > self.executed for count in self.effective.values()):
+            message = f"effective counts more layers than the {self.executed} executed"
+            raise ValueError(message)
         return self
 
     @property
     def broken(self) -> int:
         """Layers that ended in a failing outcome."""
         return self.failed + self.refused + self.crashed + self.oom
+
+    def effect_of(self, feature: str) -> int:
+        """Return in how many layers ``feature`` mattered; 1 where it did and nobody counted."""
+        if feature in self.effective:
+            return self.effective[feature]
+        return int(feature in self.features and self.executed > 0)
 
     def __add__(self, other: Cell) -> Cell:
         """Return both counts as one cell. Raises ``ValueError`` when they count different things."""
@@ -124,13 +138,15 @@ class Cell(CellKey):
             reason: self.reasons.get(reason, 0) + other.reasons.get(reason, 0)
             for reason in sorted({*self.reasons, *other.reasons})
         }
+        features = tuple(sorted({*self.features, *other.features}))
         units = [cell.worst_units for cell in (self, other) if cell.worst_units is not None]
         return self.model_copy(
             update={
-                "features": tuple(sorted({*self.features, *other.features})),
+                "features": features,
                 "worst_units": max(units, default=None),
                 "reasons": reasons,
                 "histogram": tuple(a + b for a, b in zip_longest(self.histogram, other.histogram, fillvalue=0)),
+                "effective": {name: self.effect_of(name) + other.effect_of(name) for name in features},
                 **{name: getattr(self, name) + getattr(other, name) for name in _COUNTS},
             }
         )
@@ -180,10 +196,12 @@ def _cell(layer: LayerResult, **key: Any) -> Cell:  # noqa: ANN401 - the fields 
     counts: dict[str, Any] = {name: int(name == layer.outcome.value) for name in _COUNTS}
     counts["executed"] = int(executed)
     units = layer.worst_units
+    features = tuple(sorted(set(layer.effective))) if executed else ()
     return Cell(
         **key,
         **counts,
-        features=tuple(sorted(set(layer.effective))) if executed else (),
+        features=features,
+        effective=dict.fromkeys(features, 1),
         worst_units=math.inf if units is not None and math.isnan(units) else units,
         reasons={} if executed else {_reason(layer): 1},
         histogram=() if units is None or not executed else _single(unit_bin(units)),

@@ -1,7 +1,7 @@
-"""The command line: ``attnconf doctor | replay | plan | campaign | build | picture | matrix | report | ...``.
+"""The command line: ``attnconf doctor | replay | plan | policy | campaign | build | picture | matrix | report | ...``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
-requirement is not met, 11 an invalid policy.
+requirement is not met, or an engine does not do what the policy says, 11 an invalid policy.
 """
 
 from __future__ import annotations
@@ -16,31 +16,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from attnconf import __version__, build_command, matrix_command, report_command
+from attnconf import __version__, build_command, matrix_command, policy_command, report_command
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.policy import Policy
     from attnconf.session import Session
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_NOTHING_EXECUTED = 3
 EXIT_NOT_MET = 10
-EXIT_POLICY_INVALID = 11
 _EXIT_BROKEN_PIPE = 141
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {printable(message)}\n")
-
-
-class _PolicyInvalidError(AttnconfError):
-    """The policy of a command cannot be used."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"attnconf: {printable(str(error))}", file=sys.stderr)
         if isinstance(error, matrix_command.StalePageError):
             return EXIT_FAILED
-        return EXIT_POLICY_INVALID if isinstance(error, _PolicyInvalidError) else EXIT_BAD_INPUT
+        return policy_command.EXIT_FAULTY if isinstance(error, policy_command.PolicyInvalidError) else EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_BROKEN_PIPE
@@ -85,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         plan.add_argument(f"--{side}-backend", metavar="B", help=f"the user's own choice for {side}")
     plan.add_argument("--json", action="store_true", help="print JSON")
     plan.set_defaults(command=_plan)
+
+    policy = commands.add_parser("policy", help="what is wrong with a policy; whether an engine agrees with it")
+    policy_command.add_arguments(policy)
+    policy.set_defaults(command=lambda given: policy_command.policy(given, print))
 
     campaign = commands.add_parser("campaign", help="many random cases: false alarms, and how tight the profiles are")
     campaign.add_argument("--backend", required=True, metavar="B")
@@ -195,9 +193,9 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from attnconf.plan import plan
     from attnconf.platforms import simulate
-    from attnconf.resolution import UserChoice
+    from attnconf.question import UserChoice
 
-    policy = _policy(arguments.policy)
+    policy = policy_command.read_sound(arguments.policy)
     user = UserChoice(
         attention=arguments.attention_backend, prefill=arguments.prefill_backend, decode=arguments.decode_backend
     )
@@ -215,16 +213,6 @@ def _plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _policy(name: str) -> Policy:
-    from attnconf.policy import load_policy
-
-    try:
-        return load_policy(name)
-    except AttnconfError as error:
-        message = f"policy invalid: {error}"
-        raise _PolicyInvalidError(message) from None
-
-
 def _picture(arguments: argparse.Namespace) -> int:
     from attnconf.receipt import Receipt
     from attnconf.report.picture import draw
@@ -240,7 +228,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    policy = None if arguments.policy is None else _policy(arguments.policy)
+    policy = None if arguments.policy is None else policy_command.read_sound(arguments.policy)
     return report_command.report(arguments, policy, partial(print, flush=True))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnconf.canonical import Value
-from attnconf.policy import RequiredCell
-from attnconf.resolution import Resolution, platform_text, resolve_all
+from attnconf.platforms import platform_text
+from attnconf.requirements import RequiredCell, merged
+from attnconf.resolution import Resolution, resolve_all
 from attnconf.verdict import Elsewhere, elsewhere
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from attnconf.platforms import Platform
     from attnconf.policy import Policy
-    from attnconf.resolution import UserChoice
+    from attnconf.question import UserChoice
 
 
 class PlannedCell(Value):
@@ -78,7 +79,7 @@ def plan(
     for resolution in resolutions:
         for name, floor in resolution.unmet_floors:
             blocked.setdefault(name, f"{name} {floor.sentence}")
-    wanted = dict.fromkeys(cell for resolution in resolutions for cell in resolution.required)
+    wanted = merged(cell for resolution in resolutions for cell in resolution.required)
     if backends is not None:
         for name in {cell.backend: None for cell in wanted}:
             reason = backends.get(name, "no backend of that name is registered")

@@ -85,6 +85,14 @@ def simulate(sm: str, *, cuda: str | None = "13.0") -> Platform:
     )
 
 
+def platform_text(platform: Platform) -> str:
+    """Return the platform in words: ``SM 10.0 with CUDA 13.0``, ``no GPU``."""
+    if platform.sm is None:
+        return "no GPU"
+    cuda = f" with CUDA {platform.cuda}" if platform.cuda else ""
+    return f"SM {platform.sm_text}{cuda}{' (simulated)' if platform.simulated else ''}"
+
+
 def parse_sm(text: str) -> tuple[int, int]:
     """Read ``"10.0"`` as (10, 0). Raises ``InvalidInputError`` for anything else."""
     match = _SM.fullmatch(text)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from attnconf.canonical import Value, digest, read_text
-from attnconf.case import Mode
-from attnconf.cells import CellKind
-from attnconf.conditions import Condition
+from attnconf.conditions import Condition, Situation
 from attnconf.errors import InvalidInputError
 from attnconf.json_fields import quote
-from attnconf.models import load_model, shipped_models
+from attnconf.question import Side
+from attnconf.requirements import Name, Names, RequiredCell, Requirement, Sentence, merged
+from attnconf.waivers import Claim, Waiver
 from attnconf_fixtures import ROOT
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.@-]+$")]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-Feature = Annotated[str, Field(pattern=r"^[a-z_]+$")]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FOLDER = ROOT / "policies"
 
@@ -32,114 +31,120 @@ class Provenance(Value):
     file: str
 
 
-class Rule(Condition):
-    """On a platform that fulfils the condition, the ``architectures`` get ``backend``."""
+class Choice(Value):
+    """The two backends that a rule gives."""
+
+    prefill: Name
+    decode: Name
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Its backends, each once."""
+        return tuple(dict.fromkeys((self.prefill, self.decode)))
+
+
+class Rule(Situation):
+    """In a situation that it takes, the ``architectures`` get ``backend``, or ``prefill`` and ``decode``, or a refusal.
+
+    ``refuse`` is the reason, for what the engine does not start on.
+    """
 
     name: Name
     architectures: Names
-    backend: Name
-
-
-class RequiredCell(Value):
-    """One cell that must be proven: at least ``executed`` passed layers, with the ``effective`` features."""
-
-    backend: str
-    model: str
-    layer_kind: CellKind
-    mode: Mode
-    executed: int
-    effective: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """The cell in words."""
-        return f"{self.backend} {self.model} {self.layer_kind} {self.mode}"
-
-
-class Required(Value):
-    """The cells that the backend of these ``architectures`` must have proven, whichever backend it is.
-
-    Every model in every mode, for those of the ``layer_kinds`` that the model has, on any shard of it. At least
-    ``executed`` layers of a cell must have passed, and the features that ``effective`` names for the layer kind must
-    have mattered.
-    """
-
-    architectures: Names
-    models: Names
-    layer_kinds: Annotated[tuple[CellKind, ...], Field(min_length=1)]
-    modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
-    executed: Annotated[int, Field(ge=1, strict=True)] = 1
-    effective: dict[CellKind, tuple[Feature, ...]] = Field(default_factory=dict)
+    backend: Name | None = None
+    prefill: Name | None = None
+    decode: Name | None = None
+    refuse: Sentence | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        unknown = [name for name in self.models if name not in shipped_models()]
-        if unknown:
-            message = f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}"
+    def _check_answer(self) -> Self:
+        given = tuple(name for name in ("backend", "prefill", "decode", "refuse") if getattr(self, name) is not None)
+        if given not in {("backend",), ("prefill", "decode"), ("refuse",)}:
+            message = f"either backend, or prefill and decode, or refuse, not {' and '.join(given) or 'none of them'}"
             raise ValueError(message)
         return self
 
-    def cells(self, *, prefill: str, decode: str) -> tuple[RequiredCell, ...]:
-        """Return the cells under these backends; modes other than decode belong to the prefill backend."""
-        return tuple(
-            RequiredCell(
-                backend=decode if mode == "decode" else prefill,
-                model=model,
-                layer_kind=kind,
-                mode=mode,
-                executed=self.executed,
-                effective=self.effective.get(kind, ()),
-            )
-            for model in self.models
-            for kind in self.layer_kinds
-            if kind in load_model(model).cell_kinds
-            for mode in self.modes
-        )
+    @property
+    def choice(self) -> Choice | None:
+        """What the rule gives, None if it refuses."""
+        prefill, decode = self.prefill or self.backend, self.decode or self.backend
+        return None if prefill is None or decode is None else Choice(prefill=prefill, decode=decode)
+
+
+class Refusal(Situation):
+    """What the engine does not start with, whoever chose it: one of ``backends`` on one of the ``sides``.
+
+    ``other_than`` is the opposite: any backend but these. With neither it refuses every choice. It holds for the
+    ``architectures`` that it names, or for all.
+    """
+
+    name: Name
+    architectures: tuple[Name, ...] = ()
+    backends: tuple[Name, ...] = ()
+    other_than: tuple[Name, ...] = ()
+    sides: Annotated[tuple[Side, ...], Field(min_length=1)] = ("prefill", "decode")
+    reason: Sentence
+
+    @model_validator(mode="after")
+    def _check_backends(self) -> Self:
+        if self.backends and self.other_than:
+            message = "either backends or other_than, not both"
+            raise ValueError(message)
+        return self
+
+    def concerns(self, architecture: str, choice: Choice) -> bool:
+        """Whether ``choice`` for ``architecture`` puts one of the backends on one of the sides."""
+        if self.architectures and architecture not in self.architectures:
+            return False
+        chosen = {getattr(choice, side) for side in self.sides}
+        if self.other_than:
+            return not chosen <= set(self.other_than)
+        return not self.backends or not chosen.isdisjoint(self.backends)
 
 
 class Policy(Value):
-    """A policy file. For each architecture the first rule that holds decides; see ``attnconf.resolution``.
+    """A policy file. For each architecture the first rule that takes a question decides; see ``attnconf.resolution``.
 
     ``backends`` says of each backend that a rule names what it needs: a demand on its user, not a condition of the
-    rule, since an engine may choose a backend without looking. ``required`` says what must be proven.
+    rule, since an engine may choose a backend without looking. ``refusals`` hold for every choice, the user's too.
+    ``required`` says what must be proven, ``waivers`` what need not be for a while, and ``claims`` what is asserted of
+    speed. With ``strict`` a waiver that is not needed, expired or matches nothing fails the run.
     """
 
     schema_id: Literal["attnconf.policy/1"] = Field(alias="schema")
     name: Name
     description: str = ""
+    strict: bool = True
     provenance: Provenance
     backends: dict[Name, Condition]
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
-    required: tuple[Required, ...] = ()
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=200)]
+    refusals: Annotated[tuple[Refusal, ...], Field(max_length=200)] = ()
+    required: tuple[Requirement, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [rule.name for rule in self.rules]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            message = f"rules of distinct names, but two are called {twice}"
-            raise ValueError(message)
+        _refuse_twins("rules", (rule.name for rule in self.rules))
+        _refuse_twins("refusals", (refusal.name for refusal in self.refusals))
         for rule in self.rules:
-            if rule.backend not in self.backends:
-                message = f"rule {rule.name}: a backend of the table backends, not {rule.backend}"
+            strange = [name for name in (rule.choice.backends if rule.choice else ()) if name not in self.backends]
+            if strange:
+                message = f"rule {rule.name}: a backend of the table backends, not {strange[0]}"
                 raise ValueError(message)
-        for architecture in self.architectures:
-            self._check_default(architecture)
+        names = {rule.name: rule for rule in self.rules}
         for required in self.required:
-            unruled = next((name for name in required.architectures if name not in self.architectures), None)
-            if unruled is not None:
-                message = f"required: architectures that a rule names, not {unruled}"
+            _refuse_strangers("required: architectures that a rule names", required.architectures, self.architectures)
+            _refuse_strangers("required: rules of this policy", required.rules, names)
+        for refusal in self.refusals:
+            _refuse_strangers("refusals: architectures that a rule names", refusal.architectures, self.architectures)
+        for claim in self.claims:
+            _refuse_strangers("claims: a rule of this policy", (claim.rule,), names)
+            choice = names[claim.rule].choice
+            if choice is None or claim.baseline in choice.backends:
+                message = f"claims: a baseline that rule {claim.rule} does not choose itself, not {claim.baseline}"
                 raise ValueError(message)
         return self
-
-    def _check_default(self, architecture: str) -> None:
-        rules = self.rules_of(architecture)
-        first = next((index for index, rule in enumerate(rules) if rule.is_always), None)
-        if first is not None and first + 1 < len(rules):
-            message = (
-                f"rule {rules[first + 1].name} is never reached for {architecture}: {rules[first].name} always holds"
-            )
-            raise ValueError(message)
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -150,11 +155,41 @@ class Policy(Value):
         """Return the rules of one architecture, in their order."""
         return tuple(rule for rule in self.rules if architecture in rule.architectures)
 
-    def required_cells(self, architecture: str, *, prefill: str, decode: str) -> tuple[RequiredCell, ...]:
-        """Return the cells that an architecture must have proven on these backends, without repetitions."""
-        blocks = [block for block in self.required if architecture in block.architectures]
-        cells = [cell for block in blocks for cell in block.cells(prefill=prefill, decode=decode)]
-        return tuple(dict.fromkeys(cells))
+    def required_cells(self, architecture: str, rule: str | None, choice: Choice) -> tuple[RequiredCell, ...]:
+        """Return the cells that ``choice`` must have proven for an architecture under ``rule``, each once."""
+        blocks = [
+            block
+            for block in self.required
+            if architecture in block.architectures and (not block.rules or rule in block.rules)
+        ]
+        return merged(cell for block in blocks for cell in block.cells(prefill=choice.prefill, decode=choice.decode))
+
+    @property
+    def all_required(self) -> tuple[RequiredCell, ...]:
+        """The cells that the choices of all rules must have proven, on whatever platform, each once."""
+        pairs = [(rule, rule.choice, name) for rule in self.rules for name in rule.architectures]
+        return merged(
+            cell
+            for rule, choice, architecture in pairs
+            if choice is not None
+            for cell in self.required_cells(architecture, rule.name, choice)
+        )
+
+
+def _refuse_twins(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            message = f"{what} of distinct names, but two are called {name}"
+            raise ValueError(message)
+        seen.add(name)
+
+
+def _refuse_strangers(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    stranger = next((name for name in names if name not in known), None)
+    if stranger is not None:
+        message = f"{what}, not {stranger}"
+        raise ValueError(message)
 
 
 def shipped_policies() -> tuple[str, ...]:

@@ -1,24 +1,23 @@
-"""Resolution: the one backend that a policy gives an architecture on a platform, or the stated refusal."""
+"""Resolution: the one choice that a policy gives for a question, or the stated refusal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 from attnconf.canonical import Value
-from attnconf.conditions import Condition, Floor
-from attnconf.policy import RequiredCell
+from attnconf.conditions import Floor
+from attnconf.platforms import platform_text
+from attnconf.policy import Choice
+from attnconf.question import Question, UserChoice
+from attnconf.reach import reachable
+from attnconf.requirements import RequiredCell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnconf.conditions import Condition
     from attnconf.platforms import Platform
-    from attnconf.policy import Policy
-
-
-class UserChoice(Value):
-    """What the user named: ``attention`` for both sides, ``prefill`` and ``decode`` for one; None for nothing."""
-
-    attention: str | None = None
-    prefill: str | None = None
-    decode: str | None = None
+    from attnconf.policy import Policy, Rule
 
 
 class BackendFloors(Value):
@@ -31,14 +30,17 @@ class BackendFloors(Value):
 class Resolution(Value):
     """What an architecture gets.
 
-    ``rule`` is the one that holds here and ``default`` its backend, None when no rule holds. ``prefill`` and ``decode``
-    are what will run, None when ``refusal`` says why there is no answer. ``by`` says who decided: the rule, the user,
-    or both when the user named one side and the default filled the other.
+    ``rule`` is the one that takes the question and ``default`` its backends in words, None when there is none or it
+    refuses. ``prefill`` and ``decode`` are what will run, None when ``refusal`` says why there is no answer; ``stated``
+    says that the policy itself refuses, by a rule or a refusal, and has not just a hole there. ``by`` says who decided:
+    the rule, the user, or both when the user named one side and the default filled the other. ``settings`` is what the
+    question asks beside the platform, in words. ``required`` is what must be proven, each cell with its ``id``.
     """
 
     policy: str
     architecture: str
     platform: str
+    settings: str = ""
     by: Literal["rule", "user", "both", "refused"]
     rule: str | None
     default: str | None
@@ -47,13 +49,17 @@ class Resolution(Value):
     needs: tuple[BackendFloors, ...] = ()
     required: tuple[RequiredCell, ...] = ()
     refusal: str = ""
+    stated: bool = False
 
     @property
     def backend(self) -> str:
         """The backend in words: one name, or the two sides; empty for a refusal."""
-        if self.prefill is None or self.decode is None:
-            return ""
-        return self.prefill if self.prefill == self.decode else f"{self.prefill} (prefill) and {self.decode} (decode)"
+        return "" if self.prefill is None or self.decode is None else _in_words(self.prefill, self.decode)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The chosen backends, each once; none for a refusal."""
+        return tuple(dict.fromkeys(name for name in (self.prefill, self.decode) if name is not None))
 
     @property
     def unmet_floors(self) -> tuple[tuple[str, Floor], ...]:
@@ -63,50 +69,55 @@ class Resolution(Value):
     @property
     def sentence(self) -> str:
         """Say what the architecture gets and who decided."""
+        asked = f"{self.architecture} on {self.platform}" + (f", {self.settings}" if self.settings else "")
         if self.by == "refused":
-            return f"{self.architecture} on {self.platform}: refused, {self.refusal}"
+            return f"{asked}: refused, {self.refusal}"
         reason = {
             "rule": f"rule {self.rule}",
             "user": "the user's choice",
             "both": f"the user's choice, the other side filled by rule {self.rule}",
         }[self.by]
-        return f"{self.architecture} on {self.platform}: {self.backend}, by {reason}"
+        return f"{asked}: {self.backend}, by {reason}"
 
 
-def resolve(
-    policy: Policy, architecture: str, platform: Platform, user_choice: UserChoice | str | None = None
-) -> Resolution:
-    """Return what ``architecture`` gets on ``platform``: always exactly one answer or one stated refusal.
+def resolve(policy: Policy, question: Question) -> Resolution:
+    """Return what the policy gives for ``question``: always exactly one answer or one stated refusal.
 
-    The first rule that holds gives the default. A user's backend is respected, on each side; the side that the user
-    left open gets the default.
+    The first rule that takes the question gives the default, or refuses. A user's backend is respected, on each side;
+    the side that the user left open gets the default. Then the first refusal that takes the question and concerns one
+    of the two backends overrules all.
     """
-    user = UserChoice(attention=user_choice) if isinstance(user_choice, str) else user_choice or UserChoice()
-    rule = next((rule for rule in policy.rules_of(architecture) if rule.holds(platform)), None)
-    default = None if rule is None else rule.backend
-    chosen = {"prefill": user.prefill or user.attention, "decode": user.decode or user.attention}
-    sides = {side: name or default for side, name in chosen.items()}
-    prefill, decode = sides["prefill"], sides["decode"]
+    rule = next((rule for rule in policy.rules_of(question.architecture) if rule.takes(question)), None)
+    default = None if rule is None else rule.choice
+    user = question.user
+    prefill = user.of("prefill") or (default.prefill if default else None)
+    decode = user.of("decode") or (default.decode if default else None)
     answer = Resolution(
         policy=policy.name,
-        architecture=architecture,
-        platform=platform_text(platform),
+        architecture=question.architecture,
+        platform=platform_text(question.platform),
+        settings=question.settings,
         by="refused",
         rule=None if rule is None else rule.name,
-        default=default,
-        refusal=_refusal(policy, architecture),
+        default=None if default is None else _in_words(default.prefill, default.decode),
     )
     if prefill is None or decode is None:
-        return answer
-    named = [name is not None for name in chosen.values()]
+        return answer.model_copy(update={"refusal": _no_choice(policy, question, rule), "stated": rule is not None})
+    choice = Choice(prefill=prefill, decode=decode)
+    refused = next(
+        (one for one in policy.refusals if one.concerns(question.architecture, choice) and one.takes(question)), None
+    )
+    if refused is not None:
+        reason = f"{_in_words(prefill, decode)}: {refused.reason} ({refused.name})"
+        return answer.model_copy(update={"refusal": reason, "stated": True})
+    by: dict[str, Literal["rule", "user", "both"]] = {"none": "rule", "both": "user", "split": "user"}
     return answer.model_copy(
         update={
-            "by": "user" if all(named) else "both" if any(named) else "rule",
-            "refusal": "",
+            "by": by.get(user.named, "both"),
             "prefill": prefill,
             "decode": decode,
-            "needs": tuple(_floors(policy, name, platform) for name in dict.fromkeys((prefill, decode))),
-            "required": policy.required_cells(architecture, prefill=prefill, decode=decode),
+            "needs": tuple(_floors(policy, name, question.platform) for name in choice.backends),
+            "required": policy.required_cells(question.architecture, answer.rule, choice),
         }
     )
 
@@ -114,24 +125,38 @@ def resolve(
 def resolve_all(
     policy: Policy, platform: Platform, user_choice: UserChoice | str | None = None
 ) -> tuple[Resolution, ...]:
-    """Resolve every architecture of the policy."""
-    return tuple(resolve(policy, name, platform, user_choice) for name in policy.architectures)
+    """Resolve every architecture of the policy for every setting on which its answer depends.
+
+    The default settings come first, and each further answer once, for the first setting that leads to it.
+    """
+    user = UserChoice(attention=user_choice) if isinstance(user_choice, str) else user_choice or UserChoice()
+    return tuple(one for name in policy.architectures for one in _distinct(policy, name, platform, user))
 
 
-def platform_text(platform: Platform) -> str:
-    """Return the platform in words: ``SM 10.0 with CUDA 13.0``, ``no GPU``."""
-    if platform.sm is None:
-        return "no GPU"
-    cuda = f" with CUDA {platform.cuda}" if platform.cuda else ""
-    return f"SM {platform.sm_text}{cuda}{' (simulated)' if platform.simulated else ''}"
+def _distinct(policy: Policy, architecture: str, platform: Platform, user: UserChoice) -> Iterator[Resolution]:
+    seen = set()
+    conditions: tuple[Condition, ...] = (*policy.rules_of(architecture), *policy.refusals)
+    start = Question(architecture=architecture, platform=platform, user=user)
+    for question in reachable(conditions, start).values():
+        resolution = resolve(policy, question)
+        answer = resolution.model_copy(update={"settings": ""})
+        if answer not in seen:
+            seen.add(answer)
+            yield resolution
 
 
 def _floors(policy: Policy, backend: str, platform: Platform) -> BackendFloors:
-    needs = policy.backends.get(backend, Condition())
-    return BackendFloors(backend=backend, floors=needs.floors(platform))
+    needs = policy.backends.get(backend)
+    return BackendFloors(backend=backend, floors=() if needs is None else needs.floors(platform))
 
 
-def _refusal(policy: Policy, architecture: str) -> str:
-    if architecture not in policy.architectures:
+def _in_words(prefill: str, decode: str) -> str:
+    return prefill if prefill == decode else f"{prefill} (prefill) and {decode} (decode)"
+
+
+def _no_choice(policy: Policy, question: Question, rule: Rule | None) -> str:
+    if rule is not None:
+        return f"{rule.refuse} (rule {rule.name})"
+    if question.architecture not in policy.architectures:
         return f"no rule of {policy.name} names it, only {', '.join(policy.architectures)}"
     return f"no rule of {policy.name} for it holds on this platform"

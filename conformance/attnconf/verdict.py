@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Literal
 
 from attnconf.canonical import Value
-from attnconf.geometry import unsharded
-from attnconf.policy import RequiredCell
-from attnconf.resolution import platform_text
+from attnconf.platforms import platform_text
+from attnconf.policy_check import waiver_faults
+from attnconf.proofs import Proofs, prove
+from attnconf.requirements import RequiredCell, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from attnconf.cells import Cell
     from attnconf.platforms import Platform
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
 class Unmet(Value):
     """One requirement that does not hold here, in one sentence. ``cell`` is the one that lacks proof, if it is that."""
 
-    kind: Literal["refused", "unavailable", "below_floor", "no_evidence"]
+    kind: Literal["refused", "unavailable", "below_floor", "no_evidence", "nothing_proven", "waiver"]
     backend: str
     sentence: str
     cell: RequiredCell | None = None
+
+
+class Excused(Value):
+    """A required cell that is not proven and fails nothing: waived, or declared unsupported as the policy allows."""
+
+    cell: RequiredCell
+    sentence: str
 
 
 class Elsewhere(Value):
@@ -45,10 +54,19 @@ class Elsewhere(Value):
 
 
 class Verdict(Value):
-    """The judgement: the policy is met here when ``unmet`` is empty; ``elsewhere`` fails nothing here."""
+    """The judgement: the policy is met here when ``unmet`` is empty; nothing else fails anything.
+
+    ``elsewhere`` is what other platforms owe, ``waived`` and ``unsupported`` what is not proven here and may be so,
+    ``notes`` what is wrong with waivers of a policy that is not strict. ``claims`` are sentences of what the policy
+    asserts of speed: shown, never measured here, never counted.
+    """
 
     unmet: tuple[Unmet, ...]
     elsewhere: tuple[Elsewhere, ...]
+    waived: tuple[Excused, ...] = ()
+    unsupported: tuple[Excused, ...] = ()
+    notes: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
 
     @property
     def is_met(self) -> bool:
@@ -56,55 +74,90 @@ class Verdict(Value):
         return not self.unmet
 
 
-def judge(
+def judge(  # noqa: PLR0913 - what is judged, by what, where and when
     policy: Policy,
     resolutions: Sequence[Resolution],
     cells: Iterable[Cell],
     platform: Platform,
     backends: Mapping[str, str | None],
+    *,
+    today: dt.date | None = None,
 ) -> Verdict:
     """Hold the evidence ``cells`` of this run against what the ``resolutions`` for ``platform`` ask.
 
     ``backends`` maps every registered backend to None when it works here, or to the reason why it does not. Nothing
-    that ran here proves anything for a simulated platform.
+    that ran here proves anything for a simulated platform. ``today`` (of UTC; now, if left out) ends waivers.
     """
+    day = today or dt.datetime.now(dt.UTC).date()
     unmet: list[Unmet] = []
     for resolution in resolutions:
-        if resolution.by == "refused":
+        if resolution.by == "refused" and not resolution.stated:
             unmet.append(Unmet(kind="refused", backend="", sentence=resolution.sentence))
         unmet += [
             Unmet(kind="below_floor", backend=name, sentence=f"{name} {floor.sentence}")
             for name, floor in resolution.unmet_floors
         ]
-    wanted = list(dict.fromkeys(cell for resolution in resolutions for cell in resolution.required))
-    chosen = {name: None for one in resolutions for name in (one.prefill, one.decode) if name is not None}
+    wanted = merged(cell for resolution in resolutions for cell in resolution.required)
+    chosen = dict.fromkeys(name for one in resolutions for name in one.backends)
+    complaints = [fault.sentence for fault in waiver_faults(policy, day)]
+    proofs = Proofs(proven=(), unmet=(), waived=(), unsupported=(), needless=())
     if platform.simulated:
         unmet += _simulated(wanted, chosen, platform)
     else:
         missing = [_unavailable(name, backends) for name in chosen]
         unmet += [one for one in missing if one is not None]
-        index = _index(cells)
-        proofs = [_lack(cell, index) for cell in wanted]
-        unmet += [one for one in proofs if one is not None]
-    return Verdict(unmet=tuple(dict.fromkeys(unmet)), elsewhere=elsewhere(policy, resolutions))
+        proofs = prove(policy, wanted, cells, day)
+        unmet += [
+            Unmet(kind="no_evidence", backend=cell.backend, cell=cell, sentence=f"{cell.text} is not proven: {lack}")
+            for cell, lack in proofs.unmet
+        ]
+        complaints += proofs.needless
+    if policy.strict:
+        unmet += [Unmet(kind="waiver", backend="", sentence=sentence) for sentence in complaints]
+    unmet += _unproven(resolutions, proofs, {one.backend for one in unmet})
+    return Verdict(
+        unmet=tuple(dict.fromkeys(unmet)),
+        elsewhere=elsewhere(policy, resolutions),
+        waived=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proofs.waived),
+        unsupported=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proofs.unsupported),
+        notes=() if policy.strict else tuple(complaints),
+        claims=tuple(claim.sentence for claim in policy.claims),
+    )
+
+
+def _unproven(resolutions: Sequence[Resolution], proofs: Proofs, complained: set[str]) -> Iterator[Unmet]:
+    """Yield the choices of which not one cell is proven, whatever was waived or allowed: nothing run is not green."""
+    proven = {cell.id for cell in proofs.proven}
+    answers = [resolution for resolution in resolutions if resolution.by != "refused"]
+    for resolution in answers:
+        for name in resolution.backends:
+            if name not in complained and not any(
+                cell.backend == name and cell.id in proven for cell in resolution.required
+            ):
+                sentence = f"{resolution.sentence}: not one required cell of {name} is proven"
+                yield Unmet(kind="nothing_proven", backend=name, sentence=sentence)
+    if not answers and not complained:
+        yield Unmet(
+            kind="nothing_proven", backend="", sentence="the policy refuses everything here, so nothing is proven"
+        )
 
 
 def elsewhere(policy: Policy, resolutions: Sequence[Resolution]) -> tuple[Elsewhere, ...]:
-    """Return what the rules ask of the platforms that they, and not the rule that holds here, decide."""
-    here = {one.architecture: one.rule for one in resolutions}
+    """Return what the rules ask of the platforms that they, and not the rules that hold here, decide."""
+    here = {(one.architecture, one.rule) for one in resolutions}
     found = []
     for rule in policy.rules:
-        others = tuple(name for name in rule.architectures if here.get(name) != rule.name)
-        if not others:
+        choice = rule.choice
+        others = tuple(name for name in rule.architectures if (name, rule.name) not in here)
+        if choice is None or not others:
             continue
-        cells = [policy.required_cells(name, prefill=rule.backend, decode=rule.backend) for name in others]
         found.append(
             Elsewhere(
                 rule=rule.name,
-                backend=rule.backend,
+                backend=" and ".join(choice.backends),
                 architectures=others,
                 where=_where(rule),
-                cells=tuple(dict.fromkeys(cell for some in cells for cell in some)),
+                cells=merged(cell for name in others for cell in policy.required_cells(name, rule.name, choice)),
             )
         )
     return tuple(found)
@@ -133,48 +186,3 @@ def _unavailable(name: str, backends: Mapping[str, str | None]) -> Unmet | None:
     if reason is None:
         return None
     return Unmet(kind="unavailable", backend=name, sentence=f"{name} is the default here but unavailable: {reason}")
-
-
-_Index = dict[tuple[str, str, str, str], list["Cell"]]
-
-
-def _index(cells: Iterable[Cell]) -> _Index:
-    index: _Index = {}
-    for cell in cells:
-        # a contract reading proves the adapter, not the kernel: it is kept to explain, and never has passed cells
-        name = cell.backend.removesuffix("[contract]")
-        index.setdefault((name, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
-    return index
-
-
-def _lack(wanted: RequiredCell, index: _Index) -> Unmet | None:
-    found = index.get((wanted.backend, wanted.model, wanted.layer_kind, wanted.mode), [])
-    real = [cell for cell in found if cell.backend == wanted.backend]
-    passed = sum(cell.passed for cell in real)
-    broken = sum(cell.broken for cell in real)
-    features = {feature for cell in real for feature in cell.features}
-    blind = [feature for feature in wanted.effective if feature not in features]
-    if broken:
-        lack = f"{broken} of its layers failed"
-    elif passed < wanted.executed:
-        lack = f"{passed} layers passed, {wanted.executed} needed{_why(found)}"
-    elif blind:
-        lack = f"{passed} layers passed, but none in which {' and '.join(blind)} mattered"
-    else:
-        return None
-    return Unmet(
-        kind="no_evidence", backend=wanted.backend, cell=wanted, sentence=f"{wanted.text} is not proven: {lack}"
-    )
-
-
-def _why(found: list[Cell]) -> str:
-    contract = sum(cell.contract_only + (cell.passed if cell.backend.endswith("[contract]") else 0) for cell in found)
-    if contract:
-        return f" ({contract} by contract only, which proves no kernel)"
-    reasons: dict[str, int] = {}
-    for cell in found:
-        for reason, count in cell.reasons.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    if not reasons:
-        return "" if found else " (no case asked)"
-    return f" ({max(sorted(reasons), key=reasons.__getitem__)})"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from attnconf import cli
+from attnconf import cli, policy_command
 from attnconf.backends.protocol import Prepared
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.backends.registry import Registry
@@ -213,9 +213,9 @@ def test_plan_respects_the_users_choice(run: Run) -> None:
 
 
 def test_plan_of_an_invalid_policy_exits_11(run: Run, tmp_path: Path) -> None:
-    assert_refused(run("plan", "--policy", "nope"), cli.EXIT_POLICY_INVALID, "policy invalid", "sglang-gemma4")
+    assert_refused(run("plan", "--policy", "nope"), policy_command.EXIT_FAULTY, "policy invalid", "sglang-gemma4")
     path = save(tmp_path, "rules = 3", "p.toml")
-    assert_refused(run("plan", "--policy", path), cli.EXIT_POLICY_INVALID, "p.toml")
+    assert_refused(run("plan", "--policy", path), policy_command.EXIT_FAULTY, "p.toml")
 
 
 def test_plan_for_no_platform_is_one_sentence(run: Run) -> None:
@@ -340,4 +340,4 @@ def test_100_mutated_policy_files_never_give_a_traceback(run: Run, tmp_path: Pat
         some[at] = rng.choice(("", "[[", some[at][: rng.randrange(len(some[at]) + 1)], "x = 1e99999", "\x1b = 3"))
         answer = run("plan", "--policy", save(tmp_path, "\n".join(some), "p.toml"), "--sm", "10.0")
         if answer[0] != 0:
-            assert_refused(answer, cli.EXIT_POLICY_INVALID)
+            assert_refused(answer, policy_command.EXIT_FAULTY)

@@ -11,7 +11,7 @@ import pytest
 from attnconf.plan import plan
 from attnconf.platforms import Platform
 from attnconf.policy import load_policy
-from attnconf.resolution import UserChoice
+from attnconf.question import UserChoice
 
 POLICY = load_policy("sglang-gemma4")
 SM100 = Platform(device="B200", sm=(10, 0), cuda="13.0", packages={"flashinfer-python": "0.6.13"})
@@ -54,9 +54,9 @@ def test_a_missing_backend_blocks() -> None:
 
 
 def test_the_user_s_split_choice_is_planned_for() -> None:
-    made = plan(POLICY, SM100, user_choice=UserChoice(decode="fa3"))
+    made = plan(POLICY, SM100, user_choice=UserChoice(decode="fa4"))
     sides = {(one.cell.backend, one.cell.mode) for one in made.here}
-    assert sides == {("trtllm_mha", "extend"), ("triton", "extend"), ("fa3", "decode")}
+    assert sides == {("trtllm_mha", "extend"), ("triton", "extend"), ("fa4", "decode")}
 
 
 def test_json_is_whole_and_plain() -> None:

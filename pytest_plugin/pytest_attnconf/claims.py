@@ -30,11 +30,19 @@ def check_claims(state: State) -> None:
     except AttnconfError as error:
         raise pytest.UsageError(str(error)) from None
     try:
-        _ = state.policy
+        _check_policy(state)
     except AttnconfError as error:
         _stop(f"attnconf: policy invalid: {error}", EXIT_POLICY_INVALID)
     _check_retries(state)
     _check_machine(state)
+
+
+def _check_policy(state: State) -> None:
+    """Read the policy and refuse one with faults. Those of its waivers, which time alone brings, are the verdict's."""
+    from attnconf.policy_check import refuse_faulty
+
+    if state.policy is not None:
+        refuse_faulty(state.policy, state.option("policy"))
 
 
 def _check_options(state: State) -> None:

@@ -114,6 +114,42 @@ def test_an_invalid_policy_is_11(replay: Inner, pytester: pytest.Pytester, text:
     assert "Traceback" not in result.stderr.str()
 
 
+def test_a_policy_with_a_hole_is_11_before_anything_runs(replay: Inner, policy: str, pytester: pytest.Pytester) -> None:
+    path = pytester.path / policy
+    path.write_text(path.read_text().replace('name = "otherwise"', 'name = "otherwise"\nsm = ["9.x"]'))
+    result = replay("--attnconf-backend=good", f"--attnconf-policy={policy}")
+    assert result.ret == 11
+    result.stderr.fnmatch_lines(["Exit: attnconf: policy invalid: toy.toml: LlamaForCausalLM: no rule takes no GPU;*"])
+    result.stdout.no_fnmatch_line("*passed*")
+
+
+WAIVER = """
+[[waivers]]
+models = ["llama3-8b"]
+issue = "owner/repository#7"
+owner = "kernels"
+expires = {expires}
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "expires", "sentence"),
+    [
+        ("good", "2999-01-01", "good llama3-8b full decode is proven, so the waiver of owner/repository#7 * must no *"),
+        ("good", "2020-01-01", "the waiver of owner/repository#7 (kernels, until 2020-01-01) has expired"),
+        ("paper", "2999-01-01", "LlamaForCausalLM on no GPU: good, by rule otherwise: not one required cell of good *"),
+    ],
+)
+def test_a_waiver_makes_no_green(  # noqa: PLR0913 - fixtures and a case
+    replay: Inner, policy: str, pytester: pytest.Pytester, backend: str, expires: str, sentence: str
+) -> None:
+    path = pytester.path / policy
+    path.write_text(path.read_text() + WAIVER.format(expires=expires))
+    result = replay(f"--attnconf-backend={backend}", f"--attnconf-policy={policy}")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["policy toy is NOT met: 1 requirements", f"NOT MET: {sentence}"])
+
+
 def test_an_unknown_policy_is_11(replay: Inner) -> None:
     result = replay("--attnconf-policy=gemma9")
     assert result.ret == 11

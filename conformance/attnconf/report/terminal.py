@@ -117,8 +117,15 @@ def _reason_lines(cells: Sequence[Cell]) -> list[str]:
 
 
 def verdict_lines(policy: Policy | None, verdict: Verdict | None) -> list[str]:
-    """Return whether the policy's defaults are proven here, and what other platforms still owe."""
+    """Return whether the policy's defaults are proven here, what is excused or only claimed, what others still owe."""
     if policy is None or verdict is None:
         return []
     met = "is met on this platform" if verdict.is_met else f"is NOT met: {len(verdict.unmet)} requirements"
-    return [f"policy {policy.name} {met}", *(f"elsewhere: {other.sentence}" for other in verdict.elsewhere)]
+    return [
+        f"policy {policy.name} {met}",
+        *(f"waived: {one.sentence}" for one in verdict.waived),
+        *(f"unsupported: {one.sentence}" for one in verdict.unsupported),
+        *(f"note: {note}" for note in verdict.notes),
+        *verdict.claims,
+        *(f"elsewhere: {other.sentence}" for other in verdict.elsewhere),
+    ]

@@ -1,0 +1,1 @@
+"""Engines: what an installed serving engine would choose, asked of its own code."""

@@ -1,0 +1,148 @@
+"""Ranges: sets of compute capabilities, of whole numbers and of versions, as text; no expression is ever evaluated.
+
+Each kind of set comes with its *samples*: values such that any value at all is in the same of the given sets as some
+sample. That makes questions about every platform ("is there one that no rule takes?") finite.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Sm = tuple[int, int]
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_PART = re.compile(r"(>=|<=|>|<)(.+)")
+_SM = r"\d{1,2}\.\d"
+_NUMBER = r"\d{1,6}"
+
+
+def _comparisons(number: str) -> str:
+    return rf"(>=|<=|>|<){number}(,(>=|<=|>|<){number})*"
+
+
+SmPattern = Annotated[str, Field(pattern=rf"^(none|\d{{1,2}}\.(\d|x)|{_comparisons(_SM)})$")]
+"""A set of compute capabilities: ``"9.0"`` exactly, ``"10.x"`` for every minor of 10 and no other major,
+``">=9.0,<11.0"`` for a range in the order of (major, minor), ``"none"`` for a machine without a GPU."""
+
+WholeRange = (
+    Annotated[int, Field(ge=0, lt=10**6, strict=True)] | Annotated[str, Field(pattern=f"^{_comparisons(_NUMBER)}$")]
+)
+"""A set of whole numbers: one number, or ``">=2,<=8"``."""
+
+
+def _specifier(text: str) -> str:
+    try:
+        parsed = SpecifierSet(text)
+    except InvalidSpecifier:
+        parsed = SpecifierSet()
+    if not len(parsed) or any(part.operator == "===" for part in parsed):
+        message = 'version specifiers such as ">=12.8" or ">=0.6.10.post1,<0.8", and no ==='
+        raise ValueError(message)
+    return text
+
+
+Specifier = Annotated[str, AfterValidator(_specifier)]
+"""A set of versions, as of PEP 440; ``===`` compares text and has no place in an order of versions."""
+
+
+@lru_cache(maxsize=20_000)
+def sm_in(pattern: str, sm: Sm | None) -> bool:
+    """Whether the compute capability ``sm``, None without a GPU, is in the set ``pattern``."""
+    if pattern == "none" or sm is None:
+        return pattern == "none" and sm is None
+    if pattern[0] in "<>":
+        return all(compare(sm, _sm(text)) for compare, text in _parts(pattern))
+    major, minor = pattern.split(".")
+    return sm[0] == int(major) and minor in {"x", str(sm[1])}
+
+
+def whole_in(asked: int | str, value: int | None) -> bool:
+    """Whether ``value`` is in the set ``asked``; None, which is unknown, is in none."""
+    if value is None:
+        return False
+    if isinstance(asked, int):
+        return value == asked
+    return all(compare(value, int(text)) for compare, text in _parts(asked))
+
+
+@lru_cache(maxsize=20_000)
+def version_in(specifier: str, version: str | None) -> bool:
+    """Whether ``version`` is in the set ``specifier``; what is missing or no version is in none."""
+    try:
+        return version is not None and SpecifierSet(specifier).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def sm_samples(patterns: Iterable[str]) -> tuple[Sm | None, ...]:
+    """Return known compute capabilities, None, and those on, below and above every border that the patterns draw."""
+    known: list[Sm | None] = [(10, 0), (9, 0), (8, 0), (12, 0), None, (10, 3), (8, 9), (11, 0), (12, 1), (7, 5)]
+    named = {_sm(text) for pattern in patterns for text in re.findall(_SM, pattern.replace("x", "0"))}
+    ranks = {rank for major, minor in named for rank in (10 * major, 10 * major + 9, 10 * major + minor)}
+    near = sorted({rank + step for rank in ranks for step in (-1, 0, 1)} & set(range(1000)))
+    return tuple(dict.fromkeys([*known, *(divmod(rank, 10) for rank in near)]))
+
+
+def whole_samples(asked: Iterable[int | str], default: int | None) -> tuple[int | None, ...]:
+    """Return ``default`` and numbers on, below and above every limit that is named in ``asked``, 1 at least."""
+    texts = [
+        text for one in asked for text in ([str(one)] if isinstance(one, int) else [text for _, text in _parts(one)])
+    ]
+    limits = [int(text) for text in texts]
+    near = {number for limit in limits for number in (limit - 1, limit, limit + 1)} | {1}
+    return tuple(dict.fromkeys([default, *sorted(number for number in near if number >= 1)]))
+
+
+def version_samples(specifiers: Iterable[str]) -> tuple[str | None, ...]:
+    """Return versions on, just below and just above every border that the specifiers draw, and None."""
+    named = [Version(part.version.removesuffix(".*")) for text in specifiers for part in SpecifierSet(text)]
+    found = {near for version in named for near in _near(version)} | {Version("0.dev0")}
+    return (*(str(version) for version in sorted(found, reverse=True)), None)
+
+
+def _near(version: Version) -> Iterator[Version]:
+    epoch = f"{version.epoch}!" if version.epoch else ""
+    release = version.release
+    text = epoch + ".".join(map(str, release))
+    yield version
+    for suffix in ("", ".dev0", "a0", ".post0", "+local", ".0.0.0.0.0.0.1"):  # the last: above every post-release
+        yield Version(text + suffix)
+    for attribute, word in (("post", ".post"), ("dev", ".dev")):
+        number = getattr(version, attribute)
+        if number is not None:
+            yield from (Version(f"{text}{word}{near}") for near in (max(number - 1, 0), number, number + 1))
+    if version.pre is not None:
+        letter, number = version.pre
+        yield from (Version(f"{text}{letter}{near}") for near in (max(number - 1, 0), number, number + 1))
+    for length in range(1, len(release) + 1):  # where ==1.2.* and ~=1.2.3 end
+        bumped = epoch + ".".join(map(str, (*release[: length - 1], release[length - 1] + 1)))
+        yield Version(bumped)
+        yield Version(f"{bumped}.dev0")
+
+
+def _parts(text: str) -> Iterator[tuple[Callable[[Any, Any], bool], str]]:
+    """Yield the comparison and the limit of each part of ``">=2,<=8"``."""
+    for part in text.split(","):
+        match = _PART.fullmatch(part)
+        if match is not None:
+            yield _COMPARE[match[1]], match[2]
+
+
+def _sm(text: str) -> Sm:
+    major, minor = text.split(".")
+    return int(major), int(minor)

@@ -1,0 +1,161 @@
+"""``attnconf policy drift``: a policy held against an engine, here against one that answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from attnconf import drift
+from attnconf.cli import main
+from attnconf.drift import compare, questions
+from attnconf.engines import engine as engines
+from attnconf.engines.absent import stand_ins
+from attnconf.engines.engine import Answer
+from attnconf.errors import BackendUnavailableError, InvalidInputError
+from attnconf.policy import load_policy
+from attnconf.question import Question
+from attnconf.resolution import resolve
+
+POLICY = load_policy("sglang-gemma4")
+GEMMA = "Gemma4ForConditionalGeneration"
+Change = Callable[[Question, Answer], Answer]
+
+
+class Told:
+    """An engine that does what the policy says, but for ``change``."""
+
+    name = "sglang"
+    version = "0.5.23"
+    algorithms = ("EAGLE",)
+
+    def __init__(self, change: Change = lambda _, answer: answer) -> None:
+        self.change = change
+
+    def answer(self, question: Question) -> Answer:
+        found = resolve(POLICY, question)
+        told = Answer(prefill=found.prefill or "", decode=found.decode or "", refusal=found.refusal)
+        return self.change(question, told)
+
+
+@pytest.fixture(autouse=True)
+def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "SMS", ((9, 0), (10, 0), (11, 0)))
+    monkeypatch.setattr(drift, "CUDAS", ("12.4", "12.8"))
+    monkeypatch.setattr(drift, "PAGE_SIZES", (None,))
+
+
+def test_an_engine_that_agrees_has_no_difference() -> None:
+    found = compare(POLICY, Told())
+    assert found.differences == ()
+    assert found.questions == 4 * 3 * 2 * 3 * 2 * 25
+    assert found.refused == sum(found.refusals.values()) > 0
+
+
+def test_the_questions_are_the_whole_product() -> None:
+    asked = list(questions(POLICY, Told()))
+    assert len(asked) == len({question.model_dump_json() for question in asked}) == 4 * 3 * 2 * 3 * 2 * 25
+    assert {question.user.named for question in asked} == {"none", "prefill", "decode", "both", "split"}
+    assert {(question.speculative, question.q_len, question.topk) for question in asked} == {
+        ("none", 1, 1),
+        ("EAGLE", 4, 1),
+        ("EAGLE", 8, 4),
+    }
+
+
+def fa3_on_hopper(question: Question, answer: Answer) -> Answer:
+    hopper = question.platform.sm == (9, 0) and question.architecture == GEMMA and question.user.named == "none"
+    return Answer(prefill="fa3", decode="fa3") if hopper else answer
+
+
+def no_refusal(_: Question, answer: Answer) -> Answer:
+    return Answer(prefill="trtllm_mha", decode="trtllm_mha") if answer.refusal else answer
+
+
+def refuses_fp8(question: Question, answer: Answer) -> Answer:
+    return Answer(refusal="No fp8. Use another.") if question.kv_dtype == "float8_e4m3fn" else answer
+
+
+def splits(question: Question, answer: Answer) -> Answer:
+    return answer if answer.refusal or question.user.named != "none" else Answer(prefill="triton", decode="fa4")
+
+
+def test_a_new_default_is_one_kind_of_difference() -> None:
+    (found,) = compare(POLICY, Told(fa3_on_hopper)).differences
+    assert (found.architecture, found.policy, found.engine, found.count) == (GEMMA, "triton", "fa3", 2 * 3 * 2)
+    assert found.sentence == (
+        f"{GEMMA} on SM 9.0 with CUDA 12.4 (simulated): the policy says triton, the engine fa3 (and 11 more)"
+    )
+
+
+@pytest.mark.parametrize("change", [fa3_on_hopper, no_refusal, refuses_fp8, splits])
+def test_every_change_of_the_engine_is_a_difference(change: Change) -> None:
+    found = compare(POLICY, Told(change))
+    differing = sum(
+        change(question, told) != told for question in questions(POLICY, Told()) for told in [Told().answer(question)]
+    )
+    refused_anyway = sum(
+        bool(told.refusal) and bool(change(question, told).refusal) and change(question, told) != told
+        for question in questions(POLICY, Told())
+        for told in [Told().answer(question)]
+    )
+    assert sum(one.count for one in found.differences) == differing - refused_anyway > 0
+
+
+def test_a_hole_of_the_policy_is_no_agreement_with_a_refusal() -> None:
+    data = POLICY.to_data()
+    data["rules"] = [rule for rule in data["rules"] if rule["name"] != "otherwise"]
+    holed = type(POLICY).from_data(data, "test")
+    found = compare(holed, Told(lambda _, __: Answer(refusal="nothing runs")))
+    assert any("no rule of sglang-gemma4" in one.policy for one in found.differences)
+
+
+def test_a_policy_of_another_engine_is_not_compared() -> None:
+    other = POLICY.model_copy(update={"provenance": POLICY.provenance.model_copy(update={"engine": "vllm"})})
+    with pytest.raises(InvalidInputError, match=r"a policy whose provenance\.engine is sglang"):
+        compare(other, Told())
+
+
+@pytest.mark.parametrize(("change", "status"), [(lambda _, answer: answer, 0), (fa3_on_hopper, 10)])
+def test_the_command_exits_10_for_a_difference(
+    change: Change, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(engines.ENGINES, "sglang", lambda: Told(change))
+    assert main(["policy", "drift", "--engine", "sglang"]) == status
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        f"policy sglang-gemma4 and sglang 0.5.23: 3600 questions, {status // 10} kinds of difference"
+    )
+    assert ("questions | the policy says | the engine does | first of them" in lines) == bool(status)
+    assert main(["policy", "drift", "--engine", "sglang", "--json"]) == status
+    assert len(json.loads(capsys.readouterr().out)["differences"]) == status // 10
+
+
+def test_an_unknown_or_absent_engine_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["policy", "drift", "--engine", "other"]) == 2
+    assert capsys.readouterr().err == "attnconf: --engine: 'other'; allowed: sglang\n"
+
+    def absent() -> engines.Engine:
+        message = "sglang is not installed"
+        raise BackendUnavailableError(message)
+
+    monkeypatch.setitem(engines.ENGINES, "sglang", absent)
+    assert main(["policy", "drift", "--engine", "sglang"]) == 2
+    assert capsys.readouterr().err == "attnconf: sglang is not installed\n"
+
+
+def test_a_stand_in_is_there_inside_its_block_only() -> None:
+    with stand_ins("no_such_library", "json"):
+        import no_such_library.parts as library  # type: ignore[import-not-found]
+
+        assert isinstance(library, ModuleType)
+        assert isinstance(library.Anything, type)
+        assert "no_such_library" not in getattr(json, "__name__", "")
+    assert "no_such_library" not in sys.modules
+    with pytest.raises(ImportError):
+        import no_such_library  # noqa: F401
