@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,9 +39,31 @@ SmPattern = Annotated[str, Field(pattern=rf"^(none|\d{{1,2}}\.(\d|x)|{_compariso
 """A set of compute capabilities: ``"9.0"`` exactly, ``"10.x"`` for every minor of 10 and no other major,
 ``">=9.0,<11.0"`` for a range in the order of (major, minor), ``"none"`` for a machine without a GPU."""
 
-WholeRange = (
-    Annotated[int, Field(ge=0, lt=10**6, strict=True)] | Annotated[str, Field(pattern=f"^{_comparisons(_NUMBER)}$")]
-)
+_WHOLE = re.compile(_comparisons(_NUMBER))
+
+
+def _whole_range(value: object) -> object:
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY:
+        return value
+    message = f'a whole number from 0 to {_TOO_MANY - 1}, or comparisons with such, as in ">=2,<=8"'
+    raise ValueError(message)
+
+
+_TOO_MANY = 10**6
+WholeRange = Annotated[
+    int | str,
+    BeforeValidator(_whole_range),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "exclusiveMaximum": _TOO_MANY},
+                {"type": "string", "pattern": f"^{_WHOLE.pattern}$"},
+            ]
+        }
+    ),
+]
 """A set of whole numbers: one number, or ``">=2,<=8"``."""
 
 
