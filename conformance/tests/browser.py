@@ -28,7 +28,8 @@ SECONDS = 60.0
 def find_chromium() -> str:
     """Return the path of a Chromium: ``ATTNCONF_CHROMIUM``, or one on the PATH.
 
-    Without one the test fails in a CI, where nobody would see that it did not run; elsewhere it is not_run.
+    One that is named and is not there fails the test, so a CI that brings a Chromium names it; without any, the test is
+    not_run, and says so.
     """
     told = os.environ.get("ATTNCONF_CHROMIUM")
     found = told or next(filter(None, map(shutil.which, NAMES)), None)
@@ -36,7 +37,7 @@ def find_chromium() -> str:
         return found
     wanted = f"ATTNCONF_CHROMIUM is {told!r}" if told else f"none of {', '.join(NAMES)} is on the PATH"
     sentence = f"the page cannot be looked at: it needs a Chromium, and {wanted}"
-    if os.environ.get("CI"):
+    if told:
         pytest.fail(sentence, pytrace=False)
     raise NotJudged(Outcome.NOT_RUN, sentence)
 
