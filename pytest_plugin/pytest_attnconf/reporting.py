@@ -98,7 +98,8 @@ class Reporter:
             return
         self.last_line = now
         executed, broken = sum(cell.executed for cell in state.cells), sum(cell.broken for cell in state.cells)
-        reporter.ensure_newline()
+        if state.config.get_terminal_writer().width_of_current_line:  # behind the dots of xdist, which name no file
+            reporter.write_line("")
         reporter.write_line(
             f"attnconf: {now - state.clock:.0f} s, {state.judged_nodes} tests, {state.cases} cases,"
             f" {executed} layers judged, {broken} broken"

@@ -133,4 +133,13 @@ def test_a_progress_line_comes_now_and_then(replay: Inner, monkeypatch: pytest.M
     quiet.stdout.no_fnmatch_line("attnconf: * s, *")
     monkeypatch.setattr("pytest_attnconf.reporting.PROGRESS_SECONDS", 0.0)
     result = replay("--attnconf-backend=good", "--attnconf-backend=wrong")
-    result.stdout.fnmatch_lines(["*attnconf: * s, 2 tests, 2 cases, 2 layers judged, 1 broken"])
+    result.stdout.fnmatch_lines(["attnconf: * s, 2 tests, 2 cases, 2 layers judged, 1 broken"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_progress_line_stands_alone(replay: Inner, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]) -> None:
+    monkeypatch.setattr("pytest_attnconf.reporting.PROGRESS_SECONDS", 0.0)
+    result = replay("--attnconf-backend=good", "--attnconf-backend=wrong", "-q", *workers)
+    lines = [line for line in result.outlines if "layers judged," in line and " s, " in line]
+    assert len(lines) == 2
+    assert all(line.startswith("attnconf: ") for line in lines)
