@@ -84,7 +84,7 @@ def test_a_lost_key_is_named_with_its_place_in_memory() -> None:
     assert (found.page, found.slot) == (trial.question.layout.page("full", 0, probe.token), probe.token % 8)
 
 
-@pytest.mark.parametrize(("token", "clause", "said"), [(20, 2, "out of sight"), (50, 5, "")])
+@pytest.mark.parametrize(("token", "clause", "said"), [(20, 2, "out of sight"), (50, 3, "")])
 def test_a_key_that_is_read_too_much_is_named(token: int, clause: int, said: str) -> None:
     def change(scene: object) -> torch.Tensor:
         right = attend(scene.problem).out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.blame import blamed
 from attnconf.checks.check import Check, always
 from attnconf.diagnose import explain
 from attnconf.numerics import lse_units, out_units
@@ -45,9 +46,11 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
     token, head, dim = (int(i) for i in (by_element == by_element.max()).nonzero()[0])
     wanted = float(expected.answer.out[token, head, dim])
     explanation = explain(trial, layer, request, token, head)
+    feature = None if explanation.exact else blamed(trial, layer, request, explanation.clause)
+    needs = "" if feature is None else f"right without {feature.text}"
     wrong_rows = int((by_element > 1.0).any(dim=2).sum())
     return Failure(
-        clause=explanation.clause,
+        clause=explanation.clause if feature is None else feature.clause,
         check="numerics",
         layer=layer,
         units=float(by_element[token, head, dim]),
@@ -57,7 +60,7 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
             f" ({wrong_rows} of {by_element.shape[0] * by_element.shape[1]} rows of the request are wrong)"
         ),
         keys=explanation.keys,
-        suspicion=explanation.suspicion,
+        suspicion="; ".join(part for part in (explanation.suspicion, needs) if part),
     )
 
 
