@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from attnconf.case import Case, Layer, Paging, Request
 from attnconf.effects import effective_features, mistake_units
 from attnconf.inputs.logical import make_logical
-from attnconf.inputs.witnesses import FORBIDDEN, REQUIRED, Sight, plan_probes
+from attnconf.inputs.witnesses import FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.mistakes import MISTAKES
 from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, change_in_units
 from attnconf.oracle import Answer, Weights, attend
@@ -37,7 +37,7 @@ def test_required_probes_are_visible_and_forbidden_ones_are_not(case: Case) -> N
             first = max(0, position - layer.window_left) if layer.window_left >= 0 else 0
             assert 0 <= probe.token < spec.kv_len
             assert (first <= probe.token <= position) == probe.required
-            assert probe.name in (REQUIRED if probe.required else FORBIDDEN)
+            assert probe.name in ({*REQUIRED, SATURATED} if probe.required else FORBIDDEN)
 
 
 def test_no_key_carries_more_probes_than_its_dimensions_bear() -> None:
@@ -122,6 +122,18 @@ def test_a_feature_that_is_on_is_effective(feature: str, changes: dict[str, obje
     expected = question.answer(0, 0, NumericsProfile(p="bfloat16"))
     units = mistake_units([(question.scene(0, 0), expected)])
     assert feature in effective_features(units), units
+
+
+@pytest.mark.parametrize("changes", [{"q_dtype": "float32", "kv_dtype": "float32"}, {"layers.cap": 50.0}])
+def test_in_one_capped_case_of_four_a_score_lies_where_a_careless_tanh_overflows(changes: dict[str, object]) -> None:
+    cap = float(str(changes.pop("layers.cap", 5.0)))
+    far = 0
+    for seed in range(8):
+        case = make(logits_soft_cap=cap).model_copy(update={"seed": seed, **changes})
+        problem = make_logical(case).problem(0, 0)
+        scores = problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q, problem.k[:, problem.kv_head_of])
+        far += bool((scores / cap > 89.0).any())
+    assert far == 2
 
 
 def test_a_window_that_masks_nothing_is_not_effective() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.inputs.witnesses import Probe, plan_probes
+from attnconf.inputs.witnesses import SATURATED, Probe, plan_probes
 from attnconf.oracle import Problem
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ _CAP_SHARE = 0.8
 _CAP_ROOM = 0.3
 _CAP_MOST = 0.97
 _AMPLITUDE = 16.0
+_SATURATION = 100.0
+"""Times the cap: exp(x) leaves float32 at x = 88.7, and exp(2 x) at half of it."""
+_FLOAT16_PRODUCT = 16_384.0
+"""The largest product q.k that is planted in float16, where some kernels also accumulate."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,9 @@ def _target_score(case: Case, layer: Layer, probe: Probe) -> float:
     cap = layer.logits_soft_cap
     if cap is None:
         return mass
+    if probe.name == SATURATED:
+        product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
+        return min(_SATURATION * cap, product * layer.sm_scale)
     base = _base_score(case, layer)
     return cap * math.atanh(min(_CAP_MOST, (base + mass) / cap))
 

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.case import Case
+    from attnconf.case import Case, Layer
 
 TILE_BORDERS = (16, 32, 64, 128, 256)
 """Tile, chunk and split sizes that kernels use; probes stand on either side of their multiples."""
 
+SATURATED = "saturated"
+"""The class of a required key whose score lies far above the soft cap, where a careless tanh overflows."""
+
 _FEW_ROWS = 16
 _MANY_PROBES = 3
+_SATURATED_EVERY = 4
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,19 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                 for classes, count, required in ((REQUIRED, wanted, True), (FORBIDDEN, 1, False)):
                     chosen = _choose(classes, sight, turn, count, load, (index, kv_head), capacity)
                     probes += [Probe(index, row, head, token, name, required) for name, token in chosen]
+    if geometry.logits_soft_cap is not None and case.seed % _SATURATED_EVERY == _SATURATED_EVERY // 2:
+        probes.append(_saturated(case, geometry))
     return probes
+
+
+def _saturated(case: Case, geometry: Layer) -> Probe:
+    """Return one key far above the soft cap; in one case of a few, since it also drowns probes of its neighbours."""
+    index = next(index for index, request in enumerate(case.requests) if request.new_tokens)
+    request = case.requests[index]
+    position = request.kv_len - 1
+    first = max(0, position - geometry.window_left) if geometry.window_left >= 0 else 0
+    head = case.seed % geometry.num_qo_heads
+    return Probe(index, request.new_tokens - 1, head, (first + position) // 2, SATURATED, required=True)
 
 
 def _choose(  # noqa: PLR0913 - one private step of plan_probes
