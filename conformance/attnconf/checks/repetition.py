@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 def _repeated(trial: Trial, layer: int) -> list[Failure]:
-    """Run the other layers and another batch (one request of this one), then the same call again: A, B, A."""
+    """Run the other layers and another batch (the requests in reverse), then the same call again: A, B, A."""
     for other in trial.outputs:
         if other != layer:
             trial.run(other)
-    asked = [index for index, request in enumerate(trial.case.requests) if request.new_tokens]
-    request = asked[trial.case.seed % len(asked)]
-    spec = trial.case.requests[request]
-    row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
-    if trial.supports_rows(layer, [row], trial.case.mode):
-        trial.run(layer, "alone", lambda: trial.question.batch.derive([row], trial.case.mode))
+    rows = [
+        BatchRow(index, 0, request.new_tokens, request.kv_len)
+        for index, request in reversed(list(enumerate(trial.case.requests)))
+        if request.new_tokens
+    ]
+    if trial.supports_rows(layer, rows, trial.case.mode):
+        # A name of its own: the other batch must be prepared now, after the base run, and not by an earlier check.
+        trial.run(layer, f"between, layer {layer}", lambda: trial.question.batch.derive(rows, trial.case.mode))
     output = trial.run(layer)
     claim = Claim(15, "repeated", "the same call again, after other layers and another batch")
     return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
