@@ -1,4 +1,4 @@
-"""The command line: ``attnconf doctor | replay | plan | policy | campaign | build | picture | matrix | report | ...``.
+"""The command line: ``attnconf doctor | replay | plan | policy | campaign | mutants | build | picture | matrix | report | ...``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
 requirement is not met, or an engine does not do what the policy says, 11 an invalid policy.
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from attnconf import __version__, build_command, matrix_command, policy_command, report_command
+from attnconf import __version__, build_command, matrix_command, mutants_command, policy_command, report_command
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
@@ -94,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no more cases after S")
     campaign.add_argument("--json", metavar="FILE", help="write counts and histograms as JSON")
     campaign.set_defaults(command=_campaign)
+
+    mutants = commands.add_parser("mutants", help="backends that are known to be wrong: what the suite catches of them")
+    mutants_command.add_arguments(mutants)
+    mutants.set_defaults(command=lambda given: mutants_command.hunt(given, partial(print, flush=True)))
 
     build = commands.add_parser("build", help="compile a profile's kernel modules before its run")
     build_command.add_arguments(build)

@@ -8,15 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.campaign import Exploration
-from attnconf.campaign import explore as run_campaign
-from attnconf.checks.refusal import probe_refusal
-from attnconf.draws import own_draws_only
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
 from attnconf.failed_case import failed_case
 from attnconf.proof import Proof, Unexecuted, prove
 from attnconf.report.failure import describe_failure, render_failure
 from attnconf.result import CaseResult, Outcome
-from attnconf.strategies import Space, cases, free_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
     from attnconf.isolation import Checks
     from attnconf.session import Session
     from attnconf.spaces import Family
-
-REFUSAL_EXAMPLES = 20
 
 
 class ConformanceFailure(AttnconfError):  # noqa: N818 - a verdict, not an error of attnconf
@@ -93,14 +87,7 @@ class Judge:
             target = self.session.backend(backend)
         except BackendUnavailableError as error:
             raise NotJudged(Outcome.NOT_RUN, str(error)) from None
-        space = Space(name="refusal", layers=free_layers(), max_kv_len=64)
-
-        def probe(case: Case) -> CaseResult:
-            layers = tuple(probe_refusal(case, target, self.session.platform, self.session.device))
-            return CaseResult(case=case, backend=target.name, evidence=target.evidence, layers=layers)
-
-        with own_draws_only():
-            found = run_campaign(cases(space), probe, examples=REFUSAL_EXAMPLES, campaign_seed=self.session.seed)
+        found = self.session.explore_refusals(backend)
         if found.failure is not None:
             self._conclude(Exploration([found.failure], found.failure), backend)
         if not any(result.layers for result in found.results):

@@ -11,8 +11,9 @@ import torch
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
 from attnconf.build_plan import asked_shapes
-from attnconf.campaign import Exploration, explore
+from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
 from attnconf.checks.catalogue import all_checks, rotated_checks
+from attnconf.checks.refusal import probe_refusal
 from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import Checks, IsolatedBackend, Spec
@@ -21,7 +22,7 @@ from attnconf.memory import Memory
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.run import run_case
 from attnconf.spaces import space_of
-from attnconf.strategies import cases
+from attnconf.strategies import Space, cases, free_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +34,25 @@ if TYPE_CHECKING:
     from attnconf.shape import KernelShape
     from attnconf.spaces import Family
 
+    Asked = Callable[[Case], CaseResult]
 
 CASE_SECONDS = 600.0
 """How long one case may take before its process counts as hanging: the first one may compile kernels."""
 
+REFUSAL_EXAMPLES = 20
+"""How many cases are drawn to find shapes that a backend declares unsupported."""
+
 PLANNED_CASES = 300
 """How many cases of a family and model are drawn to know its shapes."""
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How an exploration asks its cases: by ``run``, and while it shrinks a failure, by ``rerun``."""
+
+    run: Asked
+    rerun: Asked
+    shrink_seconds: float = SHRINK_SECONDS
 
 
 @dataclass
@@ -143,42 +157,76 @@ class Session:
 
         Nothing is run. Of very many cases the first ``PLANNED_CASES`` count: they draw nearly every shape.
         """
-        found: set[KernelShape] = set()
-
-        def note(case: Case) -> CaseResult:
-            found.update(asked_shapes(case))
-            return _unasked(case)
-
         examples = min(self._count(family, model), PLANNED_CASES)
         planned = replace(self.profile, examples={**self.profile.examples, family: examples}, brief=False)
-        replace(self, profile=planned).explore(family, model, "", run=note)
-        return frozenset(found)
+        drawn = replace(self, profile=planned).cases(family, model)
+        return frozenset(shape for case in drawn for shape in asked_shapes(case))
 
-    def explore(
-        self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None = None
+    def explore(  # noqa: PLR0913 - what is asked of whom, and how a failure is shrunk
+        self,
+        family: Family,
+        model: str,
+        backend: str,
+        run: Asked | None = None,
+        *,
+        rerun: Asked | None = None,
+        shrink_seconds: float = SHRINK_SECONDS,
     ) -> Exploration:
         """Run the profile's number of cases of one family and model on one backend (or by ``run``).
 
-        The long ones come last, and not at all once a shorter one has failed.
+        The long ones come last, and not at all once a shorter one has failed. While a failure is shrunk, ``rerun`` is
+        asked: without it the backend, with every check, or ``run``.
         """
-        found = self._explore(family, model, backend, run)
-        longer = Exploration() if found.failure is not None else self._explore_long(family, model, backend, run)
+        if run is None:
+            run, rerun = (lambda case: self.run(case, backend)), (lambda case: self.run(case, backend, "all"))
+        manner = _Manner(run, rerun or run, shrink_seconds)
+        found = self._explore(family, model, manner)
+        longer = Exploration() if found.failure is not None else self._explore_long(family, model, manner)
         return Exploration([*found.results, *longer.results], found.failure or longer.failure)
+
+    def cases(self, family: Family, model: str) -> tuple[Case, ...]:
+        """Return the cases that ``explore`` runs as long as none fails; nothing is run."""
+        return tuple(result.case for result in self.explore(family, model, "", _unasked).results)
 
     def long_cases(self, family: Family, model: str) -> tuple[Case, ...]:
         """Return the long cases that ``explore`` adds; nothing is run."""
-        drawn = self._explore_long(family, model, "", _unasked)
-        return tuple(result.case for result in drawn.results)
+        return tuple(result.case for result in self._explore_long(family, model, _Manner(_unasked, _unasked)).results)
 
-    def _explore_long(
-        self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None
+    def probe(self, case: Case, backend: str) -> CaseResult:
+        """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20)."""
+        target = self.backend(backend)
+        layers = tuple(probe_refusal(case, target, self.platform, self.device))
+        return CaseResult(case=case, backend=target.name, evidence=target.evidence, layers=layers)
+
+    def explore_refusals(
+        self,
+        backend: str,
+        run: Asked | None = None,
+        *,
+        rerun: Asked | None = None,
+        shrink_seconds: float = SHRINK_SECONDS,
     ) -> Exploration:
+        """Probe one backend (or ``run``) with small cases of any shape; ``rerun`` as for ``explore``."""
+        space = Space(name="refusal", layers=free_layers(), max_kv_len=64)
+        with own_draws_only():
+            return explore(
+                cases(space),
+                run or (lambda case: self.probe(case, backend)),
+                rerun=rerun,
+                examples=REFUSAL_EXAMPLES,
+                campaign_seed=self.seed,
+                shrink_seconds=shrink_seconds,
+            )
+
+    def refusal_cases(self) -> tuple[Case, ...]:
+        """Return the cases that ``explore_refusals`` asks as long as none fails; nothing is asked."""
+        return tuple(result.case for result in self.explore_refusals("", _unasked).results)
+
+    def _explore_long(self, family: Family, model: str, manner: _Manner) -> Exploration:
         count = self.profile.long_count(family, accelerated=self._accelerated)
-        return self._explore(family, model, backend, run, long=count) if count else Exploration()
+        return self._explore(family, model, manner, long=count) if count else Exploration()
 
-    def _explore(
-        self, family: Family, model: str, backend: str, run: Callable[[Case], CaseResult] | None, *, long: int = 0
-    ) -> Exploration:
+    def _explore(self, family: Family, model: str, manner: _Manner, *, long: int = 0) -> Exploration:
         """Run one campaign: of short cases, or of ``long`` long ones."""
         space = space_of(
             family,
@@ -190,12 +238,13 @@ class Session:
         with own_draws_only():
             return explore(
                 cases(space),
-                run or (lambda case: self.run(case, backend)),
-                rerun=run or (lambda case: self.run(case, backend, "all")),
+                manner.run,
+                rerun=manner.rerun,
                 smaller=shortened if long else lambda _: (),
                 examples=long or self._count(family, model),
                 # The same cases for every backend: their results can be laid side by side.
                 campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}{'/long' if long else ''}".encode()),
+                shrink_seconds=manner.shrink_seconds,
             )
 
     @property

@@ -1,0 +1,210 @@
+"""Hunt a mutant with the suite's own cases and checks, until the clause that it breaks catches it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from attnconf.models import load_model
+from attnconf.mutants.registry import mutant_named
+from attnconf.platforms import detect
+from attnconf.profiles import profile_named
+from attnconf.result import CaseResult, LayerResult, Outcome
+from attnconf.session import Session
+from attnconf.spaces import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from attnconf.case import Case
+    from attnconf.mutants.mutant import Mutant
+    from attnconf.spaces import Family
+
+SHRINK_SECONDS = 10.0
+"""How long one mutant's case may be shrunk."""
+
+_SMALL_FIRST = 4
+"""Cases of drawn geometry that come before the first of a model: they are small, and have every feature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What is hunted with: a profile of the suite, for other models where ``models`` names some, and its seed."""
+
+    profile: str
+    models: tuple[str, ...] = ()
+    seed: int = 0
+    shrink: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catch:
+    """What came of one hunt.
+
+    ``caught`` says that the mutant's own clause failed, by ``check``, in the last of ``cases`` cases; ``first`` is the
+    clause that failed first, if any. ``case`` is the failing case, the smallest one found if it was to be shrunk.
+    ``not_run`` says why there was no hunt.
+    """
+
+    id: str
+    bug: str
+    clause: int
+    caught: bool = False
+    check: str = ""
+    first: int | None = None
+    cases: int = 0
+    seconds: float = 0.0
+    case: Case | None = None
+    not_run: str = ""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One case of the suite: of a family and model, or, without a family, a probe of what is declared unsupported."""
+
+    case: Case
+    family: Family | None
+    model: str = ""
+
+
+@dataclass
+class Hunter:
+    """One process's hunts: the session, and the cases drawn so far, which are the same for every mutant."""
+
+    orders: Orders
+    session: Session = field(init=False)
+    _drawn: dict[tuple[Family | None, str], tuple[Case, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        profile = profile_named(self.orders.profile)
+        self.session = Session(
+            platform=detect(),
+            profile=profile.of(self.orders.models) if self.orders.models else profile,
+            seed=self.orders.seed,
+        )
+
+    def hunt(self, mutant: Mutant) -> Catch:
+        """Ask the profile's cases of one mutant until its clause has caught it."""
+        blank = Catch(id=mutant.id, bug=mutant.bug, clause=mutant.clause)
+        if mutant.needs_gpu and self.session.platform.sm is None:
+            return replace(blank, not_run="its clause is judged on a GPU only")
+        self.session.registry.register(mutant.id, mutant.make)
+        reason = self.session.why_not(mutant.id)
+        if reason is not None:
+            return replace(blank, not_run=reason)
+        first, cases, seconds = None, 0, 0.0
+        for asked in self._questions():
+            started = time.perf_counter()
+            result = self._ask(asked, mutant)
+            seconds += time.perf_counter() - started
+            cases += 1
+            broken = broken_clauses(result)
+            first = first if first is not None or not broken else min(broken)
+            if mutant.clause in broken:
+                case = self._smallest(asked, mutant) if self.orders.shrink else asked.case
+                caught = replace(blank, caught=True, check=broken[mutant.clause], first=first)
+                return replace(caught, cases=cases, seconds=seconds, case=case)
+        return replace(blank, first=first, cases=cases, seconds=seconds)
+
+    def _ask(self, asked: _Asked, mutant: Mutant) -> CaseResult:
+        if asked.family is None:
+            return self.session.probe(asked.case, mutant.id)
+        return self.session.run(asked.case, mutant.id)
+
+    def _questions(self) -> Iterator[_Asked]:
+        """Deal the profile's cases: every other one of drawn geometry, the rest in turn from families and models.
+
+        Models of short windows come first: their cases, which go past the window, are small.
+        """
+        profile = self.session.profile
+        free = _in_turn([self._stream("free", model) for model in profile.targets("free")])
+        others = [
+            _in_turn([self._stream(family, model) for model in sorted(profile.targets(family), key=_longest_window)])
+            for family in FAMILIES
+            if family != "free"
+        ]
+        for _, asked in zip(range(_SMALL_FIRST), free, strict=False):
+            yield asked
+        yield from _in_turn([_in_turn([*others, self._stream(None, "")]), free])
+
+    def _stream(self, family: Family | None, model: str) -> Iterator[_Asked]:
+        key = (family, model)
+        if key not in self._drawn:
+            self._drawn[key] = self.session.refusal_cases() if family is None else self.session.cases(family, model)
+        for case in self._drawn[key]:
+            yield _Asked(case, family, model)
+
+    def _smallest(self, asked: _Asked, mutant: Mutant) -> Case:
+        """Shrink the caught case, as the suite does, as long as the mutant's own clause fails."""
+        run = self._only(mutant, lambda case: self._ask(replace(asked, case=case), mutant))
+        every = (
+            run if asked.family is None else self._only(mutant, lambda case: self.session.run(case, mutant.id, "all"))
+        )
+        known = CaseResult(case=asked.case, backend=mutant.id, evidence="kernel", layers=())
+
+        def first(case: Case) -> CaseResult:
+            return run(case) if case.id == asked.case.id else replace(known, case=case)
+
+        if asked.family is None:
+            found = self.session.explore_refusals(mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS)
+        else:
+            found = self.session.explore(
+                asked.family, asked.model, mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS
+            )
+        return asked.case if found.failure is None else found.failure.case
+
+    def _only(self, mutant: Mutant, run: Callable[[Case], CaseResult]) -> Callable[[Case], CaseResult]:
+        def judged(case: Case) -> CaseResult:
+            result = run(case)
+            return replace(result, layers=tuple(_by_clause(layer, mutant.clause) for layer in result.layers))
+
+        return judged
+
+
+def broken_clauses(result: CaseResult) -> dict[int, str]:
+    """Return the clauses that ``result`` breaks, each with the check, or the outcome, that says so.
+
+    A backend that refuses undeclared, crashes or runs out of memory breaks clause 20.
+    """
+    broken = {failure.clause: failure.check for failure in reversed(result.failures)}
+    ended = [layer.outcome.value for layer in result.layers if layer.outcome in _ENDED]
+    return broken | {_REFUSAL: ended[0]} if ended else broken
+
+
+_REFUSAL = 20
+_ENDED = (Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
+
+
+def _by_clause(layer: LayerResult, clause: int) -> LayerResult:
+    """Return ``layer`` as if the contract had no other clause."""
+    if layer.outcome in _ENDED:
+        return layer if clause == _REFUSAL else replace(layer, outcome=Outcome.PASSED)
+    failures = tuple(failure for failure in layer.failures if failure.clause == clause)
+    outcome = Outcome.PASSED if layer.outcome is Outcome.FAILED and not failures else layer.outcome
+    return replace(layer, outcome=outcome, failures=failures)
+
+
+def _longest_window(model: str) -> int:
+    return max(layer.window_left for layer in load_model(model).layers)
+
+
+def _in_turn(streams: list[Iterator[_Asked]]) -> Iterator[_Asked]:
+    """Take one of each stream in turn, until all are empty."""
+    waiting = list(streams)
+    while waiting:
+        for stream in list(waiting):
+            try:
+                yield next(stream)
+            except StopIteration:
+                waiting.remove(stream)
+
+
+_hunters: dict[Orders, Hunter] = {}
+
+
+def hunt_named(orders: Orders, name: str) -> Catch:
+    """Hunt one mutant in this process, which keeps its session and the drawn cases for the next one."""
+    if orders not in _hunters:
+        _hunters[orders] = Hunter(orders)
+    return _hunters[orders].hunt(mutant_named(name))

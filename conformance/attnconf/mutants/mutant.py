@@ -1,0 +1,38 @@
+"""What a mutant is: a backend that is known to be wrong, and the proof of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.backends.protocol import Backend
+    from attnconf.case import Case
+    from attnconf.platforms import Platform
+
+UNFILED = "none filed"
+"""The bug of a mutant that nobody has reported of a real backend yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A known-wrong backend.
+
+    ``id`` names it on the command line, ``summary`` says what it does wrong. ``bug`` is the historical bug that it
+    distils, as project#number, or ``UNFILED``; ``catalogue`` the distilled mutants that it stands for, by their ids.
+    ``clause`` is the clause of CONTRACT.md that it breaks, and that must catch it. ``make`` returns the backend for a
+    platform, and raises ``BackendUnavailableError`` where the implementation that it changes cannot work: any harness
+    may call it. ``proof`` is a case on which the backend is wrong by that clause; ``needs_gpu`` says that the
+    clause is judged on a GPU only.
+    """
+
+    id: str
+    summary: str
+    clause: int
+    make: Callable[[Platform], Backend]
+    proof: Case
+    bug: str = UNFILED
+    catalogue: tuple[str, ...] = ()
+    needs_gpu: bool = False

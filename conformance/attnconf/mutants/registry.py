@@ -1,0 +1,30 @@
+"""Every mutant, by where its fault sits. A new one is added to the tuple of its file, and nowhere else."""
+
+from __future__ import annotations
+
+from attnconf.errors import InvalidInputError
+from attnconf.mutants import batches, calls, graphs, memory, merge, pools, scales, scores, tables, windows
+from attnconf.mutants.mutant import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (
+    *windows.MUTANTS,
+    *tables.MUTANTS,
+    *pools.MUTANTS,
+    *scores.MUTANTS,
+    *scales.MUTANTS,
+    *batches.MUTANTS,
+    *memory.MUTANTS,
+    *merge.MUTANTS,
+    *calls.MUTANTS,
+    *graphs.MUTANTS,
+)
+
+_OPTION = "--only"
+
+
+def mutant_named(name: str) -> Mutant:
+    """Return a mutant by its id. Raises ``InvalidInputError`` that lists the known ones."""
+    for mutant in MUTANTS:
+        if mutant.id == name:
+            return mutant
+    raise InvalidInputError(_OPTION, given=repr(name), allowed=", ".join(mutant.id for mutant in MUTANTS))

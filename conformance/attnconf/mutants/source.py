@@ -1,0 +1,151 @@
+"""Right implementations with an expression changed: a private copy of their source, edited, then imported.
+
+A mutant made in this way is what a patch would make of the implementation: nothing is written a second time, and an
+edit that the implementation has outgrown fails by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.util import find_spec, spec_from_loader
+from typing import TYPE_CHECKING, Literal
+
+from attnconf.canonical import digest
+from attnconf.errors import AttnconfError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+
+    from attnconf.backends.protocol import Backend
+    from attnconf.platforms import Platform
+
+Implementation = Literal["reference", "triton", "trtllm_mha"]
+
+_BACKENDS = "attnconf.backends"
+_COPIES = "attnconf_mutant_"
+_EDITED_MODULE: dict[Implementation, str] = {
+    "reference": "reference",
+    "triton": "triton.tile",
+    "trtllm_mha": "trtllm_mha.calls",
+}
+"""The module that an edit of an implementation changes when it names none."""
+
+
+class StaleEditError(AttnconfError):
+    """An edit whose expression the implementation does not have, or has more often than the edit says."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """``old``, which stands ``times`` times in ``module`` (below ``attnconf.backends``), becomes ``new``.
+
+    An empty ``module`` is the reference itself, Triton's ``triton.tile``, or the call building of ``trtllm_mha.calls``;
+    ``tables`` is where all three translate page tables.
+    """
+
+    old: str
+    new: str
+    module: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The factory of ``implementation`` with ``edits``, as a value that pickle takes."""
+
+    implementation: Implementation
+    edits: tuple[Edit, ...]
+
+    def __call__(self, platform: Platform) -> Backend:
+        """Make the backend; its code is imported once a process.
+
+        Raises ``StaleEditError``, and what the implementation's own factory raises where it cannot work.
+        """
+        made: Backend = _imported(self).make(platform)
+        return made
+
+
+def edited(implementation: Implementation, *edits: Edit) -> Edited:
+    """Return a factory of ``implementation`` with ``edits``."""
+    return Edited(implementation, edits)
+
+
+@cache
+def _imported(given: Edited) -> ModuleType:
+    """Return the edited copy of the implementation's package or module."""
+    copies = _Copies(given)
+    for edit in given.edits:
+        copies.source(copies.module_of(edit))  # a module that is imported later would fail later
+    sys.meta_path.insert(0, copies)
+    return importlib.import_module(f"{copies.root}.{given.implementation}")
+
+
+class _Copies(MetaPathFinder):
+    """Finds the copies of one implementation's modules, and of ``tables``, under a package name of their own."""
+
+    def __init__(self, given: Edited) -> None:
+        self._given = given
+        edits = [[edit.module, edit.old, edit.new, edit.times] for edit in given.edits]
+        self.root = _COPIES + digest([given.implementation, edits])[:16]
+        self._own = re.compile(rf"\b{re.escape(_BACKENDS)}\.(?=(?:{given.implementation}|tables)\b)")
+
+    def module_of(self, edit: Edit) -> str:
+        """Return the module that ``edit`` changes, below ``attnconf.backends``."""
+        return edit.module or _EDITED_MODULE[self._given.implementation]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a copy; every other name is somebody else's."""
+        del path, target
+        root, _, name = fullname.partition(".")
+        if root != self.root:
+            return None
+        if not name:
+            return spec_from_loader(fullname, _Text(fullname, ""), is_package=True)
+        original = find_spec(f"{_BACKENDS}.{name}")
+        is_package = original is not None and original.submodule_search_locations is not None
+        return spec_from_loader(fullname, _Text(fullname, self.source(name)), is_package=is_package)
+
+    def source(self, name: str) -> str:
+        """Return the source of module ``name`` with its edits, importing copies where it imports what is copied."""
+        original = find_spec(f"{_BACKENDS}.{name}")
+        text = None
+        if original is not None and isinstance(original.loader, InspectLoader):
+            text = original.loader.get_source(original.name)
+        if text is None:
+            message = f"there is no source of {_BACKENDS}.{name} to edit"
+            raise StaleEditError(message)
+        for edit in self._given.edits:
+            if self.module_of(edit) != name:
+                continue
+            found = text.count(edit.old)
+            if found != edit.times:
+                message = f"{_BACKENDS}.{name} has {edit.old!r} {found} times; the edit was written for {edit.times}"
+                raise StaleEditError(message)
+            text = text.replace(edit.old, edit.new)
+        return self._own.sub(f"{self.root}.", text)
+
+
+class _Text(InspectLoader):
+    """Loads a module from text, which stays readable: Triton compiles kernels from their source."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._path = f"{name.replace('.', '/')}.py"
+        self._text = text
+
+    def get_source(self, fullname: str) -> str:
+        """Return the text."""
+        del fullname
+        return self._text
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the text under a path of its own."""
+        return self.source_to_code(self.get_source(fullname), self._path)
