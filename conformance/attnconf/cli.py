@@ -1,4 +1,4 @@
-"""The command line: ``attnconf doctor | replay | plan | policy | campaign | mutants | build | picture | matrix | report | ...``.
+"""The command line: ``attnconf doctor | replay | plan | policy | campaign | mutants | build | picture | matrix | ...``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
 requirement is not met, or an engine does not do what the policy says, 11 an invalid policy.
