@@ -83,15 +83,24 @@ def model_layers(layers: Sequence[LayerGeometry]) -> SearchStrategy[tuple[Layer,
 
 @st.composite
 def free_layers(draw: DrawFn) -> tuple[Layer, ...]:
-    """Draw one to three layers of any geometry, a redirected one among them now and then."""
+    """Draw one to three layers of any geometry: now and then a redirected one, or two that one kernel serves."""
     layers = [_free_layer(draw)]
     if draw(st.booleans()):
-        layers.append(_free_layer(draw))
+        layers.append(_same_kernel(draw, layers[0]) if draw(st.booleans()) else _free_layer(draw))
     if draw(st.booleans()):
         owner = draw(st.integers(0, len(layers) - 1))
-        changed = {"kv_owner": owner, "sm_scale": draw(_sm_scales(layers[owner].head_dim))}
-        layers.append(layers[owner].model_copy(update=changed))
+        layers.append(_same_kernel(draw, layers[owner]).model_copy(update={"kv_owner": owner}))
     return tuple(layers)
+
+
+def _same_kernel(draw: DrawFn, layer: Layer) -> Layer:
+    """Return a layer of the same compile-time shape: only what a kernel gets at each call differs."""
+    changed: dict[str, object] = {"sm_scale": draw(_sm_scales(layer.head_dim))}
+    if layer.kind == "sliding":
+        changed["window_left"] = draw(st.sampled_from(WINDOWS))
+    if layer.logits_soft_cap is not None:
+        changed["logits_soft_cap"] = draw(st.sampled_from(SOFT_CAPS))
+    return layer.model_copy(update=changed)
 
 
 def _sm_scales(head_dim: int) -> SearchStrategy[float]:

@@ -14,6 +14,7 @@ from attnconf.lengths import longest_request
 from attnconf.strategies import DTYPES, Space, cases, free_layers, model_layers
 
 FREE = Space(name="free", layers=free_layers())
+CALL_TIME = {"window_left", "sm_scale", "logits_soft_cap"}
 GEOMETRY = (
     Layer(kind="sliding", window_left=511, num_qo_heads=2, num_kv_heads=1, head_dim=256, sm_scale=1.0),
     Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=512, sm_scale=1.0),
@@ -55,6 +56,20 @@ def test_a_windowed_case_has_a_queried_request_past_its_longest_window() -> None
         if windows:
             longest = max(request.kv_len for request in case.requests if request.new_tokens)
             assert longest > max(windows) + 1
+
+
+def test_layers_that_one_kernel_serves_differ_in_each_number_of_a_call() -> None:
+    differing: set[str] = set()
+    apart = 0
+    for case in draw(FREE, 200):
+        first = case.layers[0].model_dump()
+        for layer in case.layers[1:]:
+            unlike = {name for name, value in layer.model_dump().items() if value != first[name]}
+            if unlike - {"kv_owner", "k_scale", "v_scale"} <= CALL_TIME:
+                differing |= unlike
+                apart += layer.kv_owner is None and "window_left" in unlike
+    assert CALL_TIME < differing
+    assert apart >= 5
 
 
 def test_the_space_is_honoured() -> None:
