@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, SCALED, SHARED, ask, quantised
+from attnconf.mutants.proofs import FULL, SCALED, SHARED, SLIDING, ask, quantised
 from attnconf.mutants.source import Edit, edited
 
 _SCALE = "(geometry.sm_scale * self._owner(layer).k_scale)"
@@ -111,6 +111,19 @@ MUTANTS = (
             Edit("(keys > positions)", "(keys > positions + q_len * (self.batch.layers[layer].cache != layer))"),
         ),
         proof=ask("extend", FULL, SHARED),
+    ),
+    Mutant(
+        id="shared-kv-owners-window",
+        summary="a redirected layer takes its owner's window",
+        clause=2,
+        make=edited(
+            "reference",
+            Edit(
+                "window = geometry.window_left if geometry.window_left >= 0 else kv_len",
+                "window = self._owner(layer).window_left if geometry.window_left >= 0 else kv_len",
+            ),
+        ),
+        proof=ask("decode", SLIDING, SLIDING.model_copy(update={"kv_owner": 0, "window_left": 9})),
     ),
     Mutant(
         id="shared-kv-appended-twice",
