@@ -68,7 +68,7 @@ def test_layers_that_one_kernel_serves_differ_in_each_number_of_a_call() -> None
             if unlike - {"kv_owner", "k_scale", "v_scale"} <= CALL_TIME:
                 differing |= unlike
                 apart += layer.kv_owner is None and "window_left" in unlike
-    assert CALL_TIME < differing
+    assert differing > CALL_TIME
     assert apart >= 5
 
 
@@ -105,7 +105,7 @@ def test_model_layers_are_drawn_as_they_are() -> None:
 def test_half_of_the_cases_ask_what_every_backend_must_bear() -> None:
     drawn = draw(FREE, 400)
     calm = sum({case.poison.k, case.poison.v} <= {"stale", "zero"} for case in drawn)
-    assert 0.4 < calm / len(drawn) < 0.7
+    assert 0.4 < calm / len(drawn) < 0.8  # Hypothesis favours the first choices a little
 
 
 def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
