@@ -87,10 +87,11 @@ def simulate(sm: str, *, cuda: str | None = "13.0") -> Platform:
 
 def platform_text(platform: Platform) -> str:
     """Return the platform in words: ``SM 10.0 with CUDA 13.0``, ``no GPU``."""
+    label = " (simulated)" if platform.simulated else ""
     if platform.sm is None:
-        return "no GPU"
+        return f"no GPU{label}"
     cuda = f" with CUDA {platform.cuda}" if platform.cuda else ""
-    return f"SM {platform.sm_text}{cuda}{' (simulated)' if platform.simulated else ''}"
+    return f"SM {platform.sm_text}{cuda}{label}"
 
 
 def parse_sm(text: str) -> tuple[int, int]:

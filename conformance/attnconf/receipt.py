@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,11 +12,11 @@ import attnconf
 from attnconf.canonical import Value
 from attnconf.cells import Cell, merge_cells, tally
 from attnconf.failed_case import FailedCase
+from attnconf.platforms import Platform, parse_sm
+from attnconf.sealed import Digest, Sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from attnconf.platforms import Platform
 
 __all__ = [
     "Cell",
@@ -28,12 +27,16 @@ __all__ = [
     "git_sha",
     "merge_cells",
     "record_platform",
+    "recorded_platform",
     "tally",
 ]
 
 
 class PlatformRecord(Value):
-    """Where a run happened. ``sm`` is ``"10.0"``, None without a GPU; the others are version texts, None if missing."""
+    """Where a run happened. ``sm`` is ``"10.0"``, None without a GPU; the others are version texts, None if missing.
+
+    ``simulated`` labels the machine of a rehearsal, on which nothing ran: it proves nothing.
+    """
 
     device: str
     sm: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")] | None
@@ -44,6 +47,13 @@ class PlatformRecord(Value):
     triton: str | None
     flashinfer: str | None
     flashinfer_cubin: str | None
+    simulated: bool = False
+
+    @property
+    def machine(self) -> str:
+        """The device in words, with its label if it is none."""
+        name = f"{self.device}, SM {self.sm}" if self.sm else "CPU only, no GPU"
+        return f"SIMULATED {name}" if self.simulated else name
 
 
 class PolicyRef(Value):
@@ -53,13 +63,15 @@ class PolicyRef(Value):
     digest: str
 
 
-class Receipt(Value):
-    """What one run, or several merged ones, executed and found.
+class Receipt(Sealed):
+    """What one run executed and found.
 
     ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
     ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
-    failing cases of its tests. A file of the schema ``attnconf.receipt/1`` has neither these nor histograms, and is
-    read as one of the second schema.
+    failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there; both
+    are None outside a plan. ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none
+    of these and no histograms; it is read as one of the second schema. One without a digest proves nothing to
+    ``attnconf verify``, unless it is allowed by name.
     """
 
     schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
@@ -67,6 +79,8 @@ class Receipt(Value):
     git_sha: str | None
     platform: PlatformRecord
     policy: PolicyRef | None
+    plan: Digest | None = None
+    job: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     profile: str
     seed: Annotated[int, Field(ge=0)]
     started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
@@ -80,17 +94,6 @@ class Receipt(Value):
         if isinstance(data, dict) and data.get("schema") == "attnconf.receipt/1":
             return {**data, "schema": "attnconf.receipt/2"}
         return data
-
-    def to_data(self) -> dict[str, Any]:
-        """Return plain JSON data with every field, defaults too: a receipt is read by other programs."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def write(self, path: Path) -> None:
-        """Write the receipt as JSON, in the place of what was there. Raises ``OSError``."""
-        text = json.dumps(self.to_data(), indent=1, ensure_ascii=True, allow_nan=False)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
 
 
 def record_platform(platform: Platform, python: str) -> PlatformRecord:
@@ -106,6 +109,25 @@ def record_platform(platform: Platform, python: str) -> PlatformRecord:
         triton=packages.get("triton"),
         flashinfer=packages.get("flashinfer-python"),
         flashinfer_cubin=packages.get("flashinfer-cubin"),
+        simulated=platform.simulated,
+    )
+
+
+def recorded_platform(record: PlatformRecord) -> Platform:
+    """Return the platform that ``record`` was made of."""
+    versions = {
+        "torch": record.torch,
+        "triton": record.triton,
+        "flashinfer-python": record.flashinfer,
+        "flashinfer-cubin": record.flashinfer_cubin,
+    }
+    return Platform(
+        device=record.device,
+        sm=None if record.sm is None else parse_sm(record.sm),
+        cuda=record.cuda,
+        driver=record.driver,
+        packages={name: version for name, version in versions.items() if version is not None},
+        simulated=record.simulated,
     )
 
 

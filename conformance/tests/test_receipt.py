@@ -16,9 +16,12 @@ from attnconf.case import Case, Layer, Request
 from attnconf.cells import EDGES, Cell, merge_cells, tally, unit_bin
 from attnconf.errors import InvalidInputError
 from attnconf.failed_case import FailedCase, failed_case
-from attnconf.platforms import Platform
+from attnconf.platforms import Platform, simulate
+from attnconf.policy import load_policy
 from attnconf.receipt import PolicyRef, Receipt, git_sha, record_platform
+from attnconf.report.document import compose
 from attnconf.result import CaseResult, Failure, LayerResult, Outcome
+from attnconf.sealed import TamperedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,7 +250,9 @@ def test_the_bin_of_an_error_is_inside_the_bound_up_to_one_unit(error: float, in
 def test_a_receipt_of_the_first_schema_is_still_read() -> None:
     data = make_receipt().to_data()
     del data["failures"], data["cells"][0]["histogram"]
+    del data["digest"], data["plan"], data["job"], data["platform"]["simulated"]
     old = Receipt.from_data({**data, "schema": "attnconf.receipt/1"}, "test")
+    assert old.digest is None
     assert (old.failures, old.cells[0].histogram) == ((), ())
     assert old.to_data()["schema"] == "attnconf.receipt/2"
 
@@ -257,17 +262,17 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     receipt.write(path)
     data = json.loads(path.read_text())
     assert data.keys() == {
-        "schema", "attnconf", "git_sha", "platform", "policy", "profile", "seed", "started", "seconds", "cells",
-        "failures",
+        "schema", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
+        "seconds", "cells", "failures", "digest",
     }  # fmt: skip
     assert data["schema"] == "attnconf.receipt/2"
     assert data["platform"] == {
         "device": "H100", "sm": "9.0", "cuda": "13.0", "driver": None, "python": "3.12.1", "torch": "2.11.0",
-        "triton": None, "flashinfer": "0.6.13", "flashinfer_cubin": None,
+        "triton": None, "flashinfer": "0.6.13", "flashinfer_cubin": None, "simulated": False,
     }  # fmt: skip
     assert data["cells"][0].keys() == Cell.model_fields.keys()
     assert data["cells"][0]["worst_units"] == "inf"
-    assert Receipt.read(path) == receipt
+    assert Receipt.read(path) == receipt.model_copy(update={"digest": receipt.identity})
     assert list(tmp_path.iterdir()) == [path]
     jsonschema.validate(data, Receipt.model_json_schema(by_alias=True, mode="serialization"))
 
@@ -289,3 +294,45 @@ def test_the_git_sha_says_when_the_tree_is_dirty(tmp_path: Path) -> None:
     assert len(clean) == 40
     (tmp_path / "a").write_text("2")
     assert git_sha(tmp_path) == f"{clean}-dirty"
+
+
+def test_an_edit_of_any_field_is_noticed(tmp_path: Path) -> None:
+    make_receipt().write(tmp_path / "r.json")
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["digest"] == make_receipt().identity
+    edits: dict[str, Any] = {
+        "git_sha": "1" * 40,
+        "seed": 1,
+        "platform": {**data["platform"], "sm": "10.0"},
+        "policy": {"name": "p", "digest": "e"},
+        "plan": "2" * 64,
+        "job": "b200",
+        "cells": [],
+        "failures": [],
+    }
+    for name, value in edits.items():
+        with pytest.raises(TamperedError, match="edited after it was written"):
+            Receipt.from_data({**data, name: value}, "test")
+        assert Receipt.from_data({**data, name: value, "digest": None}, "test").digest is None
+    with pytest.raises(InvalidInputError):
+        Receipt.from_data({**data, "seconds": math.nan}, "test")
+
+
+def test_a_simulated_machine_is_labelled_and_meets_no_policy() -> None:
+    wanted = load_policy("sglang-gemma4")
+    platform = simulate("10.0").model_copy(update={"packages": {"flashinfer-python": "0.6.13"}})
+    cells = [
+        make_cell(
+            backend=one.backend, model=one.model, layer_kind=one.layer_kind, mode=one.mode,
+            features=sorted(one.effective), executed=1, passed=1, worst_units=0.5,
+        )
+        for one in wanted.all_required
+    ]  # fmt: skip
+    real = make_receipt().model_copy(update={"cells": tuple(cells), "failures": ()})
+    record = record_platform(platform, "3.12.1")
+    for simulated, status in ((False, "met"), (True, "not met")):
+        where = record.model_copy(update={"simulated": simulated})
+        document = compose({"r.json": real.model_copy(update={"platform": where})}, wanted)
+        assert document.status == status
+        assert ("SIMULATED" in document.headline) is simulated
+        assert ("SIMULATED" in document.sites[0].title) is simulated

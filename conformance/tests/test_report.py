@@ -224,7 +224,7 @@ def test_300_mutated_receipts_never_give_a_traceback(capsys: pytest.CaptureFixtu
     rng = random.Random(3)  # noqa: S311 - a fuzz that repeats
     texts = ("", "\x1b[31m\n", "\ud800<b>", "\u202e|", "inf", "9.0", "decode", "x" * 9000)
     odd = (None, True, -1, 0, 7, 10**30, 0.5, [], {}, *texts)
-    whole = everything().to_data()
+    whole = {**everything().to_data(), "digest": None}  # else each is refused as tampered
     seen = {0: 0, 2: 0}
     for _ in range(300):
         data = json.loads(json.dumps(whole))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from attnconf.cells import EDGES, merge_cells, unit_bin
 from attnconf.geometry import unsharded
 from attnconf.models import credited_model
-from attnconf.platforms import Platform, parse_sm
 from attnconf.policy import load_policy, policy_digest, shipped_policies
+from attnconf.receipt import recorded_platform
 from attnconf.report.gaps import Gap, gaps_of
 from attnconf.report.matrix import Matrix, arrange, count_reasons
 from attnconf.resolution import resolve_all
@@ -87,7 +87,7 @@ class Site:
     @property
     def title(self) -> str:
         """The device in words."""
-        return site_title(self.platform)
+        return self.platform.machine
 
     @property
     def versions(self) -> tuple[tuple[str, str], ...]:
@@ -132,7 +132,12 @@ class Document:
 
     @property
     def headline(self) -> str:
-        """The outcome in one sentence."""
+        """The outcome in one sentence, labelled when any of it is simulated."""
+        label = "SIMULATED in part, which proves nothing: " if any(one.platform.simulated for one in self.sites) else ""
+        return label + self._outcome
+
+    @property
+    def _outcome(self) -> str:
         broken, unmet = self.total("broken"), self.unmet
         if not self.total("executed"):
             return "Nothing was executed, so nothing is proven"
@@ -224,7 +229,9 @@ def _policies(receipts: Sequence[Receipt], policy: Policy | None) -> dict[str, P
 
 def _held_rules(runs: Mapping[str, Receipt], policy: Policy | None) -> frozenset[str]:
     receipts = list(runs.values())
-    platform = _platform(receipts[0].platform)
+    platform = recorded_platform(receipts[0].platform)
+    if platform.simulated:
+        return frozenset()
     found = [one for one in _policies(receipts, policy).values() if one is not None]
     return frozenset(resolved.rule for one in found for resolved in resolve_all(one, platform) if resolved.rule)
 
@@ -241,35 +248,14 @@ def _judge(  # noqa: PLR0913 - what a verdict is about
     if policy is None:
         note = f"policy {name} is not at hand as it was when the receipt was written: name its file with --policy"
         return Judgement(name, "open", note=note)
-    platform = _platform(record)
+    platform = recorded_platform(record)
     resolutions = resolve_all(policy, platform)
     # a receipt says by its reasons what did not load; here every backend counts as one that would
     backends = dict.fromkeys(backend for one in resolutions for backend in (one.prefill, one.decode) if backend)
     verdict = judge(policy, resolutions, cells, platform, backends)
     elsewhere = tuple(other.sentence for other in verdict.elsewhere if other.rule not in held_elsewhere)
-    gaps = gaps_of(verdict.unmet, "" if is_alone else f"{site_title(record)}: ")
+    gaps = gaps_of(verdict.unmet, "" if is_alone else f"{record.machine}: ")
     return Judgement(name, "met" if verdict.is_met else "not met", gaps, elsewhere)
-
-
-def site_title(record: PlatformRecord) -> str:
-    """Return the device in words."""
-    return f"{record.device}, SM {record.sm}" if record.sm else "CPU only, no GPU"
-
-
-def _platform(record: PlatformRecord) -> Platform:
-    versions = {
-        "torch": record.torch,
-        "triton": record.triton,
-        "flashinfer-python": record.flashinfer,
-        "flashinfer-cubin": record.flashinfer_cubin,
-    }
-    return Platform(
-        device=record.device,
-        sm=None if record.sm is None else parse_sm(record.sm),
-        cuda=record.cuda,
-        driver=record.driver,
-        packages={name: version for name, version in versions.items() if version is not None},
-    )
 
 
 def cell_name(cell: Cell) -> str:

@@ -117,6 +117,7 @@ def _shade(units: float, name: str) -> Colour:
 def _titles(receipt: Receipt) -> list[tuple[str, float]]:
     where = receipt.platform
     device = f"{where.device}, SM {where.sm}, CUDA {where.cuda}" if where.sm else "no GPU"
+    device = f"SIMULATED, proves nothing: {device}" if where.simulated else device
     versions = {"torch": where.torch, "triton": where.triton, "flashinfer": where.flashinfer}
     stack = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     executed = sum(cell.executed for cell in receipt.cells)

@@ -53,7 +53,7 @@ def support_page(receipts: Sequence[tuple[str, Receipt]]) -> str:
 
 
 def _machine(platform: PlatformRecord) -> str:
-    name = f"{platform.device}, SM {platform.sm}" if platform.sm else "No GPU"
+    name = platform.machine if platform.sm or platform.simulated else "No GPU"
     versions = {
         "CUDA": platform.cuda,
         "driver": platform.driver,
