@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -76,13 +77,33 @@ def write_text(path: Path, text: str) -> None:
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
     """Parse a JSON file; raise ``InvalidInputError`` with the line for a syntax error."""
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, source: str) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
+    """Parse the JSON ``text`` of ``source``; raise ``InvalidInputError`` with the line for a syntax error."""
+    allowed = "a JSON document"
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidInputError(
-            str(path), field=f"line {error.lineno}", given=error.msg, allowed="a JSON document"
-        ) from None
+        raise InvalidInputError(source, field=f"line {error.lineno}", given=error.msg, allowed=allowed) from None
     except RecursionError:
-        raise InvalidInputError(str(path), given="nested too deeply", allowed="a JSON document") from None
+        raise InvalidInputError(source, given="nested too deeply", allowed=allowed) from None
     except ValueError:  # Python refuses to parse whole numbers of more than 4,300 digits
-        raise InvalidInputError(str(path), given="a number has too many digits", allowed="a JSON document") from None
+        raise InvalidInputError(source, given="a number has too many digits", allowed=allowed) from None
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Parse the TOML ``text`` of ``source``; raise ``InvalidInputError`` for anything else."""
+    allowed = "a TOML document"
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        given = ascii(str(error))
+        short = given if len(given) <= _LONGEST_QUOTE else given[:_LONGEST_QUOTE] + "..."
+        raise InvalidInputError(source, given=short, allowed=allowed) from None
+    except (ValueError, RecursionError):  # a number of too many digits, or brackets nested too deeply
+        raise InvalidInputError(source, given="cannot be parsed", allowed=allowed) from None
+
+
+_LONGEST_QUOTE = 60

@@ -1,7 +1,7 @@
 """The command line: ``attnconf doctor | replay | plan | policy | campaign | mutants | build | picture | matrix | ...``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
-requirement is not met, or an engine does not do what the policy says, 11 an invalid policy.
+requirement is not met, or an engine does not do what the policy says, 11 an invalid policy, 13 a rehearsal is met.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from attnconf import __version__, build_command, matrix_command, mutants_command, policy_command, report_command
+from attnconf import (
+    __version__,
+    build_command,
+    matrix_command,
+    mutants_command,
+    plan_command,
+    policy_command,
+    report_command,
+    verify_command,
+)
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
 
@@ -72,13 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(command=_replay)
 
     plan = commands.add_parser("plan", help="which required cells of a policy can run where; runs nothing")
-    plan.add_argument("--policy", required=True, metavar="NAME|FILE", help="a shipped policy, or a TOML file")
-    plan.add_argument("--sm", metavar="M.N", help="plan for this compute capability, not for this machine")
-    plan.add_argument("--cuda", metavar="M.N", help="the CUDA version of the machine that --sm stands for (13.0)")
-    for side in ("attention", "prefill", "decode"):
-        plan.add_argument(f"--{side}-backend", metavar="B", help=f"the user's own choice for {side}")
-    plan.add_argument("--json", action="store_true", help="print JSON")
-    plan.set_defaults(command=_plan)
+    plan_command.add_arguments(plan)
+    plan.set_defaults(command=lambda given: plan_command.plan(given, _session, partial(print, flush=True)))
 
     policy = commands.add_parser("policy", help="what is wrong with a policy; whether an engine agrees with it")
     policy_command.add_arguments(policy)
@@ -116,10 +120,25 @@ def _parser() -> argparse.ArgumentParser:
     report_command.add_arguments(report)
     report.set_defaults(command=_report)
 
+    _add_gate(commands)
     requests = commands.add_parser("verify-requests", help="no request of a serving benchmark may be lost")
     requests.add_argument("files", nargs="+", metavar="FILE", help="a result of sglang's or vLLM's benchmark")
     requests.set_defaults(command=_verify_requests)
     return parser
+
+
+def _add_gate(commands: argparse._SubParsersAction[_Parser]) -> None:
+    verify = commands.add_parser("verify", help="the gate: whether receipts prove what a plan asks")
+    verify_command.add_verify_arguments(verify)
+    verify.set_defaults(command=lambda given: verify_command.verify(given, print))
+
+    merge = commands.add_parser("merge", help="receipts as one file, in any order, each once")
+    verify_command.add_merge_arguments(merge)
+    merge.set_defaults(command=lambda given: verify_command.merge(given, print))
+
+    sign = commands.add_parser("sign", help="sign a receipt with an SSH key")
+    verify_command.add_sign_arguments(sign)
+    sign.set_defaults(command=lambda given: verify_command.sign(given, print))
 
 
 def _campaign(arguments: argparse.Namespace) -> int:
@@ -191,29 +210,6 @@ def _replay(arguments: argparse.Namespace) -> int:
     if not replay.judged:
         print("attnconf: nothing was executed, so nothing is proven", file=sys.stderr)
         return EXIT_NOTHING_EXECUTED
-    return 0
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    from attnconf.plan import plan
-    from attnconf.platforms import simulate
-    from attnconf.question import UserChoice
-
-    policy = policy_command.read_sound(arguments.policy)
-    user = UserChoice(
-        attention=arguments.attention_backend, prefill=arguments.prefill_backend, decode=arguments.decode_backend
-    )
-    if arguments.sm is not None:
-        platform = simulate(arguments.sm, cuda=arguments.cuda or "13.0")
-        planned = plan(policy, platform, user_choice=user)
-    elif arguments.cuda is not None:
-        option = "--cuda"
-        raise InvalidInputError(option, given="without --sm", allowed="--cuda beside --sm; this machine has its own")
-    else:
-        session = _session()
-        backends = {name: session.why_not(name) for name in session.registry.names}
-        planned = plan(policy, session.platform, user_choice=user, backends=backends)
-    print(json.dumps(planned.to_data(), indent=1) if arguments.json else planned.text)
     return 0
 
 

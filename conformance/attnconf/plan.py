@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.canonical import Value
 from attnconf.platforms import platform_text
-from attnconf.requirements import RequiredCell, merged
+from attnconf.requirements import RequiredCell, grouped, merged
 from attnconf.resolution import Resolution, resolve_all
 from attnconf.verdict import Elsewhere, elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from attnconf.platforms import Platform
     from attnconf.policy import Policy
@@ -51,11 +51,11 @@ class Plan(Value):
         lines = [f"policy {self.policy} on {self.platform}", ""]
         lines += [f"  {one.sentence}" for one in self.resolutions]
         lines += ["", f"{len(runs)} of {len(self.here)} required cells can run on this platform"]
-        lines += _grouped(runs)
+        lines += [f"  {line}" for line in grouped(runs)]
         reasons = dict.fromkeys(one.blocked for one in self.here if one.blocked)
         for reason in reasons:
             blocked = [one.cell for one in self.here if one.blocked == reason]
-            lines += ["", f"{len(blocked)} blocked here: {reason}", *_grouped(blocked)]
+            lines += ["", f"{len(blocked)} blocked here: {reason}", *(f"  {line}" for line in grouped(blocked))]
         if self.elsewhere:
             lines += ["", "on other platforms"]
             lines += [f"  {one.sentence}" for one in self.elsewhere]
@@ -92,15 +92,3 @@ def plan(
         here=tuple(PlannedCell(cell=cell, blocked=blocked.get(cell.backend, "")) for cell in wanted),
         elsewhere=elsewhere(policy, resolutions),
     )
-
-
-def _grouped(cells: Iterable[RequiredCell]) -> list[str]:
-    """Return one line a backend and model, with its layer kinds and modes."""
-    groups: dict[tuple[str, str], list[RequiredCell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.backend, cell.model), []).append(cell)
-    return [
-        f"  {backend} {model}: {', '.join(dict.fromkeys(cell.layer_kind for cell in some))}"
-        f" in {', '.join(dict.fromkeys(cell.mode for cell in some))}"
-        for (backend, model), some in groups.items()
-    ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from attnconf.canonical import Value, digest, read_text
+from attnconf.canonical import Value, digest, parse_toml, read_text
 from attnconf.conditions import Condition, Situation
 from attnconf.errors import InvalidInputError
 from attnconf.json_fields import quote
@@ -199,25 +198,28 @@ def shipped_policies() -> tuple[str, ...]:
 
 def load_policy(name_or_path: str) -> Policy:
     """Return a policy by its shipped name, or read it from a TOML file. Raises ``InvalidInputError``."""
+    return read_policy(policy_path(name_or_path))
+
+
+def policy_path(name_or_path: str) -> Path:
+    """Return the file of a policy by its shipped name or its path. Raises ``InvalidInputError``."""
     if name_or_path in shipped_policies():
-        return read_policy(_FOLDER / f"{name_or_path}.toml")
+        return _FOLDER / f"{name_or_path}.toml"
     if not name_or_path.endswith(".toml"):
         allowed = f"a path to a .toml file, or one of {', '.join(shipped_policies())}"
         source = "policy"
         raise InvalidInputError(source, given=quote(name_or_path), allowed=allowed)
-    return read_policy(Path(name_or_path))
+    return Path(name_or_path)
 
 
 def read_policy(path: Path) -> Policy:
     """Read the policy file ``path``. Raises ``InvalidInputError`` for anything that is not one."""
-    allowed = "a TOML document"
-    try:
-        data = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(str(path), given=quote(str(error)), allowed=allowed) from None
-    except (ValueError, RecursionError):  # a number of too many digits, or brackets nested too deeply
-        raise InvalidInputError(str(path), given="cannot be parsed", allowed=allowed) from None
-    return Policy.from_data(data, str(path))
+    return parse_policy(read_text(path), str(path))
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """Read a policy from the ``text`` of ``source``. Raises ``InvalidInputError`` for anything that is not one."""
+    return Policy.from_data(parse_toml(text, source), source)
 
 
 def policy_digest(policy: Policy) -> str:

@@ -68,9 +68,9 @@ class Receipt(Sealed):
 
     ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
     ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
-    failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there; both
-    are None outside a plan. ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none
-    of these and no histograms; it is read as one of the second schema. One without a digest proves nothing to
+    failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
+    both are None outside a plan. ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has
+    none of these and no histograms; it is read as one of the second schema. One without a digest proves nothing to
     ``attnconf verify``, unless it is allowed by name.
     """
 

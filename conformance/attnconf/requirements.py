@@ -159,3 +159,15 @@ def merged(cells: Iterable[RequiredCell]) -> tuple[RequiredCell, ...]:
     for cell in cells:
         found[cell.id] = found[cell.id].strictest(cell) if cell.id in found else cell
     return tuple(found.values())
+
+
+def grouped(cells: Iterable[RequiredCell]) -> list[str]:
+    """Return one line a backend and model, with its layer kinds and modes."""
+    groups: dict[tuple[str, str], list[RequiredCell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.backend, cell.model), []).append(cell)
+    return [
+        f"{backend} {model}: {', '.join(dict.fromkeys(cell.layer_kind for cell in some))}"
+        f" in {', '.join(dict.fromkeys(cell.mode for cell in some))}"
+        for (backend, model), some in groups.items()
+    ]

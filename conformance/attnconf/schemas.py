@@ -6,8 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from attnconf.case import Case
+from attnconf.evidence import Evidence
+from attnconf.fleet import Fleet
+from attnconf.fleet_plan import FleetPlan
 from attnconf.policy import Policy
 from attnconf.receipt import Receipt
+from attnconf.sealed import Sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +20,14 @@ if TYPE_CHECKING:
 
     from attnconf.canonical import Value
 
-_MODELS: dict[str, type[Value]] = {"case-1.json": Case, "policy-1.json": Policy, "receipt-2.json": Receipt}
+_MODELS: dict[str, type[Value]] = {
+    "case-1.json": Case,
+    "evidence-1.json": Evidence,
+    "fleet-1.json": Fleet,
+    "plan-1.json": FleetPlan,
+    "policy-1.json": Policy,
+    "receipt-2.json": Receipt,
+}
 
 
 def schemas() -> dict[str, str]:
@@ -31,8 +42,8 @@ def write_schemas(folder: Path) -> None:
 
 
 def _text(model: type[Value]) -> str:
-    # a receipt is written with every field, so its schema asks for them; the other files may leave defaults out
-    mode: JsonSchemaMode = "serialization" if model is Receipt else "validation"
+    # a sealed file is written with every field, so its schema asks for them; the other files may leave defaults out
+    mode: JsonSchemaMode = "serialization" if issubclass(model, Sealed) else "validation"
     schema = model.model_json_schema(by_alias=True, mode=mode)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(schema, indent=2, ensure_ascii=True) + "\n"

@@ -12,7 +12,7 @@ from attnconf.proofs import Proofs, prove
 from attnconf.requirements import RequiredCell, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from attnconf.cells import Cell
     from attnconf.platforms import Platform
@@ -56,13 +56,15 @@ class Elsewhere(Value):
 class Verdict(Value):
     """The judgement: the policy is met here when ``unmet`` is empty; nothing else fails anything.
 
-    ``elsewhere`` is what other platforms owe, ``waived`` and ``unsupported`` what is not proven here and may be so,
-    ``notes`` what is wrong with waivers of a policy that is not strict. ``claims`` are sentences of what the policy
+    ``required`` is what was asked here, ``elsewhere`` what other platforms owe, ``waived`` and ``unsupported`` what is
+    not proven here and may be so, ``notes`` what is wrong with waivers of a policy that is not strict. ``claims`` are
+    sentences of what the policy
     asserts of speed: shown, never measured here, never counted.
     """
 
     unmet: tuple[Unmet, ...]
     elsewhere: tuple[Elsewhere, ...]
+    required: tuple[RequiredCell, ...] = ()
     waived: tuple[Excused, ...] = ()
     unsupported: tuple[Excused, ...] = ()
     notes: tuple[str, ...] = ()
@@ -118,11 +120,27 @@ def judge(  # noqa: PLR0913 - what is judged, by what, where and when
     return Verdict(
         unmet=tuple(dict.fromkeys(unmet)),
         elsewhere=elsewhere(policy, resolutions),
+        required=wanted,
         waived=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proofs.waived),
         unsupported=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proofs.unsupported),
         notes=() if policy.strict else tuple(complaints),
         claims=tuple(claim.sentence for claim in policy.claims),
     )
+
+
+def narrowed(verdict: Verdict, cells: Collection[RequiredCell]) -> Verdict:
+    """Return ``verdict`` as far as it is about ``cells``, a part of what was judged; at least one must be proven."""
+    ids = {cell.id for cell in cells}
+    unmet = [one for one in verdict.unmet if one.kind != "nothing_proven" and (one.cell is None or one.cell.id in ids)]
+    waived = tuple(one for one in verdict.waived if one.cell.id in ids)
+    unsupported = tuple(one for one in verdict.unsupported if one.cell.id in ids)
+    unproven = {one.cell.id for one in unmet if one.cell is not None}
+    if ids <= {*unproven, *(one.cell.id for one in (*waived, *unsupported))} and not unmet:
+        unmet.append(Unmet(kind="nothing_proven", backend="", sentence="not one of the planned cells is proven"))
+    # a choice of the whole policy of which nothing is proven still fails where all of its cells are planned
+    if all(cell.id in ids for cell in verdict.required):
+        unmet += [one for one in verdict.unmet if one.kind == "nothing_proven"]
+    return verdict.model_copy(update={"unmet": tuple(unmet), "waived": waived, "unsupported": unsupported})
 
 
 def _unproven(resolutions: Sequence[Resolution], proofs: Proofs, complained: set[str]) -> Iterator[Unmet]:
