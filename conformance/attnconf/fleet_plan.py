@@ -69,6 +69,10 @@ class FleetPlan(Sealed):
         name = next((one.runner for one in self.jobs if one.name == job), None)
         return None if name is None else self.fleet.by_name[name]
 
+    def job_named(self, name: str) -> Job:
+        """Return the job of this name. Raises ``KeyError`` if there is none."""
+        return {job.name: job for job in self.jobs}[name]
+
     def cells_of(self, runner: str) -> tuple[RequiredCell, ...]:
         """Return what the jobs of a runner must execute together."""
         return tuple(cell for job in self.jobs if job.runner == runner for cell in job.cells)

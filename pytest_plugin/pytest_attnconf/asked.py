@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-_OURS = ("profile", "backend", "model", "seed", "receipt", "policy", "sm", "require_sm", "replay")
+_OURS = ("profile", "backend", "model", "seed", "receipt", "policy", "plan", "job", "sm", "require_sm", "replay")
 _SUITE = "attnconf.suite"
 
 

@@ -33,8 +33,26 @@ def check_claims(state: State) -> None:
         _check_policy(state)
     except AttnconfError as error:
         _stop(f"attnconf: policy invalid: {error}", EXIT_POLICY_INVALID)
+    _check_plan(state)
     _check_retries(state)
     _check_machine(state)
+
+
+def _check_plan(state: State) -> None:
+    """Refuse a plan that this run is no job of, and a machine that is not the job's: its receipt would not count."""
+    from attnconf.errors import AttnconfError
+    from attnconf.fleet import differences
+
+    try:
+        plan = state.plan
+    except AttnconfError as error:
+        raise pytest.UsageError(str(error)) from None
+    runner = None if plan is None else plan.runner_of(state.option("job"))
+    if plan is None or runner is None:
+        return
+    wrong = differences(plan.fleet.platform(runner), state.platform)
+    if wrong:
+        _stop(f"attnconf: this is not runner {runner.name} of the plan: {', '.join(wrong)}", EXIT_NOT_AS_CLAIMED)
 
 
 def _check_policy(state: State) -> None:

@@ -83,13 +83,16 @@ def _first_line(report: pytest.TestReport) -> str:
 
 
 def judge_policy(state: State, policy: Policy) -> Verdict:
-    """Hold the evidence against ``policy``."""
+    """Hold the evidence against ``policy``, as far as the job of a plan asks when the run is one."""
     from attnconf.resolution import resolve_all
-    from attnconf.verdict import judge
+    from attnconf.verdict import judge, narrowed
 
     backends = {name: state.session.why_not(name) for name in state.session.registry.names}
     platform = state.policy_platform
-    return judge(policy, resolve_all(policy, platform), state.cells, platform, backends)
+    verdict = judge(policy, resolve_all(policy, platform), state.cells, platform, backends)
+    if state.plan is None:
+        return verdict
+    return narrowed(verdict, state.plan.job_named(state.option("job")).cells)
 
 
 def write_receipt(state: State) -> str:
@@ -104,6 +107,8 @@ def write_receipt(state: State) -> str:
         git_sha=git_sha(state.config.invocation_params.dir),
         platform=record_platform(state.platform, python_platform.python_version()),
         policy=None if policy is None else PolicyRef(name=policy.name, digest=policy_digest(policy)),
+        plan=None if state.plan is None else state.plan.identity,
+        job=None if state.plan is None else state.option("job"),
         profile=state.profile.name,
         seed=state.seed,
         started=state.started.isoformat(),

@@ -42,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--attnconf-receipt", metavar="FILE", help="write what the run proves, as JSON")
     group.addoption("--attnconf-policy", metavar="NAME|FILE", help="fail unless this policy's defaults are proven here")
     group.addoption(
+        "--attnconf-plan", metavar="FILE", help="bind the receipt to this plan of a fleet; needs the policy and the job"
+    )
+    group.addoption(
+        "--attnconf-job", metavar="NAME", help="the plan's job that this run is: only its cells must be met"
+    )
+    group.addoption(
         "--attnconf-sm", metavar="M.N", help="resolve the policy for this compute capability; runs nothing on it"
     )
     group.addoption(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attnconf.case import Case
     from attnconf.cells import Cell
     from attnconf.failed_case import FailedCase
+    from attnconf.fleet_plan import FleetPlan
     from attnconf.memory import Memory
     from attnconf.platforms import Platform
     from attnconf.policy import Policy
@@ -155,6 +156,27 @@ class State:
 
         name = self.option("policy")
         return load_policy(name) if name else None
+
+    @cached_property
+    def plan(self) -> FleetPlan | None:
+        """The plan that this run is a job of, if any. Raises ``InvalidInputError`` for one that does not have it."""
+        from attnconf.errors import InvalidInputError
+        from attnconf.fleet_plan import FleetPlan
+        from attnconf.policy import policy_digest
+
+        name, job = self.option("plan"), self.option("job")
+        if not name and not job:
+            return None
+        if not (name and job and self.policy):
+            allowed = f"{flag('plan')}, {flag('job')} and {flag('policy')} together"
+            raise InvalidInputError(flag("plan"), given=repr(name), allowed=allowed)
+        plan = FleetPlan.read(self.path(name))
+        if plan.runner_of(job) is None:
+            raise InvalidInputError(flag("job"), given=repr(job), allowed=", ".join(one.name for one in plan.jobs))
+        if plan.policy.digest != policy_digest(self.policy):
+            allowed = f"a plan of {self.policy.name} as it is now"
+            raise InvalidInputError(flag("plan"), given=f"{name}, of another policy", allowed=allowed)
+        return plan
 
     @cached_property
     def policy_platform(self) -> Platform:
