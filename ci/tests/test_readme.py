@@ -63,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "config.json").write_text(json.dumps({**config, "head_dim": 64}), encoding="utf-8")
     result = {"backend": "sglang", "completed": 2, "errors": ["", ""]}  # of bench_serving with --output-details
     (place / "bench.jsonl").write_text(json.dumps(result) + "\n", encoding="utf-8")
+    (place / "fleet.toml").write_bytes((ROOT / "ci" / "fleet.toml").read_bytes())
     (place / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     return place
 

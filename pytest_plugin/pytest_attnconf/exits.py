@@ -9,4 +9,5 @@ EXIT_POLICY_INVALID = 11
 """The policy cannot be read."""
 
 EXIT_NOT_AS_CLAIMED = 12
-"""The environment is not what was claimed: another GPU, a backend that does not run on it, or hidden retries."""
+"""The environment is not what was claimed: another GPU than that of the claim or of the plan's job, a backend that does
+not run on it, or hidden retries."""
