@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _FP8_SHARE = 0.1
 """FlashInfer's and vLLM's to_float8 use a tenth of the type's range."""
+_BANK = 2**24
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,29 @@ def _inputs(
         k, v = (cached @ linear(cell.hidden, layer.num_kv_heads * layer.head_dim) for _ in range(2))
         behind = linear(layer.num_qo_heads * layer.head_dim, cell.hidden)
         return q.view(rows).to(dtype), k.view(pool).to(dtype), v.view(pool).to(dtype), behind
-    q = torch.randn(rows, generator=rng)
+    q = _noise(rows, rng)
     q = q if cell.mean == 0.0 else cell.mean + cell.spread * q
-    k, v = (cell.mean + cell.spread * torch.randn(pool, generator=rng) for _ in range(2))
+    k, v = (cell.mean + cell.spread * _noise(pool, rng) for _ in range(2))
     return q.to(dtype), k.to(dtype), v.to(dtype), None
+
+
+def warm() -> None:
+    """Draw the bank of noise, so that no cell is charged for it."""
+    _bank()
+
+
+@cache
+def _bank() -> torch.Tensor:
+    return torch.randn(_BANK, generator=torch.Generator().manual_seed(0))
+
+
+def _noise(shape: tuple[int, ...], rng: torch.Generator) -> torch.Tensor:
+    """Return normal noise, cut from a bank of it at a drawn place: to draw whole pools anew would be all that costs."""
+    start = int(torch.randint(0, _BANK, (1,), generator=rng))
+    count = math.prod(shape)
+    if start + count <= _BANK:
+        return _bank()[start : start + count].view(shape)
+    return torch.cat([_bank()[start:], *[_bank()] * (count // _BANK + 1)])[:count].view(shape)
 
 
 def _quantise(cell: Cell, k: torch.Tensor, v: torch.Tensor) -> tuple[Layer, torch.Tensor, torch.Tensor]:
