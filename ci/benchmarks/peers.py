@@ -21,7 +21,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the picture (needs matplotlib)")
-    parser.add_argument("--check", type=Path, metavar="PAGE", help="compare this page with the one that would be written")
+    parser.add_argument(
+        "--check", type=Path, metavar="PAGE", help="compare this page with the one that would be written"
+    )
     parser.add_argument("--cases", type=int, default=50, help="cases a side and mutant (50)")
     parser.add_argument("--seconds", type=float, default=2.0, help="CPU seconds a side and mutant, if that is more (2)")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="this mutant only (repeatable)")

@@ -14,6 +14,9 @@ from peerstyles.cell import Cell, cut, layer_of, mode_of
 
 if TYPE_CHECKING:
     from attnconf.case import KVDtype, KVLayout, QDtype
+    from peerstyles.cell import Dead
+
+    Requests = tuple[tuple[int, int], ...]
 
 _DTYPES: list[tuple[QDtype, KVDtype]] = [
     ("bfloat16", "bfloat16"),
@@ -98,9 +101,7 @@ def xqa_spec_window(rng: random.Random) -> Cell:
         test="xqa_spec_window",
         tolerance=tolerances.XQA_DECODE_FP8 if fp8 else tolerances.XQA_DECODE,
         mode="verify",
-        layer=layer_of(
-            kv_heads * group, kv_heads, 128, window=rng.choice([63, 127]), sinks=rng.choice([True, False])
-        ),
+        layer=layer_of(kv_heads * group, kv_heads, 128, window=rng.choice([63, 127]), sinks=rng.choice([True, False])),
         requests=_lengths(rng, batch, 300, new),
         page_size=page_size,
         kv_layout="HND",
@@ -267,13 +268,15 @@ _VARLEN = ((16, 7), (0, 300), (256, 1291))
 
 def modular_paged(rng: random.Random) -> Cell:
     """test_modular_fmha_prefill_paged.py: NaN in free pages and behind the window; paged must equal ragged."""
-    requests, page_size, window, reclaimed, dead = rng.choice([
-        (((0, 512), (0, 512)), rng.choice([8, 16, 64, 128]), -1, False, "noise"),
-        (_VARLEN, rng.choice([8, 16]), -1, False, "nan"),
+    aligned, ragged, reclaiming = rng.choice([8, 16, 64, 128]), rng.choice([8, 16]), rng.choice([8, 16])
+    shapes: list[tuple[Requests, int, int, bool, Dead]] = [
+        (((0, 512), (0, 512)), aligned, -1, False, "noise"),
+        (_VARLEN, ragged, -1, False, "nan"),
         (((0, 1024),), 8, 255, False, "noise"),
-        (_VARLEN, rng.choice([8, 16]), 127, True, "nan"),
+        (_VARLEN, reclaiming, 127, True, "nan"),
         (((256, 1291),), 64, 511, True, "nan"),
-    ])
+    ]
+    requests, page_size, window, reclaimed, dead = rng.choice(shapes)
     return Cell(
         test="modular_fmha_prefill_paged",
         tolerance=tolerances.MODULAR,

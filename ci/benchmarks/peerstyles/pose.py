@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
+
 from attnconf.batch import Batch, KVCache, LayerInputs
 from attnconf.execution import same_memory
 from attnconf.inputs.poison import bits
@@ -134,7 +135,7 @@ def _tables(cell: Cell, rng: torch.Generator) -> tuple[list[torch.Tensor], int]:
     total = sum(counts)
     if cell.table == "with replacement":
         ids = torch.randint(0, cell.pool_pages, (total,), generator=rng)
-        return list(ids.split(counts)), cell.pool_pages
+        return _parts(ids, counts), cell.pool_pages
     pool = total + first + cell.pool_pages
     if cell.table == "shuffled":
         # The last page of a pool with slack is the one that reclaimed pages point at.
@@ -142,12 +143,17 @@ def _tables(cell: Cell, rng: torch.Generator) -> tuple[list[torch.Tensor], int]:
         ids = torch.randperm(usable, generator=rng)[:total] + first
     else:
         ids = torch.arange(first, total + first)
-    tables = list(ids.split(counts))
+    tables = _parts(ids, counts)
     if cell.table == "shuffled within requests":
         tables = [table[torch.randperm(len(table), generator=rng)] for table in tables]
     if cell.shared_pages:
         tables[1:] = [torch.cat([tables[0][: cell.shared_pages], table[cell.shared_pages :]]) for table in tables[1:]]
     return tables, pool
+
+
+def _parts(whole: torch.Tensor, counts: list[int]) -> list[torch.Tensor]:
+    starts = accumulate(counts, initial=0)
+    return [whole[start : start + count] for start, count in zip(starts, counts, strict=False)]
 
 
 def _inputs(
@@ -327,7 +333,7 @@ def _answer(
     """Return the output, rounded to q's dtype, and the LSE: plain attention in float32 over contiguous tokens."""
     layer = cell.layer
     outs, lses = [], []
-    rows = q.float().split([new for _, new in cell.requests])
+    rows = _parts(q.float(), [new for _, new in cell.requests])
     for (cached, new), queries, (k, v) in zip(cell.requests, rows, tokens, strict=True):
         grouped = queries.view(new, layer.num_kv_heads, layer.group_size, layer.head_dim).permute(1, 2, 0, 3)
         scores = torch.matmul(grouped, k.permute(1, 2, 0)[:, None]) * layer.sm_scale

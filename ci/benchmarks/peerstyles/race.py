@@ -1,4 +1,4 @@
-"""Ask mutants: each side puts its own questions, in a drawn order, until one shows the fault or its share is used up."""
+"""Ask mutants: each side puts its own questions, in a drawn order, until a fault shows or its share is used up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
+
 from attnconf.errors import BackendUnavailableError
 from attnconf.mutants.hunt import broken_clauses
 from attnconf.mutants.registry import MUTANTS, mutant_named
@@ -25,6 +26,7 @@ from attnconf.session import Session
 from attnconf.spaces import FAMILIES
 from peerstyles import flashinfer, sglang, tensorrt_llm, vllm
 from peerstyles.cell import draw
+from peerstyles.page import LABELS, OWN
 from peerstyles.pose import Posed, caught, pose, warm
 
 if TYPE_CHECKING:
@@ -38,14 +40,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PEERS: dict[str, tuple[str, tuple[Draw, ...]]] = {
-    "flashinfer": ("FlashInfer's style", flashinfer.GRIDS),
-    "vllm": ("vLLM's style", vllm.GRIDS),
-    "sglang": ("sglang's style", sglang.GRIDS),
-    "tensorrt_llm": ("TensorRT-LLM's style", tensorrt_llm.GRIDS),
+PEERS: dict[str, tuple[Draw, ...]] = {
+    "flashinfer": flashinfer.GRIDS,
+    "vllm": vllm.GRIDS,
+    "sglang": sglang.GRIDS,
+    "tensorrt_llm": tensorrt_llm.GRIDS,
 }
-OWN = {"smoke": "attnconf, smoke", "gate": "attnconf, gate"}
-SIDES = {**{name: label for name, (label, _) in PEERS.items()}, **OWN}
 RIGHT = ("reference", "trtllm_mha")
 """Backends that no side may find fault with: those that the mutants change."""
 
@@ -158,12 +158,12 @@ def race(share: Share, only: Sequence[str], jobs: int, show: Callable[[str], Non
     work = partial(side_result, share=share, names=names)
     found: dict[str, dict[str, Any]] = {}
     if jobs == 1:
-        found = {side: work(side) for side in SIDES}
+        found = {side: work(side) for side in LABELS}
     else:
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = dict(zip(SIDES, pool.map(work, SIDES), strict=True))
+            found = dict(zip(LABELS, pool.map(work, LABELS), strict=True))
     for side, result in found.items():
-        show(f"{SIDES[side]}: {sum(value is not None for value in result['found'].values())} of {len(names)} caught")
+        show(f"{LABELS[side]}: {sum(value is not None for value in result['found'].values())} of {len(names)} caught")
     return {
         "schema": "attnconf.peers/1",
         "date": datetime.now(UTC).date().isoformat(),
@@ -179,7 +179,7 @@ def race(share: Share, only: Sequence[str], jobs: int, show: Callable[[str], Non
                 "id": mutant.id,
                 "clause": mutant.clause,
                 "summary": mutant.summary,
-                "found": {side: found[side]["found"][mutant.id] for side in SIDES},
+                "found": {side: found[side]["found"][mutant.id] for side in LABELS},
             }
             for mutant in mutants
         ],
@@ -192,10 +192,7 @@ def side_result(side: str, share: Share, names: Sequence[str]) -> dict[str, Any]
     torch.set_num_threads(1)
     platform = detect()
     asker: Side
-    if side in OWN:
-        asker = OwnSide(side, share.seed, platform)
-    else:
-        asker = PeerSide(PEERS[side][1], share.seed, platform)
+    asker = OwnSide(side, share.seed, platform) if side in OWN else PeerSide(PEERS[side], share.seed, platform)
     alarms = []
     for name in RIGHT:
         right = _right(name, platform)

@@ -83,13 +83,13 @@ def kit_dense(rng: random.Random) -> Cell:
 
 
 def kit_trtllm_mha(rng: random.Random) -> Cell:
-    """The kit's cases of trtllm_mha."""
+    """attention_unittest: the cases of trtllm_mha."""
     page_size, q_heads, kv_heads, requests = rng.choice(_TRTLLM_MHA)
     return _kit("kit_trtllm_mha", rng, page_size, (q_heads, kv_heads), requests, 64)
 
 
 def kit_swa(rng: random.Random) -> Cell:
-    """The kit's cases of windows: 4 and 12 keys beside the query's own."""
+    """attention_unittest: windows of 4 and 12 keys beside the query's own."""
     window, requests = rng.choice(_SWA)
     return _kit("kit_swa", rng, 16, (4, 4), requests, 16, window)
 

@@ -15,6 +15,9 @@ from peerstyles.cell import Cell, layer_of, mode_of
 if TYPE_CHECKING:
     import random
 
+    from attnconf.case import KVDtype
+    from peerstyles.cell import Tolerance
+
 _NOMINAL = 1024
 # query heads, KV heads, head_dim, window: the dense configurations of model_configs.py up to 64 query heads
 _MODELS = (
@@ -34,16 +37,19 @@ def harness(rng: random.Random) -> Cell:
     """test_attention_backends.py: a model, a batch of prompts, of decodes or of both, bf16, fp16 or fp8 KV."""
     q_heads, kv_heads, head_dim, window = rng.choice(_MODELS)
     longest = (window or _NOMINAL) + 17
-    requests = rng.choice([
-        ((0, longest), (0, 73), (0, 41)),
-        ((longest, 1), (73, 1), (41, 1)),
-        ((0, longest), (longest, 1), (73, 1)),
-    ])
-    precision, tolerance = rng.choice([
+    requests = rng.choice(
+        [
+            ((0, longest), (0, 73), (0, 41)),
+            ((longest, 1), (73, 1), (41, 1)),
+            ((0, longest), (longest, 1), (73, 1)),
+        ]
+    )
+    precisions: list[tuple[KVDtype, Tolerance]] = [
         ("bfloat16", tolerances.TENSORRT_BF16),
         ("float8_e4m3fn", tolerances.TENSORRT_FP8),
         ("float16", tolerances.TENSORRT_FP16),
-    ])
+    ]
+    precision, tolerance = rng.choice(precisions)
     return Cell(
         test="attention_backends",
         tolerance=tolerance,

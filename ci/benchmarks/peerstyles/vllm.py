@@ -46,9 +46,7 @@ def trtllm_decode(rng: random.Random) -> Cell:
         test="flashinfer_trtllm_decode",
         tolerance=tolerances.VLLM_TRTLLM_FP8 if fp8 else tolerances.VLLM_TRTLLM,
         mode="decode",
-        layer=layer_of(
-            rng.choice([64, 40]), 8, 128, window=rng.choice([-1, 127]), sinks=rng.choice([True, False])
-        ),
+        layer=layer_of(rng.choice([64, 40]), 8, 128, window=rng.choice([-1, 127]), sinks=rng.choice([True, False])),
         requests=cut([*lengths, (4096, 1)]),
         page_size=16,
         kv_layout="HND",
@@ -67,9 +65,7 @@ def trtllm_prefill(rng: random.Random) -> Cell:
         test="flashinfer_trtllm_prefill",
         tolerance=tolerances.VLLM_TRTLLM,
         mode="extend",
-        layer=layer_of(
-            rng.choice([64, 40]), 8, 128, window=rng.choice([-1, 127]), sinks=rng.choice([True, False])
-        ),
+        layer=layer_of(rng.choice([64, 40]), 8, 128, window=rng.choice([-1, 127]), sinks=rng.choice([True, False])),
         requests=cut([*lengths, (4096, 1024)]),
         page_size=16,
         kv_layout="HND",
@@ -133,9 +129,11 @@ def backends(rng: random.Random) -> Cell:
         tolerance=tolerances.VLLM_BACKENDS,
         mode=mode_of(requests),
         layer=layer_of(
-            (16 if windowed else 32) // shards, (4 if windowed else 8) // shards, 128,
+            (16 if windowed else 32) // shards,
+            (4 if windowed else 8) // shards,
+            128,
             window=_WINDOW - 1 if windowed else -1,
-        ),  # fmt: skip
+        ),
         requests=requests,
         page_size=16,
         storage="interleaved",
@@ -147,11 +145,13 @@ def backends(rng: random.Random) -> Cell:
 
 def trtllm_integration(rng: random.Random) -> Cell:
     """tests/v1/attention/dense/test_trtllm_attention_integration.py, full attention."""
-    total, new = rng.choice([
-        ((128, 256, 512), (1, 1, 1)),
-        ((64, 128, 256), (16, 32, 16)),
-        ((128, 256, 512, 128), (1, 1, 8, 16)),
-    ])
+    total, new = rng.choice(
+        [
+            ((128, 256, 512), (1, 1, 1)),
+            ((64, 128, 256), (16, 32, 16)),
+            ((128, 256, 512, 128), (1, 1, 8, 16)),
+        ]
+    )
     requests = tuple(_cached(total, new))
     return Cell(
         test="trtllm_attention_integration",
