@@ -24,8 +24,8 @@ def main() -> int:
     parser.add_argument(
         "--check", type=Path, metavar="PAGE", help="compare this page with the one that would be written"
     )
-    parser.add_argument("--cases", type=int, default=50, help="cases a side and mutant (50)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="CPU seconds a side and mutant, if that is more (2)")
+    parser.add_argument("--cases", type=int, default=20, help="cases a side and mutant (20)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="CPU seconds a side and mutant, if that is more (1)")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="this mutant only (repeatable)")
     parser.add_argument("--seed", type=int, default=0, help="draw other cases (0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")

@@ -19,9 +19,7 @@ LABELS = {
 }
 OWN = ("smoke", "gate")
 
-_COMMAND = (
-    "cd ci/benchmarks && python peers.py --json peers.json --page PEERS.md --picture peers.png --cases 40 --jobs 2"
-)
+_COMMAND = "cd ci/benchmarks && python peers.py --json peers.json --page PEERS.md --picture peers.png --jobs 2"
 
 _STYLES = """
 ## What a side is

@@ -161,7 +161,8 @@ def race(share: Share, only: Sequence[str], jobs: int, show: Callable[[str], Non
         found = {side: work(side) for side in LABELS}
     else:
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = dict(zip(LABELS, pool.map(work, LABELS), strict=True))
+            order = [*OWN, *PEERS]  # the longest first
+            found = dict(zip(order, pool.map(work, order), strict=True))
     for side, result in found.items():
         show(f"{LABELS[side]}: {sum(value is not None for value in result['found'].values())} of {len(names)} caught")
     return {
