@@ -13,8 +13,8 @@ from attnconf.execution import same_bits
 from attnconf.inputs.assemble import assemble, pool_of
 from attnconf.layout import place
 from attnconf.mistakes import MISTAKES
-from attnconf.numerics import bounded_answer, out_units
-from attnconf.oracle import attend
+from attnconf.numerics import Bounded, bounded_answer, out_units
+from attnconf.oracle import Answer, attend
 from attnconf.result import Place
 from attnconf.shape import kernel_shape
 
@@ -100,11 +100,16 @@ def _reads_dead_slots(trial: Trial, layer: int) -> bool:
 def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
     """Return the first known mistake within whose own error bound the whole answer lies."""
     profile = trial.backend.numerics(kernel_shape(trial.case, layer))
+    right = trial.expected(layer, scene.request)
     for mistake in MISTAKES:
-        question = mistake.apply(scene)
-        if question is None or attend(question).out.shape != actual.shape:
+        asked = mistake.apply(scene)
+        if asked is None:
             continue
-        if float(out_units(actual, bounded_answer(question, profile, trial.case.q_dtype)).max()) <= 1.0:
+        if isinstance(asked, Answer):
+            wrong = Bounded(asked, right.out_bound, right.lse_bound)
+        else:
+            wrong = bounded_answer(asked, profile, trial.case.q_dtype)
+        if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
             return Explanation(
                 clause=mistake.clause,
                 suspicion=f"{mistake.text} (that explains every element of the request)",

@@ -13,7 +13,7 @@ from attnconf.case import Case, Layer, Paging, Poison, Request
 from attnconf.diagnose import Explanation, explain
 from attnconf.execution import Output
 from attnconf.inputs.witnesses import plan_probes
-from attnconf.mistakes import MISTAKES
+from attnconf.mistakes import MISTAKES, Mistake, answer_to
 from attnconf.oracle import Problem, attend
 from attnconf.platforms import Platform
 from attnconf.trial import Question, Trial
@@ -24,9 +24,9 @@ RICH = Case(
     mode="extend",
     kv_dtype="float8_e4m3fn",
     layers=(
-        Layer(**SLIDING, sinks=True, logits_soft_cap=50.0, k_scale=0.5, v_scale=2.0),
+        Layer(**SLIDING, sinks=True, logits_soft_cap=50.0, k_scale=0.4, v_scale=2.0),
         Layer(**SLIDING, kv_owner=0, k_scale=0.25, v_scale=1.5),
-        Layer(kind="full", **PLAIN, k_scale=0.5, v_scale=2.0),
+        Layer(kind="full", **PLAIN, k_scale=0.4, v_scale=2.0),
     ),
     requests=(Request(prefix_len=100, new_tokens=4), Request(prefix_len=70, new_tokens=4)),
     paging=Paging(page_size=8, hybrid=True),
@@ -43,14 +43,35 @@ def trial_with(case: Case, layer: int, request: int, change: object) -> Trial:
     return trial
 
 
-def layer_for(mistake: str) -> int:
-    return {"own KV": 1, "own scales": 1, "neighbour's pages": 2}.get(mistake, 0)
+LAYER_FOR = {"own KV": 1, "own scales": 1, "neighbour's pages": 2, "window everywhere": 2, "oldest key lost": 2}
+LONG = {"requests": (Request(prefix_len=200, new_tokens=4), Request(prefix_len=150, new_tokens=40))}
+CASE_FOR = {
+    "window of the chunk": LONG,
+    "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
+    "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},
+    "sinks log2": {"layers": (Layer(**PLAIN, kind="full", sinks=True, k_scale=0.4, v_scale=2.0),)},
+    "padded group": {"layers": (Layer(**{**PLAIN, "num_kv_heads": 2}, kind="full", k_scale=0.4, v_scale=2.0),)},
+    "another's KV": {"layers": (RICH.layers[0], RICH.layers[0], RICH.layers[0].model_copy(update={"kv_owner": 0}))},
+    "tile offset lost": LONG | {"paging": Paging(page_size=128, hybrid=True)},
+    "shared pages lost": {
+        "requests": (
+            Request(prefix_len=100, new_tokens=4),
+            Request(prefix_len=70, new_tokens=4, shares_with=0, shared_pages=8),
+        )
+    },
+}
+OF_ONE_LAYER = {"soft cap after mask", "sinks log2", "padded group"}
+EXPLAINING = tuple(mistake for mistake in MISTAKES if mistake.name != "LSE in base two")
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "_"))
-def test_each_known_mistake_is_recognised(mistake: object) -> None:
-    layer = layer_for(mistake.name)
-    trial = trial_with(RICH, layer, 1, lambda scene: attend(mistake.apply(scene)).out)
+@pytest.mark.parametrize("mistake", EXPLAINING, ids=lambda mistake: mistake.name.replace(" ", "_"))
+def test_each_known_mistake_is_recognised(mistake: Mistake) -> None:
+    changes = CASE_FOR.get(mistake.name, {})
+    if mistake.name in OF_ONE_LAYER:
+        changes = {**changes, "paging": Paging(page_size=8)}
+    case = RICH.model_copy(update=changes)
+    layer = LAYER_FOR.get(mistake.name, 2 if mistake.name in {"another's KV", "other pool"} else 0)
+    trial = trial_with(case, layer, 1, lambda scene: answer_to(mistake.apply(scene)).out)
     found = explain(trial, layer, 1, 3, 0)
     assert found.clause == mistake.clause
     assert mistake.text in found.suspicion
@@ -58,7 +79,8 @@ def test_each_known_mistake_is_recognised(mistake: object) -> None:
 
 def without(problem: Problem, token: int) -> Problem:
     keep = torch.arange(problem.k.shape[0]) != token
-    return replace(problem, k=problem.k[keep], v=problem.v[keep], positions=problem.positions - 1)
+    window = problem.window_left - 1
+    return replace(problem, k=problem.k[keep], v=problem.v[keep], positions=problem.positions - 1, window_left=window)
 
 
 def make(**changes: object) -> Case:

@@ -9,10 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from attnconf.case import Case, Layer, Paging, Request
-from attnconf.effects import effective_features, mistake_units
+from attnconf.effects import CLAIMED, effect, effective_features, mistake_units
 from attnconf.inputs.logical import make_logical
 from attnconf.inputs.witnesses import FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
-from attnconf.mistakes import MISTAKES
 from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, change_in_units
 from attnconf.oracle import Answer, Weights, attend
 from attnconf.strategies import Space, cases, free_layers
@@ -153,11 +152,10 @@ def test_first_and_last_rows_settle_what_all_rows_would(case: Case) -> None:
         ]
         whole: dict[str, float] = {}
         for scene, expected in pairs:
-            for mistake in MISTAKES:
+            for mistake in CLAIMED:
                 asked = mistake.apply(scene) if expected.answer.out.numel() else None
                 if asked is not None:
-                    units = change_in_units(attend(asked, lambda _: None), expected)
-                    whole[mistake.name] = max(units, whole.get(mistake.name, 0.0))
+                    whole[mistake.name] = max(effect(asked, expected), whole.get(mistake.name, 0.0))
         assert effective_features(mistake_units(pairs)) == effective_features(whole)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.batch import Batch, KVCache, LayerInputs
+from attnconf.inputs.logical import raised_score
 from attnconf.inputs.poison import STALE_SCALE, bits, fill
 from attnconf.inputs.storage import Store, allocate, by_token
 from attnconf.layout import NULL_PAGE, Layout
@@ -123,26 +124,35 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     rows = logical.layers[index].q.shape[0]
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:_BAITED_PAGES]
     picks = torch.randint(0, rows, (len(free), size), generator=rng)
-    bits(k)[free] = bits(_aimed(case, index, logical, picks).to(k.dtype))
+    bits(k)[free] = bits(aimed_keys(case, index, logical, picks).to(k.dtype))
     for request, spec in enumerate(case.requests):
         used = spec.kv_len % size
         if used == 0 or spec.new_tokens == 0:
             continue
         page = layout.page(pool, request, spec.kv_len - 1)
         last = torch.full((size - used,), logical.q_starts[request + 1] - 1)
-        k[page, used:] = _aimed(case, index, logical, last).to(k.dtype)
+        k[page, used:] = aimed_keys(case, index, logical, last).to(k.dtype)
 
 
-def _aimed(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
-    """Return stored keys [*rows.shape, num_kv_heads, D] that draw the attention of the given query rows."""
-    geometry = case.layers[index]
-    own = logical.layers[index]
+def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
+    """Return stored keys [*rows.shape, num_kv_heads, D] of layer ``index`` that draw the attention of query ``rows``.
+
+    The last dimension of ``rows`` counts slots: they take turns with the layers that read the cache, and within each
+    with the query heads of a group.
+    """
+    readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index]
+    slots = torch.arange(rows.shape[-1])
     longest = max(request.kv_len for request in case.requests)
-    score = math.log(max(longest, 2)) + STALE_SCALE
-    member = torch.arange(rows.shape[-1]) % geometry.group_size
-    heads = torch.arange(geometry.num_kv_heads)[None, :] * geometry.group_size + member[:, None]
-    q = own.q[rows[..., None], heads].float()
-    step = score / (geometry.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(1e-6)
-    keys = step * q / geometry.k_scale
+    rise = math.log(max(longest, 2)) + STALE_SCALE
+    keys = torch.empty((*rows.shape, case.layers[index].num_kv_heads, case.layers[index].head_dim))
+    for turn, reader in enumerate(readers):
+        mine = slots[turn :: len(readers)]
+        layer = case.layers[reader]
+        member = mine // len(readers) % layer.group_size
+        heads = torch.arange(layer.num_kv_heads)[None, :] * layer.group_size + member[:, None]
+        q = logical.layers[reader].q[rows[..., mine, None], heads].float()
+        score = raised_score(case, layer, rise)
+        step = score / (layer.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(1e-6)
+        keys[..., mine, :, :] = step * q
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
-    return keys.clamp(-most, most)
+    return (keys / case.layers[index].k_scale).clamp(-most, most)

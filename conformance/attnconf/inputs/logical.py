@@ -1,7 +1,7 @@
 """The logical inputs of a case: queries, keys and values by request and token, before any page exists.
 
-They depend on the seed, the layers, the requests and the dtypes, and not on paging or poison: the same logical inputs
-under another layout must give the same answer.
+They depend on the seed, the layers, the requests, the dtypes and the page size, whose borders carry probes, and not on
+how pages are placed, nor on poison: the same logical inputs under another layout must give the same answer.
 """
 
 from __future__ import annotations
@@ -185,15 +185,18 @@ def _plant(  # noqa: PLR0913 - one private step of make_logical
 def _target_score(case: Case, layer: Layer, probe: Probe) -> float:
     position = case.requests[probe.request].prefix_len + probe.row
     visible = position + 1 if layer.window_left < 0 else min(position, layer.window_left) + 1
-    mass = math.log(max(visible, 2)) + 0.5
+    if probe.name == SATURATED and layer.logits_soft_cap is not None:
+        product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
+        return min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale)
+    return raised_score(case, layer, math.log(max(visible, 2)) + 0.5)
+
+
+def raised_score(case: Case, layer: Layer, rise: float) -> float:
+    """Return sm_scale * q.k of a key whose score is to lie ``rise`` above those of ordinary keys, or near the cap."""
     cap = layer.logits_soft_cap
     if cap is None:
-        return mass
-    if probe.name == SATURATED:
-        product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
-        return min(_SATURATION * cap, product * layer.sm_scale)
-    base = _base_score(case, layer)
-    return cap * math.atanh(min(_CAP_MOST, (base + mass) / cap))
+        return rise
+    return cap * math.atanh(min(_CAP_MOST, (_base_score(case, layer) + rise) / cap))
 
 
 def _store(case: Case, layer: LogicalLayer, geometry: Layer, origin: torch.Tensor) -> LogicalLayer:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from attnconf.case import Case, Layer
 
@@ -25,6 +25,8 @@ SATURATED = "saturated"
 _FEW_ROWS = 16
 _MANY_PROBES = 3
 _SATURATED_EVERY = 4
+_ENDS = ("newest", "oldest")
+_OUTSIDE = ("first_outside",)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ class Probe:
 def plan_probes(case: Case, layer: int) -> list[Probe]:
     """Choose the probes of one layer: one forbidden key and one or more required keys a (row, head).
 
+    Classes take turns, but the heads of a request's last row begin with the ends of what it sees, and the first key
+    before them: a decode of few heads has no other row to show that one of these is lost, or read.
+
     A key carries at most head_dim / 32 probes a KV head, and at least one: more would drown each other. A class that
     does not apply, or whose key is full, passes to the next.
     """
@@ -112,8 +117,9 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
     probes: list[Probe] = []
     for index, request in enumerate(case.requests):
         shared = request.shared_pages * case.paging.page_size
-        wanted = _MANY_PROBES if request.new_tokens * geometry.group_size <= _FEW_ROWS else 1
-        for row in range(request.new_tokens):
+        few = request.new_tokens * geometry.group_size <= _FEW_ROWS
+        last = request.new_tokens - 1
+        for row in range(last, -1, -1):  # the last row first: it alone sees the request's newest key
             for head in range(geometry.num_qo_heads):
                 turn = case.seed + 7 * layer + 3 * index + row + head
                 sight = Sight(
@@ -126,8 +132,14 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                     salt=(case.seed * 31 + row * 17 + head * 5 + index) % 65_521,
                 )
                 kv_head = head // geometry.group_size
-                for classes, count, required in ((REQUIRED, wanted, True), (FORBIDDEN, 1, False)):
-                    chosen = _choose(classes, sight, turn, count, load, (index, kv_head), capacity)
+                alone = geometry.num_qo_heads == 1
+                for classes, count, first in (
+                    (REQUIRED, _MANY_PROBES if few else 1, _ENDS if alone else _ENDS[head % 2 :][:1]),
+                    (FORBIDDEN, 2 if alone else 1, _OUTSIDE[head % 2 :]),
+                ):
+                    names = _order(classes, turn, first if row == last else ())
+                    chosen = _choose(classes, names, sight, count, load, (index, kv_head), capacity)
+                    required = classes is REQUIRED
                     probes += [Probe(index, row, head, token, name, required) for name, token in chosen]
     if geometry.logits_soft_cap is not None and case.seed % _SATURATED_EVERY == _SATURATED_EVERY // 2:
         probes.append(_saturated(case, geometry))
@@ -144,19 +156,23 @@ def _saturated(case: Case, geometry: Layer) -> Probe:
     return Probe(index, request.new_tokens - 1, head, (first + position) // 2, SATURATED, required=True)
 
 
+def _order(classes: Iterable[str], turn: int, first: tuple[str, ...]) -> list[str]:
+    names = list(classes)
+    start = turn % len(names)
+    return list(dict.fromkeys((*first, *names[start:], *names[:start])))
+
+
 def _choose(  # noqa: PLR0913 - one private step of plan_probes
     classes: dict[str, Callable[[Sight], int | None]],
+    names: list[str],
     sight: Sight,
-    turn: int,
     count: int,
     load: Counter[tuple[int, int, int]],
     owner: tuple[int, int],
     capacity: int,
 ) -> list[tuple[str, int]]:
-    names = list(classes)
     chosen: list[tuple[str, int]] = []
-    for step in range(len(names)):
-        name = names[(turn + step) % len(names)]
+    for name in names:
         token = classes[name](sight)
         if token is None or any(token == other for _, other in chosen) or load[*owner, token] >= capacity:
             continue

@@ -1,0 +1,116 @@
+"""Scene: one request on one layer of a laid-out case, and what lies under other page ids than its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.inputs.assemble import aimed_keys, pool_of
+from attnconf.inputs.poison import STALE_SCALE
+from attnconf.layout import NULL_PAGE
+
+if TYPE_CHECKING:
+    from attnconf.batch import Pool
+    from attnconf.case import Case, Layer, Request
+    from attnconf.inputs.logical import Logical
+    from attnconf.layout import Layout
+    from attnconf.oracle import Problem
+
+_STALE_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a mistake can draw on: one request on one layer of a laid-out case."""
+
+    logical: Logical
+    layout: Layout
+    layer: int
+    request: int
+    problem: Problem
+
+    @property
+    def case(self) -> Case:
+        """The case."""
+        return self.logical.case
+
+    @property
+    def spec(self) -> Request:
+        """The request."""
+        return self.case.requests[self.request]
+
+    @property
+    def owner(self) -> Layer:
+        """The layer whose keys and values are read."""
+        return self.case.layers[self.case.owner(self.layer)]
+
+    @property
+    def pool(self) -> Pool:
+        """The pool in which they lie."""
+        return pool_of(self.case, self.case.owner(self.layer))
+
+    @property
+    def pages(self) -> list[int]:
+        """The ids of the request's pages in that pool, in order."""
+        return self.layout.pages(self.pool, self.request, self.spec.kv_len)[:: self.layout.page_size].tolist()
+
+    @property
+    def first_seen(self) -> int:
+        """The oldest key that any row of the request sees."""
+        window = self.problem.window_left
+        return max(0, self.spec.prefix_len - window) if window >= 0 else 0
+
+    @property
+    def weighs(self) -> bool:
+        """Whether some row weighs its keys: over a single one, without a sink, no score matters."""
+        return self.problem.sinks is not None or (self.spec.kv_len > 1 and self.problem.window_left != 0)
+
+    def row_of_table(self) -> list[int]:
+        """Return the ids of that pool which the whole row of the block table leads to, the tail included.
+
+        What is outside the pool, or has no translation, leads to the null page: nothing of it is known.
+        """
+        row = self.layout.block_tables[self.request].tolist()
+        if self.pool == "swa" and self.layout.swa_page is not None:
+            return [self.layout.swa_page.get(page, NULL_PAGE) for page in row]
+        return [page if 0 <= page < self.layout.num_pages["full"] else NULL_PAGE for page in row]
+
+    def keys_at(
+        self, pages: list[int], slots: torch.Tensor | None = None, tail: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values, [n, num_kv_heads, D], as they would be read through ``pages`` of the layer's pool.
+
+        ``slots`` [n] int64 count the slots of those pages in order; left out, they are the first kv_len, or all there
+        are. A slot that no live token owns holds what ``assemble`` puts there in a stale pool, which every backend must
+        bear: a key aimed at some row, and of the first ``tail`` of them, which lie behind the request's end in its last
+        page, at the request's last row.
+        """
+        case, size = self.case, self.layout.page_size
+        source = self.logical.layers[case.owner(self.layer)]
+        token_of = torch.full((max(self.layout.num_pages[self.pool], *pages, 0) + 1, size), -1, dtype=torch.int64)
+        for request, spec in enumerate(case.requests):
+            stored = self.layout.pages(self.pool, request, spec.kv_len)
+            tokens = torch.arange(spec.kv_len)
+            live = stored != NULL_PAGE
+            token_of[stored[live], tokens[live] % size] = self.logical.kv_starts[request] + tokens[live]
+        read = token_of[torch.tensor(pages, dtype=torch.int64)].reshape(-1)
+        index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
+        k, v = source.k[index.clamp_min(0)].double(), source.v[index.clamp_min(0)].double()
+        unknown = index < 0
+        k[unknown], v[unknown] = self._stale(int(unknown.sum()), tail)
+        device = self.problem.k.device
+        return k.to(device) * self.owner.k_scale, v.to(device) * self.owner.v_scale
+
+    def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the stored keys and values of ``count`` dead slots; a block of them is repeated."""
+        owner = self.case.owner(self.layer)
+        source = self.logical.layers[owner]
+        rng = torch.Generator().manual_seed(self.case.seed)
+        rows = torch.randint(0, source.q.shape[0], (min(count, tail + _STALE_BLOCK),), generator=rng)
+        rows[:tail] = self.logical.q_starts[self.request + 1] - 1
+        k = aimed_keys(self.case, owner, self.logical, rows).to(source.k.dtype).double()
+        v = STALE_SCALE * torch.randn(k.shape, generator=rng, dtype=torch.float64)
+        repeated = torch.arange(count) % max(1, len(rows))
+        return k[repeated], v[repeated]
