@@ -54,7 +54,7 @@ class Judge:
         if reason is not None:
             self.not_run(family, model=model, backend=backend, reason=reason)
             raise NotJudged(Outcome.NOT_RUN, reason)
-        self._conclude(self.session.explore(family, model, backend), backend)
+        self._conclude(self.session.explore(family, model, backend), backend, family)
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
@@ -96,8 +96,8 @@ class Judge:
         held = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
         self.record(Proof([], 0, held))
 
-    def _conclude(self, found: Exploration, backend: str) -> None:
-        proof = prove(found.results)
+    def _conclude(self, found: Exploration, backend: str, family: Family | None = None) -> None:
+        proof = replace(prove(found.results), family=family)
         if found.failure is not None:
             replay = self._save(found.failure, backend)
             kept = failed_case(found.failure, text=describe_failure(found.failure), replay=replay)

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Proof:
-    """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures."""
+    """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures.
+
+    ``family`` is that of the space from which the cases were drawn, None for recorded cases and those of your own.
+    """
 
     cells: list[Cell]
     cases: int
     outcome: Outcome
     failures: tuple[FailedCase, ...] = ()
+    family: Family | None = None
 
 
 def prove(results: Sequence[CaseResult]) -> Proof:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from pytest_attnconf import junit
-from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, OUTCOME
+from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME
 
 if TYPE_CHECKING:
     import pytest
@@ -45,6 +45,8 @@ def collect(state: State, report: pytest.TestReport) -> bool:
     elif not told:
         return False
     state.cells = merge_cells(state.cells, cells)
+    for family in (str(value) for name, value in report.user_properties if name == FAMILY):
+        state.families[family] = merge_cells(state.families.get(family, ()), cells)
     state.cases += cases
     state.judged_nodes += 1
     return True
@@ -80,6 +82,17 @@ def _lost(state: State, report: pytest.TestReport) -> Proof | None:
 
 def _first_line(report: pytest.TestReport) -> str:
     return (report.longreprtext.strip().splitlines() or ["no message"])[-1]
+
+
+def unseen(state: State) -> list[str]:
+    """Say what the families that ran were about, and never mattered: with a policy or without."""
+    from attnconf.effective_coverage import unseen_features
+
+    return [
+        sentence
+        for family, cells in sorted(state.families.items())
+        for sentence in unseen_features(cast("Family", family), cells)
+    ]
 
 
 def judge_policy(state: State, policy: Policy) -> Verdict:

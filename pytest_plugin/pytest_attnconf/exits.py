@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXIT_POLICY_NOT_MET = 10
-"""The policy's defaults are not proven here, or nothing was executed at all."""
+"""The policy's defaults are not proven here, what a family is about never mattered, or nothing was executed at all."""
 
 EXIT_POLICY_INVALID = 11
 """The policy cannot be read."""

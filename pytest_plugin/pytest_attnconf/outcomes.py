@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CELLS = "attnconf.cells"
 CASES = "attnconf.cases"
 FAILURES = "attnconf.failures"
+FAMILY = "attnconf.family"
 OUTCOME = "attnconf.outcome"
 GATED = "attnconf.gated"
 _CONTRACT_ONLY = "contract_only"
@@ -27,6 +28,8 @@ def record(node: pytest.Item, proof: Proof) -> None:
     node.user_properties.append((CELLS, json.dumps([cell.model_dump(mode="json") for cell in proof.cells])))
     node.user_properties.append((CASES, proof.cases))
     node.user_properties.append((OUTCOME, proof.outcome.value))
+    if proof.family is not None:
+        node.user_properties.append((FAMILY, proof.family))
     if proof.failures:
         failures = [failure.model_dump(mode="json", by_alias=True) for failure in proof.failures]
         node.user_properties.append((FAILURES, json.dumps(failures)))

@@ -11,7 +11,7 @@ import pytest
 from pytest_attnconf import junit
 from pytest_attnconf.asked import names_suite
 from pytest_attnconf.claims import check_claims
-from pytest_attnconf.evidence import collect, judge_policy, write_receipt
+from pytest_attnconf.evidence import collect, judge_policy, unseen, write_receipt
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
 from pytest_attnconf.pinning import pinning_line
@@ -114,6 +114,7 @@ class Reporter:
         if (state.cells or names_suite(session.config.args)) and not any(cell.executed for cell in state.cells):
             nothing = "nothing was executed: no backend judged a single case, so nothing is proven"
             self.complaints.append((EXIT_POLICY_NOT_MET, nothing))
+        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in unseen(state)]
         if state.policy is not None:
             self.verdict = judge_policy(state, state.policy)
             self.complaints += [(EXIT_POLICY_NOT_MET, unmet.sentence) for unmet in self.verdict.unmet]

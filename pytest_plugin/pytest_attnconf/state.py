@@ -42,6 +42,7 @@ class State:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.cells: list[Cell] = []
+        self.families: dict[str, list[Cell]] = {}
         self.failures: list[FailedCase] = []
         self.cases = 0
         self.judged_nodes = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,7 +52,7 @@ class Scene:
         """The pool in which they lie."""
         return pool_of(self.case, self.case.owner(self.layer))
 
-    @property
+    @cached_property
     def pages(self) -> list[int]:
         """The ids of the request's pages in that pool, in order."""
         return self.layout.pages(self.pool, self.request, self.spec.kv_len)[:: self.layout.page_size].tolist()
@@ -87,21 +88,27 @@ class Scene:
         bear: a key aimed at some row, and of the first ``tail`` of them, which lie behind the request's end in its last
         page, at the request's last row.
         """
-        case, size = self.case, self.layout.page_size
-        source = self.logical.layers[case.owner(self.layer)]
-        token_of = torch.full((max(self.layout.num_pages[self.pool], *pages, 0) + 1, size), -1, dtype=torch.int64)
-        for request, spec in enumerate(case.requests):
-            stored = self.layout.pages(self.pool, request, spec.kv_len)
-            tokens = torch.arange(spec.kv_len)
-            live = stored != NULL_PAGE
-            token_of[stored[live], tokens[live] % size] = self.logical.kv_starts[request] + tokens[live]
-        read = token_of[torch.tensor(pages, dtype=torch.int64)].reshape(-1)
+        source = self.logical.layers[self.case.owner(self.layer)]
+        ids = torch.tensor(pages, dtype=torch.int64)
+        read = self._token_of[torch.where(ids < len(self._token_of), ids, NULL_PAGE)].reshape(-1)
         index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
         k, v = source.k[index.clamp_min(0)].double(), source.v[index.clamp_min(0)].double()
         unknown = index < 0
         k[unknown], v[unknown] = self._stale(int(unknown.sum()), tail)
         device = self.problem.k.device
         return k.to(device) * self.owner.k_scale, v.to(device) * self.owner.v_scale
+
+    @cached_property
+    def _token_of(self) -> torch.Tensor:
+        """The token of the batch in each slot of the layer's pool, [pages, page_size] int64, -1 in dead slots."""
+        size = self.layout.page_size
+        found = torch.full((self.layout.num_pages[self.pool], size), -1, dtype=torch.int64)
+        for request, spec in enumerate(self.case.requests):
+            stored = self.layout.pages(self.pool, request, spec.kv_len)
+            tokens = torch.arange(spec.kv_len)
+            live = stored != NULL_PAGE
+            found[stored[live], tokens[live] % size] = self.logical.kv_starts[request] + tokens[live]
+        return found
 
     def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the stored keys and values of ``count`` dead slots; a block of them is repeated."""
