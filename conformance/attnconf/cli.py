@@ -1,4 +1,4 @@
-"""The command line: ``attnconf doctor | replay | plan | policy | campaign | mutants | build | picture | matrix | ...``.
+"""The command line: ``attnconf doctor | replay | power | plan | policy | campaign | mutants | build | ...``.
 
 Exit statuses: 0 done, 1 a backend is wrong or a checked page out of date, 2 bad input, 3 nothing was executed, 10 a
 requirement is not met, or an engine does not do what the policy says, 11 an invalid policy, 13 a rehearsal is met.
@@ -23,6 +23,7 @@ from attnconf import (
     mutants_command,
     plan_command,
     policy_command,
+    power_command,
     report_command,
     verify_command,
 )
@@ -79,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("path", metavar="CASE.json", help="a saved case, a file of vectors, or a folder of either")
     replay.add_argument("--backend", action="append", default=[], metavar="B", help="on this backend only (repeatable)")
     replay.set_defaults(command=_replay)
+
+    power = commands.add_parser("power", help="which mistakes a recorded case would expose, and by how many units")
+    power_command.add_arguments(power)
+    power.set_defaults(command=_power)
 
     plan = commands.add_parser("plan", help="which required cells of a policy can run where; runs nothing")
     plan_command.add_arguments(plan)
@@ -211,6 +216,10 @@ def _replay(arguments: argparse.Namespace) -> int:
         print("attnconf: nothing was executed, so nothing is proven", file=sys.stderr)
         return EXIT_NOTHING_EXECUTED
     return 0
+
+
+def _power(arguments: argparse.Namespace) -> int:
+    return power_command.power(arguments, _session, partial(print, flush=True))
 
 
 def _picture(arguments: argparse.Namespace) -> int:
