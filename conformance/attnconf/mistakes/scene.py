@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnconf.layout import Layout
     from attnconf.oracle import Problem
 
-_STALE_BLOCK = 256
+_STALE_BLOCK = 64
 
 
 @dataclass(frozen=True)
