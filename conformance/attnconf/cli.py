@@ -81,9 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--backend", action="append", default=[], metavar="B", help="on this backend only (repeatable)")
     replay.set_defaults(command=_replay)
 
-    power = commands.add_parser("power", help="which mistakes a recorded case would expose, and by how many units")
-    power_command.add_arguments(power)
-    power.set_defaults(command=_power)
+    _add_power(commands.add_parser("power", help="which mistakes a recorded case would expose, and by how many units"))
 
     plan = commands.add_parser("plan", help="which required cells of a policy can run where; runs nothing")
     plan_command.add_arguments(plan)
@@ -218,8 +216,9 @@ def _replay(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _power(arguments: argparse.Namespace) -> int:
-    return power_command.power(arguments, _session, partial(print, flush=True))
+def _add_power(parser: argparse.ArgumentParser) -> None:
+    power_command.add_arguments(parser)
+    parser.set_defaults(command=lambda given: power_command.power(given, _session, partial(print, flush=True)))
 
 
 def _picture(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from attnconf.inputs.assemble import assemble, pool_of
 from attnconf.layout import place
 from attnconf.mistakes import MISTAKES
 from attnconf.numerics import Bounded, bounded_answer, out_units
-from attnconf.oracle import Answer, attend
+from attnconf.oracle import Answer
 from attnconf.result import Place
 from attnconf.shape import kernel_shape
 
