@@ -66,6 +66,15 @@ def _untranslated(scene: Scene, right: list[int]) -> list[int] | None:
     return [page % scene.layout.num_pages["swa"] for page in scene.layout.tables[scene.request]]
 
 
+def _new_untranslated(scene: Scene, right: list[int]) -> list[int] | None:
+    """Translate the pages of the prefix alone (sgl-project/sglang#24617)."""
+    wrong = _untranslated(scene, right)
+    if wrong is None:
+        return None
+    kept = scene.spec.prefix_len // scene.layout.page_size
+    return [*right[:kept], *wrong[kept:]]
+
+
 def _translated_as_slot(scene: Scene, right: list[int]) -> list[int] | None:
     """Look a page id up in the translation of token slots: mapping[page], not mapping[page * size] // size."""
     del right
@@ -114,6 +123,23 @@ def _strides_swapped(scene: Scene) -> Problem | None:
 
 
 MEMORY = (
+    Mistake("untranslated", "hybrid", 8, "page ids of the full pool index the sliding pool", _pages(_untranslated)),
+    Mistake(
+        "new untranslated",
+        "hybrid",
+        8,
+        "page ids of the full pool index the sliding pool where the new tokens begin",
+        _pages(_new_untranslated),
+        claimed=False,
+    ),
+    Mistake(
+        "page as slot",
+        "hybrid",
+        8,
+        "a page id is looked up among token slots on its way to the sliding pool",
+        _pages(_translated_as_slot),
+    ),
+    Mistake("other pool", "hybrid", 8, "page ids of the sliding pool index the full pool", _pages(_translated_full)),
     Mistake("neighbour's pages", "paging", 5, "another request's pages are read", _pages(_neighbour)),
     Mistake(
         "page off by one",
@@ -153,13 +179,4 @@ MEMORY = (
         "pages that another request shares are not read",
         _pages(_without_shared),
     ),
-    Mistake("untranslated", "hybrid", 8, "page ids of the full pool index the sliding pool", _pages(_untranslated)),
-    Mistake(
-        "page as slot",
-        "hybrid",
-        8,
-        "a page id is looked up among token slots on its way to the sliding pool",
-        _pages(_translated_as_slot),
-    ),
-    Mistake("other pool", "hybrid", 8, "page ids of the sliding pool index the full pool", _pages(_translated_full)),
 )
