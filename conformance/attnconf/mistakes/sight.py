@@ -167,7 +167,7 @@ SIGHT = (
     Mistake("top-left", "prefix", 1, "positions count from the first new token, not from the prefix", _from_row_zero),
     Mistake("prefix lost", "prefix", 1, "only the new tokens are read, and no cached one", _without_prefix),
     Mistake("oldest key lost", "kv_len", 1, "the oldest key of the request is lost", _without_oldest),
-    Mistake("last page lost", "kv_len", 5, "the tokens of a last page that is not full are lost", _to_whole_pages),
+    Mistake("last page lost", "kv_len", 1, "the tokens of a last page that is not full are lost", _to_whole_pages),
     Mistake(
         "full page lost",
         "kv_len",
