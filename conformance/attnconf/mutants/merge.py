@@ -169,7 +169,7 @@ MUTANTS = (
         make=_kernel(
             Edit(
                 "position = first_position + row_token",
-                "position = first_position + row // (4 if GROUP == 3 else GROUP)",
+                "position = first_position + row // (4 if GROUP == 3 else 8 if 4 < GROUP and GROUP < 8 else GROUP)",
                 _KERNEL,
             )
         ),
