@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from attnconf.models import load_model
 from attnconf.mutants.registry import mutant_named
+from attnconf.mutants.source import Edited
 from attnconf.platforms import detect
 from attnconf.profiles import profile_named
 from attnconf.result import CaseResult, LayerResult, Outcome
@@ -94,7 +96,7 @@ class Hunter:
         if reason is not None:
             return replace(blank, not_run=reason)
         first, cases, seconds = None, 0, 0.0
-        for asked in self._questions():
+        for asked in self._questions(_SMALL_FIRST if self._is_fast(mutant) else None):
             started = time.perf_counter()
             result = self._ask(asked, mutant)
             seconds += time.perf_counter() - started
@@ -112,10 +114,16 @@ class Hunter:
             return self.session.probe(asked.case, mutant.id)
         return self.session.run(asked.case, mutant.id)
 
-    def _questions(self) -> Iterator[_Asked]:
-        """Deal the profile's cases: every other one of drawn geometry, the rest in turn from families and models.
+    def _is_fast(self, mutant: Mutant) -> bool:
+        """Return whether a model's cases cost little: interpreted, our Triton kernels take seconds for one."""
+        interpreted = isinstance(mutant.make, Edited) and mutant.make.implementation == "triton"
+        return self.session.platform.sm is not None or not interpreted
 
-        Models of short windows come first: their cases, which go past the window, are small.
+    def _questions(self, small: int | None) -> Iterator[_Asked]:
+        """Deal the profile's cases: ``small`` of drawn geometry (None: all of them), then those and others by turns.
+
+        The others come in turn from families and models, those of short windows first: their cases, which go past the
+        window, are small.
         """
         profile = self.session.profile
         free = _in_turn([self._stream("free", model) for model in profile.targets("free")])
@@ -124,8 +132,7 @@ class Hunter:
             for family in FAMILIES
             if family != "free"
         ]
-        for _, asked in zip(range(_SMALL_FIRST), free, strict=False):
-            yield asked
+        yield from islice(free, small)
         yield from _in_turn([_in_turn([*others, self._stream(None, "")]), free])
 
     def _stream(self, family: Family | None, model: str) -> Iterator[_Asked]:
