@@ -165,7 +165,7 @@ MUTANTS = (
         summary="a block's rows are divided by the group size rounded up to a power of two",
         bug="flashinfer-ai/flashinfer#1148",
         catalogue=("M23",),
-        clause=1,
+        clause=4,
         make=_kernel(
             Edit(
                 "position = first_position + row_token",
@@ -173,7 +173,7 @@ MUTANTS = (
                 _KERNEL,
             )
         ),
-        proof=ask("verify"),
+        proof=ask("verify", SLIDING),
     ),
     Mutant(
         id="value-strides-of-keys",
