@@ -30,7 +30,7 @@ class Profile:
     ``free`` adds cases whose geometry is drawn, too. A ``derandomised`` profile draws the same cases every time for
     one seed; the other takes a new seed from the clock. With a ``long_kv_len`` above 0, a GPU is asked for so
     many keys in one case in six on top of them, and in two of each mode and model. A CPU gets no such case: the float64
-    answer to one takes seconds a layer.
+    answer to one takes seconds a layer. A GPU also gets ``gpu_times`` as many cases: what costs there is the builds.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Profile:
     examples: dict[Family, int]
     max_kv_len: int
     long_kv_len: int = 0
+    gpu_times: int = 1
     derandomised: bool = True
     free: bool = True
     brief: bool = False
@@ -60,7 +61,9 @@ class Profile:
         A ``brief`` profile asks fewer of a model with a long window on a CPU: each case goes past its window.
         """
         wanted = self.examples[family]
-        if accelerated or not self.brief or model == FREE_MODEL:
+        if accelerated:
+            return wanted * self.gpu_times
+        if not self.brief or model == FREE_MODEL:
             return wanted
         longest = max(layer.window_left for layer in load_model(model).layers)
         return min(wanted, max(_FEWEST, wanted // (1 + max(0, longest) // _LONG_WINDOW)))
@@ -101,6 +104,7 @@ PROFILES = {
             examples=_examples(7, 6, 100),
             max_kv_len=400,
             long_kv_len=32_768,
+            gpu_times=3,
             brief=True,
         ),
         Profile(

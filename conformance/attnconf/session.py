@@ -157,8 +157,10 @@ class Session:
 
         Nothing is run. Of very many cases the first ``PLANNED_CASES`` count: they draw nearly every shape.
         """
-        examples = min(self._count(family, model), PLANNED_CASES)
-        planned = replace(self.profile, examples={**self.profile.examples, family: examples}, brief=False)
+        planned = self.profile
+        if self._count(family, model) > PLANNED_CASES:
+            fewer = {**planned.examples, family: PLANNED_CASES}
+            planned = replace(planned, examples=fewer, brief=False, gpu_times=1)
         drawn = replace(self, profile=planned).cases(family, model)
         return frozenset(shape for case in drawn for shape in asked_shapes(case))
 

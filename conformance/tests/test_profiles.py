@@ -60,7 +60,7 @@ def test_smoke_draws_four_hundred_cases_for_three_backends() -> None:
 def test_long_windows_are_asked_less_on_a_cpu_by_a_brief_profile_only() -> None:
     gate, nightly = profile_named("gate"), profile_named("nightly")
     assert gate.count("decode", "gemma2-9b", accelerated=False) < gate.count("decode", "gemma4-31b", accelerated=False)
-    assert gate.count("decode", "gemma2-9b", accelerated=True) == gate.examples["decode"]
+    assert gate.count("decode", "gemma2-9b", accelerated=True) == gate.gpu_times * gate.examples["decode"]
     assert nightly.count("decode", "gemma2-9b", accelerated=False) == nightly.examples["decode"]
     assert gate.count("decode", "llama3-8b", accelerated=False) == gate.examples["decode"]
 
