@@ -135,6 +135,32 @@ def test_in_one_capped_case_of_four_a_score_lies_where_a_careless_tanh_overflows
     assert far == 2
 
 
+@pytest.mark.parametrize("changes", [{}, {"q_dtype": "float32", "kv_dtype": "float32"}, {"kv_dtype": "float8_e4m3fn"}])
+def test_in_some_cases_all_scores_lie_where_exp_leaves_float32(changes: dict[str, object]) -> None:
+    tops: list[float] = []
+    for seed in range(16):
+        case = make(sinks=True).model_copy(update={"seed": seed, **changes})
+        problem = make_logical(case).problem(0, 0)
+        scores = problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q, problem.k[:, problem.kv_head_of])
+        assert problem.sinks is not None
+        tops.append(float(scores.max()))
+        assert abs(tops[-1] - float(problem.sinks.max())) < 8.0
+    assert sum(top > 89.0 for top in tops) == sum(top < -104.0 for top in tops) == 2
+
+
+def test_a_redirected_layer_and_its_owner_have_their_scores_at_one_level() -> None:
+    layer = Layer(kind="full", **LAYER)
+    for reader in ({"sm_scale": 0.3}, {"logits_soft_cap": 50.0}):
+        for owner in (layer, layer.model_copy(update={"logits_soft_cap": 20.0})):
+            case = make().model_copy(
+                update={"seed": 2, "layers": (owner, layer.model_copy(update={"kv_owner": 0, **reader}))}
+            )
+            problem = make_logical(case).problem(1, 0)
+            scores = problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q, problem.k[:, problem.kv_head_of])
+            level = -160.0 if problem.soft_cap is None else 40.0
+            assert abs(float(scores.median()) - level) < 2.0
+
+
 def test_a_window_that_masks_nothing_is_not_effective() -> None:
     question = Question(make(window=1000), torch.device("cpu"))
     units = mistake_units([(question.scene(0, 0), question.answer(0, 0, NumericsProfile(p="bfloat16")))])

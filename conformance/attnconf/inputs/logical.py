@@ -28,6 +28,9 @@ _SATURATION = 100.0
 """Times the cap: exp(x) leaves float32 at x = 88.7, and exp(2 x) at half of it."""
 _FLOAT16_PRODUCT = 16_384.0
 """The largest product q.k that is planted in float16, where some kernels also accumulate."""
+_LEVEL = 160.0
+"""How far from zero all scores of some cases lie: softmax does not see it, but exp(160) and exp(-160) leave float32."""
+_LEVEL_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,12 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
     k = torch.randn((tokens, layer.num_kv_heads, dim), generator=rng)
     v = torch.randn((tokens, layer.num_kv_heads, dim), generator=rng)
     q = x
-    if layer.logits_soft_cap is not None:
-        axis = torch.sign(torch.randn(dim, generator=rng)) / math.sqrt(dim)
+    axis = _axis(case, dim)
+    if _shares_axis(case, index):
         x -= (x @ axis)[..., None] * axis
         k -= (k @ axis)[..., None] * axis
-        product = _cap_base(layer, max(request.kv_len for request in case.requests)) / layer.sm_scale
         k += _AMPLITUDE * axis
-        q = x + product / _AMPLITUDE * axis
+        q = x + _raw_base(case, layer) / layer.sm_scale / _AMPLITUDE * axis
     sinks = None
     if layer.sinks:
         visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
@@ -131,17 +133,32 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
     return _Draft(q, x, k, v, sinks)
 
 
-def _cap_base(layer: Layer, longest: int) -> float:
-    cap = layer.logits_soft_cap or 0.0
+def _axis(case: Case, dim: int) -> torch.Tensor:
+    """Return the unit vector [dim] along which queries and keys share what raises or lowers every score alike."""
+    rng = torch.Generator().manual_seed(case.seed + dim)
+    return torch.sign(torch.randn(dim, generator=rng)) / math.sqrt(dim)
+
+
+def _shares_axis(case: Case, index: int) -> bool:
+    """Return whether a layer that reads or owns the cache of layer ``index`` has its scores away from zero."""
+    owner = case.owner(index)
+    return any(_raw_base(case, layer) for other, layer in enumerate(case.layers) if case.owner(other) == owner)
+
+
+def _raw_base(case: Case, layer: Layer) -> float:
+    """Return the score, before a soft cap, around which those of ordinary keys lie."""
+    cap = layer.logits_soft_cap
+    if cap is None:
+        return {1: _LEVEL, 2: -_LEVEL}.get(case.seed % _LEVEL_EVERY, 0.0)
+    longest = max(request.kv_len for request in case.requests)
     return _CAP_SHARE * cap if _CAP_ROOM * cap >= math.log(max(longest, 2)) + 1.0 else -_CAP_SHARE * cap
 
 
 def _base_score(case: Case, layer: Layer) -> float:
     """Return the score around which those of ordinary keys lie: sinks and probes count from it."""
     cap = layer.logits_soft_cap
-    if cap is None:
-        return 0.0
-    return cap * math.tanh(_cap_base(layer, max(request.kv_len for request in case.requests)) / cap)
+    base = _raw_base(case, layer)
+    return base if cap is None else cap * math.tanh(base / cap)
 
 
 def _origins(case: Case, kv_starts: tuple[int, ...]) -> torch.Tensor:
@@ -194,9 +211,8 @@ def _target_score(case: Case, layer: Layer, probe: Probe) -> float:
 def raised_score(case: Case, layer: Layer, rise: float) -> float:
     """Return sm_scale * q.k of a key whose score is to lie ``rise`` above those of ordinary keys, or near the cap."""
     cap = layer.logits_soft_cap
-    if cap is None:
-        return rise
-    return cap * math.atanh(min(_CAP_MOST, (_base_score(case, layer) + rise) / cap))
+    score = _base_score(case, layer) + rise
+    return score if cap is None else cap * math.atanh(min(_CAP_MOST, score / cap))
 
 
 def _store(case: Case, layer: LogicalLayer, geometry: Layer, origin: torch.Tensor) -> LogicalLayer:

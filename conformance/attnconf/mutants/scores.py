@@ -9,6 +9,8 @@ from attnconf.mutants.source import Edit, Edited, edited
 _SCALE = "(geometry.sm_scale * self._owner(layer).k_scale)"
 _CAP = "scores = geometry.logits_soft_cap * torch.tanh(scores / geometry.logits_soft_cap)"
 _OUT = "p, v.float())"
+_SOFTMAX = "p = torch.softmax(scores, dim=3)"
+_EXP = "p = (torch.exp"
 _MASKED = "scores = scores.masked_fill((keys > positions) | (keys < positions - window), -math.inf)"
 _CAPPED = f"""if geometry.logits_soft_cap is not None:
             {_CAP}
@@ -103,6 +105,27 @@ MUTANTS = (
         clause=3,
         make=edited("reference", Edit(_SCALE, "(geometry.head_dim**-0.5 * self._owner(layer).k_scale)")),
         proof=ask("decode"),
+    ),
+    Mutant(
+        id="softmax-without-maximum",
+        summary="scores go through exp() as they are: it leaves float32 at 88.7",
+        clause=3,
+        make=edited("reference", Edit(_SOFTMAX, f"{_EXP}(scores) / torch.exp(scores).sum(dim=3, keepdim=True))")),
+        proof=ask("decode", seed=1),
+    ),
+    Mutant(
+        id="maximum-starts-at-zero",
+        summary="the running maximum starts at 0, not at -inf: a row of very low scores sums to 0",
+        clause=3,
+        make=edited(
+            "reference",
+            Edit(
+                _SOFTMAX,
+                "top = scores.amax(dim=3, keepdim=True).clamp_min(0.0)\n        "
+                f"{_EXP}(scores - top) / torch.exp(scores - top).sum(dim=3, keepdim=True))",
+            ),
+        ),
+        proof=ask("decode", seed=2),
     ),
     Mutant(
         id="cap-ignored-in-prefill",
