@@ -141,5 +141,25 @@ def test_refusal_is_probed(backend: Declared, outcome: Outcome, reason: str) -> 
     assert all((failure.clause, failure.check) == (20, "refusal") for failure in results[0].failures)
 
 
+class Dispatched(ReferenceBackend):
+    """A backend that says which kernels serve a shape."""
+
+    def __init__(self, *served: str) -> None:
+        self.served = frozenset(served)
+
+    def kernels(self, _shape: KernelShape) -> frozenset[str]:
+        return self.served
+
+
+def test_another_kernel_than_those_that_are_named_is_a_silent_fallback() -> None:
+    case = pool()[0]
+    assert not ask(case, Dispatched("torch-paged", "torch-dense")).is_failure
+    result = ask(case, Dispatched("xqa"))
+    assert {layer.outcome for layer in result.layers} == {Outcome.FAILED}
+    assert {(failure.clause, failure.check, failure.summary) for failure in result.failures} == {
+        (20, "fallback", "torch-paged ran, and not xqa: a silent fallback")
+    }
+
+
 def test_what_is_declared_supported_is_not_probed() -> None:
     assert probe_refusal(pool()[0], ReferenceBackend(), Platform(), CPU) == []

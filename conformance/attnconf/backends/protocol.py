@@ -103,6 +103,15 @@ class Scratched(Prepared, Protocol):
         ...
 
 
+@runtime_checkable
+class Dispatching(Protocol):
+    """A backend that says which of its kernels may serve a shape: optional, and held to it by clause 20."""
+
+    def kernels(self, shape: KernelShape) -> frozenset[str]:
+        """Return the names of those kernels, as ``run`` returns them; another one that ran is a silent fallback."""
+        ...
+
+
 class Backend(Protocol):
     """One attention backend under the contract."""
 

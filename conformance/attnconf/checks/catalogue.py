@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attnconf.checks import (
     consistency,
     dead_slots,
     empty_rows,
+    fallback,
     graphs,
     independence,
     labels,
@@ -18,6 +19,8 @@ from attnconf.checks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attnconf.case import Case
     from attnconf.checks.check import Check
 
@@ -25,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     numerics.CHECK,
     read_only.OUTPUTS,
     read_only.INPUTS,
+    fallback.CHECK,
     empty_rows.CHECK,
     dead_slots.DEAD_SLOTS,
     dead_slots.RECLAIMED,
@@ -60,3 +64,9 @@ def rotated_checks(case: Case) -> tuple[Check, ...]:
     chosen = {extra[(start + 5 * step) % len(extra)].name for step in range(ROTATED)}
     chosen |= {check.name for turn, check in enumerate(on_top) if start % ROTATED == turn}
     return tuple(check for check in CHECKS if not check.extra or check.name in chosen)
+
+
+Choice = Literal["rotated", "all"]
+
+CHOICES: dict[Choice, Callable[[Case], tuple[Check, ...]]] = {"rotated": rotated_checks, "all": all_checks}
+"""How the checks of a case are chosen, by a name that another process is told."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from attnconf.shape import KernelShape
 
 _REQUIRED: frozenset[PoisonKind] = frozenset({"zero", "stale"})
+_COPIED = "+page-copy"
 _APPROXIMATE_TANH = 2.0**-10
 """FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
 
@@ -138,6 +139,13 @@ class TrtllmMha:
         partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
         return NumericsProfile(p=shape.q_dtype, partials=partials)
 
+    def kernels(self, shape: KernelShape) -> frozenset[str]:
+        """Return the kernel family that serves ``shape``, over copied pages too, or the function that stands for it."""
+        kernel = family(shape.mode, self.machine)
+        if self.reads_contract:
+            return frozenset({f"contract:{FUNCTIONS[kernel][1]}"})
+        return frozenset({kernel, f"{kernel}{_COPIED}"})
+
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
         """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
         return () if self.reads_contract else variants.builds(shapes, self.platform)
@@ -221,7 +229,7 @@ class PreparedCalls:
             contract.execute(call.function, bound)
             return f"contract:{call.function}"
         self.function(**call.arguments)
-        return f"{self.kernel}+page-copy" if call.copied else self.kernel
+        return f"{self.kernel}{_COPIED}" if call.copied else self.kernel
 
 
 def make(platform: Platform) -> TrtllmMha:
