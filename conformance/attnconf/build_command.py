@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnconf.durations import seconds
 from attnconf.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=_jobs, metavar="N", help="at most N compilers at once (MAX_JOBS, or all cores)")
     parser.add_argument(
-        "--budget", type=_budget, metavar="SECONDS", help="CPU seconds that one module may cost (120; --module: any)"
+        "--budget", type=seconds, metavar="SECONDS", help="CPU seconds that one module may cost (120; --module: any)"
     )
     parser.add_argument("--sm", metavar="M.N", help="build for this compute capability; needs nvcc and no GPU")
     parser.add_argument("--export", metavar="DIR", help="copy the finished modules into DIR, for ATTNCONF_KERNEL_CACHE")
@@ -125,14 +125,3 @@ def _jobs(text: str) -> int:
         message = f"{text!r} is not a number of jobs, 1 or more"
         raise argparse.ArgumentTypeError(message)
     return int(text)
-
-
-def _budget(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        message = f"{text!r} is not a number of seconds, 0 or more"
-        raise argparse.ArgumentTypeError(message)
-    return seconds

@@ -13,7 +13,7 @@ import pickle
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.errors import AttnconfError, BackendUnavailableError
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Backend, Evidence
     from attnconf.case import Case
+    from attnconf.checks.catalogue import Choice
     from attnconf.platforms import Platform
-
-Checks = Literal["rotated", "all"]
 
 START_SECONDS = 300.0
 """How long a process may take until its backend stands: the import of torch and of a kernel library, cold."""
@@ -71,7 +70,7 @@ class IsolatedBackend:
         self._pipe: Connection | None = None
         self.starts = 0
 
-    def run(self, case: Case, checks: Checks = "rotated") -> CaseResult:
+    def run(self, case: Case, checks: Choice = "rotated") -> CaseResult:
         """Run one case there. A process that dies or does not answer in time is a crashed result."""
         started = time.perf_counter()
         pipe = self._connect()
@@ -147,7 +146,7 @@ def _serve(pipe: Connection, spec: Spec) -> None:
     import torch
 
     from attnconf.backends.registry import Registry
-    from attnconf.checks.catalogue import all_checks, rotated_checks
+    from attnconf.checks.catalogue import CHOICES
     from attnconf.run import run_case
 
     torch.set_num_threads(1)
@@ -171,7 +170,7 @@ def _serve(pipe: Connection, spec: Spec) -> None:
             [backend],
             spec.platform,
             device,
-            choose=all_checks if checks == "all" else rotated_checks,
+            choose=CHOICES[checks],
             build_budget=spec.build_budget,
         )[0]
         crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.case import Case
-    from attnconf.isolation import Checks
+    from attnconf.checks.catalogue import Choice
     from attnconf.session import Session
     from attnconf.spaces import Family
 
@@ -72,7 +72,7 @@ class Judge:
         """Run a case of your own on ``backend`` and return what came of it. Raises as ``explore`` does."""
         return self._run(case, backend, "rotated")
 
-    def _run(self, case: Case, backend: str, checks: Checks) -> CaseResult:
+    def _run(self, case: Case, backend: str, checks: Choice) -> CaseResult:
         try:
             result = self.session.run(case, backend, checks)
         except BackendUnavailableError as error:

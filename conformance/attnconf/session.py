@@ -12,11 +12,11 @@ from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
 from attnconf.build_plan import asked_shapes
 from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
-from attnconf.checks.catalogue import all_checks, rotated_checks
+from attnconf.checks.catalogue import CHOICES
 from attnconf.checks.refusal import probe_refusal
 from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
-from attnconf.isolation import Checks, IsolatedBackend, Spec
+from attnconf.isolation import IsolatedBackend, Spec
 from attnconf.lengths import shortened
 from attnconf.memory import Memory
 from attnconf.result import CaseResult, LayerResult, Outcome
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Backend
     from attnconf.case import Case
+    from attnconf.checks.catalogue import Choice
     from attnconf.platforms import Platform
     from attnconf.profiles import Profile
     from attnconf.shape import KernelShape
@@ -106,7 +107,7 @@ class Session:
             return str(error)
         return None
 
-    def run(self, case: Case, backend: str, checks: Checks = "rotated") -> CaseResult:
+    def run(self, case: Case, backend: str, checks: Choice = "rotated") -> CaseResult:
         """Run one case on one backend, in a process of the backend's own where ``isolate`` says so."""
         reason = self.why_not_here(case)
         if reason is not None:
@@ -119,7 +120,7 @@ class Session:
             [self.backend(backend)],
             self.platform,
             self.device,
-            choose=all_checks if checks == "all" else rotated_checks,
+            choose=CHOICES[checks],
             build_budget=self.build_budget,
         )[0]
 

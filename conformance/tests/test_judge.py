@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Prepared
     from attnconf.batch import Batch
-    from attnconf.isolation import Checks
+    from attnconf.checks.catalogue import Choice
     from attnconf.shape import KernelShape
 
 FULL = LayerGeometry(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
@@ -157,7 +157,7 @@ def test_replay_runs_every_check_and_knows_its_cases(judge: Judge, monkeypatch: 
     asked: list[str] = []
     run = judge.session.run
 
-    def spy(case: Case, backend: str, checks: Checks = "rotated") -> CaseResult:
+    def spy(case: Case, backend: str, checks: Choice = "rotated") -> CaseResult:
         asked.append(checks)
         return run(case, backend, checks)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,14 +41,9 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 def seconds(text: str) -> float:
     """Read a number of seconds. Raises ``ArgumentTypeError``."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not number >= 0:
-        message = f"{text!r} is not a number of seconds, 0 or more"
-        raise argparse.ArgumentTypeError(message)
-    return number
+    from attnconf.durations import seconds as read  # only now: an option of ours is given
+
+    return read(text)
 
 
 class Building:
