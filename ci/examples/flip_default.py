@@ -95,6 +95,7 @@ def simulate(plan: FleetPlan, job: str, cells: tuple[Cell, ...]) -> Receipt:
         started=datetime.now(UTC).isoformat(),
         seconds=0,
         cells=tuple(cell.model_copy(update={"backend": "trtllm_mha"}) for cell in found),
+        exit_status=0,
     )
 
 

@@ -69,9 +69,10 @@ class Receipt(Sealed):
     ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
     ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
     failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
-    both are None outside a plan. ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has
-    none of these and no histograms; it is read as one of the second schema. One without a digest proves nothing to
-    ``attnconf verify``, unless it is allowed by name.
+    both are None outside a plan. ``exit_status`` is how the run ended, 0 if it was green and None in older files;
+    ``complaints`` are what it found not to be met beside its cells and its policy. ``digest`` is that of everything
+    else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms; it is read as one of the
+    second schema. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
     """
 
     schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
@@ -87,6 +88,15 @@ class Receipt(Sealed):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     cells: tuple[Cell, ...]
     failures: tuple[FailedCase, ...] = ()
+    exit_status: Annotated[int, Field(strict=True)] | None = None
+    complaints: tuple[str, ...] = ()
+
+    @property
+    def ending(self) -> str:
+        """How a run that was red ended, in words; empty if it was green, or if the file does not say."""
+        if not self.exit_status:
+            return ""
+        return f"its run ended with exit status {self.exit_status}" + "".join(f"; {one}" for one in self.complaints)
 
     @model_validator(mode="before")
     @classmethod

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FindingKind = Literal[
     "plan", "unreadable", "tampered", "unsealed", "unsigned", "simulated", "foreign", "stale", "unplanned",
-    "duplicate", "missing", "not executed", "not proven", "broken",
+    "duplicate", "missing", "not executed", "not proven", "broken", "red",
 ]  # fmt: skip
 
 
@@ -91,6 +91,8 @@ def verify(policy: Policy, plan: FleetPlan, receipts: Mapping[str, Receipt], ter
         job = _job_of(plan, receipt) if name in terms.unsealed else receipt.job
         faults = [Finding(kind, f"{name}: {text}") for kind, text in _faults(plan, receipt, job, name, terms)]
         findings += faults
+        if receipt.ending:
+            findings.append(Finding("red", f"{name}: {receipt.ending}"))
         if not faults and job is not None:
             by_job.setdefault(job, {}).setdefault(receipt.identity, (name, receipt))
     for job, found in by_job.items():
@@ -128,6 +130,8 @@ def _faults(
     older = name in terms.unsealed and receipt.digest is None
     if receipt.digest is None and not older:
         yield "unsealed", f"has no digest, so an edit would not show; --allow-unsealed {name} would let it pass"
+    if receipt.exit_status is None and not older:
+        yield "stale", "does not say how its run ended"
     if receipt.platform.simulated and not terms.rehearsal:
         yield "simulated", f"is of a SIMULATED machine, {receipt.platform.device}: nothing ran there"
     if receipt.git_sha is None or receipt.git_sha != plan.git_sha:

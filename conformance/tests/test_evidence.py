@@ -110,7 +110,7 @@ def proves(data: dict[str, Any]) -> bool:
     right = (data["git_sha"], data["plan"], data["job"], where["sm"], where["cuda"], where["flashinfer"])
     if right != (SHA, PLAN.identity, "b200", "10.0", "13.0", "0.6.13") or where.get("simulated", False):
         return False
-    if data["policy"]["digest"] != PLAN.policy.digest or data["digest"] != seal(data):
+    if data["exit_status"] != 0 or data["policy"]["digest"] != PLAN.policy.digest or data["digest"] != seal(data):
         return False
     if any(cell[name] for cell in data["cells"] for name in ("failed", "refused", "crashed", "oom")):
         return False

@@ -251,9 +251,11 @@ def test_a_receipt_of_the_first_schema_is_still_read() -> None:
     data = make_receipt().to_data()
     del data["failures"], data["cells"][0]["histogram"]
     del data["digest"], data["plan"], data["job"], data["platform"]["simulated"]
+    del data["exit_status"], data["complaints"]
     old = Receipt.from_data({**data, "schema": "attnconf.receipt/1"}, "test")
     assert old.digest is None
     assert (old.failures, old.cells[0].histogram) == ((), ())
+    assert (old.exit_status, old.ending) == (None, "")
     assert old.to_data()["schema"] == "attnconf.receipt/2"
 
 
@@ -263,7 +265,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     assert data.keys() == {
         "schema", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
-        "seconds", "cells", "failures", "digest",
+        "seconds", "cells", "failures", "exit_status", "complaints", "digest",
     }  # fmt: skip
     assert data["schema"] == "attnconf.receipt/2"
     assert data["platform"] == {
@@ -277,7 +279,15 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     jsonschema.validate(data, Receipt.model_json_schema(by_alias=True, mode="serialization"))
 
 
-@pytest.mark.parametrize("change", [{"started": "yesterday"}, {"seconds": math.nan}, {"schema": "attnconf.receipt/3"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started": "yesterday"},
+        {"seconds": math.nan},
+        {"schema": "attnconf.receipt/3"},
+        {"exit_status": True},
+    ],
+)
 def test_a_wrong_receipt_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         Receipt.from_data({**make_receipt().to_data(), **change}, "test")

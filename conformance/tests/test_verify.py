@@ -101,6 +101,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"job": "b300"}, "(unplanned): OUT/b200.json: is of job b300, which the plan does not have"),
     ({"job": None}, "(unplanned): OUT/b200.json: is of no job, which the plan does not have"),
     ({"job": "cpu"}, "(stale): OUT/b200.json: is not from runner cpu: SM 10.0, not none"),
+    ({"exit_status": None}, "(stale): OUT/b200.json: does not say how its run ended"),
     ({"simulated": True}, "(simulated): OUT/b200.json: is of a SIMULATED machine, NVIDIA B200: nothing ran there"),
 ]
 
@@ -145,6 +146,12 @@ def test_a_hand_edit_is_tampering_and_a_missing_digest_is_said(gate: Gate) -> No
     assert gate.refused(cpu, b200)[0].startswith("(unreadable): OUT/b200.json is no receipt: ")
     path.write_bytes(b"\xff")
     assert gate.refused(cpu, b200)[0].startswith("(unreadable): OUT/b200.json is no receipt: ")
+
+
+def test_a_receipt_of_a_red_run_is_red_whatever_its_cells_say(gate: Gate) -> None:
+    b200 = gate.write("b200", exit_status=12, complaints=("test_it was run again",))
+    (finding,) = gate.refused(gate.write("cpu"), b200)
+    assert finding == "(red): OUT/b200.json: its run ended with exit status 12; test_it was run again"
 
 
 def test_two_runs_of_a_job_claim_its_cells_twice(gate: Gate) -> None:

@@ -18,7 +18,7 @@ RETRIES = {
     "retries": "--retries of pytest-retry",
     "force_flaky": "--force-flaky of flaky",
 }
-"""Options of the plugins that run a failed test again."""
+"""Options, and entries of an ini file, of the plugins that run a failed test again."""
 
 
 def check_claims(state: State) -> None:
@@ -103,12 +103,22 @@ def _check_retries(state: State) -> None:
     if state.option("allow_retries"):
         return
     for name, plugin in RETRIES.items():
-        if state.config.getoption(name, None):
+        if _is_on(state.config, name):
             _stop(
                 f"attnconf: a retry turns a fault of one run in a thousand into a pass, and {plugin} is on;"
                 " leave it out, or say --attnconf-allow-retries",
                 EXIT_NOT_AS_CLAIMED,
             )
+
+
+def _is_on(config: pytest.Config, name: str) -> bool:
+    """Whether a retry is asked for on the command line, or by an ini file, which these plugins read, too."""
+    if config.getoption(name, None):
+        return True
+    try:
+        return str(config.getini(name)) not in {"", "0", "None", "False"}
+    except (KeyError, ValueError):  # no plugin has such an entry
+        return False
 
 
 def _check_machine(state: State) -> None:

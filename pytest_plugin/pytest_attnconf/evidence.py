@@ -6,6 +6,7 @@ import json
 import platform as python_platform
 import re
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from pytest_attnconf import junit
@@ -29,21 +30,21 @@ def collect(state: State, report: pytest.TestReport) -> bool:
     A test of the suite that failed without evidence died with its process, or of a fault of its own: its cases count
     as crashed, for a receipt must not look as if they had never been asked.
     """
+    told = any(name == CELLS for name, _ in report.user_properties)
+    if not told and not (report.failed and state.is_asked_for):
+        return False
     from attnconf.cells import Cell, merge_cells
     from attnconf.failed_case import FailedCase
 
-    told = any(name == CELLS for name, _ in report.user_properties)
     cells = [Cell.from_data(data, CELLS) for data in _recorded(report, CELLS)]
     state.failures += [FailedCase.from_data(data, FAILURES) for data in _recorded(report, FAILURES)]
     cases = sum(int(str(value)) for name, value in report.user_properties if name == CASES)
-    if not told and report.failed:
+    if not told:
         lost = _lost(state, report)
         cells, cases = ([], 0) if lost is None else (lost.cells, lost.cases)
         if lost is not None:
             data = json.dumps([cell.model_dump(mode="json") for cell in cells])
             junit.add_properties(state.config, report, {CELLS: data, OUTCOME: lost.outcome.value})
-    elif not told:
-        return False
     state.cells = merge_cells(state.cells, cells)
     for family in (str(value) for name, value in report.user_properties if name == FAMILY):
         state.families[family] = merge_cells(state.families.get(family, ()), cells)
@@ -58,7 +59,7 @@ def _recorded(report: pytest.TestReport, wanted: str) -> list[object]:
 
 def _lost(state: State, report: pytest.TestReport) -> Proof | None:
     match = _SUITE_TEST.search(report.nodeid)
-    if match is None or not state.is_asked_for:
+    if match is None:
         return None
     from attnconf.proof import Unexecuted
     from attnconf.result import Outcome
@@ -95,6 +96,18 @@ def unseen(state: State) -> list[str]:
     ]
 
 
+def hidden(state: State) -> list[str]:
+    """Say which backends broke a clause in a run in which no test failed."""
+    broken: Counter[str] = Counter()
+    for cell in state.cells:
+        broken[cell.backend] += cell.broken
+    return [
+        f"{count} layers of {name} are broken, but no test failed: a mark, a plugin or an except hides it"
+        for name, count in sorted(broken.items())
+        if count
+    ]
+
+
 def judge_policy(state: State, policy: Policy) -> Verdict:
     """Hold the evidence against ``policy``, as far as the job of a plan asks when the run is one."""
     from attnconf.resolution import resolve_all
@@ -108,8 +121,8 @@ def judge_policy(state: State, policy: Policy) -> Verdict:
     return narrowed(verdict, state.plan.job_named(state.option("job")).cells)
 
 
-def write_receipt(state: State) -> str:
-    """Write the receipt, if one is asked for; return what went wrong, or an empty text."""
+def write_receipt(state: State, status: int, complaints: tuple[str, ...]) -> str:
+    """Write the receipt of a run that ends with ``status``, if one is asked for; return what went wrong, or nothing."""
     if not state.option("receipt"):
         return ""
     from attnconf.policy import policy_digest
@@ -128,6 +141,8 @@ def write_receipt(state: State) -> str:
         seconds=round(time.perf_counter() - state.clock, 3),
         cells=tuple(state.cells),
         failures=tuple(sorted(state.failures, key=lambda failed: failed.key)),
+        exit_status=status,
+        complaints=complaints,
     )
     path = state.path(state.option("receipt"))
     try:

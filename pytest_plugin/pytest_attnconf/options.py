@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--attnconf-allow-retries",
         action="store_true",
-        help="run beside a plugin that retries failed tests; every attempt counts as evidence",
+        help="run beside a plugin that retries failed tests; every attempt counts as evidence, a failed one too",
     )
     group.addoption(
         "--attnconf-isolate",

@@ -11,7 +11,7 @@ import pytest
 from pytest_attnconf import junit
 from pytest_attnconf.asked import names_suite
 from pytest_attnconf.claims import check_claims
-from pytest_attnconf.evidence import collect, judge_policy, unseen, write_receipt
+from pytest_attnconf.evidence import collect, hidden, judge_policy, unseen, write_receipt
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
 from pytest_attnconf.pinning import pinning_line
@@ -115,14 +115,22 @@ class Reporter:
             nothing = "nothing was executed: no backend judged a single case, so nothing is proven"
             self.complaints.append((EXIT_POLICY_NOT_MET, nothing))
         self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in unseen(state)]
+        green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+        if green:
+            self.complaints += [(pytest.ExitCode.TESTS_FAILED, sentence) for sentence in hidden(state)]
+        own = tuple(dict.fromkeys(sentence for _, sentence in self.complaints))
         if state.policy is not None:
             self.verdict = judge_policy(state, state.policy)
             self.complaints += [(EXIT_POLICY_NOT_MET, unmet.sentence) for unmet in self.verdict.unmet]
-        if problem := write_receipt(state):
+        if green:
+            session.exitstatus = self._worst(session.exitstatus)
+        if problem := write_receipt(state, int(session.exitstatus), own):
             self.complaints.append((pytest.ExitCode.USAGE_ERROR, problem))
+            session.exitstatus = self._worst(session.exitstatus) if green else session.exitstatus
         junit.add_failures(state.config, (sentence for _, sentence in self.complaints))
-        if self.complaints and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            session.exitstatus = max(status for status, _ in self.complaints)
+
+    def _worst(self, status: int) -> int:
+        return max((status for status, _ in self.complaints), default=status)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix, then what did not run, then what is not met."""

@@ -13,6 +13,7 @@ from pytest_attnconf.asked import flag, is_asked_for
 from pytest_attnconf.pinning import visible_gpus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from attnconf.case import Case
@@ -160,10 +161,9 @@ class State:
 
     @cached_property
     def plan(self) -> FleetPlan | None:
-        """The plan that this run is a job of, if any. Raises ``InvalidInputError`` for one that does not have it."""
+        """The plan that this run is a job of, if any. Raises ``InvalidInputError`` for one that cannot count."""
         from attnconf.errors import InvalidInputError
         from attnconf.fleet_plan import FleetPlan
-        from attnconf.policy import policy_digest
 
         name, job = self.option("plan"), self.option("job")
         if not name and not job:
@@ -174,10 +174,22 @@ class State:
         plan = FleetPlan.read(self.path(name))
         if plan.runner_of(job) is None:
             raise InvalidInputError(flag("job"), given=repr(job), allowed=", ".join(one.name for one in plan.jobs))
-        if plan.policy.digest != policy_digest(self.policy):
-            allowed = f"a plan of {self.policy.name} as it is now"
-            raise InvalidInputError(flag("plan"), given=f"{name}, of another policy", allowed=allowed)
+        for given, allowed in self._plan_faults(plan, self.policy):
+            raise InvalidInputError(flag("plan"), given=f"{name}, {given}", allowed=allowed)
         return plan
+
+    def _plan_faults(self, plan: FleetPlan, policy: Policy) -> Iterator[tuple[str, str]]:
+        """Yield why ``attnconf verify`` would let no receipt of this run count, and which plan would do."""
+        from attnconf.policy import policy_digest
+        from attnconf.receipt import git_sha
+
+        if plan.policy.digest != policy_digest(policy):
+            yield "of another policy", f"a plan of {policy.name} as it is now"
+        if plan.nowhere:
+            yield f"which fails by itself: {plan.nowhere[0]}", "a plan that attnconf plan accepts"
+        here = git_sha(self.config.invocation_params.dir)
+        if plan.git_sha != here:
+            yield f"of {plan.git_sha or 'no commit'}", f"a plan of {here or 'no commit'}, which is checked out"
 
     @cached_property
     def policy_platform(self) -> Platform:

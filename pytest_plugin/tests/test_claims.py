@@ -58,30 +58,6 @@ def test_a_policy_that_is_not_proven_is_red(
     result.stdout.fnmatch_lines(["policy toy is NOT met: 1 requirements", f"NOT MET: {sentence}"])
 
 
-def test_a_default_that_is_missing_or_fails_is_red(replay: Inner, policy: str, pytester: pytest.Pytester) -> None:
-    path = pytester.path / policy
-    text = path.read_text()
-    path.write_text(text.replace("good", "missing"))
-    result = replay("--attnconf-backend=missing", f"--attnconf-policy={policy}")
-    assert result.ret == 10
-    result.stdout.fnmatch_lines(["NOT MET: missing is the default here but unavailable: missing needs libfoo*"])
-    path.write_text(text.replace("good", "wrong"))
-    result = replay("--attnconf-backend=wrong", f"--attnconf-policy={policy}")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["NOT MET: wrong llama3-8b full decode is not proven: 1 of its layers failed"])
-
-
-def test_contract_evidence_meets_no_policy(replay: Inner, policy: str, pytester: pytest.Pytester) -> None:
-    path = pytester.path / policy
-    path.write_text(
-        path.read_text().replace("good", "paper2").replace("paper =", "other =").replace('"paper"', '"other"')
-    )
-    path.write_text(path.read_text().replace("paper2", "paper"))
-    result = replay("--attnconf-backend=paper", f"--attnconf-policy={policy}")
-    assert result.ret == 10
-    result.stdout.fnmatch_lines(["NOT MET: paper * (1 by contract only, which proves no kernel)"])
-
-
 def test_a_simulated_platform_is_resolved_and_never_executed(replay: Inner, policy: str, receipt: Receipt) -> None:
     options = ("--attnconf-backend=good", "--attnconf-backend=paper", "--attnconf-sm=10.0")
     result = replay(*options, f"--attnconf-policy={policy}", "--attnconf-receipt=r.json")
@@ -136,7 +112,6 @@ expires = {expires}
     ("backend", "expires", "sentence"),
     [
         ("good", "2999-01-01", "good llama3-8b full decode is proven, so the waiver of owner/repository#7 * must no *"),
-        ("good", "2020-01-01", "the waiver of owner/repository#7 (kernels, until 2020-01-01) has expired"),
         ("paper", "2999-01-01", "LlamaForCausalLM on no GPU: good, by rule otherwise: not one required cell of good *"),
     ],
 )
@@ -154,12 +129,6 @@ def test_an_unknown_policy_is_11(replay: Inner) -> None:
     result = replay("--attnconf-policy=gemma9")
     assert result.ret == 11
     result.stderr.fnmatch_lines(["Exit: attnconf: policy invalid: *gemma9*; allowed: *sglang-gemma4*"])
-
-
-def test_a_runner_that_is_not_what_it_claims_is_12(replay: Inner) -> None:
-    result = replay("--attnconf-require-sm=10.0", "--attnconf-backend=good")
-    assert result.ret == 12
-    result.stderr.fnmatch_lines(["Exit: attnconf: this runner claims SM 10.0, but the machine has no GPU"])
 
 
 @pytest.mark.parametrize(("claim", "status"), [("10.0", 0), ("10.x", 0), ("10.3", 12), ("9.0", 12)])
@@ -252,7 +221,9 @@ def pytest_runtest_protocol(item, nextitem):
     result = inner("test_flaky.py", "--attnconf-receipt=r.json")
     assert result.ret == 12
     result.stdout.fnmatch_lines(["*2 layers judged*, 1 broken", "NOT MET: test_flaky.py::test_flaky was run again*"])
-    assert inner("test_flaky.py", "--attnconf-receipt=r.json", "--attnconf-allow-retries").ret == 0
+    allowed = inner("test_flaky.py", "--attnconf-receipt=r.json", "--attnconf-allow-retries")
+    assert allowed.ret == 1
+    allowed.stdout.fnmatch_lines(["NOT MET: 1 layers of wrong are broken, but no test failed: *"])
 
 
 def test_a_receipt_that_cannot_be_written_is_said(replay: Inner, pytester: pytest.Pytester) -> None:

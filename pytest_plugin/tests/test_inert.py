@@ -61,6 +61,20 @@ def test_a_run_that_does_not_ask_sees_nothing_of_it(
     assert told == []
 
 
+def test_a_test_that_fails_changes_nothing_of_that(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import sys
+
+        def pytest_unconfigure():
+            assert not {"torch", "attnconf"} & set(sys.modules)
+    """
+    )
+    pytester.makepyfile("def test_it():\n    assert False")
+    result = pytester.runpytest_subprocess("-p", "attnconf", "-W", "error")
+    assert (result.ret, result.parseoutcomes(), result.stderr.str()) == (1, {"failed": 1}, "")
+
+
 def test_its_markers_are_known(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.sm100: *", "@pytest.mark.requires_sm(?sms): *"])

@@ -1,4 +1,4 @@
-"""A run as a job of a plan: its receipt names the plan, and pytest and attnconf verify come to the same verdict."""
+"""A run as a job of the plan of a change; that run and gate agree on the whole is asked in test_false_greens.py."""
 
 from __future__ import annotations
 
