@@ -63,8 +63,9 @@ def _printed(document: Document, form: str) -> list[str]:
         from attnconf.report.annotations import error_lines
 
         return error_lines(document)
-    return [printable(line) for line in (document.headline, document.counts, *_unmet(document))]
+    return [printable(line) for line in (document.headline, document.counts, *_found(document))]
 
 
-def _unmet(document: Document) -> list[str]:
-    return [f"NOT MET: {gap.text}" for gap in document.gaps]
+def _found(document: Document) -> list[str]:
+    excused = [f"{heading}: {gap.text}" for heading, gaps in document.excused for gap in gaps]
+    return [*(f"NOT MET: {gap.text}" for gap in document.gaps), *excused]

@@ -35,6 +35,11 @@ class Excused(Value):
     cell: RequiredCell
     sentence: str
 
+    @property
+    def backend(self) -> str:
+        """The backend of its cell."""
+        return self.cell.backend
+
 
 class Elsewhere(Value):
     """What a rule for other platforms asks to be proven there: ``where`` says on which."""
@@ -58,8 +63,7 @@ class Verdict(Value):
 
     ``required`` is what was asked here, ``elsewhere`` what other platforms owe, ``waived`` and ``unsupported`` what is
     not proven here and may be so, ``notes`` what is wrong with waivers of a policy that is not strict. ``claims`` are
-    sentences of what the policy
-    asserts of speed: shown, never measured here, never counted.
+    sentences of what the policy asserts of speed: shown, never measured here, never counted.
     """
 
     unmet: tuple[Unmet, ...]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import browser
 import pytest
-from receipts import CASE, H200, POLICY, a_cell, a_failure, a_receipt, everything, proven
+from receipts import CASE, H200, LENIENT, POLICY, a_cell, a_failure, a_receipt, everything, excused, proven
 
 from attnconf.judge import NotJudged
 from attnconf.report.document import compose
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from attnconf.policy import Policy
     from attnconf.receipt import Receipt
 
 DESK, PHONE = 1280, 390
@@ -74,17 +75,19 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Brows
 class Look(Protocol):
     """Shows the page of receipts, and returns the browser that does."""
 
-    def __call__(self, *receipts: Receipt, width: int = ..., dark: bool = ...) -> browser.Browser: ...
+    def __call__(
+        self, *receipts: Receipt, width: int = ..., dark: bool = ..., policy: Policy = ...
+    ) -> browser.Browser: ...
 
 
 @pytest.fixture
 def look(chromium: browser.Browser, tmp_path: Path) -> Look:
     """Return a function that shows the page of receipts in the browser."""
 
-    def _look(*receipts: Receipt, width: int = DESK, dark: bool = False) -> browser.Browser:
+    def _look(*receipts: Receipt, width: int = DESK, dark: bool = False, policy: Policy = POLICY) -> browser.Browser:
         page = tmp_path / "page.html"
         named = {f"r{index}.json": receipt for index, receipt in enumerate(receipts)}
-        page.write_text(render_page(compose(named, POLICY)), encoding="utf-8")
+        page.write_text(render_page(compose(named, policy)), encoding="utf-8")
         chromium.requests.clear()
         chromium.complaints.clear()
         chromium.open(page, width=width, dark=dark)
@@ -101,6 +104,16 @@ def text_of(shown: browser.Browser, selector: str) -> list[str]:
     return found
 
 
+def assert_legible(shown: browser.Browser, width: int) -> int:
+    """Hold every text against its ground and the window; return how many there are."""
+    assert shown.evaluate("document.documentElement.scrollWidth") == width
+    found = shown.evaluate(LEGIBILITY)
+    assert [one for one in found if one["contrast"] < 4.5] == []
+    assert [one for one in found if one["size"] < 10] == []
+    assert [one for one in found if one["cut"] or one["right"] > width or one["left"] < 0] == []
+    return len(found)
+
+
 def tops(shown: browser.Browser, *selectors: str) -> list[float]:
     """Return where the first element of each selector begins."""
     expression = f"{json.dumps(selectors)}.map((s) => document.querySelector(s).getBoundingClientRect().top)"
@@ -114,12 +127,7 @@ def test_everything_is_legible_and_nothing_is_cut_off(look: Look, width: int, da
     many = a_receipt(*proven(), a_cell("torch_sdpa", passed=12_345), where=H200)
     shown = look(everything(), many, width=width, dark=dark)
     shown.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    assert shown.evaluate("document.documentElement.scrollWidth") == width
-    found = shown.evaluate(LEGIBILITY)
-    assert len(found) > 100
-    assert [one for one in found if one["contrast"] < 4.5] == []
-    assert [one for one in found if one["size"] < 10] == []
-    assert [one for one in found if one["cut"] or one["right"] > width or one["left"] < 0] == []
+    assert assert_legible(shown, width) > 100
     background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background.removeprefix("rgb(").rstrip(")").split(","))) < 200) == dark
 
@@ -135,6 +143,27 @@ def test_the_verdict_and_what_is_not_met_come_first(look: Look, width: int) -> N
     (unmet,) = text_of(shown, "#unmet li")
     assert "2 triton cells are not proven" in unmet
     assert "full decode, full extend" in unmet
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_what_is_let_pass_follows_what_is_not_met(look: Look, width: int, dark: bool) -> None:  # noqa: FBT001 - a parameter
+    shown = look(excused(exit_status=2), width=width, dark=dark, policy=LENIENT)
+    order = tops(shown, "h1", "#unmet", "#excused", ".site")
+    assert order == sorted(order)
+    assert text_of(shown, "#excused h3") == [
+        "Waived",
+        "Unsupported",
+        "Notes",
+        "Claims",
+    ]
+    waived, allowed, remark, claim = text_of(shown, "#excused li")
+    assert "under the waiver of owner/repository#7 (kernels, until 2999-01-01)" in waived
+    assert "sliding extend, full extend" in waived
+    assert "is declared unsupported, as the policy allows: never asked" in allowed
+    assert "owner/repository#8 (kernels, until 2999-01-01) selects no required cell" in remark
+    assert "gains 5 % or more in speed over triton" in claim
+    assert_legible(shown, width)
 
 
 def test_the_heatmap_shows_each_kind_of_square_in_its_own_way(look: Look) -> None:

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from attnconf.cells import EDGES, merge_cells, unit_bin
 from attnconf.geometry import unsharded
 from attnconf.models import credited_model
-from attnconf.policy import load_policy, policy_digest, shipped_policies
-from attnconf.receipt import recorded_platform
-from attnconf.report.gaps import Gap, gaps_of
+from attnconf.report.gaps import Gap
+from attnconf.report.judgement import held_rules, judge_policy, policies_of
 from attnconf.report.matrix import Matrix, arrange, count_reasons
-from attnconf.resolution import resolve_all
-from attnconf.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,22 +23,7 @@ if TYPE_CHECKING:
     from attnconf.failed_case import FailedCase
     from attnconf.policy import Policy
     from attnconf.receipt import PlatformRecord, Receipt
-
-Status = Literal["met", "not met", "open"]
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Whether one policy holds on one platform: the gaps where it does not, and what other platforms still owe.
-
-    The status is ``open``, and ``note`` says why, where the policy of the receipts is not at hand.
-    """
-
-    policy: str
-    status: Status
-    gaps: tuple[Gap, ...] = ()
-    elsewhere: tuple[str, ...] = ()
-    note: str = ""
+    from attnconf.report.judgement import Judgement, Status
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,10 @@ class Backend:
 
 @dataclass(frozen=True)
 class Site:
-    """One platform with its versions: the runs on it by the names of their files, the matrix, the verdicts."""
+    """One platform with its versions: the runs on it by the names of their files, the matrix, the verdicts.
+
+    ``where`` stands in front of what is not met here: the platform, if there are others.
+    """
 
     platform: PlatformRecord
     runs: Mapping[str, Receipt]
@@ -78,11 +63,24 @@ class Site:
     judgements: tuple[Judgement, ...]
     failures: tuple[FailedCase, ...]
     unexplained: tuple[Cell, ...]
+    where: str = ""
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What is not met here: of a policy, or by what a run found itself."""
+        found = [gap for one in self.judgements for gap in one.gaps]
+        told = bool(found) or any(one.broken for one in self.backends)
+        for name, receipt in self.runs.items():
+            if receipt.complaints:
+                found += [Gap(f"{self.where}{name}: {sentence}") for sentence in receipt.complaints]
+            elif receipt.ending and not told:
+                found.append(Gap(f"{self.where}{name}: {receipt.ending}"))
+        return tuple(found)
 
     @property
     def is_wrong(self) -> bool:
-        """Whether something is broken here, or a policy not met."""
-        return any(one.broken for one in self.backends) or any(one.gaps for one in self.judgements)
+        """Whether something is broken here, or not met."""
+        return any(one.broken for one in self.backends) or bool(self.gaps)
 
     @property
     def title(self) -> str:
@@ -111,7 +109,21 @@ class Document:
     @property
     def gaps(self) -> list[Gap]:
         """Everything that is not met."""
-        return [gap for _, one in self.judgements for gap in one.gaps]
+        return [gap for site in self.sites for gap in site.gaps]
+
+    @property
+    def excused(self) -> list[tuple[str, list[Gap]]]:
+        """What fails nothing and must be seen, by headings: a waiver with its issue, owner and last day comes first."""
+        found = {
+            "Waived": [gap for _, one in self.judgements for gap in one.waived],
+            "Unsupported": [gap for _, one in self.judgements for gap in one.allowed],
+            "Notes": [Gap(text) for text in self._each("remarks")],
+            "Claims": [Gap(text) for text in self._each("claims")],
+        }
+        return [(heading, gaps) for heading, gaps in found.items() if gaps]
+
+    def _each(self, name: str) -> dict[str, None]:
+        return dict.fromkeys(text for _, one in self.judgements for text in getattr(one, name))
 
     @property
     def unmet(self) -> int:
@@ -126,7 +138,7 @@ class Document:
     def status(self) -> Status:
         """``not met`` if anything is wrong or unproven, ``met`` if every policy is met, ``open`` if none was judged."""
         statuses = {one.status for _, one in self.judgements}
-        if self.total("broken") or "not met" in statuses or not self.total("executed"):
+        if self.total("broken") or "not met" in statuses or self.gaps or not self.total("executed"):
             return "not met"
         return "met" if statuses == {"met"} else "open"
 
@@ -177,7 +189,8 @@ def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[M
     cells = merge_cells((cell for receipt in receipts for cell in receipt.cells), ())
     failures = {failed.key: failed for receipt in receipts for failed in receipt.failures}
     told = {(failed.backend, credited_model(failed.case), failed.case.mode) for failed in failures.values()}
-    held = frozenset(rule for other in others for rule in _held_rules(other, policy))
+    held = frozenset(rule for other in others for rule in held_rules(other, policy))
+    where = f"{receipts[0].platform.machine}: " if others else ""
     names = dict.fromkeys(cell.backend for cell in cells)
     backends = [_backend(name, tuple(cell for cell in cells if cell.backend == name)) for name in names]
     return Site(
@@ -186,11 +199,12 @@ def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[M
         matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
         backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
         judgements=tuple(
-            _judge(name, found, receipts[0].platform, cells, held, is_alone=not others)
-            for name, found in _policies(receipts, policy).items()
+            judge_policy(name, found, receipts[0].platform, cells, held, where)
+            for name, found in policies_of(receipts, policy).items()
         ),
         failures=tuple(failures[key] for key in sorted(failures)),
         unexplained=tuple(cell for cell in cells if cell.broken and (cell.backend, cell.model, cell.mode) not in told),
+        where=where,
     )
 
 
@@ -214,48 +228,6 @@ def _backend(name: str, cells: tuple[Cell, ...]) -> Backend:
         worst=max((cell.worst_units for cell in judged if cell.worst_units is not None), default=None),
         reasons=tuple(count_reasons(cells)),
     )
-
-
-def _policies(receipts: Sequence[Receipt], policy: Policy | None) -> dict[str, Policy | None]:
-    """Return the policies to judge by, by name; None for one that is not at hand as it was."""
-    if policy is not None:
-        return {policy.name: policy}
-    found: dict[str, Policy | None] = {}
-    for ref in dict.fromkeys(receipt.policy for receipt in receipts if receipt.policy is not None):
-        shipped = load_policy(ref.name) if ref.name in shipped_policies() else None
-        found[ref.name] = None if shipped is None or policy_digest(shipped) != ref.digest else shipped
-    return found
-
-
-def _held_rules(runs: Mapping[str, Receipt], policy: Policy | None) -> frozenset[str]:
-    receipts = list(runs.values())
-    platform = recorded_platform(receipts[0].platform)
-    if platform.simulated:
-        return frozenset()
-    found = [one for one in _policies(receipts, policy).values() if one is not None]
-    return frozenset(resolved.rule for one in found for resolved in resolve_all(one, platform) if resolved.rule)
-
-
-def _judge(  # noqa: PLR0913 - what a verdict is about
-    name: str,
-    policy: Policy | None,
-    record: PlatformRecord,
-    cells: Sequence[Cell],
-    held_elsewhere: frozenset[str],
-    *,
-    is_alone: bool,
-) -> Judgement:
-    if policy is None:
-        note = f"policy {name} is not at hand as it was when the receipt was written: name its file with --policy"
-        return Judgement(name, "open", note=note)
-    platform = recorded_platform(record)
-    resolutions = resolve_all(policy, platform)
-    # a receipt says by its reasons what did not load; here every backend counts as one that would
-    backends = dict.fromkeys(backend for one in resolutions for backend in (one.prefill, one.decode) if backend)
-    verdict = judge(policy, resolutions, cells, platform, backends)
-    elsewhere = tuple(other.sentence for other in verdict.elsewhere if other.rule not in held_elsewhere)
-    gaps = gaps_of(verdict.unmet, "" if is_alone else f"{record.machine}: ")
-    return Judgement(name, "met" if verdict.is_met else "not met", gaps, elsewhere)
 
 
 def cell_name(cell: Cell) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$])")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>#|~&@$]|^[-+]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What is active in GitHub's Markdown; an underscore within a word is not, so that names stay readable in the file."""
 
 
 def readable(text: str) -> str:
@@ -15,7 +16,7 @@ def readable(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return one line of ``text`` for a Markdown document: nothing in it is markup, a mention or a column."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(readable(text).split()))
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(readable(text).split()))
 
 
 def html_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Gaps: what a policy lacks, with the cells that lack the same thing taken together, so that a report stays short."""
+"""Gaps: what a policy lacks or lets pass, with the cells of which the same is true together: a report stays short."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from attnconf.verdict import Unmet
+    from attnconf.verdict import Excused, Unmet
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Gap:
         return f"{self.sentence}: {cells}" if cells else self.sentence
 
 
-def gaps_of(unmet: Iterable[Unmet], where: str = "") -> tuple[Gap, ...]:
+def gaps_of(found: Iterable[Unmet | Excused], where: str = "") -> tuple[Gap, ...]:
     """Return the gaps, in the order in which they are first met; ``where`` names the platform in front of each."""
-    grouped: dict[tuple[str, str], list[Unmet]] = {}
-    for one in unmet:
+    grouped: dict[tuple[str, str], list[Unmet | Excused]] = {}
+    for one in found:
         lack = one.sentence if one.cell is None else one.sentence.removeprefix(one.cell.text)
         grouped.setdefault((one.backend, lack), []).append(one)
     gaps = []

@@ -49,6 +49,8 @@ def _parts(document: Document) -> Iterator[str]:
     yield from _section("Not met", (line for gap in document.gaps for line in _gap(gap)))
     yield from _section("Failures", (_failure(failed) for site in document.sites for failed in site.failures))
     yield from _section("Broken, without a kept case", (_broken(site) for site in document.sites if site.unexplained))
+    for heading, gaps in document.excused:
+        yield from _section(heading, (line for gap in gaps for line in _gap(gap)))
     notes = (f"- {markdown(one.note)}" for _, one in document.judgements if one.note)
     yield from _section("Not judged", notes)
     owed = dict.fromkeys(sentence for _, one in document.judgements for sentence in one.elsewhere)

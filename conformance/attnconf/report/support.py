@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.case import Mode
 from attnconf.cells import merge_cells, units_text
-from attnconf.errors import printable
 from attnconf.geometry import unsharded
 from attnconf.models import FREE_MODEL
+from attnconf.report.escape import markdown
 from attnconf.result import Outcome
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ that every row has stand above the table.
 _NOTHING = "-"
 _SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8_e4m3fn": "fp8"}
 _BROKEN = (Outcome.FAILED, Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
-_ACTIVE = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def support_page(receipts: Sequence[tuple[str, Receipt]]) -> str:
@@ -64,17 +62,17 @@ def _machine(platform: PlatformRecord) -> str:
         "Python": platform.python,
     }
     stack = ", ".join(f"{what} {version}" for what, version in versions.items() if version)
-    return f"## {_plain(name)}\n\n{_plain(stack)}\n"
+    return f"## {markdown(name)}\n\n{markdown(stack)}\n"
 
 
 def _runs(runs: Iterable[tuple[str, Receipt]]) -> str:
     rows = [
         (
-            f"[{_plain(path.rsplit('/', 1)[-1])}](<{_plain(path)}>)",
+            f"[{markdown(path.rsplit('/', 1)[-1])}](<{markdown(path)}>)",
             receipt.started[:10],
-            _plain(receipt.profile),
+            markdown(receipt.profile),
             str(receipt.seed),
-            _plain(receipt.attnconf),
+            markdown(receipt.attnconf),
             f"`{receipt.git_sha[:12]}`" if receipt.git_sha else _NOTHING,
         )
         for path, receipt in runs
@@ -103,17 +101,17 @@ def _backend(name: str, cells: list[Cell]) -> str:
     notes: dict[str, int] = {}
     rows = [
         (
-            f"{_plain(model)}<br>{kind}",
+            f"{markdown(model)}<br>{kind}",
             *(_cell([cell for cell in members if cell.mode == mode], notes) for mode in get_args(Mode)),
             _other_features(features.get((model, kind)), common),
         )
         for (model, kind), members in sorted(grouped.items(), key=lambda item: (item[0][0] == FREE_MODEL, item[0]))
     ]
-    above = f"### {_plain(name)}\n\n{judged}."
+    above = f"### {markdown(name)}\n\n{judged}."
     if common:
-        above += f" Features of every row that was judged: {', '.join(map(_plain, sorted(common)))}."
+        above += f" Features of every row that was judged: {', '.join(map(markdown, sorted(common)))}."
     table = _table(("model, layers", *get_args(Mode), "features"), rows)
-    listed = "".join(f"{number}. {_plain(reason)}\n" for reason, number in notes.items())
+    listed = "".join(f"{number}. {markdown(reason)}\n" for reason, number in notes.items())
     return f"{above}\n\n{table}" + (f"\n{listed}" if listed else "")
 
 
@@ -151,14 +149,9 @@ def _other_features(found: set[str] | None, common: set[str]) -> str:
     """Return the features of a row beyond the ``common`` ones; ``found`` is None where nothing was judged."""
     if found is None:
         return _NOTHING
-    return ", ".join(map(_plain, sorted(found - common))) or (_NOTHING if found else "none")
+    return ", ".join(map(markdown, sorted(found - common))) or (_NOTHING if found else "none")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` so that Markdown shows it as it is, on one line."""
-    return _ACTIVE.sub(r"\\\g<0>", printable(text))
