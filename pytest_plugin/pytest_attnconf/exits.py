@@ -1,13 +1,13 @@
-"""Exit statuses of attnconf, beside pytest's own 0 to 5."""
+"""Exit statuses of attnconf, beside pytest's own 0 to 5; README's table says the same."""
 
 from __future__ import annotations
 
 EXIT_POLICY_NOT_MET = 10
-"""The policy's defaults are not proven here, what a family is about never mattered, or nothing was executed at all."""
+"""The policy is not met, a family of tests ran without what it is about ever mattering, or nothing was executed."""
 
 EXIT_POLICY_INVALID = 11
-"""The policy cannot be read."""
+"""The policy is invalid, or ``policy check`` faults it."""
 
 EXIT_NOT_AS_CLAIMED = 12
-"""The environment is not what was claimed: another GPU than that of the claim or of the plan's job, a backend that does
-not run on it, or hidden retries."""
+"""The machine is not what ``--attnconf-require-sm`` or the plan's job claims, a backend does not run on it, or a plugin
+runs failed tests again."""

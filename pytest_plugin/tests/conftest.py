@@ -36,6 +36,7 @@ from dataclasses import replace
 
 import pytest
 
+from attnconf.backends.builds import Build
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.errors import BackendUnavailableError, UnsupportedError
@@ -52,6 +53,25 @@ class Toy(ReferenceBackend):
 
     def prepare(self, batch):
         return Run(self, super().prepare(batch))
+
+
+class Falls(Toy):
+    def kernels(self, shape):
+        return frozenset({"toy-fast"})
+
+
+class Unbuilt(Toy):
+    def builds(self, shapes):
+        return tuple(Build("toy_" + mode, 3600.0) for mode in sorted({shape.mode for shape in shapes}))
+
+    def is_built(self, build):
+        return False
+
+    def build(self, builds, jobs, progress):
+        raise NotImplementedError
+
+    def export(self, builds, folder):
+        raise NotImplementedError
 
 
 class Run:
@@ -95,6 +115,8 @@ def pytest_attnconf_register_backends(registry):
     registry.register("exits", toy("exits", before=throw(SystemExit(3))))
     registry.register("refuses", toy("refuses", before=throw(UnsupportedError("not today"))))
     registry.register("dies", toy("dies", before=lambda: os._exit(7)))
+    registry.register("falls", lambda platform: Falls("falls"))
+    registry.register("unbuilt", lambda platform: Unbuilt("unbuilt"))
     declined = "only on Tuesdays"
     registry.register("picky", toy("picky", reason=declined, before=throw(UnsupportedError(declined))))
     registry.register("paper", toy("paper[contract]", evidence="contract"))
