@@ -163,6 +163,7 @@ def test_what_is_let_pass_follows_what_is_not_met(look: Look, width: int, dark: 
     assert "is declared unsupported, as the policy allows: never asked" in allowed
     assert "owner/repository#8 (kernels, until 2999-01-01) selects no required cell" in remark
     assert "gains 5 % or more in speed over triton" in claim
+    assert text_of(shown, "td[data-name='exit status']") == ["2"]
     assert_legible(shown, width)
 
 

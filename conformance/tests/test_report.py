@@ -123,6 +123,7 @@ def test_what_is_let_pass_stands_behind_what_is_not_met() -> None:
     assert text.startswith("## \u2705 Policy lenient is met on CPU only")
     red = summarise(compose({"r.json": excused(exit_status=2)}, LENIENT))
     assert red.index("### Not met") < red.index("### Waived")
+    assert red.endswith(" 12 s, exit status 2\n")
 
 
 def test_receipts_of_one_platform_add_up() -> None:

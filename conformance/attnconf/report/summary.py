@@ -125,7 +125,9 @@ def _runs(site: Site) -> Iterator[str]:
         commit = markdown(receipt.git_sha or "outside a repository")
         ref = receipt.policy
         policy = "" if ref is None else f", policy {markdown(ref.name)} {markdown(ref.digest[:12])}"
+        ended = "" if receipt.exit_status is None else f", exit status {receipt.exit_status}"
         yield (
             f"- {markdown(name)}: attnconf {markdown(receipt.attnconf)}, commit {commit}, profile"
-            f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {receipt.started}, {receipt.seconds:.0f} s"
+            f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {receipt.started},"
+            f" {receipt.seconds:.0f} s{ended}"
         )
