@@ -23,7 +23,7 @@ INPUTS = {
     "inputs.policy": "policy.toml",
     "inputs.fleet": "fleet.toml",
     "inputs.profile": "replay",
-    "inputs.args": "--attnconf-replay=case.json -p no:cacheprovider",
+    "inputs.args": "--attnconf-replay=cases -p no:cacheprovider",
     "inputs.label": "run-gpu",
     "inputs.python": "python3",
     "inputs.extras": "",
@@ -144,7 +144,7 @@ def test_a_missing_receipt_is_10_and_names_the_runner(machine: Machine) -> None:
     ("given", "status", "has_receipt"),
     [
         ({"policy": "policy.toml", "backends": "torch_sdpa"}, 10, True),
-        ({"policy": "case.json"}, 11, False),
+        ({"policy": "fleet.toml"}, 11, False),
         ({"require-sm": "8.7"}, 12, False),
         ({"args": "--attnconf-no-such-option"}, 4, False),
     ],
@@ -152,7 +152,7 @@ def test_a_missing_receipt_is_10_and_names_the_runner(machine: Machine) -> None:
 def test_the_action_ends_as_pytest_does(
     machine: Machine, given: dict[str, str], status: int, *, has_receipt: bool
 ) -> None:
-    base = {"profile": "replay", "python": "python3", "args": "--attnconf-replay=case.json"}
+    base = {"profile": "replay", "python": "python3", "args": "--attnconf-replay=cases"}
     suite, report = act(machine, {**base, **given})
     assert suite.status == status, suite.log
     assert suite.outputs["status"] == str(status)

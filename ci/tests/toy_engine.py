@@ -1,4 +1,4 @@
-"""An engine's repository whose last commit flips a default: a gate of one job, one cell and one case."""
+"""An engine's repository whose last commit flips a default: a gate of one job and one cell."""
 
 from __future__ import annotations
 
@@ -28,29 +28,41 @@ architectures = ["LlamaForCausalLM"]
 models = ["llama3-8b"]
 layer_kinds = ["full"]
 modes = ["decode"]
+[[rules]]
+name = "untouched"
+architectures = ["Qwen2ForCausalLM"]
+backend = "torch_sdpa"
+[[required]]
+architectures = ["Qwen2ForCausalLM"]
+models = ["qwen2.5-7b"]
+layer_kinds = ["full"]
+modes = ["decode"]
 """
+"""The change of the default concerns one of the two families."""
 FLEET = """
 schema = "attnconf.fleet/1"
 [[runners]]
 name = "cpu"
 labels = ["ubuntu-24.04"]
 """
-TINY = "--attnconf-profile=replay --attnconf-replay=case.json -p no:cacheprovider"
-"""What makes a run of the suite one of the repository's only case."""
+TINY = "--attnconf-profile=replay --attnconf-replay=cases -p no:cacheprovider"
+"""What makes a run of the suite one of the repository's two cases."""
 
 
 def make(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """Return a machine that has the repository checked out at its second commit; its first is the branch ``base``."""
     checkout = tmp_path_factory.mktemp("checkout")
-    layer = load_model("llama3-8b").shard(8).layers[0]
-    case = Case(
-        model="llama3-8b@tp8",
-        mode="decode",
-        layers=(Layer.model_validate(layer.model_dump()),),
-        requests=(Request(prefix_len=20), Request(prefix_len=5)),
-        paging=Paging(page_size=8),
-    )
-    (checkout / "case.json").write_text(json.dumps(case.to_data()), encoding="utf-8")
+    (checkout / "cases").mkdir()
+    for model, shards in (("llama3-8b", 8), ("qwen2.5-7b", 4)):
+        layer = load_model(model).shard(shards).layers[0]
+        case = Case(
+            model=f"{model}@tp{shards}",
+            mode="decode",
+            layers=(Layer.model_validate(layer.model_dump()),),
+            requests=(Request(prefix_len=20), Request(prefix_len=5)),
+            paging=Paging(page_size=8),
+        )
+        (checkout / "cases" / f"{model}.json").write_text(json.dumps(case.to_data()), encoding="utf-8")
     (checkout / "fleet.toml").write_text(FLEET, encoding="utf-8")
     git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run([*git, "init", "-q"], check=True)  # noqa: S603 - fixed arguments

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what ``attnconf report`` takes."""
     parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
     parser.add_argument("--policy", metavar="NAME|FILE", help="judge by this policy, not by the one of the receipts")
+    parser.add_argument("--plan", metavar="FILE", help="what attnconf plan -o wrote: a job owes its own cells alone")
     parser.add_argument("--html", metavar="FILE", help="write one self-contained page")
     parser.add_argument("--md", metavar="FILE", help="write Markdown, for a step summary")
     parser.add_argument("--format", choices=("text", "github"), default="text", help="print text, or ::error lines")
@@ -27,11 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def report(arguments: argparse.Namespace, policy: Policy | None, say: Callable[[str], None]) -> int:
     """Write and print what is asked for; it reports a verdict, and returns 0 whichever it is."""
+    from attnconf.fleet_plan import FleetPlan
     from attnconf.receipt import Receipt
     from attnconf.report.document import compose
 
     names = _names([Path(text) for text in arguments.receipts])
-    document = compose({name: Receipt.read(path) for name, path in names.items()}, policy)
+    plan = None if arguments.plan is None else FleetPlan.read(Path(arguments.plan))
+    document = compose({name: Receipt.read(path) for name, path in names.items()}, policy, plan)
     if arguments.html:
         from attnconf.report.page import render_page
 

@@ -7,10 +7,14 @@ import math
 import random
 from typing import TYPE_CHECKING
 
+import gate_repository
+from gate_receipts import receipt_of
 from receipts import CASE, H200, LENIENT, POLICY, a_cell, a_failure, a_receipt, everything, excused, proven
 
 from attnconf import cli
-from attnconf.policy import load_policy, policy_digest
+from attnconf.fleet import parse_fleet
+from attnconf.fleet_plan import plan_fleet
+from attnconf.policy import load_policy, parse_policy, policy_digest
 from attnconf.receipt import PolicyRef, Receipt
 from attnconf.report.annotations import error_lines
 from attnconf.report.document import compose
@@ -282,3 +286,19 @@ def test_300_mutated_receipts_never_give_a_traceback(capsys: pytest.CaptureFixtu
         seen[status] += 1
         assert err.count("\n") == (status == 2)
     assert min(seen.values()) > 50, seen
+
+
+def test_a_job_of_a_plan_owes_the_cells_of_that_job_alone() -> None:
+    policy = parse_policy(gate_repository.BEFORE, "toy")
+    fleet = parse_fleet(gate_repository.FLEET.replace('["ubuntu-24.04"]', '["ubuntu-24.04"]\ncount = 2'), "fleet")
+    plan = plan_fleet(policy, fleet, "0" * 40)
+    whole = {job: receipt_of(plan, job) for job in ("cpu.1", "cpu.2")}
+    one = {"r.json": whole["cpu.1"]}
+    assert compose(one, policy).status == "not met"
+    found = compose(one, policy, plan)
+    assert (found.status, found.gaps) == ("met", [])
+    assert compose(whole, policy, plan).status == "met"
+    less = whole["cpu.1"].model_copy(update={"cells": whole["cpu.1"].cells[1:]})
+    assert compose({"r.json": less}, policy, plan).unmet == 1
+    foreign = whole["cpu.1"].model_copy(update={"plan": "0" * 64})
+    assert compose({"r.json": foreign}, policy, plan).status == "not met"

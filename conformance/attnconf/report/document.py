@@ -15,12 +15,14 @@ from attnconf.models import credited_model
 from attnconf.report.gaps import Gap
 from attnconf.report.judgement import held_rules, judge_policy, policies_of
 from attnconf.report.matrix import Matrix, arrange, count_reasons
+from attnconf.report.planned import planned_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attnconf.cells import Cell
     from attnconf.failed_case import FailedCase
+    from attnconf.fleet_plan import FleetPlan
     from attnconf.policy import Policy
     from attnconf.receipt import PlatformRecord, Receipt
     from attnconf.report.judgement import Judgement, Status
@@ -173,18 +175,24 @@ class Document:
         )
 
 
-def compose(receipts: Mapping[str, Receipt], policy: Policy | None = None) -> Document:
+def compose(receipts: Mapping[str, Receipt], policy: Policy | None = None, plan: FleetPlan | None = None) -> Document:
     """Compose the document of ``receipts`` by the names of their files.
 
     They are judged by ``policy``, else by the ones that they name, if those are shipped and have not changed since.
+    Jobs of ``plan`` owe the cells that it asks of them, and no others.
     """
     ordered = sorted(receipts.items(), key=lambda item: (repr(item[1].platform), item[0]))
     groups = [dict(runs) for _, runs in groupby(ordered, key=lambda item: item[1].platform)]
-    sites = [_site(runs, policy, [other for other in groups if other is not runs]) for runs in groups]
+    sites = [_site(runs, policy, [other for other in groups if other is not runs], plan) for runs in groups]
     return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)))
 
 
-def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[Mapping[str, Receipt]]) -> Site:
+def _site(
+    runs: Mapping[str, Receipt],
+    policy: Policy | None,
+    others: Sequence[Mapping[str, Receipt]],
+    plan: FleetPlan | None,
+) -> Site:
     receipts = list(runs.values())
     cells = merge_cells((cell for receipt in receipts for cell in receipt.cells), ())
     failures = {failed.key: failed for receipt in receipts for failed in receipt.failures}
@@ -199,7 +207,7 @@ def _site(runs: Mapping[str, Receipt], policy: Policy | None, others: Sequence[M
         matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
         backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
         judgements=tuple(
-            judge_policy(name, found, receipts[0].platform, cells, held, where)
+            judge_policy(name, found, receipts[0].platform, cells, held, planned_cells(plan, receipts), where)
             for name, found in policies_of(receipts, policy).items()
         ),
         failures=tuple(failures[key] for key in sorted(failures)),

@@ -9,7 +9,7 @@ from attnconf.policy import load_policy, policy_digest, shipped_policies
 from attnconf.receipt import recorded_platform
 from attnconf.report.gaps import Gap, gaps_of
 from attnconf.resolution import resolve_all
-from attnconf.verdict import judge
+from attnconf.verdict import judge, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attnconf.cells import Cell
     from attnconf.policy import Policy
     from attnconf.receipt import PlatformRecord, Receipt
+    from attnconf.requirements import RequiredCell
 
 Status = Literal["met", "not met", "open"]
 
@@ -68,9 +69,13 @@ def judge_policy(  # noqa: PLR0913 - what a verdict is about
     record: PlatformRecord,
     cells: Sequence[Cell],
     held_elsewhere: frozenset[str],
+    wanted: tuple[RequiredCell, ...] | None,
     where: str,
 ) -> Judgement:
-    """Judge the policy ``name`` by the ``cells`` of one platform; ``where`` stands in front of what is not met."""
+    """Judge the policy ``name`` by the ``cells`` of one platform, or by those of ``wanted`` alone, if a plan names some.
+
+    ``where`` stands in front of what is not met.
+    """
     if policy is None:
         note = f"policy {name} is not at hand as it was when the receipt was written: name its file with --policy"
         return Judgement(name, "open", note=note)
@@ -79,6 +84,8 @@ def judge_policy(  # noqa: PLR0913 - what a verdict is about
     # a receipt says by its reasons what did not load; here every backend counts as one that would
     backends = dict.fromkeys(backend for one in resolutions for backend in (one.prefill, one.decode) if backend)
     verdict = judge(policy, resolutions, cells, platform, backends)
+    if wanted is not None:
+        verdict = narrowed(verdict, wanted).model_copy(update={"elsewhere": ()})  # the plan says who owes what
     elsewhere = tuple(other.sentence for other in verdict.elsewhere if other.rule not in held_elsewhere)
     return Judgement(
         name,
