@@ -95,7 +95,7 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         pairs = (line.partition("=") for line in output.read_text(encoding="utf-8").splitlines())
         outputs = {name: text for name, _, text in pairs}

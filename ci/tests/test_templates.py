@@ -98,7 +98,7 @@ def test_sglang_s_file_ends_as_the_suite_does(machine: Machine, arguments: list[
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == status, done.stdout + done.stderr
     assert len(set(machine.checkout.glob("attnconf-out/sglang-*.json")) - before) == 1
