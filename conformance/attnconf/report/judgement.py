@@ -72,7 +72,7 @@ def judge_policy(  # noqa: PLR0913 - what a verdict is about
     wanted: tuple[RequiredCell, ...] | None,
     where: str,
 ) -> Judgement:
-    """Judge the policy ``name`` by the ``cells`` of one platform, or by those of ``wanted`` alone, if a plan names some.
+    """Judge the policy ``name`` by the ``cells`` of one platform: where a plan says, ``wanted`` alone.
 
     ``where`` stands in front of what is not met.
     """
