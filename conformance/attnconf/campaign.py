@@ -1,4 +1,4 @@
-"""Explore a space of cases with Hypothesis, deterministically, and shrink the first failure to a small case."""
+"""Explore a space of cases, deterministically, and shrink the first failure to a small case."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-
+from attnconf.choices import Choices, Replayed, simplify
+from attnconf.draws import draw_cases
 from attnconf.result import Outcome
+from attnconf.strategies import draw_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from hypothesis.strategies import SearchStrategy
-
     from attnconf.case import Case
+    from attnconf.draws import DrawnCase
     from attnconf.result import CaseResult
+    from attnconf.strategies import Space
 
 SHRINK_SECONDS = 60.0
 """How long a failure may be shrunk: a small case is a courtesy, and a gate cannot wait for the smallest."""
@@ -30,99 +31,73 @@ class Exploration:
     failure: CaseResult | None = None
 
 
-class _FoundError(Exception):
-    """Tells Hypothesis that an example fails."""
-
-
 def explore(  # noqa: PLR0913 - each is a decision of the caller's
-    drawn: SearchStrategy[Case],
+    space: Space,
     run: Callable[[Case], CaseResult],
     *,
     examples: int,
     campaign_seed: int,
     shrink_seconds: float = SHRINK_SECONDS,
     rerun: Callable[[Case], CaseResult] | None = None,
+    explain: Callable[[Case], CaseResult] | None = None,
     smaller: Callable[[Case], Iterable[Case]] = lambda _: (),
 ) -> Exploration:
-    """Run up to ``examples`` cases of ``drawn``, each distinct one once; stop at the first failure and shrink it.
+    """Run up to ``examples`` cases of ``space``, each distinct one once; stop at the first failure and shrink it.
 
-    The same strategy, seed and versions give the same cases. While shrinking, only the same kind of failure counts, and
-    ``rerun`` is asked instead of ``run``: where ``run`` rotates over the checks by case, a smaller case might not get
-    the check that failed. ``smaller`` returns smaller cases than a failing one, the smallest first, that the strategy
-    does not draw.
+    The same space and seed give the same cases. While shrinking, only the same kind of failure counts, and ``rerun`` is
+    asked instead of ``run``: where ``run`` rotates over the checks by case, a smaller case might not get the check that
+    failed. ``smaller`` returns smaller cases than a failing one, the smallest first, that the space does not have.
+    ``explain`` is asked for the smallest one at the end, if the others only tell right from wrong.
     """
-    search = _Search(run, rerun or run, smaller, shrink_seconds)
-
-    @seed(campaign_seed)
-    @settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=tuple(HealthCheck),
-        report_multiple_bugs=False,
-        print_blob=False,
-    )
-    @given(drawn)
-    def probe(case: Case) -> None:
-        if search.fails(case):
-            raise _FoundError
-
-    try:
-        probe()
-    except _FoundError:
-        search.try_smaller()
-    except BaseExceptionGroup as group:
-        if group.subgroup(_FoundError) is None:
-            raise
-    return search.found
+    found = Exploration()
+    for drawn in draw_cases(space, campaign_seed, examples):
+        result = run(drawn.case)
+        found.results.append(result)
+        if result.is_failure:
+            found.failure = _Shrinking(space, rerun or run, result, shrink_seconds).smallest(drawn, smaller)
+            if explain is not None:
+                explained = explain(found.failure.case)
+                found.failure = explained if explained.is_failure else found.failure
+            break
+    return found
 
 
-@dataclass
-class _Search:
-    """What an exploration knows while it runs: each case's failure or None, and the kind that is being shrunk."""
+class _Shrinking:
+    """The search for a smaller case that fails as ``failure`` does: what it knows of each case that it asked."""
 
-    run: Callable[[Case], CaseResult]
-    rerun: Callable[[Case], CaseResult]
-    smaller: Callable[[Case], Iterable[Case]]
-    shrink_seconds: float
-    found: Exploration = field(default_factory=Exploration)
-    known: dict[str, CaseResult | None] = field(default_factory=dict)
-    kind: Kind | None = None
-    deadline: float = 0.0
+    def __init__(self, space: Space, run: Callable[[Case], CaseResult], failure: CaseResult, seconds: float) -> None:
+        self._failure = failure
+        self._space = space
+        self._run = run
+        self._seconds = seconds
+        self._deadline = 0.0
+        self._kind = min(kinds_of_failure(failure))
+        self._known: dict[str, CaseResult | None] = {failure.case.id: failure}
 
-    def fails(self, case: Case) -> bool:
-        if case.id not in self.known:
-            self.known[case.id] = self._first(case) if self.kind is None else self._smaller(case, self.kind)
-        result = self.known[case.id]
+    def smallest(self, drawn: DrawnCase, smaller: Callable[[Case], Iterable[Case]]) -> CaseResult:
+        """Take simpler choices as long as the failure stays, then the first of the ``smaller`` cases that has it."""
+        self._deadline = time.monotonic() + self._seconds
+        simplify(drawn.taken, self._still_fails)
+        self._deadline = time.monotonic() + self._seconds
+        found = (self._ask(case) for case in smaller(self._failure.case))
+        return next((result for result in found if result is not None), self._failure)
+
+    def _still_fails(self, choices: dict[str, int]) -> dict[str, int] | None:
+        replayed = Replayed(choices)
+        result = self._ask(draw_case(self._space, Choices(replayed)))
         if result is None:
-            return False
-        self.found.failure = result  # Hypothesis asks for the smallest case last
-        return True
-
-    def try_smaller(self) -> None:
-        """Replace the failure by that of the first smaller case which fails in the same way."""
-        failure, kind = self.found.failure, self.kind
-        if failure is None or kind is None:
-            return
-        self.deadline = time.monotonic() + self.shrink_seconds
-        found = (self._smaller(case, kind) for case in self.smaller(failure.case))
-        self.found.failure = next((result for result in found if result is not None), failure)
-
-    def _first(self, case: Case) -> CaseResult | None:
-        result = self.run(case)
-        self.found.results.append(result)
-        if not result.is_failure:
             return None
-        self.deadline = time.monotonic() + self.shrink_seconds
-        self.kind = min(kinds_of_failure(result))
-        return result
+        self._failure = result
+        return replayed.taken
 
-    def _smaller(self, case: Case, kind: Kind) -> CaseResult | None:
-        if time.monotonic() > self.deadline:
-            return None
-        result = self.rerun(case)
-        return result if kind in kinds_of_failure(result) else None
+    def _ask(self, case: Case) -> CaseResult | None:
+        """Return the failure of ``case``, or None if it does not fail in this way, or no time is left."""
+        if case.id not in self._known:
+            if time.monotonic() > self._deadline:
+                return None
+            result = self._run(case)
+            self._known[case.id] = result if self._kind in kinds_of_failure(result) else None
+        return self._known[case.id]
 
 
 Kind = tuple[str, str]

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import strategies as st
-
 from attnconf.case import Layer
 from attnconf.strategies import DTYPES, Shape, model_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypothesis.strategies import SearchStrategy
-
     from attnconf.case import KVDtype, QDtype
+    from attnconf.choices import Choices
     from attnconf.geometry import LayerGeometry
+    from attnconf.strategies import Draw
 
 _BF16: tuple[QDtype, KVDtype] = ("bfloat16", "bfloat16")
 _FP16: tuple[QDtype, KVDtype] = ("float16", "float16")
@@ -54,9 +52,9 @@ _ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None
 )
 
 
-def covering_shapes() -> SearchStrategy[Shape]:
+def covering_shapes() -> Draw[Shape]:
     """Draw one of the shapes: a full layer, a sliding one, and a redirected one behind each."""
-    return st.sampled_from([_shape(row) for row in _ROWS])
+    return lambda choices: _shape(choices.pick("shape", _ROWS))
 
 
 def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> Shape:
@@ -77,7 +75,7 @@ def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | N
 
 def model_shapes(
     layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
-) -> SearchStrategy[Shape]:
+) -> Draw[Shape]:
     """Draw the layers of a model under a covering set of (page size, dtypes): not each pair, for each costs builds.
 
     bfloat16, in which these models are served, gets every page size, and each other pair the next one.
@@ -85,11 +83,13 @@ def model_shapes(
     others = [pair for pair in dtypes if pair != _BF16]
     builds = [(size, _BF16) for size in page_sizes]
     builds += [(page_sizes[index % len(page_sizes)], pair) for index, pair in enumerate(others)]
-    return model_layers(layers).flatmap(
-        lambda drawn: st.sampled_from(
-            [Shape(layers=drawn, page_size=page, q_dtype=q, kv_dtype=kv) for page, (q, kv) in builds]
-        )
-    )
+    fixed = model_layers(layers)
+
+    def drawn(choices: Choices) -> Shape:
+        page_size, (q_dtype, kv_dtype) = choices.pick("build", builds)
+        return Shape(layers=fixed(choices), page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+
+    return drawn
 
 
 SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")

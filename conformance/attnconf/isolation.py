@@ -70,11 +70,11 @@ class IsolatedBackend:
         self._pipe: Connection | None = None
         self.starts = 0
 
-    def run(self, case: Case, checks: Choice = "rotated") -> CaseResult:
-        """Run one case there. A process that dies or does not answer in time is a crashed result."""
+    def run(self, case: Case, checks: Choice = "rotated", **how: bool) -> CaseResult:
+        """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result."""
         started = time.perf_counter()
         pipe = self._connect()
-        pipe.send((case, checks))
+        pipe.send((case, checks, how))
         if not pipe.poll(self._seconds):
             self.stop()
             return self._lost(case, f"no answer within {self._seconds:g} s: the process was ended", started)
@@ -162,7 +162,7 @@ def _serve(pipe: Connection, spec: Spec) -> None:
     device = torch.device("cpu" if spec.platform.sm is None else "cuda")
     while True:
         try:
-            case, checks = pipe.recv()
+            case, checks, how = pipe.recv()
         except EOFError:
             return
         result = run_case(
@@ -172,6 +172,7 @@ def _serve(pipe: Connection, spec: Spec) -> None:
             device,
             choose=CHOICES[checks],
             build_budget=spec.build_budget,
+            **how,
         )[0]
         crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
         healthy = not (crashed and device.type == "cuda" and _is_lost(device))

@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.oracle import Answer, Problem, Weights, attend
+from attnconf.oracle import Answer, Problem, Weights, attend, with_keys, with_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,7 +204,7 @@ class _Moments:
         u_kv = _roundoff(self.profile.dequantised)
         dim = weights.q.shape[2]
         top, largest, sink_errors = self._shift(weights)
-        magnitudes = abs(self.problem.sm_scale) * (weights.q.abs() @ weights.k.abs().transpose(1, 2))
+        magnitudes = abs(self.problem.sm_scale) * with_keys(weights.q.abs(), weights.k.abs())
         d = (
             ((math.sqrt(dim) + 4.0) * u_acc + 2.0 * u_kv) * magnitudes
             + (EXP_RELATIVE + (self.profile.tanh if self.problem.soft_cap is not None else 0.0)) * weights.scores.abs()
@@ -215,16 +215,16 @@ class _Moments:
             rounding = (UNIT_ROUNDOFF[self.profile.query] * weights.q.abs()).clamp_min(
                 _SMALLEST[self.profile.query] / 2
             )
-            squares = rounding.square() @ weights.k.square().transpose(1, 2)
+            squares = with_keys(rounding.square(), weights.k.square())
             d = d + QUERY_CONFIDENCE * abs(self.problem.sm_scale) * squares.sqrt()
         weighted = weights.p * torch.expm1(d.clamp_max(_LARGEST_EXPONENT))
         values = weights.v.abs()
         heads = weights.heads
-        self.weighted_values[:, heads] = (weights.p @ values).transpose(0, 1)
-        self.weighted_errors[:, heads] = (weighted @ values).transpose(0, 1)
+        self.weighted_values[:, heads] = with_values(weights.p, values).transpose(0, 1)
+        self.weighted_errors[:, heads] = with_values(weighted, values).transpose(0, 1)
         self.score_errors[:, heads] = (weighted.sum(dim=2) + sink_errors).transpose(0, 1)
         lost = torch.minimum(weights.p, _SMALLEST[self.profile.p] * largest)
-        self.lost_values[:, heads] = (lost @ values).transpose(0, 1)
+        self.lost_values[:, heads] = with_values(lost, values).transpose(0, 1)
         lost = torch.minimum(weights.p, _SMALLEST[self.profile.row_sum] * largest)
         self.lost_sums[:, heads] = lost.sum(dim=2).transpose(0, 1)
         self.visible = weights.visible[0].sum(dim=1).to(torch.float64)

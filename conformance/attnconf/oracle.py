@@ -51,8 +51,8 @@ class Problem:
 class Weights:
     """What lies behind the answer of some heads: ``scores`` s and probabilities ``p`` [heads, m, keys], invisible 0.
 
-    ``q`` [heads, m, D]; ``k`` and ``v`` [heads, keys, D] are the keys that any row of the request can see;
-    ``sink_mass`` [heads, m] is the sink's probability.
+    ``q`` [heads, m, D]; ``k`` and ``v`` [kv heads, keys, D] are the keys that any row of the request can see, and that
+    heads / kv heads of the heads read one after the other; ``sink_mass`` [heads, m] is the sink's probability.
     """
 
     heads: slice
@@ -63,6 +63,18 @@ class Weights:
     scores: torch.Tensor
     p: torch.Tensor
     sink_mass: torch.Tensor
+
+
+def with_keys(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """Return the products [heads, m, keys] of ``q`` [heads, m, D] with its heads' ``k`` [kv heads, keys, D]."""
+    heads, rows, dim = q.shape
+    return (q.reshape(k.shape[0], heads // k.shape[0] * rows, dim) @ k.transpose(1, 2)).view(heads, rows, k.shape[1])
+
+
+def with_values(p: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Return the sums [heads, m, D] of ``v`` [kv heads, keys, D] by the weights ``p`` [heads, m, keys]."""
+    heads, rows, keys = p.shape
+    return (p.reshape(v.shape[0], heads // v.shape[0] * rows, keys) @ v).view(heads, rows, v.shape[2])
 
 
 class Visitor(Protocol):
@@ -88,23 +100,19 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=problem.q.device)
     first, last = _key_range(problem)
     visible = _visible(problem, first, last)
-    small = heads * rows * max(1, last - first) <= CHUNK_ELEMENTS
-    if visit is None and small and not problem.q.is_cuda:  # a GPU copies faster than it starts more operations
-        _attend_by_kv_head(problem, slice(first, last), visible, Answer(out, lse))
-        return Answer(out, lse)
-    for chunk in _chunks(heads, rows, max(1, last - first), dim):
-        mapping = problem.kv_head_of[chunk]
-        q = problem.q[:, chunk].transpose(0, 1)
-        k = problem.k[first:last, mapping].transpose(0, 1)
-        v = problem.v[first:last, mapping].transpose(0, 1)
-        scores = _scores(problem, q @ k.transpose(1, 2))
-        p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[chunk])
-        out[:, chunk] = (p @ v).transpose(0, 1)
-        lse[:, chunk] = total.transpose(0, 1)
+    group, sources = _readers(problem, last - first)
+    for chunk in _chunks(heads // group, group * rows, max(1, last - first), dim):
+        own = slice(chunk.start * group, chunk.stop * group)
+        k, v = (stored[first:last, sources][:, chunk].transpose(0, 1) for stored in (problem.k, problem.v))
+        q = problem.q[:, own].transpose(0, 1)
+        scores = _scores(problem, with_keys(q, k))
+        p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[own])
+        out[:, own] = with_values(p, v).transpose(0, 1)
+        lse[:, own] = total.transpose(0, 1)
         if visit is not None:
             visit(
                 Weights(
-                    heads=chunk,
+                    heads=own,
                     q=q,
                     k=k,
                     v=v,
@@ -119,20 +127,19 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
     return Answer(out, lse)
 
 
-def _attend_by_kv_head(problem: Problem, keys: slice, visible: torch.Tensor, answer: Answer) -> None:
-    """Write the answer with one product for all query heads of a KV head: keys and values are not copied for each."""
-    rows, heads, dim = problem.q.shape
-    mapping = problem.kv_head_of.tolist()
-    order = sorted(range(heads), key=mapping.__getitem__)
-    readers = [(source, mapping.count(source)) for source in sorted(set(mapping))]
-    q = torch.split(problem.q[:, order].transpose(0, 1), [count for _, count in readers])
-    products = [part.reshape(-1, dim) @ problem.k[keys, kv].T for part, (kv, _) in zip(q, readers, strict=True)]
-    scores = _scores(problem, torch.cat(products).view(heads, rows, visible.shape[2]))
-    p, total = _softmax(scores, visible, None if problem.sinks is None else problem.sinks[order])
-    shares = torch.split(p, [count for _, count in readers])
-    means = [part.flatten(0, 1) @ problem.v[keys, kv] for part, (kv, _) in zip(shares, readers, strict=True)]
-    answer.out[:, order] = torch.cat(means).view(heads, rows, dim).transpose(0, 1)
-    answer.lse[:, order] = total.transpose(0, 1)
+def _readers(problem: Problem, keys: int) -> tuple[int, slice | torch.Tensor]:
+    """Return how many heads one after the other read each KV head, and which KV heads these are.
+
+    Their products are taken at once, so that keys and values are not copied for each of them: unless another map is
+    asked for, or their scores are too many for one chunk.
+    """
+    rows, heads, _ = problem.q.shape
+    kv_heads = problem.k.shape[1]
+    group = heads // kv_heads
+    grouped = [head // group for head in range(heads)] if group * kv_heads == heads else []
+    if problem.kv_head_of.tolist() == grouped and group * rows * keys <= CHUNK_ELEMENTS:
+        return group, slice(None)
+    return 1, problem.kv_head_of
 
 
 def _scores(problem: Problem, products: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ _LONG_WINDOW = 1024
 _FEWEST = 2
 _ONE_LONG_IN = 6
 _FEWEST_LONG = 2
-"""The simplest case of a space, which a campaign always asks first, and another."""
 _LONG_FAMILIES = ("decode", "extend", "mixed", "verify", "free")
 """The modes: their cases have windows, redirected layers and hybrid pools, too."""
 

@@ -40,17 +40,22 @@ def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
     *,
     choose: Callable[[Case], tuple[Check, ...]] = rotated_checks,
     build_budget: float = BUILD_BUDGET,
+    explain: bool = True,
+    count_effects: bool = True,
 ) -> list[CaseResult]:
     """Run ``case`` on each of ``backends`` on ``device`` and judge it by the checks that ``choose`` picks.
 
     Whatever a backend does (a wrong answer, a refusal, an exception, out of memory) becomes a typed outcome of its
     layers; nothing is raised. Inputs and right answers are derived once and shared. A kernel whose build costs more CPU
-    seconds than ``build_budget`` is used only if it is built.
+    seconds than ``build_budget`` is used only if it is built. With ``explain`` false a wrong answer is only told from a
+    right one: why it is wrong, and of which clause, takes dozens of answers, and a search asks only for the last one.
+    Without ``count_effects`` the results are no evidence: no layer says which features mattered to it.
     """
     question = Question(case, device)
     results = []
     for backend in backends:
-        trial = Trial(question, backend, platform, partial(missing_build, backend, budget=build_budget))
+        missing = partial(missing_build, backend, budget=build_budget)
+        trial = Trial(question, backend, platform, missing, explains=explain, counts_effects=count_effects)
         results.append(_run_backend(trial, choose(case)))
         if backend is not backends[-1]:
             question.restore()  # not behind the last one: it may have lost the device
@@ -100,7 +105,8 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         return _ended(layer, error, "in numerics: ")
     corrupted = trial.changed_input() is not None
     for check in checks:
-        if (corrupted and check.extra) or not check.applies(trial, layer):
+        settled = corrupted or (bool(failures) and not trial.explains)
+        if (settled and check.extra) or not check.applies(trial, layer):
             continue
         try:
             failures += check.run(trial, layer)
@@ -113,7 +119,7 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         outcome=Outcome.FAILED if failures else passed,
         kernel=kernel,
         worst_units=worst,
-        effective=_effective(trial, layer),
+        effective=_effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else (),
         failures=tuple(failures),
     )
 
@@ -124,8 +130,8 @@ def _ended(layer: int, error: BaseException, where: str = "") -> LayerResult:
 
 
 def _effective(trial: Trial, layer: int) -> tuple[str, ...]:
-    requests = range(len(trial.case.requests))
-    units = mistake_units(
-        (trial.question.scene(layer, request), trial.expected(layer, request)) for request in requests
-    )
+    requests = trial.case.requests
+    # The small ones first: a mistake that shows in one of them is not looked for in the others.
+    order = sorted(range(len(requests)), key=lambda index: requests[index].kv_len * requests[index].new_tokens)
+    units = mistake_units((trial.question.scene(layer, request), trial.expected(layer, request)) for request in order)
     return effective_features(units)

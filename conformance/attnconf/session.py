@@ -14,7 +14,6 @@ from attnconf.build_plan import asked_shapes
 from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
 from attnconf.checks.catalogue import CHOICES
 from attnconf.checks.refusal import probe_refusal
-from attnconf.draws import own_draws_only
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
 from attnconf.lengths import shortened
@@ -22,7 +21,7 @@ from attnconf.memory import Memory
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.run import run_case
 from attnconf.spaces import space_of
-from attnconf.strategies import Space, cases, free_layers
+from attnconf.strategies import Space, free_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +48,11 @@ PLANNED_CASES = 300
 
 @dataclass(frozen=True)
 class _Manner:
-    """How an exploration asks its cases: by ``run``, and while it shrinks a failure, by ``rerun``."""
+    """How an exploration asks its cases: by ``run``, while it shrinks a failure by ``rerun``, then by ``explain``."""
 
     run: Asked
     rerun: Asked
+    explain: Asked
     shrink_seconds: float = SHRINK_SECONDS
 
 
@@ -107,14 +107,25 @@ class Session:
             return str(error)
         return None
 
-    def run(self, case: Case, backend: str, checks: Choice = "rotated") -> CaseResult:
-        """Run one case on one backend, in a process of the backend's own where ``isolate`` says so."""
+    def run(
+        self,
+        case: Case,
+        backend: str,
+        checks: Choice = "rotated",
+        *,
+        explain: bool = True,
+        count_effects: bool = True,
+    ) -> CaseResult:
+        """Run one case on one backend, in a process of the backend's own where ``isolate`` says so.
+
+        ``explain`` and ``count_effects`` are those of ``run_case``.
+        """
         reason = self.why_not_here(case)
         if reason is not None:
             found = self.backend(backend)
             return _not_run(case, found, f"the case {reason}")
         if self.isolates(backend):
-            return self._isolated_backend(backend).run(case, checks)
+            return self._isolated_backend(backend).run(case, checks, explain=explain, count_effects=count_effects)
         return run_case(
             case,
             [self.backend(backend)],
@@ -122,6 +133,8 @@ class Session:
             self.device,
             choose=CHOICES[checks],
             build_budget=self.build_budget,
+            explain=explain,
+            count_effects=count_effects,
         )[0]
 
     def why_not_here(self, case: Case) -> str | None:
@@ -178,11 +191,17 @@ class Session:
         """Run the profile's number of cases of one family and model on one backend (or by ``run``).
 
         The long ones come last, and not at all once a shorter one has failed. While a failure is shrunk, ``rerun`` is
-        asked: without it the backend, with every check, or ``run``.
+        asked: without it the backend, with every check, or ``run``. Only the smallest failure is explained.
         """
         if run is None:
-            run, rerun = (lambda case: self.run(case, backend)), (lambda case: self.run(case, backend, "all"))
-        manner = _Manner(run, rerun or run, shrink_seconds)
+            manner = _Manner(
+                lambda case: self.run(case, backend, explain=False),
+                lambda case: self.run(case, backend, "all", explain=False),
+                lambda case: self.run(case, backend, "all"),
+                shrink_seconds,
+            )
+        else:
+            manner = _Manner(run, rerun or run, rerun or run, shrink_seconds)
         found = self._explore(family, model, manner)
         longer = Exploration() if found.failure is not None else self._explore_long(family, model, manner)
         return Exploration([*found.results, *longer.results], found.failure or longer.failure)
@@ -193,7 +212,9 @@ class Session:
 
     def long_cases(self, family: Family, model: str) -> tuple[Case, ...]:
         """Return the long cases that ``explore`` adds; nothing is run."""
-        return tuple(result.case for result in self._explore_long(family, model, _Manner(_unasked, _unasked)).results)
+        return tuple(
+            result.case for result in self._explore_long(family, model, _Manner(_unasked, _unasked, _unasked)).results
+        )
 
     def probe(self, case: Case, backend: str) -> CaseResult:
         """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20)."""
@@ -211,15 +232,14 @@ class Session:
     ) -> Exploration:
         """Probe one backend (or ``run``) with small cases of any shape; ``rerun`` as for ``explore``."""
         space = Space(name="refusal", layers=free_layers(), max_kv_len=64)
-        with own_draws_only():
-            return explore(
-                cases(space),
-                run or (lambda case: self.probe(case, backend)),
-                rerun=rerun,
-                examples=REFUSAL_EXAMPLES,
-                campaign_seed=self.seed,
-                shrink_seconds=shrink_seconds,
-            )
+        return explore(
+            space,
+            run or (lambda case: self.probe(case, backend)),
+            rerun=rerun,
+            examples=REFUSAL_EXAMPLES,
+            campaign_seed=self.seed,
+            shrink_seconds=shrink_seconds,
+        )
 
     def refusal_cases(self) -> tuple[Case, ...]:
         """Return the cases that ``explore_refusals`` asks as long as none fails; nothing is asked."""
@@ -238,17 +258,17 @@ class Session:
             max_kv_len=self.profile.max_kv_len,
             long_kv_len=self.profile.long_kv_len if long else 0,
         )
-        with own_draws_only():
-            return explore(
-                cases(space),
-                manner.run,
-                rerun=manner.rerun,
-                smaller=shortened if long else lambda _: (),
-                examples=long or self._count(family, model),
-                # The same cases for every backend: their results can be laid side by side.
-                campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}{'/long' if long else ''}".encode()),
-                shrink_seconds=manner.shrink_seconds,
-            )
+        return explore(
+            space,
+            manner.run,
+            rerun=manner.rerun,
+            explain=manner.explain,
+            smaller=shortened if long else lambda _: (),
+            examples=long or self._count(family, model),
+            # The same cases for every backend: their results can be laid side by side.
+            campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}{'/long' if long else ''}".encode()),
+            shrink_seconds=manner.shrink_seconds,
+        )
 
     @property
     def _accelerated(self) -> bool:

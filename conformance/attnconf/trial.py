@@ -120,17 +120,24 @@ class Question:
 class Trial:
     """One case before one backend: runs it, and variants of it, and measures in units.
 
-    ``missing`` says which build a supported shape still lacks: the variants that need one are not chosen.
+    ``missing`` says which build a supported shape still lacks: the variants that need one are not chosen. With
+    ``explains`` false a wrong answer is only told from a right one; without ``counts_effects`` nobody asks which
+    features of the case matter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - who is asked what, and how thoroughly
         self,
         question: Question,
         backend: Backend,
         platform: Platform,
         missing: Callable[[KernelShape], str | None] = lambda _: None,
+        *,
+        explains: bool = True,
+        counts_effects: bool = True,
     ) -> None:
         self.question = question
+        self.explains = explains
+        self.counts_effects = counts_effects
         self.missing = missing
         self.case = question.case
         self.backend = backend

@@ -17,10 +17,10 @@ from attnconf.errors import UnsupportedError
 from attnconf.platforms import Platform
 from attnconf.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.run import run_case
-from attnconf.strategies import Space, cases, free_layers
+from attnconf.strategies import Space, free_layers
 
 CPU = torch.device("cpu")
-SMALL = cases(Space(name="small", layers=free_layers(), max_kv_len=40, max_new_tokens=4, past_window=False))
+SMALL = Space(name="small", layers=free_layers(), max_kv_len=40, max_new_tokens=4, past_window=False)
 
 
 def result(case: Case, outcome: Outcome = Outcome.PASSED, reason: str = "", check: str = "") -> CaseResult:
@@ -67,7 +67,7 @@ def test_a_planted_failure_is_found_and_shrunk_to_its_cause_and_stays_of_its_kin
     if first.layers[0].outcome is Outcome.CRASHED:
         assert case.layers[0].num_qo_heads == 1
     else:
-        assert case.layers[0].num_qo_heads == 3
+        assert case.layers[0].num_qo_heads in {3, 4}
         assert case.layers[0].logits_soft_cap is None
 
 
@@ -94,6 +94,25 @@ def test_shrinking_asks_the_other_function() -> None:
     found = explore(SMALL, planted, examples=200, campaign_seed=0, rerun=rerun)
     assert found.failure is not None
     assert found.failure.case.id in asked
+
+
+def test_the_smallest_failure_alone_is_explained() -> None:
+    explained: list[str] = []
+
+    def explain(case: Case) -> CaseResult:
+        explained.append(case.id)
+        return result(case, Outcome.FAILED, check="explained")
+
+    found = explore(SMALL, planted, examples=200, campaign_seed=0, explain=explain)
+    assert found.failure is not None
+    assert explained == [found.failure.case.id]
+    assert found.failure.failures[0].check == "explained"
+
+
+def test_what_does_not_fail_again_when_it_is_to_be_explained_stays_a_failure() -> None:
+    found = explore(SMALL, planted, examples=200, campaign_seed=0, explain=passes)
+    assert found.failure is not None
+    assert found.failure.is_failure
 
 
 def test_the_tool_s_own_bug_is_raised() -> None:

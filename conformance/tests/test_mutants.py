@@ -1,9 +1,10 @@
-"""Every shipped mutant is wrong, by the clause that it names; every check has a mutant that only it catches."""
+"""Every shipped mutant is wrong, by the clause that it names; each check has a mutant that nothing else catches."""
 
 from __future__ import annotations
 
 import json
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,13 +83,35 @@ def test_without_its_edits_the_implementation_is_right_on_the_proof(mutant: Muta
     assert not result.is_failure, result.failures
 
 
-def test_each_check_has_a_mutant_that_only_it_catches() -> None:
-    alone = set()
-    for mutant in HUNTED:
-        checks = {failure.check for failure in proven(mutant.id).failures}
-        alone |= checks if len(checks) == 1 else set()
-    # Clause 16 is judged on a GPU only: the test below catches its mutants with a stand-in for the capture.
-    assert alone == {check.name for check in CHECKS} - {GRAPH_CHECK} | {REFUSAL_CHECK}
+TABLE = {
+    check: ([int(clause) for clause in clauses.split(", ")], name, summary)
+    for check, clauses, name, summary in re.findall(
+        r"^\| `(\w+)` \| ([\d, ]+) \| `([\w-]+)`: (.+) \|$",
+        (Path(__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+}
+"""The contract's table of checks: the clauses of each, and a mutant that it alone catches."""
+
+
+def test_the_contract_names_for_each_check_a_mutant_that_only_it_catches() -> None:
+    judged_by = {check.name: list(check.clauses) for check in CHECKS} | {REFUSAL_CHECK: [20]}
+    assert {check: clauses for check, (clauses, _, _) in TABLE.items()} == judged_by
+    assert {name: mutant_named(name).summary for _, name, _ in TABLE.values()} == {
+        name: summary for _, name, summary in TABLE.values()
+    }
+
+
+# Clause 16 is judged on a GPU only: a test below catches its mutants with a stand-in for the capture.
+@pytest.mark.parametrize("check", sorted({check.name for check in CHECKS} - {GRAPH_CHECK} | {REFUSAL_CHECK}))
+def test_without_its_check_nothing_catches_that_mutant(check: str) -> None:
+    mutant = mutant_named(TABLE[check][1])
+    assert {failure.check for failure in proven(mutant.id).failures} == {check}
+    others = tuple(one for one in CHECKS if one.name != check)
+    backend = mutant.make(SESSION.platform)
+    found = run_case(mutant.proof, [backend], SESSION.platform, SESSION.device, choose=lambda _: others)[0]
+    assert not found.is_failure
+    assert found.layers
 
 
 @pytest.mark.parametrize("mutant", [one for one in MUTANTS if one.needs_gpu], ids=lambda mutant: mutant.id)

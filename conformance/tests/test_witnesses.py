@@ -91,7 +91,7 @@ def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: st
 
     def lose(weights: Weights) -> None:
         for token in tokens:
-            p, v = weights.p[:, :, token, None], weights.v[:, None, token]
+            p, v = weights.p[:, :, token, None], weights.v[:, None, token].repeat_interleave(2, dim=0)
             out = (expected.answer.out - (p * v).transpose(0, 1)) / (1.0 - p).transpose(0, 1)
             changed[token] = Answer(out, expected.answer.lse)
 

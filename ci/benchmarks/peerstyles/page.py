@@ -40,11 +40,14 @@ another linear layer; 1e-3 to 3e-2 |
 | attnconf | witnesses | drawn, hostile | drawn poison | an error bound derived from the case |
 
 Every tolerance, with its source, is in [`tolerances.py`](peerstyles/tolerances.py); the grids are in the module of each
-peer beside it. attnconf's cases are those of the profile, in a drawn order, with the checks that the suite gives each.
+peer beside it. attnconf's cases are those of the profile, with the checks that the suite gives each, in the order in
+which `attnconf mutants` asks them: first those that bring most pairs of traits together (mode, dtypes, page size, group
+size, window, soft cap, and so on) for what they cost. That order knows nothing of the mutants.
 
 A mutant counts as caught when a test fails in any way, whichever clause it breaks. CPU seconds are those of inputs,
-right answers, run and comparison, as if the mutant were alone; attnconf's drawing of cases is charged, too. A case of
-attnconf runs several layers and several checks, so it takes longer than a peer's one call.
+right answers, run and comparison, as if the mutant were alone; attnconf's drawing and ordering of cases is charged,
+too. What it does for its reports is not: to explain a failure, and to count which features mattered. A case of attnconf
+runs several layers and several checks, so it takes longer than a peer's one call.
 
 ## What this does not say
 

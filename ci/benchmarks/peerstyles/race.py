@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
+from attnconf.agenda import agenda
 from attnconf.errors import BackendUnavailableError
-from attnconf.mutants.hunt import broken_clauses
 from attnconf.mutants.registry import MUTANTS, mutant_named
 from attnconf.platforms import detect
 from attnconf.profiles import profile_named
 from attnconf.session import Session
-from attnconf.spaces import FAMILIES
 from peerstyles import flashinfer, sglang, tensorrt_llm, vllm
 from peerstyles.cell import draw
 from peerstyles.page import LABELS, OWN
@@ -32,8 +31,8 @@ from peerstyles.pose import Posed, caught, pose, warm
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from attnconf.agenda import Asked
     from attnconf.backends.protocol import Backend
-    from attnconf.case import Case
     from attnconf.mutants.mutant import Mutant
     from attnconf.platforms import Platform
     from peerstyles.cell import Draw
@@ -99,36 +98,28 @@ class PeerSide:
 
 @dataclass
 class OwnSide:
-    """The cases of an attnconf profile, shuffled by a seed; every case with the checks of its turn, as in the suite."""
+    """The cases of an attnconf profile in the order of its agenda, each with the checks that the suite gives it."""
 
     profile: str
     seed: int
     platform: Platform
     total: int = field(init=False)
     _session: Session = field(init=False)
-    _cases: list[tuple[Case, bool]] = field(default_factory=list)
+    _agenda: tuple[Asked, ...] = ()
     _drawing: float = 0.0
 
     def __post_init__(self) -> None:
-        profile = profile_named(self.profile)
-        self._session = Session(platform=self.platform, profile=profile)
-        started = time.process_time()
-        for family in FAMILIES:
-            for model in profile.targets(family):
-                self._cases += [(case, False) for case in self._session.cases(family, model)]
-        self._cases += [(case, True) for case in self._session.refusal_cases()]
-        self.total = len(self._cases)
-        self._drawing = (time.process_time() - started) / self.total
-        random.Random(self.seed).shuffle(self._cases)  # noqa: S311 - a sample, no secret
+        self._session = Session(platform=self.platform, profile=profile_named(self.profile), seed=self.seed)
+        self._agenda, drawing = _timed(partial(agenda, self._session))
+        self.total = len(self._agenda)
+        self._drawing = drawing / self.total
 
     def ask(self, name: str, backend: Backend, index: int) -> tuple[bool, float]:
         """Ask a case of the suite, or a probe of what the backend declares unsupported."""
         if self._session.registry.registered(name) is None:
             self._session.registry.register(name, lambda _: backend)
-        case, refusal = self._cases[index]
-        run = self._session.probe if refusal else self._session.run
-        result, asking = _timed(partial(run, case, name))
-        return bool(broken_clauses(result)), self._drawing + asking
+        result, asking = _timed(partial(self._agenda[index].of, self._session, name, explain=False))
+        return result.is_failure, self._drawing + asking
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:

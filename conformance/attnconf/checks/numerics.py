@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.blame import blamed
 from attnconf.checks.check import Check, always
-from attnconf.diagnose import explain
+from attnconf.diagnose import UNEXPLAINED_CLAUSE, explain
 from attnconf.numerics import lse_units, out_units
 from attnconf.result import Failure, Place
 
@@ -45,6 +45,15 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
         )
     token, head, dim = (int(i) for i in (by_element == by_element.max()).nonzero()[0])
     wanted = float(expected.answer.out[token, head, dim])
+    if not trial.explains:
+        return Failure(
+            clause=UNEXPLAINED_CLAUSE,
+            check="numerics",
+            layer=layer,
+            units=float(by_element[token, head, dim]),
+            place=Place(layer=layer, request=request, token=token, head=head, dim=dim),
+            summary=f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}",
+        )
     explanation = explain(trial, layer, request, token, head)
     feature = None if explanation.exact else blamed(trial, layer, request, explanation.clause)
     needs = "" if feature is None else f"right without {feature.text}"

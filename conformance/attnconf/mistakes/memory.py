@@ -27,10 +27,16 @@ def _pages(change: Callable[[Scene, list[int]], list[int] | None]) -> Apply:
         wrong = change(scene, right) if right else None
         if wrong is None or wrong == right:
             return None
-        k, v = scene.keys_at(wrong)
-        return replace(scene.problem, k=k, v=v)
+        return _reread(scene, wrong, torch.arange(scene.spec.kv_len))
 
     return apply
+
+
+def _reread(scene: Scene, pages: list[int], slots: torch.Tensor) -> Problem:
+    """Return the question with keys and values out of ``slots`` [kv_len] of ``pages``, without those out of sight."""
+    first = scene.first_seen
+    k, v = scene.keys_at(pages, slots[first:])
+    return replace(scene.problem, k=k, v=v, positions=scene.problem.positions - first)
 
 
 def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:
@@ -98,8 +104,7 @@ def _slots(change: Callable[[torch.Tensor], torch.Tensor]) -> Apply:
         wrong = change(tokens % size)
         if torch.equal(wrong[scene.first_seen :], tokens[scene.first_seen :] % size):
             return None
-        k, v = scene.keys_at(scene.pages, tokens // size * size + wrong)
-        return replace(scene.problem, k=k, v=v)
+        return _reread(scene, scene.pages, tokens // size * size + wrong)
 
     return apply
 

@@ -95,8 +95,10 @@ class Scene:
         k, v = source.k[index.clamp_min(0)].double(), source.v[index.clamp_min(0)].double()
         unknown = index < 0
         k[unknown], v[unknown] = self._stale(int(unknown.sum()), tail)
-        device = self.problem.k.device
-        return k.to(device) * self.owner.k_scale, v.to(device) * self.owner.v_scale
+        device, scales = self.problem.k.device, (self.owner.k_scale, self.owner.v_scale)
+        if scales == (1.0, 1.0):
+            return k.to(device), v.to(device)
+        return k.to(device) * scales[0], v.to(device) * scales[1]
 
     @cached_property
     def _token_of(self) -> torch.Tensor:

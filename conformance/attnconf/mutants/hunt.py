@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from attnconf.models import load_model
+from attnconf.agenda import agenda
 from attnconf.mutants.registry import mutant_named
-from attnconf.mutants.source import Edited
 from attnconf.platforms import detect
 from attnconf.profiles import profile_named
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.session import Session
-from attnconf.spaces import FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from attnconf.agenda import Asked
     from attnconf.case import Case
     from attnconf.mutants.mutant import Mutant
-    from attnconf.spaces import Family
 
 SHRINK_SECONDS = 10.0
 """How long one mutant's case may be shrunk."""
-
-_SMALL_FIRST = 4
-"""Cases of drawn geometry that come before the first of a model: they are small, and have every feature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +55,13 @@ class Catch:
     not_run: str = ""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One case of the suite: of a family and model, or, without a family, a probe of what is declared unsupported."""
-
-    case: Case
-    family: Family | None
-    model: str = ""
-
-
 @dataclass
 class Hunter:
     """One process's hunts: the session, and the cases drawn so far, which are the same for every mutant."""
 
     orders: Orders
     session: Session = field(init=False)
-    _drawn: dict[tuple[Family | None, str], tuple[Case, ...]] = field(default_factory=dict)
+    _agenda: tuple[Asked, ...] = ()
 
     def __post_init__(self) -> None:
         profile = profile_named(self.orders.profile)
@@ -95,10 +80,13 @@ class Hunter:
         reason = self.session.why_not(mutant.id)
         if reason is not None:
             return replace(blank, not_run=reason)
+        self._agenda = self._agenda or agenda(self.session)
         first, cases, seconds = None, 0, 0.0
-        for asked in self._questions(_SMALL_FIRST if self._is_fast(mutant) else None):
+        for asked in self._agenda:
             started = time.perf_counter()
-            result = self._ask(asked, mutant)
+            result = asked.of(self.session, mutant.id, explain=False)
+            if result.is_failure:
+                result = asked.of(self.session, mutant.id)
             seconds += time.perf_counter() - started
             cases += 1
             broken = broken_clauses(result)
@@ -109,42 +97,9 @@ class Hunter:
                 return replace(caught, cases=cases, seconds=seconds, case=case)
         return replace(blank, first=first, cases=cases, seconds=seconds)
 
-    def _ask(self, asked: _Asked, mutant: Mutant) -> CaseResult:
-        if asked.family is None:
-            return self.session.probe(asked.case, mutant.id)
-        return self.session.run(asked.case, mutant.id)
-
-    def _is_fast(self, mutant: Mutant) -> bool:
-        """Return whether a model's cases cost little: interpreted, our Triton kernels take seconds for one."""
-        interpreted = isinstance(mutant.make, Edited) and mutant.make.implementation == "triton"
-        return self.session.platform.sm is not None or not interpreted
-
-    def _questions(self, small: int | None) -> Iterator[_Asked]:
-        """Deal the profile's cases: ``small`` of drawn geometry (None: all of them), then those and others by turns.
-
-        The others come in turn from families and models, those of short windows first: their cases, which go past the
-        window, are small.
-        """
-        profile = self.session.profile
-        free = _in_turn([self._stream("free", model) for model in profile.targets("free")])
-        others = [
-            _in_turn([self._stream(family, model) for model in sorted(profile.targets(family), key=_longest_window)])
-            for family in FAMILIES
-            if family != "free"
-        ]
-        yield from islice(free, small)
-        yield from _in_turn([_in_turn([*others, self._stream(None, "")]), free])
-
-    def _stream(self, family: Family | None, model: str) -> Iterator[_Asked]:
-        key = (family, model)
-        if key not in self._drawn:
-            self._drawn[key] = self.session.refusal_cases() if family is None else self.session.cases(family, model)
-        for case in self._drawn[key]:
-            yield _Asked(case, family, model)
-
-    def _smallest(self, asked: _Asked, mutant: Mutant) -> Case:
+    def _smallest(self, asked: Asked, mutant: Mutant) -> Case:
         """Shrink the caught case, as the suite does, as long as the mutant's own clause fails."""
-        run = self._only(mutant, lambda case: self._ask(replace(asked, case=case), mutant))
+        run = self._only(mutant, lambda case: replace(asked, case=case).of(self.session, mutant.id))
         every = (
             run if asked.family is None else self._only(mutant, lambda case: self.session.run(case, mutant.id, "all"))
         )
@@ -190,21 +145,6 @@ def _by_clause(layer: LayerResult, clause: int) -> LayerResult:
     failures = tuple(failure for failure in layer.failures if failure.clause == clause)
     outcome = Outcome.PASSED if layer.outcome is Outcome.FAILED and not failures else layer.outcome
     return replace(layer, outcome=outcome, failures=failures)
-
-
-def _longest_window(model: str) -> int:
-    return max(layer.window_left for layer in load_model(model).layers)
-
-
-def _in_turn(streams: list[Iterator[_Asked]]) -> Iterator[_Asked]:
-    """Take one of each stream in turn, until all are empty."""
-    waiting = list(streams)
-    while waiting:
-        for stream in list(waiting):
-            try:
-                yield next(stream)
-            except StopIteration:
-                waiting.remove(stream)
 
 
 _hunters: dict[Orders, Hunter] = {}

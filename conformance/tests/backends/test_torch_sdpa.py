@@ -9,6 +9,7 @@ from attnconf.backends.torch_sdpa import make
 from attnconf.campaign import explore
 from attnconf.case import Case, Layer, Paging, Poison, Request
 from attnconf.checks.catalogue import all_checks
+from attnconf.choices import Choices
 from attnconf.errors import UnsupportedError
 from attnconf.inputs.assemble import assemble
 from attnconf.inputs.logical import make_logical
@@ -17,7 +18,7 @@ from attnconf.platforms import Platform
 from attnconf.result import CaseResult, Outcome
 from attnconf.run import run_case
 from attnconf.shape import kernel_shape
-from attnconf.strategies import DTYPES, MODES, Space, cases, free_layers
+from attnconf.strategies import DTYPES, MODES, Space, free_layers
 
 CPU = Platform()
 HOPPER = Platform(sm=(9, 0), cuda="13.0")
@@ -71,10 +72,11 @@ def test_padding_rows_without_keys_are_zeros() -> None:
 
 
 def test_random_cases_raise_no_alarm() -> None:
-    plain = free_layers().map(
-        lambda layers: tuple(layer.model_copy(update={"logits_soft_cap": None, "sinks": False}) for layer in layers)
-    )
-    found = explore(cases(Space(name="free", layers=plain)), ask, examples=40, campaign_seed=3)
+    def plain(choices: Choices) -> tuple[Layer, ...]:
+        without = {"logits_soft_cap": None, "sinks": False}
+        return tuple(layer.model_copy(update=without) for layer in free_layers()(choices))
+
+    found = explore(Space(name="free", layers=plain), ask, examples=40, campaign_seed=3)
     assert found.failure is None
     assert all(layer.outcome is Outcome.PASSED for result in found.results for layer in result.layers)
 
