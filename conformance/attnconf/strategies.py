@@ -41,6 +41,10 @@ DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
     ("bfloat16", "float8_e4m3fn"),
     ("float16", "float8_e4m3fn"),
 )
+SERVED_HEAD_DIMS = (64, 128, 256)
+SERVED_PAGE_SIZES = (16, 32, 64)
+SERVED_DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (("float16", "float16"), ("bfloat16", "bfloat16"))
+"""What engines serve, and every kernel takes: drawn twice as often, for a layer needs all of it to be asked at all."""
 MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
 VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
 
@@ -120,7 +124,7 @@ def _sm_scales(head_dim: int) -> tuple[float, ...]:
 
 def _free_layer(choices: Choices) -> Layer:
     window = choices.pick("window", WINDOWS) if choices.flip("windowed") else -1
-    head_dim = choices.pick("head_dim", HEAD_DIMS)
+    head_dim = choices.pick("head_dim", (*HEAD_DIMS, *SERVED_HEAD_DIMS))
     num_kv_heads = choices.pick("kv heads", KV_HEADS)
     groups = GROUP_SIZES if num_kv_heads > 1 else (*GROUP_SIZES, *MANY_HEADS)
     group = choices.pick("group", [size for size in groups if size * num_kv_heads <= MOST_QUERY_HEADS])
@@ -131,7 +135,7 @@ def _free_layer(choices: Choices) -> Layer:
         num_qo_heads=num_kv_heads * group,
         head_dim=head_dim,
         sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
-        logits_soft_cap=choices.pick("cap", SOFT_CAPS) if choices.flip("capped") else None,
+        logits_soft_cap=choices.pick("cap", SOFT_CAPS) if choices.below("capped", 3) == 2 else None,  # noqa: PLR2004
         sinks=choices.flip("sinks"),
     )
 
@@ -187,9 +191,14 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
 
 def _any_shape(space: Space, choices: Choices) -> Shape:
     layers = space.layers(choices)
-    q_dtype, kv_dtype = choices.pick("dtypes", space.dtypes)
-    page_size = choices.pick("page_size", space.page_sizes)
+    q_dtype, kv_dtype = choices.pick("dtypes", _weighted(space.dtypes, SERVED_DTYPES))
+    page_size = choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
     return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+
+
+def _weighted(options: tuple[T, ...], often: tuple[T, ...]) -> tuple[T, ...]:
+    """Return ``options`` with those that are drawn ``often`` twice."""
+    return (*options, *(option for option in often if option in options))
 
 
 def _scaled(choices: Choices, layer: Layer) -> Layer:

@@ -38,7 +38,7 @@ def pairs(case: Case) -> int:
     for index, layer in enumerate(case.layers):
         own = shared | _bits(_of_layer(case, index))
         for request, asked in requests:
-            met = own | asked | _bits(_of_window(layer, request))
+            met = own | asked | _bits(_of_window(case, layer, request))
             for number in range(met.bit_length()):
                 if met >> number & 1:
                     found |= met << number * _WIDTH
@@ -107,9 +107,9 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"redirected {layer.kv_owner is not None}"
     yield f"read by others {any(other.kv_owner == index for other in others)}"
     yield f"twin {any((other.head_dim, other.group_size) == (dim, layer.group_size) for other in others)}"
-    sliding = layer.kind == "sliding"
-    yield f"pool {'own' if sliding and case.paging.hybrid else ('mixed' if case.paging.hybrid else 'full')}"
-    yield f"reclaimed {sliding and case.paging.reclaimed}"
+    own = layer.kind == "sliding" and case.paging.hybrid
+    yield f"pool {'own' if own else ('mixed' if case.paging.hybrid else 'full')}"
+    yield f"strides tell the layout {case.paging.page_size != heads}"
 
 
 def _group_class(size: int) -> str:
@@ -139,8 +139,9 @@ def _of_request(case: Case, index: int) -> Iterator[str]:
     yield f"shares {request.shared_pages > 0}"
 
 
-def _of_window(layer: Layer, request: Request) -> Iterator[str]:
+def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     first = request.prefix_len - layer.window_left
     past = layer.window_left >= 0 and request.kv_len - 1 > layer.window_left
     yield f"past window {past}"
     yield f"window starts at a tile {past and first > 0 and first % TILE == 0}"
+    yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"
