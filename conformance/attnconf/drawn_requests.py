@@ -19,7 +19,7 @@ _PAST_WINDOW = 200
 _NEAR = 8
 _SHORT = 64
 """Keys of a short request: most mistakes show in one, and it costs little."""
-_FEW_TOKENS = (1, 2, 8, 15, 16, 17)
+_FEW_TOKENS = (1, 2, 8, 15, 16, 17, 24)
 
 
 def draw_requests(
@@ -75,15 +75,17 @@ def _new_tokens(choices: Choices, space: Space, mode: Mode, count: int) -> list[
 def _past(choices: Choices, new_tokens: int, page_size: int) -> int:
     """Draw how far a request goes past its longest window: a little, or so that a row's window starts at a border.
 
-    The oldest key that the last row sees has this number, and that of the first row one less for each row between.
+    It is counted from the last row, or from the first one, so that each row's window masks keys. The oldest key that
+    the last row sees has this number, and that of the first row one less for each row between.
     """
+    start = choices.pick("from row", (0, new_tokens - 1))
     kind = choices.pick("past window", ("near", "border", "border", "any"))
     if kind == "near":
-        return choices.between("near", 1, _NEAR)
+        return start + choices.between("near", 1, _NEAR)
     if kind == "any":
-        return choices.between("any past", 1, _PAST_WINDOW)
+        return start + choices.between("any past", 1, _PAST_WINDOW)
     border = choices.pick("border", sorted({16, 64, page_size, 2 * page_size}))
-    return max(1, border + choices.pick("beside", (0, new_tokens - 1, 1, -1)))
+    return max(1, start + border + choices.pick("beside", (0, 0, 1, -1)))
 
 
 def _length(choices: Choices, page_size: int, windows: Sequence[int], most: int, reach: int) -> int:

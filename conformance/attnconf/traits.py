@@ -8,6 +8,8 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
+from attnconf.inputs.logical import raw_base
+from attnconf.inputs.witnesses import saturates
 from attnconf.layout import pages_needed
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"window {_window_class(layer.window_left)}"
     yield f"cap {layer.logits_soft_cap is not None}"
     yield f"sinks {layer.sinks}"
+    yield f"scores {_scores_class(case, layer)}"
     yield f"scale {layer.sm_scale == dim**-0.5}"
     yield f"place {min(index, 1)}"
     yield f"redirected {layer.kv_owner is not None}"
@@ -110,6 +113,13 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     own = layer.kind == "sliding" and case.paging.hybrid
     yield f"pool {'own' if own else ('mixed' if case.paging.hybrid else 'full')}"
     yield f"strides tell the layout {case.paging.page_size != heads}"
+
+
+def _scores_class(case: Case, layer: Layer) -> str:
+    if saturates(case, layer):
+        return "far above the cap"
+    base = raw_base(case, layer)
+    return "high" if base > 0 else ("low" if base < 0 else "around zero")
 
 
 def _group_class(size: int) -> str:
@@ -131,7 +141,7 @@ def _of_request(case: Case, index: int) -> Iterator[str]:
     tokens, kv_len = request.new_tokens, request.kv_len
     rest = kv_len % size
     yield f"prefix {request.prefix_len > 0}"
-    yield f"rows {tokens if tokens <= 2 else ('few' if tokens <= TILE // 2 else 'many')}"  # noqa: PLR2004
+    yield f"rows {_rows_class(tokens)}"
     yield f"last page {'full' if rest == 0 else ('one' if rest == 1 else 'part')}"
     yield f"pages {min(pages_needed(kv_len, size), 3)}"
     yield f"keys {'tile' if kv_len <= TILE else ('short' if kv_len <= _SHORT else 'long')}"
@@ -139,9 +149,15 @@ def _of_request(case: Case, index: int) -> Iterator[str]:
     yield f"shares {request.shared_pages > 0}"
 
 
+def _rows_class(tokens: int) -> str:
+    if tokens <= 2:  # noqa: PLR2004 - a decode, and the shortest block
+        return str(tokens)
+    return "few" if tokens <= TILE // 2 else ("a tile" if tokens <= TILE else "beyond a tile")
+
+
 def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     first = request.prefix_len - layer.window_left
     past = layer.window_left >= 0 and request.kv_len - 1 > layer.window_left
-    yield f"past window {past}"
+    yield f"past window {('every row' if first > 0 else 'some rows') if past else 'no row'}"
     yield f"window starts at a tile {past and first > 0 and first % TILE == 0}"
     yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"

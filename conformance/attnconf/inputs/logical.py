@@ -122,7 +122,7 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
         x -= (x @ axis)[..., None] * axis
         k -= (k @ axis)[..., None] * axis
         k += _AMPLITUDE * axis
-        q = x + _raw_base(case, layer) / layer.sm_scale / _AMPLITUDE * axis
+        q = x + raw_base(case, layer) / layer.sm_scale / _AMPLITUDE * axis
     sinks = None
     if layer.sinks:
         visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
@@ -142,10 +142,10 @@ def _axis(case: Case, dim: int) -> torch.Tensor:
 def _shares_axis(case: Case, index: int) -> bool:
     """Return whether a layer that reads or owns the cache of layer ``index`` has its scores away from zero."""
     owner = case.owner(index)
-    return any(_raw_base(case, layer) for other, layer in enumerate(case.layers) if case.owner(other) == owner)
+    return any(raw_base(case, layer) for other, layer in enumerate(case.layers) if case.owner(other) == owner)
 
 
-def _raw_base(case: Case, layer: Layer) -> float:
+def raw_base(case: Case, layer: Layer) -> float:
     """Return the score, before a soft cap, around which those of ordinary keys lie."""
     cap = layer.logits_soft_cap
     if cap is None:
@@ -157,7 +157,7 @@ def _raw_base(case: Case, layer: Layer) -> float:
 def _base_score(case: Case, layer: Layer) -> float:
     """Return the score around which those of ordinary keys lie: sinks and probes count from it."""
     cap = layer.logits_soft_cap
-    base = _raw_base(case, layer)
+    base = raw_base(case, layer)
     return base if cap is None else cap * math.tanh(base / cap)
 
 

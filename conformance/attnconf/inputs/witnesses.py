@@ -141,9 +141,14 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                     chosen = _choose(classes, names, sight, count, load, (index, kv_head), capacity)
                     required = classes is REQUIRED
                     probes += [Probe(index, row, head, token, name, required) for name, token in chosen]
-    if geometry.logits_soft_cap is not None and case.seed % _SATURATED_EVERY == _SATURATED_EVERY // 2:
+    if saturates(case, geometry):
         probes.append(_saturated(case, geometry))
     return probes
+
+
+def saturates(case: Case, layer: Layer) -> bool:
+    """Return whether ``layer`` of ``case`` has a key whose score lies far above its soft cap: one case in four does."""
+    return layer.logits_soft_cap is not None and case.seed % _SATURATED_EVERY == _SATURATED_EVERY // 2
 
 
 def _saturated(case: Case, geometry: Layer) -> Probe:
