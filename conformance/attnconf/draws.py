@@ -57,7 +57,7 @@ def draw_cases(space: Space, seed: int, examples: int) -> Iterator[DrawnCase]:
     """Draw up to ``examples`` cases of ``space``, each distinct one once: more of them begin with the same ones."""
     met, seen = 0, set[str]()
     for turn in range(examples):
-        several = turn < PICKED
+        several = turn < PICKED and not space.long_kv_len  # what is long is meant to cost
         drawn = (_draw(space, f"{seed}/{turn}/{candidate}") for candidate in range(CANDIDATES if several else 1))
         fresh = [one for one in drawn if one.case.id not in seen]
         if not fresh:

@@ -12,7 +12,8 @@ request; b the bytes of a stored element. K and V count apart, so a layer stores
    copy, and one with room for both. Not every case gets all of them: this is where the estimate is generous.
 3. The oracle (``oracle.py``, ``effects.py``), on the device: K and V of the right question and of a mistaken one in
    float64, 4 x 8 e, and while the latter is read through wrong pages three temporaries more: 56 e. Then chunks of
-   heads: six temporaries like K and fourteen like the scores, of at most ``CHUNK_ELEMENTS`` each, or one head's.
+   KV heads: six temporaries like K and fourteen like the scores of all heads that read them, of at most
+   ``CHUNK_ELEMENTS`` each, or one head's.
 4. The backend, on the device: for what runs in PyTorch, six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
@@ -88,7 +89,11 @@ def _working(case: Case, layer: Layer) -> int:
     dim, heads = layer.head_dim, layer.num_qo_heads
     problem = 7 * _DOUBLE * keys * layer.num_kv_heads * dim
     # A mistake may drop the window, so a chunk counts every key.
-    in_chunk = min(heads, max(1, CHUNK_ELEMENTS // (keys * max(rows, dim))))
-    chunk = _DOUBLE * in_chunk * keys * (6 * dim + 14 * rows)
+    group = layer.group_size if layer.group_size * rows * keys <= CHUNK_ELEMENTS else 1
+    in_chunk = min(heads // group, max(1, CHUNK_ELEMENTS // (keys * max(group * rows, dim))))
+    chunk = _DOUBLE * in_chunk * keys * (6 * dim + 14 * group * rows)
+    # A mistake may map heads anew: then each has keys of its own, and no bound is asked for.
+    mapped = min(heads, max(1, CHUNK_ELEMENTS // (keys * max(rows, dim)))) if layer.num_kv_heads > 1 else 0
+    chunk = max(chunk, _DOUBLE * mapped * keys * (3 * dim + 6 * rows))
     backend = 6 * _SINGLE * visible * heads * (dim + rows)
     return problem + max(chunk, backend)
