@@ -174,7 +174,7 @@ def test_one_key_in_32768_is_caught_in_one_case(name: str, window: int) -> None:
 @pytest.mark.parametrize("lost", [12_345, 31_000])
 def test_the_loss_of_any_key_of_32768_shows_in_one_float32_case(lost: int) -> None:
     make = edited("reference", Edit("(keys > positions)", f"((keys > positions) | (keys == {lost}))"))
-    case = ask("decode", requests=(Request(prefix_len=32_767),), seed=2)
+    case = ask("decode", requests=(Request(prefix_len=32_767),), seed=4)
     backend = make(SESSION.platform)
     found = run_case(case, [backend], SESSION.platform, SESSION.device, choose=lambda _: (numerics.CHECK,))[0]
     assert found.is_failure

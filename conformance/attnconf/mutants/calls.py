@@ -167,4 +167,18 @@ MUTANTS = (
         ),
         proof=served("decode", FULL.model_copy(update={"logits_soft_cap": 20.0})),
     ),
+    Mutant(
+        id="call-verify-by-prefill",
+        summary="several query tokens a request are served by the prefill kernel, and nobody is told",
+        clause=20,
+        make=edited(
+            "trtllm_mha",
+            Edit(
+                "kernel = family(batch.mode, self.machine)",
+                'kernel = family("extend" if batch.mode == "verify" else batch.mode, self.machine)',
+                "trtllm_mha.backend",
+            ),
+        ),
+        proof=served("verify"),
+    ),
 )
