@@ -6,18 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attnconf.choices import Choices, Replayed, simplify
-from attnconf.draws import draw_cases
 from attnconf.result import Outcome
-from attnconf.strategies import draw_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from attnconf.case import Case
-    from attnconf.draws import DrawnCase
+    from attnconf.draws import Draws
     from attnconf.result import CaseResult
-    from attnconf.strategies import Space
 
 SHRINK_SECONDS = 60.0
 """How long a failure may be shrunk: a small case is a courtesy, and a gate cannot wait for the smallest."""
@@ -32,29 +28,29 @@ class Exploration:
 
 
 def explore(  # noqa: PLR0913 - each is a decision of the caller's
-    space: Space,
+    draws: Draws,
     run: Callable[[Case], CaseResult],
     *,
-    examples: int,
-    campaign_seed: int,
     shrink_seconds: float = SHRINK_SECONDS,
     rerun: Callable[[Case], CaseResult] | None = None,
     explain: Callable[[Case], CaseResult] | None = None,
     smaller: Callable[[Case], Iterable[Case]] = lambda _: (),
 ) -> Exploration:
-    """Run up to ``examples`` cases of ``space``, each distinct one once; stop at the first failure and shrink it.
+    """Run the cases of ``draws``; stop at the first failure and shrink it.
 
-    The same space and seed give the same cases. While shrinking, only the same kind of failure counts, and ``rerun`` is
-    asked instead of ``run``: where ``run`` rotates over the checks by case, a smaller case might not get the check that
-    failed. ``smaller`` returns smaller cases than a failing one, the smallest first, that the space does not have.
-    ``explain`` is asked for the smallest one at the end, if the others only tell right from wrong.
+    While shrinking, only the same kind of failure counts, and ``rerun`` is asked instead of ``run``: where ``run``
+    rotates over the checks by case, a smaller case might not get the check that failed. ``smaller`` returns smaller
+    cases than a failing one, the smallest first, that the space does not have. ``explain`` is asked for the smallest
+    one at the end, if the others only tell right from wrong.
     """
     found = Exploration()
-    for drawn in draw_cases(space, campaign_seed, examples):
-        result = run(drawn.case)
+    for case in draws.cases:
+        result = run(case)
         found.results.append(result)
         if result.is_failure:
-            found.failure = _Shrinking(space, rerun or run, result, shrink_seconds).smallest(drawn, smaller)
+            shrinking = _Shrinking(rerun or run, result, shrink_seconds)
+            draws.shrink(case, shrinking.fails)
+            found.failure = shrinking.smallest(smaller)
             if explain is not None:
                 explained = explain(found.failure.case)
                 found.failure = explained if explained.is_failure else found.failure
@@ -65,30 +61,26 @@ def explore(  # noqa: PLR0913 - each is a decision of the caller's
 class _Shrinking:
     """The search for a smaller case that fails as ``failure`` does: what it knows of each case that it asked."""
 
-    def __init__(self, space: Space, run: Callable[[Case], CaseResult], failure: CaseResult, seconds: float) -> None:
+    def __init__(self, run: Callable[[Case], CaseResult], failure: CaseResult, seconds: float) -> None:
         self._failure = failure
-        self._space = space
         self._run = run
         self._seconds = seconds
-        self._deadline = 0.0
+        self._deadline = time.monotonic() + seconds
         self._kind = min(kinds_of_failure(failure))
         self._known: dict[str, CaseResult | None] = {failure.case.id: failure}
 
-    def smallest(self, drawn: DrawnCase, smaller: Callable[[Case], Iterable[Case]]) -> CaseResult:
-        """Take simpler choices as long as the failure stays, then the first of the ``smaller`` cases that has it."""
-        self._deadline = time.monotonic() + self._seconds
-        simplify(drawn.taken, self._still_fails)
+    def fails(self, case: Case) -> bool:
+        """Return whether ``case`` fails in the same way. Hypothesis asks for the smallest one last."""
+        result = self._ask(case)
+        if result is not None:
+            self._failure = result
+        return result is not None
+
+    def smallest(self, smaller: Callable[[Case], Iterable[Case]]) -> CaseResult:
+        """Return the first of the ``smaller`` cases that fails in the same way, or the smallest failure so far."""
         self._deadline = time.monotonic() + self._seconds
         found = (self._ask(case) for case in smaller(self._failure.case))
         return next((result for result in found if result is not None), self._failure)
-
-    def _still_fails(self, choices: dict[str, int]) -> dict[str, int] | None:
-        replayed = Replayed(choices)
-        result = self._ask(draw_case(self._space, Choices(replayed)))
-        if result is None:
-            return None
-        self._failure = result
-        return replayed.taken
 
     def _ask(self, case: Case) -> CaseResult | None:
         """Return the failure of ``case``, or None if it does not fail in this way, or no time is left."""

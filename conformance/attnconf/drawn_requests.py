@@ -42,12 +42,13 @@ def draw_requests(
             kv_len = max(least, reach + own.pick("past reach", sorted({0, 1, page_size - 1, page_size})))
         elif index == longest:
             kv_len = max(windows) + 1 + _past(own, new_tokens, page_size)
-        elif new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
-            kv_len = 0
-        elif new_tokens > 1 and own.pick("prefix", ("none", "some", "some")) == "none":
-            kv_len = new_tokens
         else:
             kv_len = _length(own, page_size, windows, space.max_kv_len, reach)
+            # Drawn behind it: a case of fewer choices counts as simpler, and a longer block must not have fewer.
+            if new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
+                kv_len = 0
+            elif new_tokens > 1 and own.pick("prefix", ("none", "some", "some")) == "none":
+                kv_len = new_tokens
         requests.append(_shared(own, requests, max(0, kv_len - new_tokens), new_tokens, page_size))
     return tuple(requests)
 

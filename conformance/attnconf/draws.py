@@ -1,5 +1,4 @@
-# INTEGRATOR: read /tmp/w/h-pow/AAA-INTEGRATOR-READ-THIS.md before going on.
-"""Draws: the cases of a campaign in order. Each is, of several, the one that brings most new traits together.
+"""Draws: the cases of a campaign, drawn by Hypothesis, and of several each time the one that brings most together.
 
 Chance alone repeats what is common and leaves pairs of rare traits to the end. So the first cases of a campaign are
 picked, as in a covering design: of some candidates, the one with most pairs of traits that did not meet yet, for what
@@ -10,15 +9,22 @@ from __future__ import annotations
 
 import heapq
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
-from attnconf.choices import Choices, Drawn
-from attnconf.strategies import draw_case
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as hypothesis_seed
+from hypothesis.internal.conjecture import providers
+
+from attnconf.strategies import cases
 from attnconf.traits import cost, pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from attnconf.case import Case
     from attnconf.strategies import Space
@@ -26,20 +32,82 @@ if TYPE_CHECKING:
 PICKED = 40
 """How many cases of a campaign are picked: then nearly all pairs have met."""
 
-CANDIDATES = 24
+CANDIDATES = 8
 """Of how many cases one is picked."""
 
+_DRAW_CONSTANT = "_maybe_draw_constant"
 
-@dataclass(frozen=True)
-class DrawnCase:
-    """A case, and the choices that make it in its space."""
 
-    case: Case
-    taken: dict[str, int]
+class _FoundError(Exception):
+    """Tells Hypothesis that an example fails."""
 
 
 @dataclass(frozen=True)
-class Worth:
+class Draws:
+    """Up to ``examples`` cases of ``space``: the same space, seed and version of Hypothesis give the same ones."""
+
+    space: Space
+    seed: int
+    examples: int
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """The cases in the order in which they are asked, each once."""
+        pool: list[Case] = []
+
+        def passes(case: Case) -> bool:
+            pool.append(case)
+            return False
+
+        self._search(passes, Phase.generate)
+        return tuple(_picked(pool, self.examples))
+
+    def shrink(self, failing: Case, fails: Callable[[Case], bool]) -> None:
+        """Ask ``fails`` of cases that are simpler than ``failing``, one of ``cases``, as long as Hypothesis has some.
+
+        Hypothesis draws as before, up to the failing case, and shrinks from there.
+        """
+        reached = False
+
+        def asked(case: Case) -> bool:
+            nonlocal reached
+            if case.id == failing.id:
+                reached = True
+                return True
+            return reached and fails(case)
+
+        self._search(asked, Phase.generate, Phase.shrink)
+
+    def _search(self, fails: Callable[[Case], bool], *phases: Phase) -> None:
+        picked = min(self.examples, PICKED)
+
+        @hypothesis_seed(self.seed)
+        @settings(
+            max_examples=max(1, self.examples + (CANDIDATES - 1) * picked),
+            database=None,
+            deadline=None,
+            phases=phases,
+            suppress_health_check=tuple(HealthCheck),
+            report_multiple_bugs=False,
+            print_blob=False,
+        )
+        @given(cases(self.space))
+        def probe(case: Case) -> None:
+            if fails(case):
+                raise _FoundError
+
+        with own_draws_only():
+            try:
+                probe()
+            except _FoundError:
+                return
+            except BaseExceptionGroup as group:
+                if group.subgroup(_FoundError) is None:
+                    raise
+
+
+@dataclass(frozen=True)
+class _Worth:
     """The pairs of traits that a case brings together, as bits, and what it costs."""
 
     pairs: int
@@ -53,22 +121,22 @@ class Worth:
         return (self.pairs & ~met).bit_count() / math.sqrt(self.cost)
 
 
-def draw_cases(space: Space, seed: int, examples: int) -> Iterator[DrawnCase]:
-    """Draw up to ``examples`` cases of ``space``, each distinct one once: more of them begin with the same ones."""
-    met, seen = 0, set[str]()
-    for turn in range(examples):
-        several = turn < PICKED and not space.long_kv_len  # what is long is meant to cost
-        drawn = (_draw(space, f"{seed}/{turn}/{candidate}") for candidate in range(CANDIDATES if several else 1))
-        fresh = [one for one in drawn if one.case.id not in seen]
-        if not fresh:
-            continue
-        picked = fresh[0]
-        if several:
-            worths = [_worth(one.case) for one in fresh]
-            best = max(range(len(fresh)), key=lambda index: worths[index].gain(met))
-            picked, met = fresh[best], met | worths[best].pairs
-        seen.add(picked.case.id)
-        yield picked
+def _picked(pool: Sequence[Case], examples: int) -> Iterator[Case]:
+    """Yield up to ``examples`` cases of ``pool``: the first ones each the best of so many candidates."""
+    fresh = list({case.id: case for case in pool}.values())
+    passed_over: list[Case] = []
+    met = 0
+    for _ in range(min(examples, PICKED)):
+        candidates, fresh = fresh[:CANDIDATES], fresh[CANDIDATES:]
+        if not candidates:
+            break
+        worths = [_worth(case) for case in candidates]
+        best = max(range(len(worths)), key=lambda index: worths[index].gain(met))
+        met |= worths[best].pairs
+        yield candidates.pop(best)
+        examples -= 1
+        passed_over += candidates
+    yield from islice([*fresh, *passed_over], examples)
 
 
 def by_variety(cases: Sequence[Case]) -> list[int]:
@@ -97,10 +165,25 @@ def by_variety(cases: Sequence[Case]) -> list[int]:
     return order
 
 
-def _worth(case: Case) -> Worth:
-    return Worth(pairs(case), cost(case))
+def _worth(case: Case) -> _Worth:
+    return _Worth(pairs(case), cost(case))
 
 
-def _draw(space: Space, seed: str) -> DrawnCase:
-    source = Drawn(seed)
-    return DrawnCase(draw_case(space, Choices(source)), source.taken)
+@contextmanager
+def own_draws_only() -> Iterator[None]:
+    """Keep Hypothesis from mixing in constants of the loaded modules.
+
+    Since 6.131 it takes one value in twenty from the source of the modules that are neither installed nor tests. The
+    cases of a seed would then differ between an editable and a wheel installation, between the workers of xdist, and
+    between the tests before and after an import. Where that private function is absent, nothing has to be done.
+    """
+    owner = getattr(providers, "HypothesisProvider", None)
+    if not hasattr(owner, _DRAW_CONSTANT):
+        yield
+        return
+    with patch.object(owner, _DRAW_CONSTANT, _none):
+        yield
+
+
+def _none(*_args: object, **_constraints: object) -> None:
+    """Draw no constant."""

@@ -14,6 +14,7 @@ from attnconf.build_plan import asked_shapes
 from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
 from attnconf.checks.catalogue import CHOICES
 from attnconf.checks.refusal import probe_refusal
+from attnconf.draws import Draws
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
 from attnconf.lengths import shortened
@@ -43,6 +44,7 @@ REFUSAL_EXAMPLES = 20
 """How many cases are drawn to find shapes that a backend declares unsupported."""
 
 PLANNED_CASES = 300
+_REFUSALS = Space(name="refusal", layers=free_layers(), max_kv_len=64)
 """How many cases of a family and model are drawn to know its shapes."""
 
 
@@ -75,6 +77,7 @@ class Session:
     registry: Registry = field(default_factory=Registry)
     _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
     _isolated: dict[str, IsolatedBackend] = field(default_factory=dict)
+    _drawn: dict[str, Draws] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.
@@ -231,13 +234,10 @@ class Session:
         shrink_seconds: float = SHRINK_SECONDS,
     ) -> Exploration:
         """Probe one backend (or ``run``) with small cases of any shape; ``rerun`` as for ``explore``."""
-        space = Space(name="refusal", layers=free_layers(), max_kv_len=64)
         return explore(
-            space,
+            self._draws("refusal", lambda: Draws(_REFUSALS, self.seed, REFUSAL_EXAMPLES)),
             run or (lambda case: self.probe(case, backend)),
             rerun=rerun,
-            examples=REFUSAL_EXAMPLES,
-            campaign_seed=self.seed,
             shrink_seconds=shrink_seconds,
         )
 
@@ -251,24 +251,33 @@ class Session:
 
     def _explore(self, family: Family, model: str, manner: _Manner, *, long: int = 0) -> Exploration:
         """Run one campaign: of short cases, or of ``long`` long ones."""
-        space = space_of(
-            family,
-            model,
-            accelerated=self._accelerated,
-            max_kv_len=self.profile.max_kv_len,
-            long_kv_len=self.profile.long_kv_len if long else 0,
-        )
+        # The same cases for every backend: their results can be laid side by side.
+        name = f"{self.seed}/{family}/{model}{'/long' if long else ''}"
+
+        def draws() -> Draws:
+            space = space_of(
+                family,
+                model,
+                accelerated=self._accelerated,
+                max_kv_len=self.profile.max_kv_len,
+                long_kv_len=self.profile.long_kv_len if long else 0,
+            )
+            return Draws(space, zlib.crc32(name.encode()), long or self._count(family, model))
+
         return explore(
-            space,
+            self._draws(name, draws),
             manner.run,
             rerun=manner.rerun,
             explain=manner.explain,
             smaller=shortened if long else lambda _: (),
-            examples=long or self._count(family, model),
-            # The same cases for every backend: their results can be laid side by side.
-            campaign_seed=zlib.crc32(f"{self.seed}/{family}/{model}{'/long' if long else ''}".encode()),
             shrink_seconds=manner.shrink_seconds,
         )
+
+    def _draws(self, name: str, make: Callable[[], Draws]) -> Draws:
+        """Return a campaign's draws, made once: every backend is asked the same cases."""
+        if name not in self._drawn:
+            self._drawn[name] = make()
+        return self._drawn[name]
 
     @property
     def _accelerated(self) -> bool:

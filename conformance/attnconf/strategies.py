@@ -1,13 +1,14 @@
-"""How cases are drawn: biased to borders, and simplest towards one request, one page, one head.
+"""Hypothesis strategies for cases: biased to borders, shrinking to one request, one page, one head.
 
-Only what is asked for is drawn; nothing is filtered away. ``cases`` is a Hypothesis strategy of the same cases, for
-property tests of your own.
+A strategy draws only what is asked of it; nothing is filtered away. Importable without pytest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from hypothesis import strategies as st
 
 from attnconf.case import MAX_VERIFY_TOKENS, Case, Layer, Poison
 from attnconf.choices import Choices
@@ -16,7 +17,7 @@ from attnconf.drawn_requests import draw_paging, draw_requests
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hypothesis.strategies import DrawFn, SearchStrategy
+    from hypothesis.strategies import DrawFn
 
     from attnconf.case import KVDtype, Mode, PoisonKind, QDtype
     from attnconf.geometry import LayerGeometry
@@ -140,19 +141,10 @@ def _free_layer(choices: Choices) -> Layer:
     )
 
 
-def cases(space: Space) -> SearchStrategy[Case]:
-    """Return a Hypothesis strategy of the cases of ``space``."""
-    from hypothesis import strategies as st
-
-    @st.composite
-    def drawn(draw: DrawFn) -> Case:
-        return draw_case(space, Choices(lambda _name, count: draw(st.integers(0, count - 1))))
-
-    return drawn()
-
-
-def draw_case(space: Space, choices: Choices) -> Case:
+@st.composite
+def cases(draw: DrawFn, space: Space) -> Case:
     """Draw one case of ``space``."""
+    choices = Choices(draw)
     shape = space.shapes(choices) if space.shapes is not None else _any_shape(space, choices)
     layers, page_size, q_dtype, kv_dtype = shape.layers, shape.page_size, shape.q_dtype, shape.kv_dtype
     mode = choices.pick("mode", space.modes)

@@ -13,6 +13,7 @@ from attnconf.batch import Batch
 from attnconf.campaign import explore, kinds_of_failure
 from attnconf.case import Case
 from attnconf.checks.catalogue import CHECKS, all_checks, rotated_checks
+from attnconf.draws import Draws
 from attnconf.errors import UnsupportedError
 from attnconf.platforms import Platform
 from attnconf.result import CaseResult, Failure, LayerResult, Outcome
@@ -44,7 +45,7 @@ def planted(case: Case) -> CaseResult:
 
 def test_a_campaign_is_deterministic_and_another_seed_gives_another_one() -> None:
     def ids(campaign_seed: int) -> list[str]:
-        return [r.case.id for r in explore(SMALL, passes, examples=30, campaign_seed=campaign_seed).results]
+        return [r.case.id for r in explore(Draws(SMALL, campaign_seed, 30), passes).results]
 
     assert ids(1) == ids(1)
     assert ids(1) != ids(2)
@@ -52,12 +53,12 @@ def test_a_campaign_is_deterministic_and_another_seed_gives_another_one() -> Non
 
 
 def test_a_clean_campaign_has_no_failure() -> None:
-    assert explore(SMALL, passes, examples=10, campaign_seed=0).failure is None
+    assert explore(Draws(SMALL, 0, 10), passes).failure is None
 
 
 @pytest.mark.parametrize("campaign_seed", range(4))
 def test_a_planted_failure_is_found_and_shrunk_to_its_cause_and_stays_of_its_kind(campaign_seed: int) -> None:
-    found = explore(SMALL, planted, examples=200, campaign_seed=campaign_seed)
+    found = explore(Draws(SMALL, campaign_seed, 200), planted)
     assert found.failure is not None
     first = found.results[-1]
     assert [r.is_failure for r in found.results] == [False] * (len(found.results) - 1) + [True]
@@ -78,7 +79,7 @@ def test_shrinking_stops_in_time_with_the_failure_at_hand() -> None:
         calls.append(case.id)
         return planted(case)
 
-    found = explore(SMALL, run, examples=200, campaign_seed=0, shrink_seconds=0.0)
+    found = explore(Draws(SMALL, 0, 200), run, shrink_seconds=0.0)
     assert found.failure is not None
     assert found.failure.case.id == calls[-1]
     assert len(calls) == len(found.results)
@@ -91,7 +92,7 @@ def test_shrinking_asks_the_other_function() -> None:
         asked.append(case.id)
         return planted(case)
 
-    found = explore(SMALL, planted, examples=200, campaign_seed=0, rerun=rerun)
+    found = explore(Draws(SMALL, 0, 200), planted, rerun=rerun)
     assert found.failure is not None
     assert found.failure.case.id in asked
 
@@ -103,14 +104,14 @@ def test_the_smallest_failure_alone_is_explained() -> None:
         explained.append(case.id)
         return result(case, Outcome.FAILED, check="explained")
 
-    found = explore(SMALL, planted, examples=200, campaign_seed=0, explain=explain)
+    found = explore(Draws(SMALL, 0, 200), planted, explain=explain)
     assert found.failure is not None
     assert explained == [found.failure.case.id]
     assert found.failure.failures[0].check == "explained"
 
 
 def test_what_does_not_fail_again_when_it_is_to_be_explained_stays_a_failure() -> None:
-    found = explore(SMALL, planted, examples=200, campaign_seed=0, explain=passes)
+    found = explore(Draws(SMALL, 0, 200), planted, explain=passes)
     assert found.failure is not None
     assert found.failure.is_failure
 
@@ -121,11 +122,11 @@ def test_the_tool_s_own_bug_is_raised() -> None:
         raise KeyError(message)
 
     with pytest.raises(KeyError):
-        explore(SMALL, run, examples=5, campaign_seed=0)
+        explore(Draws(SMALL, 0, 5), run)
 
 
 def test_kinds_tell_outcomes_checks_and_exceptions_apart() -> None:
-    case = explore(SMALL, passes, examples=1, campaign_seed=0).results[0].case
+    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
     kinds = [
         kinds_of_failure(result(case, Outcome.FAILED, check="numerics")),
         kinds_of_failure(result(case, Outcome.FAILED, check="layout")),
@@ -187,7 +188,7 @@ def test_whatever_a_backend_does_ends_typed_and_the_campaign_goes_on(
         return clean
 
     ends: list[LayerResult] = []
-    assert len(explore(SMALL, run, examples=4, campaign_seed=3).results) == 4
+    assert len(explore(Draws(SMALL, 3, 4), run).results) == 4
     assert {layer.outcome for layer in ends} == {outcome}
     assert {layer.reason for layer in ends} == {reason}
 
@@ -199,7 +200,7 @@ def test_an_exception_anywhere_in_a_backend_is_a_crash(method: str) -> None:
         raise RuntimeError(message)
 
     backend = type("Boom", (ReferenceBackend,), {method: boom})()
-    case = explore(SMALL, passes, examples=1, campaign_seed=0).results[0].case
+    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
     outcome = run_case(case, [backend], Platform(), CPU)[0]
     assert {layer.outcome for layer in outcome.layers} == {Outcome.CRASHED}
     assert "RuntimeError: boom" in outcome.layers[0].reason
@@ -216,7 +217,7 @@ def test_a_crash_in_a_variant_keeps_the_failures_before_it() -> None:
                 raise RuntimeError(message)
             return super().prepare(batch)
 
-    case = explore(SMALL, passes, examples=1, campaign_seed=0).results[0].case
+    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
     layer = run_case(case, [Moody(lambda out: out.fill_(9.0))], Platform(), CPU, choose=all_checks)[0].layers[0]
     assert layer.outcome is Outcome.CRASHED
     assert layer.reason.startswith("in check ")
@@ -230,14 +231,14 @@ def test_a_backend_that_changes_its_inputs_spoils_nothing_for_the_next() -> None
                 cache.v.view(torch.uint8).fill_(1)
             return super().prepare(batch)
 
-    case = explore(SMALL, passes, examples=1, campaign_seed=0).results[0].case
+    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
     spoiled, clean = run_case(case, [Writer(), ReferenceBackend()], Platform(), CPU)
     assert "inputs_unchanged" in {failure.check for failure in spoiled.failures}
     assert not clean.is_failure
 
 
 def test_rotation_gives_every_check_its_turn() -> None:
-    drawn = [r.case for r in explore(SMALL, passes, examples=60, campaign_seed=0).results]
+    drawn = [r.case for r in explore(Draws(SMALL, 0, 60), passes).results]
     turns = [{check.name for check in rotated_checks(case)} for case in drawn]
     always = {check.name for check in CHECKS if not check.extra}
     assert set().union(*turns) == {check.name for check in CHECKS}

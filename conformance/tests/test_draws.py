@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 import pytest
 
 from attnconf.agenda import agenda
-from attnconf.case import Case
-from attnconf.draws import by_variety, draw_cases
+from attnconf.case import Case, Layer
+from attnconf.draws import Draws, by_variety
 from attnconf.platforms import Platform
 from attnconf.profiles import profile_named
 from attnconf.session import Session
@@ -21,7 +19,7 @@ SESSION = Session(platform=Platform(), profile=profile_named("smoke"))
 
 
 def drawn(count: int, seed: int = 0) -> list[Case]:
-    return [one.case for one in draw_cases(FREE, seed, count)]
+    return list(Draws(FREE, seed, count).cases)
 
 
 def met(cases: list[Case]) -> int:
@@ -73,16 +71,47 @@ def test_twenty_cases_ask_each_mode_for_each_feature(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_first_cases_bring_more_together_than_chance_does_for_what_they_cost(seed: int) -> None:
-    chance = [one.case for one in islice(draw_cases(FREE, seed, 400), 200, 220)]  # behind the picked ones
+    chance = drawn(400, seed)[200:220]  # behind the picked ones
     picked = drawn(20, seed)
     assert met(picked) > met(chance)
     assert sum(map(cost, picked)) < 0.7 * sum(map(cost, chance))
 
 
-def test_more_cases_begin_with_the_same_ones() -> None:
-    assert [case.id for case in drawn(60)][:20] == [case.id for case in drawn(20)]
-    assert len({case.id for case in drawn(60)}) == 60
-    assert [case.id for case in drawn(20, seed=1)] != [case.id for case in drawn(20)]
+def test_a_seed_draws_the_same_cases_each_once_and_another_one_others() -> None:
+    ids = [case.id for case in drawn(60)]
+    assert len(set(ids)) == len(ids) == 60
+    assert ids == [case.id for case in drawn(60)]
+    assert len(set(ids) & {case.id for case in drawn(60, seed=1)}) <= 1  # the simplest case may be in both
+
+
+def test_a_space_of_few_cases_gives_each_of_them_once() -> None:
+    few = Space(
+        name="few",
+        layers=lambda _choices: (Layer(kind="full", num_qo_heads=1, num_kv_heads=1, head_dim=16, sm_scale=1.0),),
+        modes=("decode",),
+        dtypes=(("float32", "float32"),),
+        page_sizes=(1,),
+        max_requests=1,
+        max_kv_len=1,
+    )
+    cases = Draws(few, 0, 60).cases
+    assert len({case.id for case in cases}) == len(cases) == 60
+
+
+def test_shrinking_starts_at_the_failing_case_and_ends_at_the_simplest_one() -> None:
+    draws = Draws(FREE, 0, 30)
+    failing = next(case for case in reversed(draws.cases) if len(case.requests) > 1 and len(case.layers) > 1)
+    asked: list[Case] = []
+
+    def fails(case: Case) -> bool:
+        asked.append(case)
+        return len(case.requests) > 1
+
+    draws.shrink(failing, fails)
+    smallest = [case for case in asked if len(case.requests) > 1][-1]
+    assert len(smallest.requests) == 2
+    assert len(smallest.layers) == 1
+    assert not any(case.id == other.id for case in asked for other in draws.cases)
 
 
 def test_by_variety_every_case_comes_once_and_what_is_new_and_cheap_comes_first() -> None:

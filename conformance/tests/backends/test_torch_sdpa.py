@@ -10,6 +10,7 @@ from attnconf.campaign import explore
 from attnconf.case import Case, Layer, Paging, Poison, Request
 from attnconf.checks.catalogue import all_checks
 from attnconf.choices import Choices
+from attnconf.draws import Draws
 from attnconf.errors import UnsupportedError
 from attnconf.inputs.assemble import assemble
 from attnconf.inputs.logical import make_logical
@@ -76,7 +77,7 @@ def test_random_cases_raise_no_alarm() -> None:
         without = {"logits_soft_cap": None, "sinks": False}
         return tuple(layer.model_copy(update=without) for layer in free_layers()(choices))
 
-    found = explore(Space(name="free", layers=plain), ask, examples=40, campaign_seed=3)
+    found = explore(Draws(Space(name="free", layers=plain), 3, 40), ask)
     assert found.failure is None
     assert all(layer.outcome is Outcome.PASSED for result in found.results for layer in result.layers)
 
