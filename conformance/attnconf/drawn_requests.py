@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.case import Paging, Request
+from attnconf.extremes import MANY_KEYS, MANY_REQUESTS, MANY_ROWS
 from attnconf.lengths import BETWEEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.case import Mode
+    from attnconf.case import Mode, Placement
     from attnconf.choices import Choices
+    from attnconf.extremes import Extreme
     from attnconf.strategies import Space
 
 _BORDERS = (1, 2, 16, 32, 64, 128, 256, 512)
@@ -19,33 +22,46 @@ _PAST_WINDOW = 200
 _NEAR = 8
 _SHORT = 64
 """Keys of a short request: most mistakes show in one, and it costs little."""
-_FEW_TOKENS = (2, 1, 8, 15, 16, 17, 24)
-"""Two come first, since they can do without a prefix: nothing is simpler to draw."""
+_BRIEF_KEYS = 40
+_BRIEF_TOKENS = 3
+"""Of each of many requests."""
+
+_FEW_TOKENS = (1, 2, 8, 15, 16, 17, 24)
 
 
-def draw_requests(
-    choices: Choices, space: Space, mode: Mode, page_size: int, windows: Sequence[int]
+def draw_requests(  # noqa: PLR0913 - what its requests depend on
+    choices: Choices, space: Space, mode: Mode, page_size: int, windows: Sequence[int], extreme: Extreme
 ) -> tuple[Request, ...]:
     """Draw the requests of a case whose sliding layers have ``windows``."""
     least = 2 if mode == "mixed" else 1
-    count = choices.between("requests", least, max(least, space.max_requests))
+    if extreme == "requests":
+        space = replace(space, max_kv_len=_BRIEF_KEYS, max_new_tokens=_BRIEF_TOKENS)
+        count = choices.pick("requests", MANY_REQUESTS)
+    else:
+        count = choices.between("requests", least, max(least, space.max_requests))
     tokens = _new_tokens(choices, space, mode, count)
+    if extreme == "rows":
+        tokens[tokens.index(max(tokens))] = choices.pick("rows", MANY_ROWS)
     asked = [index for index, new_tokens in enumerate(tokens) if new_tokens]
     reach = space.long_kv_len
     past_window = bool(windows) and space.past_window
-    longest = choices.pick("longest", asked) if reach or past_window else -1
+    longest = choices.pick("longest", asked) if reach or past_window or extreme == "keys" else -1
     requests: list[Request] = []
     for index, new_tokens in enumerate(tokens):
         own = choices.within(f"request {index}")
         if index == longest and reach:
             least = max(windows) + 2 if past_window else 1
             kv_len = max(least, reach + own.pick("past reach", sorted({0, 1, page_size - 1, page_size})))
+        elif index == longest and extreme == "keys":
+            kv_len = own.pick("keys", MANY_KEYS) + own.pick("beside", (0, -1, 1))
         elif index == longest:
             kv_len = max(windows) + 1 + _past(own, new_tokens, page_size)
         else:
             kv_len = _length(own, page_size, windows, space.max_kv_len, reach)
             # Drawn behind it: a case of fewer choices counts as simpler, and a longer block must not have fewer.
-            if new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
+            if requests and own.pick("as long", ("any", "any", "any", "as the one before")) != "any":
+                kv_len = requests[-1].kv_len
+            elif new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
                 kv_len = 0
             elif new_tokens > 1 and own.pick("prefix", ("none", "some", "some")) == "none":
                 kv_len = new_tokens
@@ -98,7 +114,10 @@ def _length(choices: Choices, page_size: int, windows: Sequence[int], most: int,
     between = [rung + step for rung in BETWEEN if rung < reach for step in (-1, 0, 1)]
     if between and choices.flip("far"):
         return choices.pick("rung", between)
-    kind = choices.pick("length", ("short", "border", "short", "border", "any"))
+    kinds = ("short", "border", "short", "border", "any")
+    kind = choices.pick("length", (*kinds, "window") if windows else kinds)
+    if kind == "window":
+        return choices.pick("keys", sorted({1 + window + step for window in windows for step in (0, 1)}))
     if kind == "short":
         return choices.between("keys of few", 1, min(_SHORT, most))
     if kind == "any":
@@ -118,12 +137,15 @@ def _shared(choices: Choices, earlier: list[Request], prefix_len: int, new_token
     return alone.model_copy(update={"shares_with": owner, "shared_pages": choices.between("shared pages", 1, pages)})
 
 
-def draw_paging(choices: Choices, space: Space, page_size: int, windows: Sequence[int], *, all_sliding: bool) -> Paging:
+def draw_paging(  # noqa: PLR0913 - what it depends on
+    choices: Choices, space: Space, page_size: int, windows: Sequence[int], extreme: Extreme, *, all_sliding: bool
+) -> Paging:
     """Draw how the tokens of a case lie in memory."""
+    placements: tuple[Placement, ...] = ("random", "identity", "reversed", "fragmented", "high")
     hybrid = bool(windows) and (choices.flip("hybrid") if space.hybrid is None else space.hybrid)
     return Paging(
         page_size=page_size,
-        placement=choices.pick("placement", ("random", "identity", "reversed", "fragmented", "high")),
+        placement="far" if extreme == "page ids" else choices.pick("placement", placements),
         extra_columns=choices.pick("extra columns", (0, 1, 5)),
         table_tail=choices.pick("table tail", ("null", "stale", "invalid")),
         slack_pages=choices.pick("slack pages", (0, 1, 2, 7)),

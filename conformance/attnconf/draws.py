@@ -21,7 +21,7 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis.internal.conjecture import providers
 
 from attnconf.strategies import cases
-from attnconf.traits import cost, pairs
+from attnconf.traits import ALONE, cost, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,8 @@ PICKED = 40
 
 CANDIDATES = 8
 """Of how many cases one is picked."""
+
+_TRAIT_IN_PAIRS = 64
 
 _DRAW_CONSTANT = "_maybe_draw_constant"
 
@@ -60,7 +62,7 @@ class Draws:
             return False
 
         self._search(passes, Phase.generate)
-        return tuple(_picked(pool, self.examples))
+        return tuple(_picked(pool, self.examples, self._candidates))
 
     def shrink(self, failing: Case, fails: Callable[[Case], bool]) -> None:
         """Ask ``fails`` of cases that are simpler than ``failing``, one of ``cases``, as long as Hypothesis has some.
@@ -78,12 +80,16 @@ class Draws:
 
         self._search(asked, Phase.generate, Phase.shrink)
 
+    @property
+    def _candidates(self) -> int:
+        return 1 if self.space.long_kv_len else CANDIDATES  # what is long is meant to cost
+
     def _search(self, fails: Callable[[Case], bool], *phases: Phase) -> None:
-        picked = min(self.examples, PICKED)
+        more = (self._candidates - 1) * min(self.examples, PICKED)
 
         @hypothesis_seed(self.seed)
         @settings(
-            max_examples=max(1, self.examples + (CANDIDATES - 1) * picked),
+            max_examples=max(1, self.examples + more),
             database=None,
             deadline=None,
             phases=phases,
@@ -114,20 +120,21 @@ class _Worth:
     cost: float
 
     def gain(self, met: int) -> float:
-        """Return how many pairs are new beside those ``met``, for the cost.
+        """Return how many pairs are new beside those ``met``, for the cost; a new trait counts as many pairs.
 
         The root lies between two aims: most pairs in so many cases, whatever they cost, and most in so much time.
         """
-        return (self.pairs & ~met).bit_count() / math.sqrt(self.cost)
+        new = self.pairs & ~met
+        return (new.bit_count() + _TRAIT_IN_PAIRS * (new & ALONE).bit_count()) / math.sqrt(self.cost)
 
 
-def _picked(pool: Sequence[Case], examples: int) -> Iterator[Case]:
-    """Yield up to ``examples`` cases of ``pool``: the first ones each the best of so many candidates."""
+def _picked(pool: Sequence[Case], examples: int, several: int) -> Iterator[Case]:
+    """Yield up to ``examples`` cases of ``pool``: the first ones each the best of ``several`` candidates."""
     fresh = list({case.id: case for case in pool}.values())
     passed_over: list[Case] = []
     met = 0
     for _ in range(min(examples, PICKED)):
-        candidates, fresh = fresh[:CANDIDATES], fresh[CANDIDATES:]
+        candidates, fresh = fresh[:several], fresh[several:]
         if not candidates:
             break
         worths = [_worth(case) for case in candidates]

@@ -17,6 +17,9 @@ NULL_PAGE = 0
 _HIGH_SLOTS = 4096
 """Free slots below the pages of placement ``high``: enough that a wrapped or truncated page id misses."""
 
+_FAR_PAGES = 66_000
+"""Free pages below those of placement ``far``: their ids do not fit into 16 bits."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -106,12 +109,12 @@ def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tu
     """Return ``count`` page ids and the pool's size, null page included."""
     paging = case.paging
     usable = count + paging.slack_pages + (count + 1 if relabel else 0)
-    placement = "random" if relabel and paging.placement != "high" else paging.placement
+    placement = "random" if relabel and paging.placement not in {"high", "far"} else paging.placement
     if placement == "fragmented":
         usable += count
         ids = [2 * i + 1 for i in torch.randperm(count, generator=rng).tolist()]
-    elif placement == "high":
-        below = max(2, _HIGH_SLOTS // paging.page_size)
+    elif placement in {"high", "far"}:
+        below = _FAR_PAGES if placement == "far" else max(2, _HIGH_SLOTS // paging.page_size)
         usable += below
         ids = [usable - i for i in torch.randperm(count, generator=rng).tolist()]
     elif placement == "random":

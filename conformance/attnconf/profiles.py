@@ -96,7 +96,7 @@ _OPTION = "--attnconf-profile"
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 25), max_kv_len=200, brief=True),
+        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 40), max_kv_len=200, brief=True),
         Profile(
             name="gate",
             models=shipped_models(),

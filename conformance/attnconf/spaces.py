@@ -69,8 +69,9 @@ def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int)
                 shapes=covering_shapes(),
                 max_kv_len=max_kv_len,
                 verify_lens=BUILT_VERIFY_LENS,
+                extremes=True,
             )
-        return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300))
+        return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300), extremes=True)
     geometry = shard_for(load_model(model), accelerated=accelerated)
     layers = geometry.case_layers()
     own = family == "windows"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from attnconf.case import MAX_VERIFY_TOKENS, Case, Layer, Poison
 from attnconf.choices import Choices
 from attnconf.drawn_requests import draw_paging, draw_requests
+from attnconf.extremes import MANY_KV_HEADS, MANY_LAYERS, draw_extreme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
     from attnconf.case import KVDtype, Mode, PoisonKind, QDtype
+    from attnconf.extremes import Extreme
     from attnconf.geometry import LayerGeometry
 
 T = TypeVar("T")
@@ -27,6 +29,7 @@ Draw: TypeAlias = "Callable[[Choices], T]"
 
 PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
 HEAD_DIMS = (16, 32, 64, 80, 96, 128, 192, 256, 512)
+NARROW_HEAD_DIMS = (16, 64, 128)
 GROUP_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16)
 MANY_HEADS = (12, 32)
 """Group sizes of a single KV head alone: beyond a tile of query heads, and no power of two."""
@@ -67,7 +70,8 @@ class Space:
     ``layers`` draws a case's layers; ``past_window`` gives every case a request longer than the longest
     window, so that each window masks keys. ``hybrid`` None leaves the pools free; ``max_kv_len`` bounds lengths where
     no window asks for more. With a ``long_kv_len`` above 0 one request has that many keys or up to a page more, and
-    the others are short or between; ``lengths.shortened`` then shrinks what fails.
+    the others are short or between; ``lengths.shortened`` then shrinks what fails. With ``extremes`` some cases have
+    one dimension that is far larger than the others.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Space:
     hybrid: bool | None = None
     shapes: Draw[Shape] | None = None
     verify_lens: tuple[int, ...] = VERIFY_LENS
+    extremes: bool = False
 
 
 def model_layers(layers: Sequence[LayerGeometry]) -> Draw[tuple[Layer, ...]]:
@@ -141,18 +146,55 @@ def _free_layer(choices: Choices) -> Layer:
     )
 
 
+def _narrow_layers(choices: Choices, extreme: Extreme) -> tuple[Layer, ...]:
+    """Draw one layer of small heads, or many that one kernel serves: of both kinds, and redirected to any of them."""
+    layers = [_narrow_layer(choices.within("layer 0"), extreme)]
+    if extreme != "layers":
+        return tuple(layers)
+    other = (
+        {"kind": "sliding", "window_left": WINDOWS[3]}
+        if layers[0].kind == "full"
+        else {"kind": "full", "window_left": -1}
+    )
+    layers.append(layers[0].model_copy(update=other))
+    for index in range(2, choices.pick("layers", MANY_LAYERS)):
+        own = choices.within(f"layer {index}")
+        like = own.pick("like", [i for i, layer in enumerate(layers) if layer.kv_owner is None])
+        owner = like if own.below("redirected", 4) else None
+        layers.append(_same_kernel(own, layers[like]).model_copy(update={"kv_owner": owner}))
+    return tuple(layers)
+
+
+def _narrow_layer(choices: Choices, extreme: Extreme) -> Layer:
+    """Draw a layer of few small heads, or of many."""
+    window = choices.pick("window", WINDOWS) if choices.flip("windowed") else -1
+    head_dim = choices.pick("head_dim", NARROW_HEAD_DIMS[: 1 if extreme == "page ids" else None])
+    num_kv_heads = choices.pick("kv heads", MANY_KV_HEADS if extreme == "heads" else KV_HEADS[:2])
+    return Layer(
+        kind="full" if window < 0 else "sliding",
+        window_left=window,
+        num_kv_heads=num_kv_heads,
+        num_qo_heads=num_kv_heads * choices.pick("group", GROUP_SIZES[:3]),
+        head_dim=head_dim,
+        sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
+        sinks=choices.flip("sinks"),
+    )
+
+
 @st.composite
 def cases(draw: DrawFn, space: Space) -> Case:
     """Draw one case of ``space``."""
     choices = Choices(draw)
-    shape = space.shapes(choices) if space.shapes is not None else _any_shape(space, choices)
-    layers, page_size, q_dtype, kv_dtype = shape.layers, shape.page_size, shape.q_dtype, shape.kv_dtype
     mode = choices.pick("mode", space.modes)
+    extreme = draw_extreme(choices, mode, built=space.shapes is not None) if space.extremes else "none"
+    shape = space.shapes(choices) if space.shapes is not None else _any_shape(space, choices, extreme)
+    layers, page_size, q_dtype, kv_dtype = shape.layers, shape.page_size, shape.q_dtype, shape.kv_dtype
     if kv_dtype == "float8_e4m3fn":
         layers = tuple(_scaled(choices.within(f"scales {index}"), layer) for index, layer in enumerate(layers))
     windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
-    requests = draw_requests(choices, space, mode, page_size, windows)
-    paging = draw_paging(choices.within("paging"), space, page_size, windows, all_sliding=len(windows) == len(layers))
+    requests = draw_requests(choices, space, mode, page_size, windows, extreme)
+    all_sliding = len(windows) == len(layers)
+    paging = draw_paging(choices.within("paging"), space, page_size, windows, extreme, all_sliding=all_sliding)
     padding_rows = choices.pick("padding rows", (0, 1, 3)) if mode == "decode" else 0
     return Case(
         model=space.model,
@@ -181,10 +223,12 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
     return calm_pairs * (len(pairs) // len(calm_pairs)) + pairs
 
 
-def _any_shape(space: Space, choices: Choices) -> Shape:
-    layers = space.layers(choices)
+def _any_shape(space: Space, choices: Choices, extreme: Extreme) -> Shape:
+    layers = space.layers(choices) if extreme == "none" else _narrow_layers(choices, extreme)
     q_dtype, kv_dtype = choices.pick("dtypes", _weighted(space.dtypes, SERVED_DTYPES))
-    page_size = choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
+    page_size = (
+        1 if extreme == "page ids" else choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
+    )
     return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
 

@@ -25,6 +25,9 @@ _CALM = ("zero", "stale")
 _WIDTH = 256
 """Bits of a set of traits: more than there are."""
 
+ALONE = sum(1 << number * (_WIDTH + 1) for number in range(_WIDTH))
+"""The bits of a set of pairs in which a trait meets itself: those of the traits alone."""
+
 _numbers: dict[str, int] = {}
 _next_number = count()
 
@@ -54,9 +57,10 @@ def cost(case: Case) -> float:
     stored = slots * sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
     rows = sum(request.new_tokens * request.kv_len for request in case.requests)
     products = rows * sum(layer.num_qo_heads * layer.head_dim for layer in case.layers)
-    return len(case.layers) * len(case.requests) + stored / _STORED + products / _PRODUCTS
+    return len(case.layers) * (1.0 + len(case.requests) / _REQUESTS) + stored / _STORED + products / _PRODUCTS
 
 
+_REQUESTS = 8
 _STORED = 2.0**17
 _PRODUCTS = 2.0**20
 
@@ -80,10 +84,10 @@ def _of_case(case: Case) -> Iterator[str]:
     yield f"page {_size_class(paging.page_size)}"
     yield f"layout {paging.layout}"
     yield f"storage {paging.storage}"
-    yield f"placement {'high' if paging.placement == 'high' else 'low'}"
+    yield f"placement {paging.placement if paging.placement in {'high', 'far'} else 'low'}"
     yield f"tail {paging.table_tail if has_tail else 'none'}"
     yield f"padding {case.padding_kv_len if case.padding_rows else 'none'}"
-    yield f"requests {len(case.requests)}"
+    yield f"requests {_count_class(len(case.requests), 3, TILE, _SHORT)}"
     yield f"dead keys {'calm' if case.poison.k in _CALM else 'harsh'}"
     yield f"dead values {'calm' if case.poison.v in _CALM else 'harsh'}"
     yield f"empty {any(request.new_tokens == 0 for request in case.requests)}"
@@ -98,7 +102,7 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     others = [other for i, other in enumerate(case.layers) if i != index]
     dim, heads = layer.head_dim, layer.num_kv_heads
     yield f"group {_group_class(layer.group_size)}"
-    yield f"kv heads {heads if heads < 3 else 'more'}"  # noqa: PLR2004
+    yield f"kv heads {_count_class(heads, 2, 4, TILE)}"
     yield f"head_dim {dim if dim % _SHORT == 0 else ('small' if dim < _SHORT else 'odd')}"
     yield f"wide {dim > 2 * _SHORT}"
     yield f"window {_window_class(layer.window_left)}"
@@ -106,8 +110,8 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"sinks {layer.sinks}"
     yield f"scores {_scores_class(case, layer)}"
     yield f"scale {layer.sm_scale == dim**-0.5}"
-    yield f"place {min(index, 1)}"
-    yield f"redirected {layer.kv_owner is not None}"
+    yield f"place {_count_class(index, 1, 3)}"
+    yield f"redirected {'no' if layer.kv_owner is None else ('to the first' if layer.kv_owner == 0 else 'to another')}"
     yield f"read by others {any(other.kv_owner == index for other in others)}"
     yield f"twin {any((other.head_dim, other.group_size) == (dim, layer.group_size) for other in others)}"
     own = layer.kind == "sliding" and case.paging.hybrid
@@ -144,20 +148,29 @@ def _of_request(case: Case, index: int) -> Iterator[str]:
     yield f"rows {_rows_class(tokens)}"
     yield f"last page {'full' if rest == 0 else ('one' if rest == 1 else 'part')}"
     yield f"pages {min(pages_needed(kv_len, size), 3)}"
-    yield f"keys {'tile' if kv_len <= TILE else ('short' if kv_len <= _SHORT else 'long')}"
+    yield f"keys {_count_class(kv_len, 0, TILE, _SHORT, 1024, 4096, 2**15)}"
     yield f"behind {'others' if index else 'none'}"
+    yield f"as long as others {kv_len in [one.kv_len for i, one in enumerate(case.requests) if i != index]}"
     yield f"shares {request.shared_pages > 0}"
 
 
 def _rows_class(tokens: int) -> str:
     if tokens <= 2:  # noqa: PLR2004 - a decode, and the shortest block
         return str(tokens)
-    return "few" if tokens <= TILE // 2 else ("a tile" if tokens <= TILE else "beyond a tile")
+    return f"up to {_count_class(tokens, 0, TILE // 2, TILE, 2 * TILE, _SHORT, 2 * _SHORT)}"
+
+
+def _count_class(count: int, exact: int, *borders: int) -> str:
+    """Return ``count`` up to ``exact``, then the first of ``borders`` that it does not exceed."""
+    if count <= exact:
+        return str(count)
+    return str(next((border for border in borders if count <= border), "more"))
 
 
 def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     first = request.prefix_len - layer.window_left
     past = layer.window_left >= 0 and request.kv_len - 1 > layer.window_left
-    yield f"past window {('every row' if first > 0 else 'some rows') if past else 'no row'}"
+    fills = request.kv_len - 1 == layer.window_left
+    yield f"past window {('every row' if first > 0 else 'some rows') if past else ('filled' if fills else 'no row')}"
     yield f"window starts at a tile {past and first > 0 and first % TILE == 0}"
     yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"
