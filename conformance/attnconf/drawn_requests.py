@@ -114,10 +114,11 @@ def _length(choices: Choices, page_size: int, windows: Sequence[int], most: int,
     between = [rung + step for rung in BETWEEN if rung < reach for step in (-1, 0, 1)]
     if between and choices.flip("far"):
         return choices.pick("rung", between)
+    filled = [window + 1 + step for window in windows for step in (0, 1) if window + 1 + step <= most]
     kinds = ("short", "border", "short", "border", "any")
-    kind = choices.pick("length", (*kinds, "window") if windows else kinds)
+    kind = choices.pick("length", (*kinds, "window") if filled else kinds)
     if kind == "window":
-        return choices.pick("keys", sorted({1 + window + step for window in windows for step in (0, 1)}))
+        return choices.pick("keys", filled)
     if kind == "short":
         return choices.between("keys of few", 1, min(_SHORT, most))
     if kind == "any":

@@ -29,7 +29,7 @@ Draw: TypeAlias = "Callable[[Choices], T]"
 
 PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
 HEAD_DIMS = (16, 32, 64, 80, 96, 128, 192, 256, 512)
-NARROW_HEAD_DIMS = (16, 64, 128)
+NARROW_HEAD_DIMS = (64, 128)
 GROUP_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16)
 MANY_HEADS = (12, 32)
 """Group sizes of a single KV head alone: beyond a tile of query heads, and no power of two."""
