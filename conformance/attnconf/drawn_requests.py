@@ -59,12 +59,12 @@ def draw_requests(  # noqa: PLR0913 - what its requests depend on
         else:
             kv_len = _length(own, page_size, windows, space.max_kv_len, reach)
             # Drawn behind it: a case of fewer choices counts as simpler, and a longer block must not have fewer.
+            if new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
+                kv_len = 0
+            elif new_tokens > 1 and own.pick("prefix", ("none", "some")) == "none":
+                kv_len = new_tokens
             if requests and own.pick("as long", ("any", "any", "any", "as the one before")) != "any":
                 kv_len = requests[-1].kv_len
-            elif new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
-                kv_len = 0
-            elif new_tokens > 1 and own.pick("prefix", ("none", "some", "some")) == "none":
-                kv_len = new_tokens
         requests.append(_shared(own, requests, max(0, kv_len - new_tokens), new_tokens, page_size))
     return tuple(requests)
 
