@@ -19,6 +19,8 @@ def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | N
     ):
         if kind not in borne:
             return Unsupported(f"does not promise to bear {kind} {part} in dead slots")
+    if 0 <= case.layers[layer].window_left < promises.least_window:
+        return Unsupported(f"takes a window_left from {promises.least_window} on, not {case.layers[layer].window_left}")
     lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
     has_tail = case.paging.extra_columns > 0 or min(lengths) < max(lengths)
     if has_tail and case.paging.table_tail not in promises.table_tail:

@@ -11,7 +11,7 @@ from pydantic import Field
 from attnconf.canonical import Value
 from attnconf.errors import InvalidInputError
 
-PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
+PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin", "sglang")
 """The distributions whose versions decide what a backend can do."""
 
 _SM = re.compile(r"(\d{1,2})\.(\d)")

@@ -40,7 +40,8 @@ class Promises:
     a request without query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15).
     ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger
     host hints (clause 19). ``cuda_graph``: what it prepares is ``Replayable`` (clause 16). ``lse``: the base of the
-    log-sum-exp that it returns, or None.
+    log-sum-exp that it returns, or None. ``least_window``: the smallest ``window_left`` that it takes for a window
+    (clause 2): engines have a value, often 0, that means none.
 
     A bitwise clause that is not promised is judged within the error bound instead. Promises are the backend's, whatever
     kernel serves a shape: engines fill one pool for all of them.
@@ -57,6 +58,7 @@ class Promises:
     batch_invariant: bool = True
     hint_invariant: bool = True
     lse: LseBase | None = None
+    least_window: int = 0
 
 
 class Prepared(Protocol):
