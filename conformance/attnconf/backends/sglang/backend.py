@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from attnconf.backends.sglang.capability import TRITON_PROMISES, triton_numerics, triton_supports
-from attnconf.backends.sglang.engine import Engine, start
-from attnconf.backends.sglang.groups import grouped
 from attnconf.backends.sglang.library import library
 from attnconf.backends.sglang.package import require
-from attnconf.backends.triton.stack import call_with_room
-from attnconf.errors import UnsupportedError
+from attnconf.backends.sglang.prepared import prepare
 from attnconf.shape import batch_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import torch
-
     from attnconf.backends.protocol import Evidence, Prepared, Unsupported
     from attnconf.batch import Batch
     from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
-TRITON = "sglang:triton"
+NAME = "sglang:triton"
 
 
 @dataclass(frozen=True)
 class SglangTriton:
-    """The class ``TritonAttnBackend`` of the installed sglang, its metadata built by itself."""
+    """The class ``TritonAttnBackend`` of the installed sglang; its metadata and its kernels are its own."""
 
     platform: Platform
-    name = TRITON
+    name = NAME
     evidence: Evidence = "kernel"
     promises = TRITON_PROMISES
 
@@ -51,48 +41,20 @@ class SglangTriton:
     def prepare(self, batch: Batch) -> Prepared:
         """Start an engine for each model that the supported layers of ``batch`` make up; each builds its metadata."""
         found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
-        refusals = {index: reason.reason for index, reason in found.items() if reason is not None}
+        refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
         sglang = library()
-        with sglang.running(), _silent_numpy():
-            engines = [
-                start(batch, group, sglang, sglang.TritonAttnBackend)
-                for group in grouped(batch, [index for index in found if index not in refusals])
-            ]
-        return _Run(batch, {index: engine for engine in engines for index in engine.group.layers}, refusals)
+        return prepare(sglang, batch, refusals, sglang.TritonAttnBackend, _named)
 
 
-@dataclass(frozen=True)
-class _Run:
-    batch: Batch
-    engines: dict[int, Engine]
-    refusals: dict[int, str]
-
-    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
-        del lse  # none is promised
-        if layer in self.refusals:
-            message = f"layer {layer}: {self.refusals[layer]}"
-            raise UnsupportedError(message)
-        engine = self.engines[layer]
-
-        def answer() -> None:
-            out.copy_(engine.run(layer))
-
-        with engine.sglang.running(), _silent_numpy():
-            call_with_room(answer)
-        method = "forward_decode" if self.batch.mode == "decode" else "forward_extend"
-        return f"TritonAttnBackend.{method}[interpreted]"
-
-
-@contextlib.contextmanager
-def _silent_numpy() -> Iterator[None]:
-    """Keep numpy from warning where a GPU is silent: live infinities and NaN are for the checks to judge."""
-    with np.errstate(all="ignore"):
-        yield
+def _named(batch: Batch, layer: int) -> str:
+    del layer
+    method = "forward_decode" if batch.mode == "decode" else "forward_extend"
+    return f"TritonAttnBackend.{method}[interpreted]"
 
 
 def make_triton(platform: Platform) -> SglangTriton:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without sglang."""
-    require(TRITON, platform)
+    require(NAME, platform)
     if not platform.simulated:
         library()
     return SglangTriton(platform)

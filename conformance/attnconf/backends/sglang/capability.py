@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import Promises, Unsupported
 from attnconf.backends.sglang.package import why_not
+from attnconf.backends.trtllm_mha.capability import supports as flashinfer_supports
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -49,3 +50,28 @@ def triton_numerics(shape: KernelShape) -> NumericsProfile:
     if shape.mode == "decode" and shape.group_size == 1:
         return NumericsProfile(query=None if shape.q_dtype == "float32" else shape.q_dtype)
     return NumericsProfile(p=shape.kv_dtype)
+
+
+TRTLLM_PROMISES = Promises(
+    empty_kv=False,
+    deterministic=False,
+    batch_invariant=False,
+    least_window=1,
+)
+"""What ``TRTLLMHAAttnBackend`` keeps with FlashInfer's calls read as documented: those lengths say which keys exist."""
+
+_DYNAMIC_PAGE_SIZE = 128
+
+
+def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
+    """Return None, or why ``sglang:trtllm_mha`` cannot run ``shape`` there: sglang's reasons, then FlashInfer's."""
+    reason = why_not(platform)
+    if reason is not None:
+        return Unsupported(reason)
+    if platform.sm is not None:
+        return Unsupported("the adapter reads FlashInfer's documented contract, on machines without a GPU")
+    if shape.kv_dtype == "float8_e4m3fn":
+        return Unsupported("sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done")
+    if shape.page_size >= _DYNAMIC_PAGE_SIZE and shape.group_size == 1:
+        return Unsupported(f"sglang takes page_size {shape.page_size} for grouped heads only")
+    return flashinfer_supports(shape, platform)

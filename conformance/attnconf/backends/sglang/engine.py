@@ -128,6 +128,8 @@ def _runner(  # noqa: PLR0913, PLR0917 - what a model runner holds
         sliding_window_size=group.window_left if group.window_left >= 0 else None,
         model_config=_model_config(batch, group, sglang),
         decode_num_tokens_per_req=lambda: q_len,
+        server_args=sglang.arguments,
+        model=torch.nn.Module(),
         is_draft_worker=False,
         spec_algorithm=None,
         dtype=dtype,

@@ -31,6 +31,7 @@ _IMAGES = "torchvision"
 _KERNELS = "sglang.kernels.ops.attention"
 _NAMES = {
     "TritonAttnBackend": "sglang.srt.layers.attention.triton_backend",
+    "TRTLLMHAAttnBackend": "sglang.srt.layers.attention.trtllm_mha_backend",
     "RadixAttention": "sglang.srt.layers.radix_attention",
     "ReqToTokenPool": "sglang.srt.mem_cache.memory_pool",
     "MHATokenToKVPool": "sglang.srt.mem_cache.memory_pool",
@@ -51,6 +52,7 @@ _NAMES = {
     "ServerArgs": "sglang.srt.server_args",
     "create_context": "sglang.srt.runtime_context",
     "use_context": "sglang.srt.runtime_context",
+    "override_platform": "sglang.srt.runtime_context",
 }
 _LATER = (
     "sglang.srt.model_executor.runner",
@@ -69,8 +71,8 @@ class Library:
         self.interpreted = not torch.cuda.is_available()
         if self.interpreted:
             _check_interpreted()
-        arguments = self.ServerArgs(model_path="dummy", device="cpu" if self.interpreted else "cuda")
-        self._context = self.create_context(arguments, role="test")
+        self.arguments = self.ServerArgs(model_path="dummy", device="cpu" if self.interpreted else "cuda")
+        self._context = self.create_context(self.arguments, role="test")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a class or a function of sglang
         if name.startswith("_"):
