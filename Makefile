@@ -2,7 +2,8 @@
 #
 #   make conformance   judge the backends on this machine, then draw what ran
 #   make test          the tests of attnconf itself
-#   make drift         hold the shipped policy against sglang, installed without its dependencies in .venv-drift
+#   make drift         hold the shipped policy against sglang, installed without its dependencies in .venv-engines
+#   make engines       judge sglang's own attention backends, in the same environment
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
@@ -15,11 +16,12 @@ POLICY ?= sglang-gemma4
 OUT ?= attnconf-out
 
 BIN := $(VENV)/bin
+ENGINES := .venv-engines
 READY := $(VENV)/.attnconf-ready
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,--constraint ci/constraints-cpu.txt)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test drift check venv clean
+.PHONY: help conformance test drift engines check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -39,16 +41,23 @@ conformance: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL)
 
-drift: .venv-drift/.ready
-	.venv-drift/bin/python -m pytest ci/drift/tests
-	.venv-drift/bin/attnconf policy drift --engine sglang
+drift: $(ENGINES)/.ready
+	$(ENGINES)/bin/python -m pytest ci/drift/tests
+	$(ENGINES)/bin/attnconf policy drift --engine sglang
 
-.venv-drift/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
-	$(PYTHON) -m venv .venv-drift
-	.venv-drift/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	.venv-drift/bin/python -m pip install --quiet $(CONSTRAINTS) --editable ".[triton]" --group dev \
+engines: $(ENGINES)/.ready
+	$(ENGINES)/bin/python -m pytest ci/engines/tests
+	PYTHONPATH=ci/engines $(ENGINES)/bin/python -m pytest -p attnconf -p widened --pyargs attnconf.suite -n 2 \
+		--attnconf-profile=smoke --attnconf-backend "sglang:triton[window+1]" --attnconf-backend sglang:trtllm_mha \
+		-k "decode or extend or mixed or verify or windows or shared_kv or hybrid_pools" \
+		--attnconf-receipt $(OUT)/engines.json --attnconf-failures $(OUT)/engines-failures
+
+$(ENGINES)/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(ENGINES)/bin/python -m pip install --quiet $(CONSTRAINTS) --editable ".[triton,flashinfer]" --group dev \
 		--requirement ci/requirements-sglang.txt
-	.venv-drift/bin/python -m pip install --quiet --no-deps sglang==0.5.23
+	$(ENGINES)/bin/python -m pip install --quiet --no-deps sglang==0.5.23
 	@touch $@
 
 check: $(READY)
@@ -63,4 +72,4 @@ $(READY): pyproject.toml ci/constraints-cpu.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-drift $(OUT) build dist
+	rm -rf $(VENV) $(ENGINES) $(OUT) build dist

@@ -13,6 +13,8 @@ from attnconf.shape import batch_shape
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Evidence, Prepared, Unsupported
+    from attnconf.backends.sglang.engine import MakeBackend
+    from attnconf.backends.sglang.library import Library
     from attnconf.batch import Batch
     from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
@@ -43,7 +45,12 @@ class SglangTriton:
         found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
         refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
         sglang = library()
-        return prepare(sglang, batch, refusals, sglang.TritonAttnBackend, _named)
+        return prepare(sglang, batch, refusals, self.engine_class(sglang), _named)
+
+    def engine_class(self, sglang: Library) -> MakeBackend:
+        """Return the class that an engine constructs for its runner."""
+        made: MakeBackend = sglang.TritonAttnBackend
+        return made
 
 
 def _named(batch: Batch, layer: int) -> str:
