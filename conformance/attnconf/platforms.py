@@ -11,8 +11,11 @@ from pydantic import Field
 from attnconf.canonical import Value
 from attnconf.errors import InvalidInputError
 
-PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin", "sglang")
+PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
 """The distributions whose versions decide what a backend can do."""
+
+ENGINES = ("sglang",)
+"""Serving engines whose own backends can be asked: their versions count as much, where they are installed."""
 
 _SM = re.compile(r"(\d{1,2})\.(\d)")
 
@@ -52,9 +55,9 @@ class Platform(Value):
 
 
 def installed_packages() -> dict[str, str]:
-    """Return the installed versions of ``PACKAGES``, read from metadata: imports none of them."""
+    """Return the installed versions of ``PACKAGES`` and ``ENGINES``, read from metadata: imports none of them."""
     found = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *ENGINES):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

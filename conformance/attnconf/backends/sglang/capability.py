@@ -1,4 +1,4 @@
-"""What sglang's attention backends can be asked here: from the shape and the platform alone, without importing sglang."""
+"""What sglang's attention backends can be asked: from the shape and the platform alone, without importing sglang."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TRITON_PROMISES = Promises(
 """What ``TritonAttnBackend`` keeps.
 
 Its loads are masked by length, so dead slots and pages behind a window may hold anything; a padding row has one token,
-never none. On a GPU the number of KV splits depends on the batch: bitwise independence is a mode of its own (``enable_deterministic_inference``),
-which is not the default. ``RadixAttention`` takes a window of 0 for none.
+never none. On a GPU the number of KV splits depends on the batch: bitwise independence is a mode of its own
+(``enable_deterministic_inference``), and not the default. ``RadixAttention`` takes a window of 0 for none.
 """
 
 
@@ -71,7 +71,9 @@ def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | Non
     if platform.sm is not None:
         return Unsupported("the adapter reads FlashInfer's documented contract, on machines without a GPU")
     if shape.kv_dtype == "float8_e4m3fn":
-        return Unsupported("sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done")
+        return Unsupported(
+            "sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
+        )
     if shape.page_size >= _DYNAMIC_PAGE_SIZE and shape.group_size == 1:
         return Unsupported(f"sglang takes page_size {shape.page_size} for grouped heads only")
     return flashinfer_supports(shape, platform)

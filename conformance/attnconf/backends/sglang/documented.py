@@ -31,7 +31,7 @@ _WRAPPERS = (
 
 
 class Documented:
-    """The module ``flashinfer`` for sglang's TensorRT-LLM code; ``called`` names the functions called since ``clear``."""
+    """The module ``flashinfer`` for sglang's TensorRT-LLM code; ``called`` names the functions that were called."""
 
     def __init__(self) -> None:
         self.called: list[str] = []

@@ -1,8 +1,9 @@
 """One model of sglang, its pools and its forward batch: all that its attention backend reads of the engine around it.
 
-The classes are sglang's own: the attention backend, ``RadixAttention``, ``ForwardBatch``, the request pool, the KV pools,
-their allocator and the index translator. Two things stand in: the runner, of which the backend reads the attributes
-below, and the model's configuration, of which it reads shapes. Metadata is built by the backend, from these alone.
+The classes are sglang's own: the attention backend, ``RadixAttention``, ``ForwardBatch``, the request pool, the KV
+pools, their allocator and the index translator. Two things stand in: the runner, of which the backend reads the
+attributes below, and the model's configuration, of which it reads shapes. Metadata is built by the backend, from these
+alone.
 """
 
 from __future__ import annotations
@@ -99,31 +100,23 @@ def start(batch: Batch, group: Group, sglang: Library, make_backend: MakeBackend
     pool, allocator = make_pools(batch, group, sglang)
     fill(batch, group, pool, tokens.slots)
     rows = make_rows(batch, table, sglang)
+    parts = {"token_to_kv_pool": pool, "token_to_kv_pool_allocator": allocator}
     translator = sglang.KVIndexTranslator(
-        req_to_token=rows.req_to_token,
-        token_to_kv_pool_allocator=allocator,
-        token_to_kv_pool=pool,
-        page_size=batch.page_size,
-        device=str(batch.device),
+        req_to_token=rows.req_to_token, page_size=batch.page_size, device=str(batch.device), **parts
     )
-    backend = make_backend(_runner(batch, group, sglang, rows, pool, allocator, translator))
+    parts |= {"req_to_token_pool": rows, "kv_index_translator": translator}
+    backend = make_backend(_runner(batch, group, sglang, parts))
     forward = _forward_batch(batch, tokens, sglang)
     translator.own_plan(forward).bind(forward, translator)
     backend.init_forward_metadata(forward)
     return Engine(sglang, batch, group, backend, forward, pool, tokens)
 
 
-def _runner(  # noqa: PLR0913, PLR0917 - what a model runner holds
-    batch: Batch, group: Group, sglang: Library, rows: Any, pool: Any, allocator: Any, translator: Any  # noqa: ANN401
-) -> SimpleNamespace:
-    """Return what an attention backend reads of sglang's model runner."""
+def _runner(batch: Batch, group: Group, sglang: Library, parts: dict[str, Any]) -> SimpleNamespace:
+    """Return what an attention backend reads of sglang's model runner; ``parts`` are its pools."""
     q_len = batch.q_lens[0] if batch.mode == "verify" else 1
-    dtype = batch.layers[group.layers[0]].q.dtype
     return SimpleNamespace(
-        req_to_token_pool=rows,
-        token_to_kv_pool=pool,
-        token_to_kv_pool_allocator=allocator,
-        kv_index_translator=translator,
+        **parts,
         page_size=batch.page_size,
         sliding_window_size=group.window_left if group.window_left >= 0 else None,
         model_config=_model_config(batch, group, sglang),
@@ -132,7 +125,8 @@ def _runner(  # noqa: PLR0913, PLR0917 - what a model runner holds
         model=torch.nn.Module(),
         is_draft_worker=False,
         spec_algorithm=None,
-        dtype=dtype,
+        max_running_requests=len(batch.kv_lens),
+        dtype=batch.layers[group.layers[0]].q.dtype,
         kv_cache_dtype=batch.caches[group.caches[0]].k.dtype,
         device=str(batch.device),
         gpu_id=0,

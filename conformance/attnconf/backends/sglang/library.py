@@ -1,8 +1,8 @@
 """sglang itself, imported once and as a whole: what it would import later, while it runs, is imported here, too.
 
-Without a GPU its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET`` is
-set for this import alone. FlashInfer is hidden from the import there: sglang uses none of it without a GPU, and parts
-of it look for CUDA when they are imported.
+Without a GPU its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET``
+is set for this import alone. FlashInfer is hidden from the import there: sglang uses none of it without a GPU, and
+parts of it look for CUDA when they are imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import warnings
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -121,19 +121,19 @@ def _check_interpreted() -> None:
 
 @contextmanager
 def _without_flashinfer() -> Iterator[None]:
+    """Let ``import flashinfer`` fail inside the block, as if it were not installed; with a GPU nothing changes."""
     name = "flashinfer"
+    modules = cast("dict[str, Any]", sys.modules)
     if torch.cuda.is_available():
         yield
         return
-    absent = object()
-    before: Any = sys.modules.get(name, absent)
-    sys.modules[name] = None  # type: ignore[assignment] - Python's own mark of a module that must not be imported
+    before = {name: modules[name]} if name in modules else {}
+    modules[name] = None  # Python's own mark of a module that must not be imported
     try:
         yield
     finally:
-        del sys.modules[name]
-        if before is not absent:
-            sys.modules[name] = before
+        del modules[name]
+        modules.update(before)
 
 
 @contextmanager

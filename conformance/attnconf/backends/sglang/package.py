@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "sglang"
 TESTED = ("0.5.23",)
-"""The releases whose classes the adapters construct: an engine's inside is no interface, so any other one may differ."""
+"""The releases whose classes the adapters construct: an engine's inside is no interface, and any other may differ."""
 REMEDY = "make engines installs it in an environment of its own"
 
 

@@ -1,8 +1,8 @@
 """sglang's own pools, filled with a batch: the ids of its tables, the translation, and what the cache held before.
 
 sglang numbers token slots where a batch numbers pages, and keeps page 0 for padding, as a batch keeps its null page: so
-slot = page * page_size + offset in both pools. Its pools are its own memory: what a batch holds is copied into them, and
-the batch's caches stay untouched. The keys and values of new tokens are not copied: NaN stands in their slots until
+slot = page * page_size + offset, in both pools. Its pools are its own memory: what a batch holds is copied into them,
+and the batch's caches stay untouched. The keys and values of new tokens are not copied: NaN stands in their slots until
 sglang writes them.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Where the new tokens of a batch stand: ``slots`` [tokens] int64 in the full pool, ``positions`` [tokens] int64."""
+    """Where the new tokens of a batch stand, each [tokens] int64: ``slots`` in the full pool, and ``positions``."""
 
     slots: torch.Tensor
     positions: torch.Tensor
@@ -33,8 +33,8 @@ class Tokens:
 def slot_table(batch: Batch) -> torch.Tensor:
     """Return the token slots of the full pool, [rows, columns * page_size] int64: each page id as its slots.
 
-    A row of sglang keeps slots of its earlier requests behind the end of a sequence, so those of other pages stay there;
-    an id outside the pool has no slot, and becomes the null page's.
+    A row of sglang keeps slots of earlier requests behind the end of a sequence, so ids of other pages stay there; an
+    id outside the pool has no slot, and becomes the null page's.
     """
     pages = batch.block_tables.long()
     last = _slots(batch, "full") // batch.page_size - 1

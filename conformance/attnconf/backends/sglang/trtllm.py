@@ -72,7 +72,6 @@ class SglangTrtllmMha:
 def _make(sglang: Library, runner: SimpleNamespace) -> Any:  # noqa: ANN401 - a TRTLLMHAAttnBackend
     """Return sglang's backend as an SM100 machine would have it."""
     runner.prefill_attention_backend_str = runner.decode_attention_backend_str = "trtllm_mha"
-    runner.max_running_requests = runner.req_to_token_pool.size
     with sglang.override_platform(is_sm90=False, is_sm100=True, is_sm120=False):
         return sglang.TRTLLMHAAttnBackend(runner)
 
