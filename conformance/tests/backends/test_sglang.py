@@ -1,4 +1,4 @@
-"""The adapters around sglang's backends as far as they go without sglang: what they declare, and what they translate."""
+"""The adapters around sglang's backends, as far as they go without it: what they declare, and what they translate."""
 
 from __future__ import annotations
 
