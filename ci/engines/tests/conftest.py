@@ -10,7 +10,7 @@ import torch
 import widened
 from attnconf.backends.sglang.backend import make_triton
 from attnconf.backends.sglang.trtllm import make_trtllm_mha
-from attnconf.checks.catalogue import all_checks
+from attnconf.checks.catalogue import CHECKS
 from attnconf.platforms import detect
 from attnconf.run import run_case
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
     from attnconf.result import CaseResult
 
-    Judge = Callable[[Backend, Case], CaseResult]
+    Judge = Callable[..., CaseResult]
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +47,10 @@ def trtllm_mha(platform: Platform) -> Backend:
 
 @pytest.fixture(scope="session")
 def judge(platform: Platform) -> Judge:
-    """Run a case on a backend, with every check."""
+    """Run a case on a backend: once, with the checks of that run, or ``thorough``, with every check."""
 
-    def judged(backend: Backend, case: Case) -> CaseResult:
-        return run_case(case, [backend], platform, torch.device("cpu"), choose=all_checks)[0]
+    def judged(backend: Backend, case: Case, *, thorough: bool = False) -> CaseResult:
+        chosen = tuple(check for check in CHECKS if thorough or not check.extra)
+        return run_case(case, [backend], platform, torch.device("cpu"), choose=lambda _: chosen)[0]
 
     return judged
