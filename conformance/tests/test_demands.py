@@ -38,6 +38,7 @@ def case(**changes: object) -> Case:
             "a request without query tokens",
         ),
         (case(mode="decode", requests=(Request(),), padding_rows=1), {"empty_kv": False}, "kv_len 0"),
+        (case(layers=(SLIDING, FULL)), {"least_window": 8}, "takes a window_left from 8 on, not 7"),
     ],
 )
 def test_a_demand_is_met_by_its_promise_alone(asked: Case, declined: dict[str, object], reason: str) -> None:
