@@ -49,7 +49,7 @@ engines: $(ENGINES)/.ready
 	$(ENGINES)/bin/python -m pytest ci/engines/tests
 	PYTHONPATH=ci/engines $(ENGINES)/bin/python -m pytest -p attnconf -p widened --pyargs attnconf.suite -n 2 \
 		--attnconf-profile=smoke --attnconf-backend "sglang:triton[window+1]" --attnconf-backend sglang:trtllm_mha \
-		-k "decode or extend or mixed or windows or shared_kv or hybrid_pools" \
+		-k "decode or extend or mixed or verify or windows or shared_kv or hybrid_pools" \
 		--attnconf-receipt $(OUT)/engines.json --attnconf-failures $(OUT)/engines-failures
 
 $(ENGINES)/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from attnconf.backends.registry import Registry
+from attnconf.backends.registry import GROUP
 from attnconf.backends.sglang.backend import make_triton
 from attnconf.backends.sglang.capability import (
     TRITON_PROMISES,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
     Factory = Callable[[Platform], object]
 
+ROOT = Path(__file__).parents[3]
 INSTALLED = {"sglang": "0.5.23", "triton": "3.9.0", "flashinfer-python": "0.7.2"}
 HERE = Platform(packages=INSTALLED)
 FULL = Layer(kind="full", num_qo_heads=4, num_kv_heads=1, head_dim=32, sm_scale=0.2)
@@ -85,9 +89,11 @@ def batch_of(asked: Case) -> Batch:
     return assemble(asked, place(asked), make_logical(asked), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", ["sglang:triton", "sglang:trtllm_mha"])
-def test_they_are_found_through_the_entry_points(name: str) -> None:
-    assert name in Registry().names
+@pytest.mark.parametrize(("name", "made"), [("sglang:triton", make_triton), ("sglang:trtllm_mha", make_trtllm_mha)])
+def test_they_are_registered_as_a_third_partys_would_be(name: str, made: object) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entry = EntryPoint(name, project["entry-points"][GROUP][name], GROUP)
+    assert entry.load() is made
 
 
 @pytest.mark.parametrize("make", [make_triton, make_trtllm_mha])
@@ -113,7 +119,9 @@ def test_trtllm_mha_needs_flashinfer_whose_signatures_it_binds() -> None:
 
 
 def test_doctor_shows_the_sentence() -> None:
-    findings = examine(Session(Platform(), profile_named("smoke")))
+    session = Session(Platform(), profile_named("smoke"))
+    session.registry.register("sglang:triton", make_triton)
+    findings = examine(session)
     found = {finding.name: finding for finding in findings.backends}
     assert found["sglang:triton"].status == "unavailable"
     assert "make engines" in found["sglang:triton"].detail
@@ -158,8 +166,9 @@ def test_what_trtllm_mha_declines(changes: dict[str, object], reason: str) -> No
 def test_asking_what_they_support_imports_no_sglang() -> None:
     code = (
         "import sys; from attnconf.backends.registry import Registry; from attnconf.platforms import Platform;"
-        f"p = Platform(packages={INSTALLED!r}, simulated=True); r = Registry();"
-        "b = [r.make(n, p) for n in ('sglang:triton', 'sglang:trtllm_mha')];"
+        "from attnconf.backends.sglang.backend import make_triton;"
+        "from attnconf.backends.sglang.trtllm import make_trtllm_mha;"
+        f"p = Platform(packages={INSTALLED!r}, simulated=True); Registry(); make_triton(p); make_trtllm_mha(p);"
         "assert not {m for m in sys.modules if m.split('.')[0] in ('sglang', 'flashinfer')}, 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - this interpreter, this code
