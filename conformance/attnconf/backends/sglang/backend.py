@@ -62,6 +62,6 @@ def _named(batch: Batch, layer: int) -> str:
 def make_triton(platform: Platform) -> SglangTriton:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without sglang."""
     require(NAME, platform)
-    if not platform.simulated:
-        library()
+    if platform.sm is None and not platform.simulated:
+        library()  # what declines every shape need not be imported
     return SglangTriton(platform)

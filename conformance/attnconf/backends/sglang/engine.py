@@ -60,8 +60,7 @@ class Engine:
             else:
                 k, v = self._new_kv(inputs.cache)
                 self.written.add(inputs.cache)
-            q = inputs.q.clone()  # the engine may use its inputs as scratch memory; the batch's stay as they are
-            out: torch.Tensor = layer(q, k, v, self.forward, save_kv_cache=not redirected, **sinks)
+            out: torch.Tensor = layer(inputs.q, k, v, self.forward, save_kv_cache=not redirected, **sinks)
         return out.view(inputs.q.shape)
 
     def _write(self, cache: int, layer: Any) -> None:  # noqa: ANN401 - a RadixAttention under the owner's id

@@ -1,8 +1,8 @@
-"""sglang itself, imported once and as a whole: what it would import later, while it runs, is imported here, too.
+"""sglang itself on a machine without a GPU, imported once and as a whole: what it would import later is here, too.
 
-Without a GPU its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET``
-is set for this import alone. FlashInfer is hidden from the import there: sglang uses none of it without a GPU, and
-parts of it look for CUDA when they are imported.
+Its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET`` is set for this
+import alone. FlashInfer is hidden from the import: sglang uses none of it without a GPU, and parts of it look for CUDA
+when they are imported.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import warnings
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-
-import torch
 
 from attnconf.engines.absent import stand_ins
 from attnconf.errors import BackendUnavailableError
@@ -68,10 +66,8 @@ class Library:
         for module in _LATER:
             importlib.import_module(module)
         self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
-        self.interpreted = not torch.cuda.is_available()
-        if self.interpreted:
-            _check_interpreted()
-        self.arguments = self.ServerArgs(model_path="dummy", device="cpu" if self.interpreted else "cuda")
+        _check_interpreted()
+        self.arguments = self.ServerArgs(model_path="dummy", device="cpu")
         self._context = self.create_context(self.arguments, role="test")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a class or a function of sglang
@@ -90,8 +86,7 @@ class Library:
 def library() -> Library:
     """Return sglang. Raises ``BackendUnavailableError`` when it does not load."""
     before = os.environ.get("TRITON_INTERPRET")
-    if not torch.cuda.is_available():
-        os.environ["TRITON_INTERPRET"] = "1"
+    os.environ["TRITON_INTERPRET"] = "1"
     try:
         with _quiet(), _without_flashinfer(), stand_ins(_IMAGES):
             return Library()
@@ -121,12 +116,9 @@ def _check_interpreted() -> None:
 
 @contextmanager
 def _without_flashinfer() -> Iterator[None]:
-    """Let ``import flashinfer`` fail inside the block, as if it were not installed; with a GPU nothing changes."""
+    """Let ``import flashinfer`` fail inside the block, as if it were not installed."""
     name = "flashinfer"
     modules = cast("dict[str, Any]", sys.modules)
-    if torch.cuda.is_available():
-        yield
-        return
     before = {name: modules[name]} if name in modules else {}
     modules[name] = None  # Python's own mark of a module that must not be imported
     try:
