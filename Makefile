@@ -2,8 +2,10 @@
 #
 #   make conformance   judge the backends on this machine, then draw what ran
 #   make test          the tests of attnconf itself
-#   make drift         hold the shipped policy against sglang, installed without its dependencies in .venv-engines
-#   make engines       judge sglang's own attention backends, in the same environment
+#   make drift         hold the shipped policies against sglang and vLLM, installed without their dependencies in
+#                      .venv-sglang and .venv-vllm: sglang imports a vLLM that is there, and vLLM knows one platform a
+#                      process
+#   make engines       judge sglang's and vLLM's own attention backends, in the same environments
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
@@ -16,12 +18,11 @@ POLICY ?= sglang-gemma4
 OUT ?= attnconf-out
 
 BIN := $(VENV)/bin
-ENGINES := .venv-engines
 READY := $(VENV)/.attnconf-ready
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,--constraint ci/constraints-cpu.txt)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test drift engines check venv clean
+.PHONY: help conformance test drift drift-sglang drift-vllm engines engines-sglang engines-vllm check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,23 +42,42 @@ conformance: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL)
 
-drift: $(ENGINES)/.ready
-	$(ENGINES)/bin/python -m pytest ci/drift/tests
-	$(ENGINES)/bin/attnconf policy drift --engine sglang
+drift: drift-sglang drift-vllm
 
-engines: $(ENGINES)/.ready
-	$(ENGINES)/bin/python -m pytest ci/engines/tests
-	PYTHONPATH=ci/engines $(ENGINES)/bin/python -m pytest -p attnconf -p widened --pyargs attnconf.suite -n 2 \
+drift-sglang: .venv-sglang/.ready
+	.venv-sglang/bin/python -m pytest ci/drift/tests --ignore ci/drift/tests/test_vllm.py
+	.venv-sglang/bin/attnconf policy drift --engine sglang
+
+drift-vllm: .venv-vllm/.ready
+	.venv-vllm/bin/python -m pytest ci/drift/tests/test_vllm.py
+	.venv-vllm/bin/attnconf policy drift --engine vllm
+
+engines: engines-sglang engines-vllm
+
+engines-sglang: .venv-sglang/.ready
+	.venv-sglang/bin/python -m pytest ci/engines/tests --ignore ci/engines/tests/test_vllm.py
+	PYTHONPATH=ci/engines .venv-sglang/bin/python -m pytest -p attnconf -p widened --pyargs attnconf.suite -n 2 \
 		--attnconf-profile=smoke --attnconf-backend "sglang:triton[window+1]" --attnconf-backend sglang:trtllm_mha \
 		-k "decode or extend or mixed or verify or windows or shared_kv or hybrid_pools" \
 		--attnconf-receipt $(OUT)/engines.json --attnconf-failures $(OUT)/engines-failures
 
-$(ENGINES)/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
-	$(PYTHON) -m venv $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(ENGINES)/bin/python -m pip install --quiet $(CONSTRAINTS) --editable ".[triton,flashinfer]" --group dev \
+engines-vllm: .venv-vllm/.ready
+	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm.py
+
+.venv-sglang/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
+	$(PYTHON) -m venv .venv-sglang
+	.venv-sglang/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-sglang/bin/python -m pip install --quiet $(CONSTRAINTS) --editable ".[triton,flashinfer]" --group dev \
 		--requirement ci/requirements-sglang.txt
-	$(ENGINES)/bin/python -m pip install --quiet --no-deps sglang==0.5.23
+	.venv-sglang/bin/python -m pip install --quiet --no-deps sglang==0.5.23
+	@touch $@
+
+.venv-vllm/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-vllm/bin/python -m pip install --quiet $(CONSTRAINTS) --editable ".[triton]" --group dev \
+		--requirement ci/requirements-vllm.txt
+	.venv-vllm/bin/python -m pip install --quiet --no-deps vllm==0.33.0
 	@touch $@
 
 check: $(READY)
@@ -72,4 +92,4 @@ $(READY): pyproject.toml ci/constraints-cpu.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(ENGINES) $(OUT) build dist
+	rm -rf $(VENV) .venv-sglang .venv-vllm $(OUT) build dist

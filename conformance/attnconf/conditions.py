@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from packaging.utils import canonicalize_name
 from pydantic import Field, model_validator
 
 from attnconf.canonical import Value
 from attnconf.case import KVDtype
-from attnconf.question import Algorithm, Named, Question
+from attnconf.question import Algorithm, Mask, Named, Question
 from attnconf.ranges import SmPattern, Specifier, WholeRange, sm_in, version_in, whole_in
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 
 Axis = str
-"""What a condition may ask about: ``sm``, ``cuda``, ``package NAME``, ``kv_dtype``, ``q_len``, ``speculative``,
-``topk``, ``page_size``, ``user``."""
+"""What a condition may ask about: ``sm``, ``cuda``, ``package NAME``, ``kv_dtype``, ``mask``, ``q_len``,
+``speculative``, ``topk``, ``page_size``, ``user``."""
 
 PACKAGE = "package "
+OPEN_PAGE_SIZE = "none"
+"""The page size of a user who names none."""
 
 
 class Floor(Value):
@@ -103,23 +105,24 @@ class Condition(Value):
 class Situation(Condition):
     """A demand on the platform and on what is served there; what is left empty is not asked.
 
-    Of each list one entry must match. ``user`` lists which sides the user named: none, prefill, decode, both, or split,
-    which is each side by itself and differently.
+    Of each list one entry must match; ``page_size`` may be ``none``, when the user leaves it to the engine. ``user``
+    lists which sides the user named: none, prefill, decode, both, or split, which is each side by itself and
+    differently.
     """
 
     kv_dtype: tuple[KVDtype, ...] = ()
+    mask: tuple[Mask, ...] = ()
     q_len: tuple[WholeRange, ...] = ()
     speculative: tuple[Algorithm, ...] = ()
     topk: tuple[WholeRange, ...] = ()
-    page_size: tuple[WholeRange, ...] = ()
+    page_size: tuple[WholeRange | Literal["none"], ...] = ()
     user: tuple[Named, ...] = ()
 
     @property
     def asks(self) -> Mapping[Axis, Any]:
         """What is asked, by axis."""
-        settings = {
-            axis: getattr(self, axis) for axis in ("kv_dtype", "q_len", "speculative", "topk", "page_size", "user")
-        }
+        axes = ("kv_dtype", "mask", "q_len", "speculative", "topk", "page_size", "user")
+        settings = {axis: getattr(self, axis) for axis in axes}
         return {**self.platform_asks, **{axis: value for axis, value in settings.items() if value}}
 
     def takes(self, question: Question) -> bool:
@@ -132,9 +135,13 @@ def meets(axis: Axis, asked: Any, value: Any) -> bool:  # noqa: ANN401 - each ax
     match axis:
         case "sm":
             return any(sm_in(pattern, value) for pattern in asked)
-        case "q_len" | "topk" | "page_size":
+        case "page_size" if value is None:
+            return OPEN_PAGE_SIZE in asked
+        case "page_size":
+            return any(whole_in(one, value) for one in asked if one != OPEN_PAGE_SIZE)
+        case "q_len" | "topk":
             return any(whole_in(one, value) for one in asked)
-        case "kv_dtype" | "speculative" | "user":
+        case "kv_dtype" | "mask" | "speculative" | "user":
             return value in asked
         case _:
             return version_in(asked, value)

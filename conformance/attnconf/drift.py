@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.canonical import Value
 from attnconf.case import KVDtype
-from attnconf.engines.engine import Answer, Engine
+from attnconf.engines.engine import Answer, Engine, Scope
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform
 from attnconf.question import Question, UserChoice
@@ -20,15 +20,9 @@ if TYPE_CHECKING:
     from attnconf.policy import Policy
     from attnconf.resolution import Resolution
 
-SMS = ((8, 0), (9, 0), (10, 0), (10, 3), (11, 0), (12, 0), (12, 1))
+SMS = ((8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (11, 0), (12, 0), (12, 1))
 CUDAS = ("12.2", "12.4", "12.8")
 KV_DTYPES: tuple[KVDtype, ...] = ("bfloat16", "float8_e4m3fn")
-PAGE_SIZES = (None, 16)
-CHAIN, TREE = (4, 1), (8, 4)
-"""(query tokens, width) of a chain and of a tree of draft tokens."""
-
-OTHERS = ("fa3", "fa4")
-"""Backends that a user may name beside those of the policy."""
 
 
 class Difference(Value):
@@ -99,18 +93,20 @@ def compare(policy: Policy, engine: Engine) -> Drift:
 
 
 def questions(policy: Policy, engine: Engine) -> Iterator[Question]:
-    """Yield architecture x capability x CUDA x speculative decoding x KV dtype x page size x the user's choice."""
-    drafts = [("none", (1, 1)), *product(engine.algorithms, (CHAIN, TREE))]
-    users = list(_users(policy))
+    """Yield architecture x capability x CUDA x drafts x KV dtype x mask x page size x the user's choice."""
+    scope = engine.scope
     machines = [Platform(device="asked", sm=sm, cuda=cuda, simulated=True) for sm, cuda in product(SMS, CUDAS)]
-    for architecture, platform, draft, kv_dtype, page_size, user in product(
-        policy.architectures, machines, drafts, KV_DTYPES, PAGE_SIZES, users
+    drafts = (("none", 1, 1), *scope.drafts)
+    users = list(_users(policy, scope))
+    for architecture, platform, draft, kv_dtype, mask, page_size, user in product(
+        policy.architectures, machines, drafts, KV_DTYPES, scope.masks, scope.page_sizes, users
     ):
-        algorithm, (q_len, topk) = draft
+        algorithm, q_len, topk = draft
         yield Question(
             architecture=architecture,
             platform=platform,
             kv_dtype=kv_dtype,
+            mask=mask,
             q_len=q_len,
             speculative=algorithm,
             topk=topk,
@@ -119,14 +115,15 @@ def questions(policy: Policy, engine: Engine) -> Iterator[Question]:
         )
 
 
-def _users(policy: Policy) -> Iterator[UserChoice]:
-    names = tuple(dict.fromkeys((*policy.backends, *OTHERS)))
+def _users(policy: Policy, scope: Scope) -> Iterator[UserChoice]:
+    names = tuple(dict.fromkeys((*policy.backends, *scope.others)))
     yield UserChoice()
     for name in names:
         yield UserChoice(attention=name)
-        yield UserChoice(prefill=name)
-        yield UserChoice(decode=name)
-    for prefill, decode in product(names, names):
+        if scope.sides:
+            yield UserChoice(prefill=name)
+            yield UserChoice(decode=name)
+    for prefill, decode in product(names, names) if scope.sides else ():
         if prefill != decode:
             yield UserChoice(prefill=prefill, decode=decode)
 

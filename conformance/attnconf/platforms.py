@@ -14,7 +14,7 @@ from attnconf.errors import InvalidInputError
 PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
 """The distributions whose versions decide what a backend can do."""
 
-ENGINES = ("sglang",)
+ENGINES = ("sglang", "vllm")
 """Serving engines whose own backends can be asked: their versions count as much, where they are installed."""
 
 _SM = re.compile(r"(\d{1,2})\.(\d)")

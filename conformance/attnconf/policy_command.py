@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = commands.add_parser("check", help="find holes, overlaps, unreachable rules and contradictions")
     check.add_argument("policy", metavar="FILE", help="a TOML file, or the name of a shipped policy")
     drift = commands.add_parser("drift", help="ask an installed engine what it would choose, and list where it differs")
-    drift.add_argument("--engine", required=True, metavar="E", help="sglang")
-    drift.add_argument("--policy", default="sglang-gemma4", metavar="NAME|FILE", help="(sglang-gemma4)")
+    drift.add_argument("--engine", required=True, metavar="E", help="sglang or vllm")
+    drift.add_argument("--policy", metavar="NAME|FILE", help="(the shipped one of the engine, such as sglang-gemma4)")
     drift.add_argument("--json", action="store_true", help="print JSON")
     commands.add_parser("schema", help="print the JSON Schema of policy files")
 
@@ -85,7 +85,7 @@ def _drift(arguments: argparse.Namespace, say: Say) -> int:
     from attnconf.engines.engine import installed_engine
 
     engine = installed_engine(arguments.engine)
-    found = compare(read_sound(arguments.policy), engine)
+    found = compare(read_sound(arguments.policy or f"{engine.name}-gemma4"), engine)
     if arguments.json:
         say(json.dumps(found.model_dump(mode="json"), indent=1))
     else:

@@ -13,6 +13,7 @@ from attnconf.platforms import Platform, platform_text
 Side = Literal["prefill", "decode"]
 Named = Literal["none", "prefill", "decode", "both", "split"]
 Algorithm = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,60}$")]
+Mask = Literal["causal", "images"]
 Positive = Annotated[int, Field(ge=1, lt=10**6)]
 
 
@@ -40,15 +41,18 @@ class UserChoice(Value):
 class Question(Value):
     """The question which backend ``architecture`` gets.
 
-    ``kv_dtype`` is that of the KV cache. ``q_len`` counts the query tokens that a request has in a decode step: 1
-    without speculative decoding, else the draft tokens that are verified at once; ``speculative`` names the algorithm
-    that drafts them, as the engine does, or is ``none``; ``topk`` is the width of the draft tree, 1 for a chain.
-    ``page_size`` counts tokens, None when the user leaves it to the engine. ``user`` is what the user named.
+    ``kv_dtype`` is that of the KV cache. ``mask`` is ``images`` when the tokens of an image see each other in both
+    directions, as configurations with ``use_bidirectional_attention: vision`` ask for while images are served.
+    ``q_len`` counts the query tokens that a request has in a decode step: 1 without speculative decoding, else the
+    draft tokens that are verified at once; ``speculative`` names the algorithm that drafts them, as the engine does, or
+    is ``none``; ``topk`` is the width of the draft tree, 1 for a chain. ``page_size`` counts tokens, None when the user
+    leaves it to the engine. ``user`` is what the user named.
     """
 
     architecture: str
     platform: Platform = Platform()
     kv_dtype: KVDtype = "bfloat16"
+    mask: Mask = "causal"
     q_len: Positive = 1
     speculative: Algorithm = "none"
     topk: Positive = 1
@@ -61,7 +65,7 @@ class Question(Value):
         fields = type(self).model_fields
         names = [
             name
-            for name in ("kv_dtype", "q_len", "speculative", "topk", "page_size")
+            for name in ("kv_dtype", "mask", "q_len", "speculative", "topk", "page_size")
             if getattr(self, name) != fields[name].default
         ]
         return ", ".join(f"{name} {getattr(self, name)}" for name in names)

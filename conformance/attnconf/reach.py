@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from attnconf.case import KVDtype
-from attnconf.conditions import PACKAGE, meets, platform_value, value_of
+from attnconf.conditions import OPEN_PAGE_SIZE, PACKAGE, meets, platform_value, value_of
 from attnconf.errors import InvalidInputError
-from attnconf.question import Named, Question, UserChoice
+from attnconf.question import Mask, Named, Question, UserChoice
 from attnconf.ranges import sm_samples, version_samples, whole_samples
 
 if TYPE_CHECKING:
@@ -86,10 +86,13 @@ def _samples(axis: Axis, asked: Sequence[Any], start: Question, *, users: tuple[
         yield from users
     elif axis == "kv_dtype":
         yield from get_args(KVDtype)
+    elif axis == "mask":
+        yield from get_args(Mask)
     elif axis == "speculative":
         yield from ("none", *(name for some in given for name in some), "another")
     elif axis in {"q_len", "topk", "page_size"}:
-        yield from whole_samples((one for some in given for one in some), None if axis == "page_size" else 1)
+        limits = (one for some in given for one in some if one != OPEN_PAGE_SIZE)
+        yield from whole_samples(limits, None if axis == "page_size" else 1)
 
 
 def _question(start: Question, values: Mapping[Axis, Any]) -> Question:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from attnconf.question import Side
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.@-]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.@:-]+$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Feature = Annotated[str, Field(pattern=r"^[a-z_]+$")]
 AtLeast = Annotated[int, Field(ge=1, le=10**6, strict=True)]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 from attnconf.canonical import Value
 from attnconf.errors import InvalidInputError
 from attnconf.json_fields import quote
+from attnconf.question import Algorithm, Mask, Positive, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from attnconf.question import Question
 
 
 class Answer(Value):
@@ -29,12 +28,27 @@ class Answer(Value):
         return self.prefill if self.prefill == self.decode else f"{self.prefill} (prefill) and {self.decode} (decode)"
 
 
+class Scope(Value):
+    """What an engine is asked about, beside architectures, platforms and KV dtypes.
+
+    ``drafts`` are its kinds of speculative decoding, each as (algorithm, query tokens, width); ``others`` backends that
+    a user may name beside those of the policy; ``sides``: a user may name one for each side. The rest are values of
+    ``Question``.
+    """
+
+    drafts: tuple[tuple[Algorithm, Positive, Positive], ...]
+    others: tuple[str, ...]
+    sides: bool = True
+    page_sizes: tuple[Positive | None, ...] = (None, 16)
+    masks: tuple[Mask, ...] = ("causal",)
+
+
 class Engine(Protocol):
-    """An installed engine. ``algorithms`` are the names of speculative decoding that it knows and that are asked."""
+    """An installed engine."""
 
     name: str
     version: str
-    algorithms: tuple[str, ...]
+    scope: Scope
 
     def answer(self, question: Question) -> Answer:
         """Return what the engine does. Raises ``BackendUnavailableError`` for a question that it cannot be asked."""
@@ -47,7 +61,13 @@ def _sglang() -> Engine:
     return SGLang()
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"sglang": _sglang}
+def _vllm() -> Engine:
+    from attnconf.engines.vllm import VLLM
+
+    return VLLM()
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"sglang": _sglang, "vllm": _vllm}
 
 
 def installed_engine(name: str) -> Engine:

@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import logging
-import warnings
-from contextlib import contextmanager
 from functools import cache
+from itertools import product
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from attnconf.engines.absent import stand_ins
-from attnconf.engines.engine import Answer
+from attnconf.engines.engine import Answer, Scope
+from attnconf.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from attnconf.platforms import Platform
     from attnconf.question import Question
@@ -41,13 +40,18 @@ _IMAGES = "torchvision"
 _STEPS = ("overrides", "model_hook", "attention_hook", "speculative_hook", "model_override_base")
 _REFUSALS = (ValueError, AssertionError, NotImplementedError)
 _KV_DTYPES = {"float8_e4m3fn": "fp8_e4m3"}
+_CHAIN, _TREE = (4, 1), (8, 4)
+"""(query tokens, width) of a chain and of a tree of draft tokens."""
 
 
 class SGLang:
     """The installed sglang. Raises ``BackendUnavailableError`` when it or one of its steps is not there."""
 
     name = "sglang"
-    algorithms: tuple[str, ...] = ("EAGLE", "FROZEN_KV_MTP")
+    scope = Scope(
+        drafts=tuple((name, *tokens) for name, tokens in product(("EAGLE", "FROZEN_KV_MTP"), (_CHAIN, _TREE))),
+        others=("fa3", "fa4"),
+    )
 
     def __init__(self) -> None:
         try:
@@ -56,7 +60,7 @@ class SGLang:
             message = "sglang is not installed; make drift installs it in an environment of its own"
             raise BackendUnavailableError(message) from None
         try:
-            with _quiet(), stand_ins(_IMAGES):
+            with quiet(), stand_ins(_IMAGES):
                 self._load()
         except (ImportError, AttributeError) as error:
             message = f"sglang {self.version} cannot be asked: {type(error).__name__}: {error}"
@@ -87,7 +91,7 @@ class SGLang:
         """
         args = self._arguments(question)
         try:
-            with _quiet(), self._context.override_platform(**self.facts(*_machine(question.platform))):
+            with quiet(), self._context.override_platform(**self.facts(*_machine(question.platform))):
                 for step in self._steps:
                     step(args)
                 prefill, decode = self._sides(self._view(args))
@@ -147,16 +151,3 @@ def _machine(platform: Platform) -> tuple[tuple[int, int], str]:
         message = "sglang is asked about NVIDIA GPUs with CUDA only; other hardware takes other steps"
         raise BackendUnavailableError(message)
     return platform.sm, platform.cuda
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the engine's own warnings off the terminal: each of thousands of questions would repeat them."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

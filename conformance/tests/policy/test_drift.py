@@ -14,7 +14,7 @@ from attnconf.cli import main
 from attnconf.drift import compare, questions
 from attnconf.engines import engine as engines
 from attnconf.engines.absent import stand_ins
-from attnconf.engines.engine import Answer
+from attnconf.engines.engine import Answer, Scope
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.policy import load_policy
 from attnconf.question import Question
@@ -30,7 +30,7 @@ class Told:
 
     name = "sglang"
     version = "0.5.23"
-    algorithms = ("EAGLE",)
+    scope = Scope(drafts=(("EAGLE", 4, 1), ("EAGLE", 8, 4)), others=("fa3", "fa4"), page_sizes=(None,))
 
     def __init__(self, change: Change = lambda _, answer: answer) -> None:
         self.change = change
@@ -45,7 +45,6 @@ class Told:
 def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift, "SMS", ((9, 0), (10, 0), (11, 0)))
     monkeypatch.setattr(drift, "CUDAS", ("12.4", "12.8"))
-    monkeypatch.setattr(drift, "PAGE_SIZES", (None,))
 
 
 def test_an_engine_that_agrees_has_no_difference() -> None:
@@ -63,6 +62,20 @@ def test_the_questions_are_the_whole_product() -> None:
         ("none", 1, 1),
         ("EAGLE", 4, 1),
         ("EAGLE", 8, 4),
+    }
+
+
+def test_an_engine_is_asked_what_it_has_options_for() -> None:
+    engine = Told()
+    engine.scope = Scope(drafts=(), others=(), sides=False, page_sizes=(None, 64), masks=("causal", "images"))
+    asked = list(questions(POLICY, engine))
+    assert len(asked) == 4 * 3 * 2 * 2 * 2 * 2 * 3
+    assert {question.user.named for question in asked} == {"none", "both"}
+    assert {(question.mask, question.page_size) for question in asked} == {
+        ("causal", None),
+        ("causal", 64),
+        ("images", None),
+        ("images", 64),
     }
 
 
@@ -124,7 +137,7 @@ def test_the_command_exits_10_for_a_difference(
     change: Change, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(engines.ENGINES, "sglang", lambda: Told(change))
-    assert main(["policy", "drift", "--engine", "sglang"]) == status
+    assert main(["policy", "drift", "--engine", "sglang"]) == status  # with the policy that is shipped for it
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
         f"policy sglang-gemma4 and sglang 0.5.23: 3600 questions, {status // 10} kinds of difference"
@@ -138,7 +151,7 @@ def test_an_unknown_or_absent_engine_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["policy", "drift", "--engine", "other"]) == 2
-    assert capsys.readouterr().err == "attnconf: --engine: 'other'; allowed: sglang\n"
+    assert capsys.readouterr().err == "attnconf: --engine: 'other'; allowed: sglang or vllm\n"
 
     def absent() -> engines.Engine:
         message = "sglang is not installed"
@@ -159,3 +172,21 @@ def test_a_stand_in_is_there_inside_its_block_only() -> None:
     assert "no_such_library" not in sys.modules
     with pytest.raises(ImportError):
         import no_such_library  # noqa: F401
+
+
+def test_a_stand_in_can_take_the_place_of_what_is_installed() -> None:
+    before = sys.modules.pop("wave", None)
+    with stand_ins(always=("wave", "email.no_such_part")):
+        import wave
+        from email import (
+            message,
+            no_such_part,  # type: ignore[attr-defined]
+        )
+
+        assert isinstance(wave.open, type)
+        assert isinstance(no_such_part.Anything, type)
+        assert callable(message.Message)
+    import wave
+
+    assert not isinstance(wave.open, type)
+    sys.modules["wave"] = before or wave

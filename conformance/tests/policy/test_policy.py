@@ -77,9 +77,10 @@ def test_a_policy_that_is_not_there(name: str) -> None:
 
 
 def test_an_unknown_policy_lists_the_known_ones() -> None:
-    assert shipped_policies() == ("sglang-gemma4",)
+    assert shipped_policies() == ("sglang-gemma4", "vllm-gemma4")
     with pytest.raises(
-        InvalidInputError, match=r"policy: 'vllm'; allowed: a path to a .toml file, or one of sglang-gemma4"
+        InvalidInputError,
+        match=r"policy: 'vllm'; allowed: a path to a .toml file, or one of sglang-gemma4, vllm-gemma4",
     ):
         load_policy("vllm")
 

@@ -181,7 +181,8 @@ situations = st.builds(
     kv_dtype=st.lists(st.sampled_from(["bfloat16", "float8_e4m3fn"]), max_size=2).map(tuple),
     q_len=numbers.map(tuple),
     topk=numbers.map(tuple),
-    page_size=numbers.map(tuple),
+    page_size=st.lists(st.sampled_from(["none", 1, 4, ">=2", "<5", ">=5,<=8"]), max_size=2).map(tuple),
+    mask=st.lists(st.sampled_from(["causal", "images"]), max_size=2).map(tuple),
     speculative=st.lists(st.sampled_from(["none", "EAGLE"]), max_size=2).map(tuple),
     user=st.lists(st.sampled_from(["none", "prefill", "decode", "both"]), max_size=2).map(tuple),
 )
@@ -198,6 +199,7 @@ questions = st.builds(
     kv_dtype=st.sampled_from(["bfloat16", "float16", "float8_e4m3fn"]),
     q_len=st.integers(1, 9),
     topk=st.integers(1, 9),
+    mask=st.sampled_from(["causal", "images"]),
     speculative=st.sampled_from(["none", "EAGLE", "NGRAM"]),
     page_size=st.none() | st.integers(1, 9),
     user=st.sampled_from([UserChoice(), UserChoice(prefill="a"), UserChoice(decode="a"), UserChoice(attention="a")]),

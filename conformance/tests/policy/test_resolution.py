@@ -167,6 +167,7 @@ RULES = {
     "q_len": [1, ">=5,<=8"],
     "topk": [1],
     "page_size": [">=16"],
+    "mask": ["causal"],
     "user": ["none", "prefill"],
     "sm": [">=9.0,<10.3", "12.x", "none"],
     "cuda": ">=12.8,<13.1",
@@ -208,6 +209,7 @@ def test_a_rule_asks_of_every_axis() -> None:
         FITS.model_copy(update={"q_len": 9}),
         FITS.model_copy(update={"topk": 2}),
         FITS.model_copy(update={"page_size": 15}),
+        FITS.model_copy(update={"mask": "images"}),
         FITS.model_copy(update={"page_size": None}),
         FITS.model_copy(update={"user": UserChoice(decode="b")}),
         *(
@@ -241,3 +243,24 @@ def test_a_rule_may_refuse() -> None:
 def test_a_question_that_is_none_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         Question.from_data({"architecture": "X", **settings}, "test")
+
+
+@pytest.mark.parametrize(
+    ("asked", "page_size", "takes"),
+    [
+        (["none"], None, "r"),
+        (["none"], 64, None),
+        (["none", 64], 64, "r"),
+        (["none", 64], 16, None),
+        ([64], None, None),
+    ],
+)
+def test_a_page_size_that_the_user_leaves_open(asked: list[object], page_size: int | None, takes: str | None) -> None:
+    policy = a_policy(backend="a", page_size=asked)
+    question = FITS.model_copy(update={"page_size": page_size})
+    assert resolve(policy, question).rule == takes
+
+
+def test_the_mask_of_images_is_said() -> None:
+    question = Question(architecture="X", mask="images")
+    assert question.text == "X on no GPU, mask images"
