@@ -135,14 +135,16 @@ class State:
 
     @cached_property
     def backends(self) -> tuple[str, ...]:
-        """The backends to judge: those asked for, else every registered one."""
+        """The backends to judge: those asked for, else every registered one but those of engines that are not here."""
         from attnconf.errors import UnknownBackendError
+        from attnconf.platforms import ENGINES
 
         known = self.session.registry.names
         for name in self.option("backend"):
             if name not in known:
                 raise UnknownBackendError(flag("backend"), given=repr(name), allowed=", ".join(known))
-        return tuple(dict.fromkeys(self.option("backend"))) or known
+        absent = tuple(f"{engine}:" for engine in ENGINES if engine not in self.session.platform.packages)
+        return tuple(dict.fromkeys(self.option("backend"))) or tuple(n for n in known if not n.startswith(absent))
 
     @cached_property
     def replayed(self) -> dict[str, Case]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import attnconf.platforms
 import attnconf.suite
 
 if TYPE_CHECKING:
@@ -143,3 +144,16 @@ def test_a_progress_line_stands_alone(replay: Inner, monkeypatch: pytest.MonkeyP
     lines = [line for line in result.outlines if "layers judged," in line and " s, " in line]
     assert len(lines) == 2
     assert all(line.startswith("attnconf: ") for line in lines)
+
+
+def test_an_engine_s_backends_are_asked_where_the_engine_is(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*options: str) -> set[str]:
+        run = inner("--pyargs", "attnconf.suite", "--attnconf-family=decode", *options, "--collect-only", "-q")
+        return {name for name in ("sglang:triton", "vllm:triton") if name in run.stdout.str()}
+
+    real = attnconf.platforms.installed_packages
+    for installed, expected in (({}, set()), ({"vllm": "0.33.0"}, {"vllm:triton"})):
+        packages = {name: version for name, version in real().items() if name not in {"sglang", "vllm"}} | installed
+        monkeypatch.setattr(attnconf.platforms, "installed_packages", lambda packages=packages: packages)
+        assert asked() == expected
+    assert asked("--attnconf-backend=sglang:triton") == {"sglang:triton"}
