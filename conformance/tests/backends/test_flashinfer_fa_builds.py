@@ -261,7 +261,7 @@ def test_what_is_not_supported_needs_no_module() -> None:
     assert builds("fa2", [SHAPE], of_release("from source")) == ()
 
 
-@pytest.mark.parametrize(("template", "most"), [("fa2", 16), ("fa3", 11)])
+@pytest.mark.parametrize(("template", "most"), [("fa2", 24), ("fa3", 18)])
 def test_a_profile_needs_few_modules_and_none_starts_by_itself(template: Template, most: int) -> None:
     machine = of_release("0.6.13")
     session = Session(platform=machine, profile=profile_named("smoke"))
