@@ -44,8 +44,9 @@ REFUSAL_EXAMPLES = 20
 """How many cases are drawn to find shapes that a backend declares unsupported."""
 
 PLANNED_CASES = 300
-_REFUSALS = Space(name="refusal", layers=free_layers(), max_kv_len=64)
 """How many cases of a family and model are drawn to know its shapes."""
+
+_REFUSALS = Space(name="refusal", layers=free_layers(), max_kv_len=64)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Session:
     registry: Registry = field(default_factory=Registry)
     _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
     _isolated: dict[str, IsolatedBackend] = field(default_factory=dict)
-    _drawn: dict[str, Draws] = field(default_factory=dict)
+    _drawn: dict[str, Draws] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.

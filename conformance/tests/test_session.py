@@ -16,7 +16,7 @@ from attnconf.lengths import longest_request
 from attnconf.platforms import Platform, simulate
 from attnconf.profiles import profile_named
 from attnconf.result import CaseResult, LayerResult, Outcome
-from attnconf.session import Session
+from attnconf.session import PLANNED_CASES, Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +136,16 @@ def test_the_draws_leave_hypothesis_as_it_was() -> None:
     before = HypothesisProvider._maybe_draw_constant
     drawn(a_session())
     assert HypothesisProvider._maybe_draw_constant is before
+
+
+def test_planning_for_fewer_cases_leaves_the_campaign_whole() -> None:
+    """Sessions that differ in profile or seed must not share what was drawn for one of them."""
+    profile = profile_named("gate")
+    many = replace(profile, examples={**profile.examples, "decode": PLANNED_CASES + 20})
+    session = replace(a_session(), profile=many)
+    session.shapes("decode", "llama3-8b")
+    assert len(session.cases("decode", "llama3-8b")) > PLANNED_CASES
+    assert session.refusal_cases() != replace(session, seed=1).refusal_cases()
 
 
 def test_a_backend_is_made_once() -> None:
