@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence logging and warnings inside the block."""
+def quiet(most: int = logging.CRITICAL) -> Iterator[None]:
+    """Silence logging up to the level ``most``, and warnings, inside the block."""
     before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    logging.disable(most)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

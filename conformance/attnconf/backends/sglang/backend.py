@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.sglang.capability import TRITON_PROMISES, triton_numerics, triton_supports
 from attnconf.backends.sglang.library import library
-from attnconf.backends.sglang.package import require
+from attnconf.backends.sglang.package import RELEASES
 from attnconf.backends.sglang.prepared import prepare
 from attnconf.shape import batch_shape
 
@@ -61,7 +61,7 @@ def _named(batch: Batch, layer: int) -> str:
 
 def make_triton(platform: Platform) -> SglangTriton:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without sglang."""
-    require(NAME, platform)
+    RELEASES.require(NAME, platform)
     if platform.sm is None and not platform.simulated:
         library()  # what declines every shape need not be imported
     return SglangTriton(platform)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import Promises, Unsupported
-from attnconf.backends.sglang.package import why_not
+from attnconf.backends.sglang.package import RELEASES
 from attnconf.backends.trtllm_mha.capability import supports as flashinfer_supports
 from attnconf.numerics import NumericsProfile
 
@@ -28,7 +28,7 @@ never none. On a GPU the number of KV splits depends on the batch: bitwise indep
 
 def triton_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
     """Return None, or why ``sglang:triton`` cannot run ``shape`` there."""
-    reason = why_not(platform)
+    reason = RELEASES.why_not(platform)
     if reason is not None:
         return Unsupported(reason)
     if platform.sm is not None:
@@ -65,7 +65,7 @@ _DYNAMIC_PAGE_SIZE = 128
 
 def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
     """Return None, or why ``sglang:trtllm_mha`` cannot run ``shape`` there: sglang's reasons, then FlashInfer's."""
-    reason = why_not(platform)
+    reason = RELEASES.why_not(platform)
     if reason is not None:
         return Unsupported(reason)
     if platform.sm is not None:

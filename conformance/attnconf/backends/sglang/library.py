@@ -12,12 +12,12 @@ import importlib.util
 import logging
 import os
 import sys
-import warnings
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from attnconf.engines.absent import stand_ins
+from attnconf.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Library:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Let sglang run inside the block: under its default configuration, and without its warnings and log lines."""
-        with _quiet(), self.use_context(self._context):
+        with quiet(logging.WARNING), self.use_context(self._context):
             yield
 
 
@@ -88,7 +88,7 @@ def library() -> Library:
     before = os.environ.get("TRITON_INTERPRET")
     os.environ["TRITON_INTERPRET"] = "1"
     try:
-        with _quiet(), _without_flashinfer(), stand_ins(_IMAGES):
+        with quiet(logging.WARNING), _without_flashinfer(), stand_ins(_IMAGES):
             return Library()
     except BackendUnavailableError:
         raise
@@ -126,15 +126,3 @@ def _without_flashinfer() -> Iterator[None]:
     finally:
         del modules[name]
         modules.update(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -12,7 +12,7 @@ from attnconf.backends.flashinfer.package import REMEDY as FLASHINFER_REMEDY
 from attnconf.backends.sglang.capability import TRTLLM_PROMISES, trtllm_supports
 from attnconf.backends.sglang.documented import Documented
 from attnconf.backends.sglang.library import library
-from attnconf.backends.sglang.package import require
+from attnconf.backends.sglang.package import RELEASES
 from attnconf.backends.sglang.prepared import prepare
 from attnconf.errors import BackendUnavailableError
 from attnconf.numerics import NumericsProfile
@@ -78,7 +78,7 @@ def _make(sglang: Library, runner: SimpleNamespace) -> Any:  # noqa: ANN401 - a 
 
 def make_trtllm_mha(platform: Platform) -> SglangTrtllmMha:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` without sglang or FlashInfer."""
-    require(NAME, platform)
+    RELEASES.require(NAME, platform)
     if PACKAGE not in platform.packages:
         message = f"backend {NAME} needs {PACKAGE}, which is not installed; {FLASHINFER_REMEDY}"
         raise BackendUnavailableError(message)

@@ -12,7 +12,7 @@ from attnconf.backends.triton.stack import call_with_room
 from attnconf.backends.vllm.capability import PROMISES, numerics, supports
 from attnconf.backends.vllm.engine import Engine
 from attnconf.backends.vllm.library import library
-from attnconf.backends.vllm.package import require
+from attnconf.backends.vllm.package import RELEASES
 from attnconf.errors import UnsupportedError
 from attnconf.shape import batch_shape
 
@@ -84,7 +84,7 @@ class PreparedLayers:
 
 def make_triton(platform: Platform) -> VllmTriton:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without vLLM."""
-    require(NAME, platform)
+    RELEASES.require(NAME, platform)
     if not platform.simulated:
         library()
     return VllmTriton(platform)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import Promises, Unsupported
-from attnconf.backends.vllm.package import why_not
+from attnconf.backends.vllm.package import RELEASES
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
 
 
 def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
-    reason = why_not(platform)
+    reason = RELEASES.why_not(platform)
     if reason is not None:
         yield reason
     if platform.sm is not None:
