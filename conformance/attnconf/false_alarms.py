@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.builds import Builder
 from attnconf.build_plan import default_jobs, plan_builds
 from attnconf.cells import EDGES, unit_bin
+from attnconf.gpus import use_only, visible_gpus
 from attnconf.platforms import detect
 from attnconf.profiles import Profile
 from attnconf.session import PLANNED_CASES, Session
@@ -22,8 +24,10 @@ from attnconf.shape import KernelShape, kernel_shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Executor
+    from multiprocessing.sharedctypes import Synchronized
 
     from attnconf.backends.protocol import Backend
+    from attnconf.case import Case
     from attnconf.result import CaseResult
     from attnconf.spaces import Family
 
@@ -33,8 +37,11 @@ LOOSE = 0.1
 MAX_KV_LEN = 400
 
 
-DRAWN_AT_ONCE = 200
+DRAWN_AT_ONCE = 400
 """Cases of one exploration: Hypothesis draws better from a fresh seed than a thousand examples into one."""
+
+PLANNING_PROCESSES = 8
+"""Of how many processes the cases are drawn to know which kernels to build: further ones ask the same shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +168,9 @@ def search(share: Share, processes: int, say: Callable[[str], None] = lambda _: 
         for index in range(processes)
     ]
     found = CampaignReport()
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    taken, gpus = context.Value("i", 0), visible_gpus()
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_take_gpu, initargs=(taken, gpus)) as pool:
         found.build_seconds = _build(parts, pool, say)
         started = time.perf_counter()
         for part in pool.map(explore_share, parts):
@@ -170,13 +179,20 @@ def search(share: Share, processes: int, say: Callable[[str], None] = lambda _: 
     return found
 
 
+def _take_gpu(taken: Synchronized[int], gpus: tuple[str, ...]) -> None:
+    """Settle which GPU the processes of a campaign use: they take them in turn."""
+    with taken.get_lock():
+        index, taken.value = taken.value, taken.value + 1
+    use_only(index, gpus)
+
+
 def _build(parts: Sequence[Share], pool: Executor, say: Callable[[str], None]) -> float:
     """Build what the cases of ``parts`` need and return the seconds that planning and building took."""
     started = time.perf_counter()
     session = _session(parts[0])
     if session.platform.sm is None or not isinstance(session.backend(parts[0].backend), Builder):
         return 0.0
-    shapes = frozenset[KernelShape]().union(*pool.map(asked_by_share, parts))
+    shapes = frozenset[KernelShape]().union(*pool.map(asked_by_share, parts[:PLANNING_PROCESSES]))
     plan = plan_builds(session, [parts[0].backend], shapes, jobs=default_jobs())
     for line in plan.lines:
         say(line)
@@ -193,26 +209,40 @@ def asked_by_share(share: Share) -> frozenset[KernelShape]:
 
 def explore_share(share: Share) -> CampaignReport:
     """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here."""
-    started = time.monotonic()
+    until = time.monotonic() + share.seconds
     session = _session(share)
     backend = session.backend(share.backend)
     found = CampaignReport()
-    seen: set[str] = set()
-    for start in range(0, share.examples, DRAWN_AT_ONCE):
-        if time.monotonic() - started > share.seconds:
-            break
-        drawn = replace(
-            session,
-            seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
-            profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
-        )
-        explored = drawn.explore(share.family, share.model, share.backend)
-        found.count((result for result in explored.results if result.case.id not in seen), backend)
-        seen.update(result.case.id for result in explored.results)
-        if explored.failure is not None:
-            found.failures.append(explored.failure)
-            break
+    asked: dict[str, CaseResult] = {}
+
+    def run(case: Case) -> CaseResult:
+        if time.monotonic() > until:
+            raise _TimeIsUpError
+        if case.id not in asked:
+            asked[case.id] = session.run(case, share.backend, explain=False, count_effects=False)
+        return asked[case.id]
+
+    def rerun(case: Case) -> CaseResult:
+        return session.run(case, share.backend, "all", explain=False, count_effects=False)
+
+    with suppress(_TimeIsUpError):
+        for start in range(0, share.examples, DRAWN_AT_ONCE):
+            drawn = replace(
+                session,
+                seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
+                profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
+            )
+            failure = drawn.explore(share.family, share.model, share.backend, run, rerun=rerun).failure
+            if failure is not None:
+                explained = session.run(failure.case, share.backend, "all")
+                found.failures.append(explained if explained.is_failure else failure)
+                break
+    found.count(asked.values(), backend)
     return found
+
+
+class _TimeIsUpError(Exception):
+    """The share's time is over."""
 
 
 def _profile(share: Share, examples: int) -> Profile:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.backends.trtllm_mha.backend import TrtllmMha
 from attnconf.cli import main
-from attnconf.false_alarms import CampaignReport, Share, Tightness, explore_share, search
+from attnconf.false_alarms import CampaignReport, Share, Tightness, _take_gpu, explore_share, search
+from attnconf.gpus import VISIBLE
+from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
 from attnconf.report.histogram import campaign_lines
 from attnconf.shape import KernelShape
@@ -58,9 +63,32 @@ def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.
     assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
 
 
-def test_no_exploration_begins_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnconf.false_alarms.DRAWN_AT_ONCE", 3)
-    assert explore_share(replace(share(examples=10), seconds=0)).cases <= 3
+def test_no_case_begins_after_its_time_and_what_ran_before_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 1.0, 2.0, 3.0, 11.0])
+    monkeypatch.setattr("attnconf.false_alarms.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    found = explore_share(replace(share(examples=10), seconds=10))
+    assert found.cases == 3
+    assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
+
+
+def test_a_failure_is_shrunk_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "attnconf.session.Registry.make", lambda *_: mutant_named("window-one-more").make(simulate("9.0"))
+    )
+    found = explore_share(share(examples=40))
+    (failure,) = found.failures
+    assert 1 <= found.cases < 40
+    assert any(broken.clause == 2 and broken.suspicion for layer in failure.layers for broken in layer.failures)
+
+
+def test_the_processes_of_a_campaign_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "GPU-a,GPU-b")
+    taken = multiprocessing.Value("i", 0)
+    seen = []
+    for _ in range(3):
+        _take_gpu(taken, ("GPU-a", "GPU-b"))
+        seen.append(os.environ[VISIBLE])
+    assert seen == ["GPU-a", "GPU-b", "GPU-a"]
 
 
 def lines(*units: float, reason: str = "") -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_attnconf.asked import flag, is_asked_for
-from pytest_attnconf.pinning import visible_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +116,7 @@ class State:
     @cached_property
     def memory(self) -> Memory:
         """What one process may take of this machine: a worker knows neither the others nor the GPUs, but is told."""
+        from attnconf.gpus import visible_gpus
         from attnconf.memory import Memory, machine_memory
 
         told = getattr(self.config, "workerinput", {}).get(MEMORY)
