@@ -61,8 +61,14 @@ def printable(text: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def one_line(error: BaseException) -> str:
+    """Return the type and the text of an error that somebody else raised, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 
 _LONGEST_QUOTE = 80
+_LONGEST_ERROR = 300

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.errors import UnsupportedError
+from attnconf.errors import UnsupportedError, one_line
 from attnconf.inputs.poison import bits
 from attnconf.result import Outcome
 
@@ -138,7 +138,7 @@ def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: to
 
 def classify(error: BaseException) -> tuple[Outcome, str]:
     """Return the outcome that an exception out of a backend stands for, and its text on one line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    text = one_line(error)
     if isinstance(error, UnsupportedError):
         return Outcome.REFUSED, text
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

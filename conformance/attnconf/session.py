@@ -96,8 +96,6 @@ class Session:
                 self._backends[name] = self.registry.make(name, self.platform)
             except BackendUnavailableError as error:
                 self._backends[name] = error
-            except SystemExit as error:  # a library that ends the process when it does not like the machine
-                self._backends[name] = BackendUnavailableError(f"backend {name} ends the process: exit {error.code}")
         found = self._backends[name]
         if isinstance(found, BackendUnavailableError):
             raise found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from attnconf.errors import BackendUnavailableError, UnknownBackendError
+from attnconf.backends.entries import find_entries, load, not_callable, the_one, title
+from attnconf.backends.members import faults, parameters, takes
+from attnconf.errors import BackendUnavailableError, UnknownBackendError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
     from attnconf.platforms import Platform
 
-GROUP = "attnconf.backends"
+_SAY_IT = "let it raise BackendUnavailableError with what this machine lacks"
 
 
 class Registry:
     """Backend factories by name. Nothing is imported before a backend is asked for."""
 
     def __init__(self) -> None:
-        self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+        self._entries = find_entries()
         self._factories: dict[str, Callable[[Platform], Backend]] = {}
 
     def register(self, name: str, factory: Callable[[Platform], Backend]) -> None:
@@ -40,23 +41,47 @@ class Registry:
         """Return the backend ``name`` for ``platform``.
 
         Raises ``UnknownBackendError`` for a name that nothing registered, and ``BackendUnavailableError`` when the
-        backend cannot work here or its own code does not load.
+        backend cannot work here, its own code does not come up, or what comes is no backend.
         """
-        factory = self._factories.get(name)
-        if factory is None:
-            entry = self._entries.get(name)
-            if entry is None:
-                place = "backend"
-                raise UnknownBackendError(place, field="name", given=repr(name), allowed=", ".join(self.names))
-            try:
-                factory = entry.load()
-            except Exception as error:
-                message = f"backend {name} ({entry.value}) does not load: {type(error).__name__}: {error}"
-                raise BackendUnavailableError(message) from error
+        who, own_name = f"backend {name}", None
         try:
-            return factory(platform)
-        except BackendUnavailableError:
-            raise
-        except Exception as error:
-            message = f"backend {name} does not start: {type(error).__name__}: {error}"
+            factory: object = self._factories.get(name)
+            if factory is None:
+                if name not in self._entries:
+                    place = "backend"
+                    raise UnknownBackendError(place, field="name", given=repr(name), allowed=", ".join(self.names))
+                entry = the_one(self._entries[name])
+                who, own_name = title(entry), name
+                factory = load(entry)
+            made = _start(who, factory, platform)
+        except SystemExit as error:  # a library that ends the process when it does not like the machine
+            message = f"{who} ends the process: exit {error.code}; {_SAY_IT}"
             raise BackendUnavailableError(message) from error
+        found = faults(made, own_name)
+        if found:
+            lacks = ", ".join(found).replace(", it has no ", ", no ")
+            message = f"{who} is no backend: {lacks}; attnconf.backends.protocol.Backend says what a backend has"
+            raise BackendUnavailableError(message)
+        return cast("Backend", made)
+
+
+def _start(who: str, factory: object, platform: Platform) -> object:
+    if not callable(factory):
+        message = f"{who} does not load: {not_callable(factory)}"
+        raise BackendUnavailableError(message)
+    called = getattr(factory, "__name__", type(factory).__name__)
+    if not takes(factory, 1):
+        why = f"{called}{parameters(factory)} cannot be called with the platform alone; define it as {called}(platform)"
+        message = f"{who} does not start: {why}"
+        raise BackendUnavailableError(message)
+    try:
+        made: object = factory(platform)
+    except BackendUnavailableError:
+        raise
+    except Exception as error:
+        message = f"{who} does not start: {one_line(error)}; mend it, or {_SAY_IT}"
+        raise BackendUnavailableError(message) from error
+    if made is None:
+        message = f"{who} does not start: {called} returned None; let it return the backend"
+        raise BackendUnavailableError(message)
+    return made

@@ -1,0 +1,93 @@
+"""Entry points of the group ``attnconf.backends``: who registered what, and why one of them does not load."""
+
+from __future__ import annotations
+
+import importlib
+from functools import reduce
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from attnconf.errors import BackendUnavailableError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
+
+GROUP = "attnconf.backends"
+_OURS = "attnconf"
+_NAME_IT = "let the entry point name the function that makes the backend"
+
+
+def find_entries() -> dict[str, list[EntryPoint]]:
+    """Return the entry points of each name; one object that two distributions register counts once."""
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, {}).setdefault(entry.value, entry)
+    return {name: list(by_value.values()) for name, by_value in found.items()}
+
+
+def the_one(entries: Sequence[EntryPoint]) -> EntryPoint:
+    """Return the entry point of a name. Raises ``BackendUnavailableError`` where several claim it.
+
+    Which of them a search path brings first says nothing about which one was meant, so neither is judged.
+    """
+    if len(entries) == 1:
+        return entries[0]
+    foreign = sorted((entry for entry in entries if _owner(entry) != _OURS), key=_owner)
+    ordered = [*(entry for entry in entries if entry not in foreign), *foreign]
+    claims = " and ".join(f"by {_distribution(entry)} (entry point {entry.value})" for entry in ordered)
+    rename = f"rename the entry point of {_owner(foreign[0])}" if len(foreign) == 1 else "rename all of them but one"
+    message = f"backend {entries[0].name} is registered {_times(len(entries))}: {claims}; {rename}"
+    raise BackendUnavailableError(message)
+
+
+def title(entry: EntryPoint) -> str:
+    """Return the subject of every sentence about it: its backend, its distribution, and what it names."""
+    return f"backend {entry.name} of {_distribution(entry)} (entry point {entry.value})"
+
+
+def load(entry: EntryPoint) -> object:
+    """Return what ``entry`` names. Raises ``BackendUnavailableError`` that says why it cannot be had."""
+    if entry.pattern.match(entry.value) is None:
+        raise _not_loaded(entry, "that does not read module:function; correct the entry point")
+    try:
+        found: object = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        raise _not_loaded(entry, _what_is_not_there(entry, error)) from error
+    except Exception as error:
+        where = f"python -c 'import {entry.module}' shows where"
+        raise _not_loaded(entry, f"importing {entry.module} raises {one_line(error)}; {where}") from error
+    try:
+        return reduce(getattr, filter(None, (entry.attr or "").split(".")), found)
+    except AttributeError as error:
+        raise _not_loaded(entry, f"{entry.module} has no {entry.attr}; {_NAME_IT}") from error
+
+
+def not_callable(found: object) -> str:
+    """Say that a registered object is no factory, and what to do."""
+    return f"what it names is of type {type(found).__name__}, and no function; {_NAME_IT}"
+
+
+def _what_is_not_there(entry: EntryPoint, error: ModuleNotFoundError) -> str:
+    missing = error.name or str(error)
+    if f"{entry.module}.".startswith(f"{missing}."):
+        return f"there is no module {entry.module}; correct the entry point, or put the module into the wheel"
+    library = missing.partition(".")[0]
+    remedy = f"install it, and declare that {_owner(entry)} needs it"
+    return f"{entry.module} imports {library}, which is not installed; {remedy}"
+
+
+def _not_loaded(entry: EntryPoint, why: str) -> BackendUnavailableError:
+    return BackendUnavailableError(f"{title(entry)} does not load: {why}")
+
+
+def _owner(entry: EntryPoint) -> str:
+    return "an unknown package" if entry.dist is None else entry.dist.name
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return _owner(entry) if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"  # noqa: PLR2004 - the word for two

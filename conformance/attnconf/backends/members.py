@@ -1,0 +1,79 @@
+"""Whether an object has the members of ``Backend``: nobody checks a Protocol when a package's code is imported."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, get_args
+
+from attnconf.backends.protocol import Evidence, Promises
+from attnconf.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_METHODS = {"supports": ("shape", "platform"), "numerics": ("shape",), "prepare": ("batch",)}
+_CONTRACT = "[contract]"
+
+
+def faults(backend: object, name: str | None) -> list[str]:
+    """Say in which members ``backend`` is none; nothing of it is run but its properties.
+
+    ``name`` is that of its entry point, under which its evidence must count: what a conftest registers may have any.
+    """
+    return [*_value_faults(backend, name), *_method_faults(backend)]
+
+
+def takes(function: Callable[..., object], count: int) -> bool:
+    """Return whether ``function`` can be called with ``count`` arguments; what has no signature is believed."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def parameters(function: Callable[..., object]) -> str:
+    """Return the names of the parameters of ``function`` as they stand in a call: ``(shape, platform)``."""
+    return f"({', '.join(inspect.signature(function).parameters)})"
+
+
+def _method_faults(backend: object) -> Iterator[str]:
+    for method, arguments in _METHODS.items():
+        call = f"{method}({', '.join(arguments)})"
+        member = getattr(backend, method, None)
+        if not callable(member):
+            yield f"it has no {call}"
+        elif not takes(member, len(arguments)):
+            yield f"its {method}{parameters(member)} cannot be called as {call}"
+
+
+def _value_faults(backend: object, name: str | None) -> Iterator[str]:
+    values: dict[str, object] = {}
+    for member in ("name", "evidence", "promises"):
+        try:
+            values[member] = getattr(backend, member)
+        except AttributeError:
+            yield f"it has no {member}"
+        except Exception as error:  # noqa: BLE001 - a property may raise anything
+            yield f"reading its {member} raises {one_line(error)}"
+    evidence = values.get("evidence")
+    if "evidence" in values and evidence not in get_args(Evidence):
+        yield f"its evidence is {evidence!r}, not 'kernel' or 'contract'"
+    if "name" in values:
+        yield from _name_faults(values["name"], name, _CONTRACT if evidence == "contract" else "")
+    if "promises" in values and not isinstance(values["promises"], Promises):
+        yield f"its promises are of type {type(values['promises']).__name__}, not Promises"
+
+
+def _name_faults(given: object, name: str | None, suffix: str) -> Iterator[str]:
+    """Evidence counts under the name that a backend gives itself: no other's, and no kernel's for a contract."""
+    if not isinstance(given, str) or not given:
+        yield f"its name is {given!r}, not {name + suffix!r}" if name else f"its name is {given!r}, not a text"
+    elif name is not None:
+        own = given == name or given.startswith(f"{name}[")
+        if not own or given.endswith(_CONTRACT) != bool(suffix):
+            yield f"its name is {given!r}, not {name + suffix!r}"
