@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from attnconf.backends.flashinfer.package import FLOOR
 from attnconf.canonical import Value
 from attnconf.case import Case, Layer, Paging, Request
+from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import PACKAGES, Platform
 from attnconf.result import Outcome
 
@@ -81,9 +82,12 @@ def examine(session: Session) -> Findings:
 
 def _ask(session: Session, name: str) -> BackendFinding:
     reason = session.why_not(name)
-    if reason is not None:
-        return BackendFinding(name=name, status="unavailable", detail=reason)
-    return _finding(name, session.run(SAMPLE, name).layers[0])
+    if reason is None:
+        try:
+            return _finding(name, session.run(SAMPLE, name).layers[0])
+        except BackendUnavailableError as error:  # its own process does not start
+            reason = str(error)
+    return BackendFinding(name=name, status="unavailable", detail=reason)
 
 
 def _finding(name: str, layer: LayerResult) -> BackendFinding:

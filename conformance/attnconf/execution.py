@@ -124,7 +124,10 @@ def run_into(
     judge: torch.device | None = None,
 ) -> Output:
     """Run ``layer`` once into ``target``, and read it to ``judge``. Raises what the backend raises."""
-    kernel = prepared.run(layer, target.out, target.lse)
+    kernel: object = prepared.run(layer, target.out, target.lse)
+    if not isinstance(kernel, str) or not kernel:
+        message = f"run returned {kernel!r}, and not the name of the kernel that ran"
+        raise RuntimeError(message)  # no TypeError: that would be a refusal, and it may have written something
     return read_output(target, kernel, lse_base, judge)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import BUILD_BUDGET, missing_build
+from attnconf.backends.protocol import Unsupported
 from attnconf.checks.catalogue import rotated_checks
 from attnconf.demands import unmet_promise
 from attnconf.effects import effective_features, mistake_units
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from attnconf.checks.check import Check
     from attnconf.platforms import Platform
     from attnconf.result import Failure
+    from attnconf.shape import KernelShape
 
 
 RAISED = (Exception, SystemExit)
@@ -69,7 +71,7 @@ def _run_backend(trial: Trial, checks: tuple[Check, ...]) -> CaseResult:
     for layer in range(len(question.case.layers)):
         try:
             shape = kernel_shape(question.case, layer)
-            refusal = unmet_promise(question.case, layer, backend.promises) or backend.supports(shape, trial.platform)
+            refusal = unmet_promise(question.case, layer, backend.promises) or _declared(trial, shape)
             missing = None if refusal is not None else trial.missing(shape)
         except RAISED as error:
             done[layer] = _ended(layer, error, "in supports: ")
@@ -122,6 +124,15 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         effective=_effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else (),
         failures=tuple(failures),
     )
+
+
+def _declared(trial: Trial, shape: KernelShape) -> Unsupported | None:
+    """Return what the backend declares. Raises ``TypeError`` for what says neither: a bool reads either way."""
+    said: object = trial.backend.supports(shape, trial.platform)
+    if said is None or isinstance(said, Unsupported):
+        return said
+    message = f"it returned {said!r}, and neither None nor Unsupported(reason)"
+    raise TypeError(message)
 
 
 def _ended(layer: int, error: BaseException, where: str = "") -> LayerResult:
