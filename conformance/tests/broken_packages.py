@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-PROTOCOL = "; attnconf.backends.protocol.Backend says what a backend has"
+PROTOCOL = "; see attnconf.backends.protocol"
 
 _GOOD = """
 from attnconf.backends.reference import ReferenceBackend

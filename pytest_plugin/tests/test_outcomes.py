@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
+from broken_packages import BROKEN, Site
 
 from attnconf.cells import Cell, merge_cells
 
@@ -102,6 +103,22 @@ def test_a_backend_that_does_not_load_is_not_run_with_the_reason(
     result.stdout.fnmatch_lines([f"attnconf: backend {backend}: missing: {reason}", f"not_run: 1 test: {reason}"])
     bad = next(cell for cell in receipt.cells if cell.backend == backend)
     assert (bad.executed, bad.not_run) == (0, 1)
+
+
+def test_a_broken_package_is_not_run_with_the_doctors_sentence(
+    replay: Inner, receipt: Receipt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, monkeypatch)
+    sentences = {name: site.install(name, package) for name, package in BROKEN.items()}
+    asked = (f"--attnconf-backend={name}" for name in ("good", *sentences))
+    result = replay(*asked, "--attnconf-receipt=r.json")
+    assert result.parseoutcomes()["not_run"] == len(sentences)
+    assert result.parseoutcomes()["passed"] == 1
+    said = set(result.outlines)
+    assert said.issuperset(f"attnconf: backend {name}: missing: {text}" for name, text in sentences.items())
+    assert said.issuperset(f"not_run: 1 test: {text}" for text in sentences.values())
+    kept = {cell.backend: cell.reasons for cell in receipt.cells if cell.not_run}
+    assert kept == {name: {f"not_run: {text[:200]}": 1} for name, text in sentences.items()}
 
 
 def test_contract_evidence_is_never_a_pass(replay: Inner, receipt: Receipt) -> None:

@@ -60,7 +60,7 @@ class Registry:
         found = faults(made, own_name)
         if found:
             lacks = ", ".join(found).replace(", it has no ", ", no ")
-            message = f"{who} is no backend: {lacks}; attnconf.backends.protocol.Backend says what a backend has"
+            message = f"{who} is no backend: {lacks}; see attnconf.backends.protocol"
             raise BackendUnavailableError(message)
         return cast("Backend", made)
 
