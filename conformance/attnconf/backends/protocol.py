@@ -119,7 +119,10 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in reports and receipts; a contract reading ends in ``[contract]``."""
+        """The name in reports and receipts: its entry point's, where it has one, and a variant in brackets.
+
+        A contract reading ends in ``[contract]``, and nothing else does.
+        """
         ...
 
     @property
