@@ -93,8 +93,16 @@ def _parser() -> argparse.ArgumentParser:
 
     campaign = commands.add_parser("campaign", help="many random cases: false alarms, and how tight the profiles are")
     campaign.add_argument("--backend", required=True, metavar="B")
-    campaign.add_argument("--family", default="free", metavar="F", help="a family of the suite (free)")
-    campaign.add_argument("--model", default="free", metavar="M", help="a shipped model, or free")
+    campaign.add_argument(
+        "--family",
+        action="append",
+        default=[],
+        metavar="F",
+        help="a family of the suite (repeatable; all that --model has)",
+    )
+    campaign.add_argument(
+        "--model", action="append", default=[], metavar="M", help="a shipped model (repeatable; free: any geometry)"
+    )
     campaign.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
     campaign.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
     campaign.add_argument("--seed", type=int, default=0, metavar="N")
@@ -145,27 +153,27 @@ def _add_gate(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _campaign(arguments: argparse.Namespace) -> int:
-    from attnconf.false_alarms import Share, search
-    from attnconf.report.histogram import campaign_lines
-    from attnconf.spaces import space_of
+    from attnconf.false_alarms import Campaign, search
+    from attnconf.report.histogram import campaign_data, campaign_lines
+    from attnconf.spaces import pairs_of
 
     for name, least in (("examples", 1), ("jobs", 1), ("seed", 0), ("seconds", 0)):
         if getattr(arguments, name) < least:
             raise InvalidInputError("--" + name, given=str(getattr(arguments, name)), allowed=f"{least} or more")
-    space_of(arguments.family, arguments.model, accelerated=False, max_kv_len=1)
-    backend = _session().backend(arguments.backend).name
-    share = Share(
+    session = _session()
+    backend = session.backend(arguments.backend).name
+    campaign = Campaign(
         backend=arguments.backend,
-        family=arguments.family,
-        model=arguments.model,
+        targets=pairs_of(arguments.family, arguments.model),
         examples=arguments.examples,
         seed=arguments.seed,
         seconds=arguments.seconds,
     )
-    report = search(share, arguments.jobs, partial(print, flush=True))
+    report = search(campaign, arguments.jobs, partial(print, flush=True))
     print("\n".join(campaign_lines(report, backend)))
     if arguments.json:
-        write_text(Path(arguments.json), json.dumps(report.to_data(), indent=1) + "\n")
+        data = campaign_data(report, backend, campaign, session.platform)
+        write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
     if report.failures:
         return EXIT_FAILED
     return 0 if report.profiles else EXIT_NOTHING_EXECUTED

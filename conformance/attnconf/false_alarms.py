@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,13 @@ MAX_KV_LEN = 400
 DRAWN_AT_ONCE = 400
 """Cases of one exploration: Hypothesis draws better from a fresh seed than a thousand examples into one."""
 
-PLANNING_PROCESSES = 8
-"""Of how many processes the cases are drawn to know which kernels to build: further ones ask the same shapes."""
+_PLANNING_SHARES = 8
+"""Of how many shares the cases are drawn to know which kernels to build: further ones ask the same shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one process explores: up to ``examples`` cases, begun within ``seconds``."""
+    """What one process explores at once: up to ``examples`` cases of one family and model, begun within ``seconds``."""
 
     backend: str
     family: Family
@@ -54,6 +55,35 @@ class Share:
     examples: int
     seed: int
     seconds: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """What is asked of a backend: some ``examples`` cases, spread over pairs of a family and a model.
+
+    No case begins after ``seconds``.
+    """
+
+    backend: str
+    targets: tuple[tuple[Family, str], ...]
+    examples: int
+    seed: int = 0
+    seconds: float = math.inf
+
+    def shares(self, processes: int) -> list[Share]:
+        """Return a share for each of ``processes``, and no fewer than there are targets; each draws its own cases."""
+        count = max(processes, len(self.targets))
+        return [
+            Share(
+                backend=self.backend,
+                family=family,
+                model=model,
+                examples=-(-self.examples // count),
+                seed=self.seed * 1_000 + index,
+                seconds=self.seconds,
+            )
+            for index, (family, model) in zip(range(count), cycle(self.targets), strict=False)
+        ]
 
 
 @dataclass
@@ -151,29 +181,19 @@ class CampaignReport:
         }
 
 
-def search(share: Share, processes: int, say: Callable[[str], None] = lambda _: None) -> CampaignReport:
-    """Explore ``share`` with several processes, each drawing cases of its own; stop none of them for a failure.
+def search(campaign: Campaign, processes: int, say: Callable[[str], None] = lambda _: None) -> CampaignReport:
+    """Explore ``campaign`` with several processes, which share the GPUs; stop none of them for a failure.
 
     What the backend compiles is built first, with all cores; ``say`` receives lines about it.
     """
-    parts = [
-        Share(
-            backend=share.backend,
-            family=share.family,
-            model=share.model,
-            examples=-(-share.examples // processes),
-            seed=share.seed * 1_000 + index,
-            seconds=share.seconds,
-        )
-        for index in range(processes)
-    ]
+    shares = campaign.shares(processes)
     found = CampaignReport()
     context = multiprocessing.get_context("spawn")
     taken, gpus = context.Value("i", 0), visible_gpus()
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_take_gpu, initargs=(taken, gpus)) as pool:
-        found.build_seconds = _build(parts, pool, say)
+        found.build_seconds = _build(shares, len(campaign.targets), pool, say)
         started = time.perf_counter()
-        for part in pool.map(explore_share, parts):
+        for part in pool.map(explore_share, shares):
             found.add(part)
     found.seconds = time.perf_counter() - started
     return found
@@ -186,14 +206,18 @@ def _take_gpu(taken: Synchronized[int], gpus: tuple[str, ...]) -> None:
     use_only(index, gpus)
 
 
-def _build(parts: Sequence[Share], pool: Executor, say: Callable[[str], None]) -> float:
-    """Build what the cases of ``parts`` need and return the seconds that planning and building took."""
+def _build(shares: Sequence[Share], targets: int, pool: Executor, say: Callable[[str], None]) -> float:
+    """Build what the cases of ``shares`` need and return the seconds that planning and building took.
+
+    The first ``targets`` of them have one target each.
+    """
     started = time.perf_counter()
-    session = _session(parts[0])
-    if session.platform.sm is None or not isinstance(session.backend(parts[0].backend), Builder):
+    session = _session(shares[0])
+    if session.platform.sm is None or not isinstance(session.backend(shares[0].backend), Builder):
         return 0.0
-    shapes = frozenset[KernelShape]().union(*pool.map(asked_by_share, parts[:PLANNING_PROCESSES]))
-    plan = plan_builds(session, [parts[0].backend], shapes, jobs=default_jobs())
+    asked = shares[: max(targets, _PLANNING_SHARES)]
+    shapes = frozenset[KernelShape]().union(*pool.map(asked_by_share, asked))
+    plan = plan_builds(session, [shares[0].backend], shapes, jobs=default_jobs())
     for line in plan.lines:
         say(line)
     report = plan.build(say)

@@ -11,6 +11,8 @@ from attnconf.models import FREE_MODEL, load_model
 from attnconf.strategies import MODES, PAGE_SIZES, VERIFY_LENS, Space, free_layers, model_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.geometry import ModelGeometry
 
 Family = Literal["decode", "extend", "mixed", "verify", "windows", "shared_kv", "hybrid_pools", "free"]
@@ -46,6 +48,25 @@ def applies(family: Family, model: str) -> bool:
     return True
 
 
+def pairs_of(families: Sequence[str], models: Sequence[str]) -> tuple[tuple[Family, str], ...]:
+    """Return the pairs of ``families`` and ``models`` that there are.
+
+    Without a family that is every one that a model has, and without a model ``free`` stands for it. Raises
+    ``InvalidInputError`` for an unknown one, and for one that none of the others goes with.
+    """
+    models = models or [FREE_MODEL]
+    for name in families:
+        _check_family(name)
+    pairs = [(family, model) for model in models for family in FAMILIES if applies(family, model)]
+    found = tuple(pair for pair in pairs if not families or pair[0] in families)
+    for name in families:
+        if all(family != name for family, _ in found):
+            source, given = "--family", f"{name} of {', '.join(models)}"
+            fitting = dict.fromkeys(family for family, _ in pairs)
+            raise InvalidInputError(source, given=given, allowed=", ".join(fitting))
+    return found
+
+
 def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int, long_kv_len: int = 0) -> Space:
     """Return the cases of ``family`` for ``model``: short ones, or with ``long_kv_len`` those of so many keys.
 
@@ -58,9 +79,7 @@ def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int, 
 
 
 def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) -> Space:
-    if family not in FAMILIES:
-        source = "family"
-        raise InvalidInputError(source, given=repr(family), allowed=", ".join(FAMILIES))
+    _check_family(family)
     if family == "free":
         if accelerated:
             return Space(
@@ -90,3 +109,9 @@ def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int)
         shapes=model_shapes(layers, ENGINE_PAGE_SIZES, SIXTEEN_BIT) if accelerated else None,
         verify_lens=BUILT_VERIFY_LENS if accelerated else VERIFY_LENS,
     )
+
+
+def _check_family(name: str) -> None:
+    if name not in FAMILIES:
+        source = "family"
+        raise InvalidInputError(source, given=repr(name), allowed=", ".join(FAMILIES))

@@ -15,7 +15,7 @@ from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.backends.trtllm_mha.backend import TrtllmMha
 from attnconf.cli import main
-from attnconf.false_alarms import CampaignReport, Share, Tightness, _take_gpu, explore_share, search
+from attnconf.false_alarms import Campaign, CampaignReport, Share, Tightness, _take_gpu, explore_share, search
 from attnconf.gpus import VISIBLE
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
@@ -164,7 +164,8 @@ def test_a_campaign_builds_before_its_first_case_and_says_so(monkeypatch: pytest
     monkeypatch.setattr("attnconf.false_alarms.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     monkeypatch.setattr("attnconf.false_alarms.explore_share", explored)
     said: list[str] = []
-    report = search(share(examples=30), 1, said.append)
+    campaign = Campaign(backend="reference", targets=(("free", "free"),), examples=30)
+    report = search(campaign, 1, said.append)
     assert said[0].startswith("4 kernel modules for these tests, 0 cached")
     assert said[1].startswith("4 with ")
     assert said[2] == "decode does not build: error: no"
@@ -180,6 +181,34 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pyt
     assert "reference: " in capsys.readouterr().out
     data = json.loads(target.read_text())
     assert 0 < data["kernels"][PAGED]["median_units"] <= data["kernels"][PAGED]["worst_units"] <= 1
+
+
+def test_a_campaign_is_spread_over_its_families_and_models() -> None:
+    targets = (("decode", "gemma4-e2b"), ("extend", "gemma4-e2b"), ("decode", "gemma4-31b"))
+    campaign = Campaign(backend="reference", targets=targets, examples=100, seed=3)
+    shares = campaign.shares(4)
+    assert [(share.family, share.model) for share in shares] == [*targets, targets[0]]
+    assert len({share.seed for share in shares}) == 4
+    assert {share.examples for share in shares} == {25}
+    assert len(campaign.shares(1)) == 3
+
+
+def test_the_command_asks_every_family_of_a_model(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    given = ["--family", "decode", "--family", "shared_kv", "--model", "gemma4-e2b", "--model", "gemma4-31b"]
+    assert main(["campaign", "--backend", "reference", "--examples", "3", *given, "--json", str(target)]) == 0
+    data = json.loads(target.read_text())
+    assert (data["families"], data["models"]) == (["decode", "shared_kv"], ["gemma4-e2b", "gemma4-31b"])
+    assert data["cases"] == 3  # 31B shares no KV
+    assert data["platform"]["device"]
+
+
+def test_a_family_that_no_model_has_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["campaign", "--backend", "reference", "--family", "shared_kv", "--model", "gemma4-31b"])
+    assert status == 2
+    told = capsys.readouterr().err
+    allowed = "decode, extend, mixed, verify, windows, hybrid_pools"
+    assert told == f"attnconf: --family: shared_kv of gemma4-31b; allowed: {allowed}\n"
 
 
 def test_bad_numbers_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf import __version__
 from attnconf.cells import EDGES
 from attnconf.clauses import cite
 
 if TYPE_CHECKING:
-    from attnconf.false_alarms import CampaignReport
+    from attnconf.false_alarms import Campaign, CampaignReport
+    from attnconf.platforms import Platform
     from attnconf.result import CaseResult
 
 
@@ -35,6 +37,19 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
     for result in report.failures:
         lines += [f"FAILED: {why} {result.case!r}" for why in dict.fromkeys(failure_reasons(result))]
     return lines
+
+
+def campaign_data(report: CampaignReport, backend: str, campaign: Campaign, platform: Platform) -> dict[str, object]:
+    """Return a campaign as plain JSON data: what was asked of which backend, where, and what came of it."""
+    return {
+        "backend": backend,
+        "attnconf": __version__,
+        "platform": platform.model_dump(mode="json"),
+        "families": list(dict.fromkeys(family for family, _ in campaign.targets)),
+        "models": list(dict.fromkeys(model for _, model in campaign.targets)),
+        "seed": campaign.seed,
+        **report.to_data(),
+    }
 
 
 def failure_reasons(result: CaseResult) -> list[str]:
