@@ -3,12 +3,14 @@
 A CUDA error of that kind is sticky: every later call of the process fails. So the process that met one answers, and
 ends; the next case starts a new one. The price is the copy of a case and a result through a pipe (2 to 5 ms, over
 200 small cases of ``reference`` on a busy two-core CPU), the process's start before the first case and after each crash
-(the import of torch and of the kernels: seconds), and its CUDA context on the GPU.
+(the import of the kernels), and its CUDA context on the GPU. torch is imported once, by a server that all processes of
+a session are forked from; it never touches a GPU.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import time
@@ -22,7 +24,7 @@ from attnconf.result import CaseResult, LayerResult, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+    from multiprocessing.context import ForkServerProcess
 
     import torch
 
@@ -35,6 +37,9 @@ START_SECONDS = 300.0
 """How long a process may take until its backend stands: the import of torch and of a kernel library, cold."""
 
 _END_SECONDS = 5.0
+
+_IMPORTED_ONCE = ["torch", "attnconf.run", "attnconf.backends.registry"]
+"""What every process needs, and what starts neither a thread nor CUDA when it is imported."""
 
 _KEPT_BYTES = 2**30
 """What torch may keep of the GPU's memory between two cases: the processes of the other backends need it, too."""
@@ -66,7 +71,7 @@ class IsolatedBackend:
         self._evidence = evidence
         self._name = shown_as
         self._seconds = seconds
-        self._process: SpawnProcess | None = None
+        self._process: ForkServerProcess | None = None
         self._pipe: Connection | None = None
         self.starts = 0
 
@@ -105,9 +110,11 @@ class IsolatedBackend:
         if self._pipe is not None and self._process is not None and self._process.is_alive():
             return self._pipe
         self.stop()
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTED_ONCE)
         here, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, self._spec), daemon=True)
+        # The server keeps the environment in which it started itself.
+        self._process = context.Process(target=_serve, args=(there, self._spec, dict(os.environ)), daemon=True)
         self._process.start()
         there.close()
         self._pipe = here
@@ -141,8 +148,11 @@ class IsolatedBackend:
         return CaseResult(case=case, backend=self._name, evidence=self._evidence, layers=layers, seconds=seconds)
 
 
-def _serve(pipe: Connection, spec: Spec) -> None:
+def _serve(pipe: Connection, spec: Spec, environment: dict[str, str]) -> None:
     """Answer cases until the pipe closes or the device is lost."""
+    os.environ.clear()
+    os.environ.update(environment)
+
     import torch
 
     from attnconf.backends.registry import Registry

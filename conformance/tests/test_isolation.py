@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,22 @@ def test_an_exception_needs_no_new_process(isolate) -> None:  # noqa: ANN001
     assert "an ordinary exception" in backend.run(case(wrecking.TRIGGER)).layers[0].reason
     assert not backend.run(case(20)).is_failure
     assert backend.starts == 1
+
+
+def test_a_process_has_its_callers_environment_of_the_moment_it_starts(isolate, monkeypatch) -> None:  # noqa: ANN001
+    assert not isolate(wrecking.complain).run(case(20)).is_failure
+    monkeypatch.setenv(wrecking.SAID, "a word set later")
+    monkeypatch.delenv("HOME", raising=False)
+    told = isolate(wrecking.recite).run(case(wrecking.TRIGGER)).layers[0].reason
+    assert told.startswith("RuntimeError: a word set later, and no HOME")
+
+
+def test_the_processes_share_one_import_of_torch(isolate) -> None:  # noqa: ANN001
+    told = [isolate(wrecking.recite).run(case(wrecking.TRIGGER)).layers[0].reason for _ in range(2)]
+    assert told[0] == told[1]
+    parent = int(told[0].rpartition(" ")[2])
+    assert parent != os.getpid()
+    assert "libtorch" in Path(f"/proc/{parent}/maps").read_text()
 
 
 def test_the_input_is_not_looked_at_behind_the_last_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TRIGGER = 13
 """A request of so many keys is the one that wrecks."""
 
+SAID = "ATTNCONF_TEST_SAID"
+
 
 class Wrecking(ReferenceBackend):
     """Right, but for the way it takes one length."""
@@ -38,8 +40,13 @@ def wreck(how: str) -> None:
     elif how == "hang":
         time.sleep(3600)
     else:
-        message = "an ordinary exception"
-        raise RuntimeError(message)
+        raise RuntimeError(_said(how))
+
+
+def _said(how: str) -> str:
+    if how == "recite":
+        return f"{os.environ.get(SAID)}, and {'a' if 'HOME' in os.environ else 'no'} HOME, child of {os.getppid()}"
+    return "an ordinary exception"
 
 
 def segfault(platform: Platform) -> Wrecking:
@@ -60,6 +67,11 @@ def hang(platform: Platform) -> Wrecking:
 def complain(platform: Platform) -> Wrecking:
     del platform
     return Wrecking("raise")
+
+
+def recite(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("recite")
 
 
 def never(platform: Platform) -> Wrecking:
