@@ -52,9 +52,14 @@ _ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None
 )
 
 
-def covering_shapes() -> Draw[Shape]:
-    """Draw one of the shapes: a full layer, a sliding one, and a redirected one behind each."""
-    return lambda choices: _shape(choices.pick("shape", _ROWS))
+_FEW = 3
+"""One row in so many has a head_dim, a group size, a page size and a feature of its own still."""
+
+
+def covering_shapes(*, few: bool) -> Draw[Shape]:
+    """Draw one of the shapes, or of a ``few`` of them: a full layer, a sliding one, a redirected one behind each."""
+    rows = _ROWS[::_FEW] if few else _ROWS
+    return lambda choices: _shape(choices.pick("shape", rows))
 
 
 def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> Shape:

@@ -5,11 +5,11 @@ request; b the bytes of a stored element. K and V count apart, so a layer stores
 
 1. Drawing (``inputs/logical.py``), on the host. Every layer is drafted in float32, 2 x 4 E, before one is stored; the
    layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most 16 E.
-2. Pools (``inputs/assemble.py``), on the device, and one at a time on the host, where the filling takes as much again:
-   2 b x slots x num_kv_heads x head_dim x (1 + padding), with the pages that ``layout.place`` gives. A trial holds the
-   batch, a pristine copy of it, and those of the checks that need other pools: dead slots, reclaimed pages, another
-   layout for each kind of layer, other labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its
-   copy, and one with room for both. Not every case gets all of them: this is where the estimate is generous.
+2. Pools (``inputs/assemble.py``), on the device, where filling one takes as much again: 2 b x slots x num_kv_heads x
+   head_dim x (1 + padding), with the pages that ``layout.place`` gives. A trial holds the batch, a pristine copy of it,
+   and those of the checks that need other pools: dead slots, reclaimed pages, another layout for each kind of layer,
+   other labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for
+   both. Not every case gets all of them: this is where the estimate is generous.
 3. The oracle (``oracle.py``, ``effects.py``), on the device: K and V of the right question and of a mistaken one in
    float64, 4 x 8 e, and while the latter is read through wrong pages three temporaries more: 56 e. Then chunks of
    KV heads: six temporaries like K and fourteen like the scores of all heads that read them, of at most
@@ -55,11 +55,10 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
     stored = 2 * stored_bytes * sum(elements)
     drawing = 2 * _SINGLE * sum(elements) + stored + 4 * _SINGLE * max(elements)
     pools = _pools(case, stored_bytes)
-    answering = sum(pools) * _copies(case, accelerated=accelerated) + max(
-        _working(case, layer) for layer in case.layers
-    )
+    held = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
+    answering = held + max(_working(case, layer) for layer in case.layers)
     if accelerated:
-        return Footprint(host=max(drawing, stored + 2 * max(pools)), device=answering)
+        return Footprint(host=max(drawing, stored), device=answering)
     return Footprint(host=max(drawing, stored + answering), device=0)
 
 

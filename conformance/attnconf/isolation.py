@@ -163,13 +163,14 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str]) -> None:
     registry = Registry()
     if spec.factory is not None:
         registry.register(spec.name, spec.factory)
+    device = torch.device("cpu" if spec.platform.sm is None else "cuda")
     try:
         backend = registry.make(spec.name, spec.platform)
-    except AttnconfError as error:
+        torch.zeros(1, device=device).item()  # creates the CUDA context: no case's time pays for it
+    except (AttnconfError, RuntimeError) as error:
         pipe.send(str(error))
         return
     pipe.send(None)
-    device = torch.device("cpu" if spec.platform.sm is None else "cuda")
     while True:
         try:
             case, checks, how = pipe.recv()

@@ -29,7 +29,8 @@ class Profile:
     ``free`` adds cases whose geometry is drawn, too. A ``derandomised`` profile draws the same cases every time for
     one seed; the other takes a new seed from the clock. With a ``long_kv_len`` above 0, a GPU is asked for so
     many keys in one case in six on top of them, and in two of each mode and model. A CPU gets no such case: the float64
-    answer to one takes seconds a layer. A GPU also gets ``gpu_times`` as many cases: what costs there is the builds.
+    answer to one takes seconds a layer. A GPU also gets ``gpu_times`` as many cases: what costs there is the builds, of
+    which a profile of ``few_builds`` has fewer: two page sizes, and a third of the drawn geometries.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Profile:
     derandomised: bool = True
     free: bool = True
     brief: bool = False
+    few_builds: bool = False
 
     def of(self, models: tuple[str, ...]) -> Profile:
         """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""
@@ -96,7 +98,7 @@ _OPTION = "--attnconf-profile"
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 40), max_kv_len=200, brief=True),
+        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 40), max_kv_len=200, brief=True, few_builds=True),
         Profile(
             name="gate",
             models=shipped_models(),

@@ -260,6 +260,7 @@ class Session:
                 accelerated=self._accelerated,
                 max_kv_len=self.profile.max_kv_len,
                 long_kv_len=self.profile.long_kv_len if long else 0,
+                few_builds=self.profile.few_builds,
             )
             return Draws(space, zlib.crc32(name.encode()), long or self._count(family, model))
 

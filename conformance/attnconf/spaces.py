@@ -19,6 +19,7 @@ Family = Literal["decode", "extend", "mixed", "verify", "windows", "shared_kv", 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 ENGINE_PAGE_SIZES = (16, 32, 64, 128)
+FEW_PAGE_SIZES = (16, 64)
 BUILT_VERIFY_LENS = (2, 5, 8)
 """Query lengths of mode verify where each of them costs a build: the shortest, the longest, and one between."""
 _QUERY_HEADS_ON_CPU = 4
@@ -67,25 +68,34 @@ def pairs_of(families: Sequence[str], models: Sequence[str]) -> tuple[tuple[Fami
     return found
 
 
-def space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int, long_kv_len: int = 0) -> Space:
+def space_of(  # noqa: PLR0913 - what is asked, where, and at which cost
+    family: Family,
+    model: str,
+    *,
+    accelerated: bool,
+    max_kv_len: int,
+    long_kv_len: int = 0,
+    few_builds: bool = False,
+) -> Space:
     """Return the cases of ``family`` for ``model``: short ones, or with ``long_kv_len`` those of so many keys.
 
-    Raises ``InvalidInputError`` for an unknown family or model.
+    On a GPU, where shapes are compiled, ``few_builds`` asks fewer of them. Raises ``InvalidInputError`` for an unknown
+    family or model.
     """
-    space = _space_of(family, model, accelerated=accelerated, max_kv_len=max_kv_len)
+    space = _space_of(family, model, accelerated=accelerated, max_kv_len=max_kv_len, few_builds=few_builds)
     if not long_kv_len:
         return space
     return replace(space, long_kv_len=long_kv_len, max_requests=min(space.max_requests, _LONG_REQUESTS))
 
 
-def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int) -> Space:
+def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int, few_builds: bool) -> Space:
     _check_family(family)
     if family == "free":
         if accelerated:
             return Space(
                 name="free",
                 layers=free_layers(),
-                shapes=covering_shapes(),
+                shapes=covering_shapes(few=few_builds),
                 max_kv_len=max_kv_len,
                 verify_lens=BUILT_VERIFY_LENS,
                 extremes=True,
@@ -94,6 +104,7 @@ def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int)
     geometry = shard_for(load_model(model), accelerated=accelerated)
     layers = geometry.case_layers()
     own = family == "windows"
+    built = FEW_PAGE_SIZES if few_builds else ENGINE_PAGE_SIZES
     if own:
         layers = tuple(layer for layer in layers if layer.kind == "sliding" and layer.kv_owner is None)
     return Space(
@@ -106,7 +117,7 @@ def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int)
         max_requests=2 if own else 3,
         max_kv_len=max_kv_len,
         hybrid={"hybrid_pools": True, "windows": False}.get(family),
-        shapes=model_shapes(layers, ENGINE_PAGE_SIZES, SIXTEEN_BIT) if accelerated else None,
+        shapes=model_shapes(layers, built, SIXTEEN_BIT) if accelerated else None,
         verify_lens=BUILT_VERIFY_LENS if accelerated else VERIFY_LENS,
     )
 

@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from attnconf.shape import KernelShape
 
 
-HOST_WORK = 2**24
-"""Multiplications of a product of queries and keys up to which answers are judged on the CPU: a few milliseconds."""
+HOST_WORK = 2**20
+"""Multiplications of a product of queries and keys up to which answers are judged on the CPU.
+
+What a case claims takes some fifty answers a request: a millisecond each there, and as long on a GPU, which starts them
+one operation at a time.
+"""
+
+KEPT_WORK = 2**24
+"""Up to which a request's keys and values are kept as float64, where they are judged: 256 MiB at most."""
 
 
 def work(case: Case) -> int:
@@ -101,7 +108,7 @@ class Question:
         if key in self._problems:
             return self._problems[key]
         problem = self.logical.problem(layer, request, self.judge)
-        if work(self.case) <= HOST_WORK:
+        if work(self.case) <= KEPT_WORK:
             self._problems[key] = problem
         return problem
 

@@ -172,7 +172,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Compiler:
     return backend
 
 
-SMALL = ("build", "--sm", "9.0", "--profile", "smoke", "--backend", "trtllm_mha", "--model", "gemma4-e2b")
+SMALL = ("build", "--sm", "9.0", "--profile", "gate", "--backend", "trtllm_mha", "--model", "gemma4-e2b")
 
 
 def test_the_command_plans_without_building(toy: Compiler, capsys: pytest.CaptureFixture[str]) -> None:

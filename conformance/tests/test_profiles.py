@@ -7,7 +7,9 @@ import pytest
 from attnconf.errors import InvalidInputError
 from attnconf.geometry import LayerGeometry, ModelGeometry
 from attnconf.models import shipped_models
+from attnconf.platforms import simulate
 from attnconf.profiles import GEMMA4, PROFILES, profile_named
+from attnconf.session import Session
 from attnconf.spaces import FAMILIES, shard_for, space_of
 
 
@@ -76,3 +78,11 @@ def test_named_models_replace_the_profiles_and_free_is_one_of_them() -> None:
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidInputError, match=", ".join(PROFILES)):
         profile_named("deep")
+
+
+def test_a_smoke_test_asks_a_gpu_for_few_kernels() -> None:
+    def pages(profile: str) -> set[int]:
+        session = Session(platform=simulate("9.0"), profile=profile_named(profile))
+        return {case.paging.page_size for case in session.cases("decode", "gemma4-e2b")}
+
+    assert pages("smoke") <= {16, 64} < pages("gate")

@@ -83,21 +83,21 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
         paging.layout,
         paging.storage,
         getattr(torch, case.kv_dtype),
+        device,
     )
     _fill_store(store, case, rng)
     k, v = (by_token(view, paging.layout) for view in store.views())
     if case.poison.k == "stale":
         _bait(k, case, layout, logical, index, pool, rng)
     for request, spec in enumerate(case.requests):
-        pages = layout.pages(pool, request, spec.kv_len)
+        pages = layout.pages(pool, request, spec.kv_len).to(device)
         kept = pages != NULL_PAGE
-        slots = (torch.arange(spec.kv_len) % paging.page_size)[kept]
+        slots = (torch.arange(spec.kv_len, device=device) % paging.page_size)[kept]
         keys = slice(logical.kv_starts[request], logical.kv_starts[request + 1])
         own = logical.layers[index]
-        bits(k)[pages[kept], slots] = bits(own.k[keys])[kept]
-        bits(v)[pages[kept], slots] = bits(own.v[keys])[kept]
-    moved = store.to(device)
-    k_view, v_view = moved.views()
+        bits(k)[pages[kept], slots] = bits(own.k[keys].to(device))[kept]
+        bits(v)[pages[kept], slots] = bits(own.v[keys].to(device))[kept]
+    k_view, v_view = store.views()
     return KVCache(k_view, v_view, pool)
 
 
@@ -107,7 +107,7 @@ def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
         fill(store.v_base, case.poison.v, rng)
         return
     _, v = store.views()
-    values = torch.empty(v.shape, dtype=v.dtype)
+    values = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     fill(values, case.poison.v, rng)
     bits(v).copy_(bits(values))
 
@@ -124,14 +124,16 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     rows = logical.layers[index].q.shape[0]
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:_BAITED_PAGES]
     picks = torch.randint(0, rows, (len(free), size), generator=rng)
-    bits(k)[free] = bits(aimed_keys(case, index, logical, picks).to(k.dtype))
+    bits(k)[torch.tensor(free, device=k.device)] = bits(
+        aimed_keys(case, index, logical, picks).to(k.dtype).to(k.device)
+    )
     for request, spec in enumerate(case.requests):
         used = spec.kv_len % size
         if used == 0 or spec.new_tokens == 0:
             continue
         page = layout.page(pool, request, spec.kv_len - 1)
         last = torch.full((size - used,), logical.q_starts[request + 1] - 1)
-        k[page, used:] = aimed_keys(case, index, logical, last).to(k.dtype)
+        bits(k)[page, used:] = bits(aimed_keys(case, index, logical, last).to(k.dtype).to(k.device))
 
 
 def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:

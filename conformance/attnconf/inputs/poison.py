@@ -18,15 +18,17 @@ _STALE_BLOCK = 2**16
 
 
 def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
-    """Overwrite all of ``tensor`` (contiguous, on the CPU) with ``kind``."""
+    """Overwrite all of ``tensor`` (contiguous) with ``kind``; what is drawn is the same on every device."""
     dtype = tensor.dtype
     if kind == "stale":
-        block = (STALE_SCALE * torch.randn(min(tensor.numel(), _STALE_BLOCK), generator=rng)).to(dtype)
+        block = (
+            (STALE_SCALE * torch.randn(min(tensor.numel(), _STALE_BLOCK), generator=rng)).to(dtype).to(tensor.device)
+        )
         repeats = -(-tensor.numel() // block.numel())
         bits(tensor).view(-1).copy_(bits(block).repeat(repeats)[: tensor.numel()])
         return
     value = {"zero": 0.0, "huge": torch.finfo(dtype).max, "inf": math.inf, "nan": math.nan}[kind]
-    pattern = torch.full((1,), value).to(dtype)
+    pattern = torch.full((1,), value).to(dtype).to(tensor.device)
     bits(tensor).copy_(bits(pattern).expand_as(bits(tensor)))
 
 

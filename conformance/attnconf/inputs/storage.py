@@ -40,21 +40,22 @@ class Store:
             return self._unpadded(self.k_base), self._unpadded(self.v_base)
         return self.k_base, self.v_base
 
-    def to(self, device: torch.device) -> Store:
-        """Move the base buffers, so that the views keep their strides."""
-        k_base = self.k_base.to(device)
-        v_base = k_base if self.joint else self.v_base.to(device)
-        return Store(k_base, v_base, self.pages, self.inner, self.storage)
-
     def _unpadded(self, base: torch.Tensor) -> torch.Tensor:
         used = self.inner[0] * self.inner[1] * self.inner[2]
         return base[:, :used].view(self.pages, *self.inner)
 
 
-def allocate(  # noqa: PLR0913 - the six numbers of a paged cache
-    pages: int, page_size: int, num_kv_heads: int, head_dim: int, layout: KVLayout, storage: Storage, dtype: torch.dtype
+def allocate(  # noqa: PLR0913 - the six numbers of a paged cache, and where it lies
+    pages: int,
+    page_size: int,
+    num_kv_heads: int,
+    head_dim: int,
+    layout: KVLayout,
+    storage: Storage,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Store:
-    """Allocate the base buffers of one cache on the CPU, uninitialised."""
+    """Allocate the base buffers of one cache on ``device``, uninitialised."""
     inner = (page_size, num_kv_heads, head_dim) if layout == "NHD" else (num_kv_heads, page_size, head_dim)
     shape: tuple[int, ...]
     if storage == "interleaved":
@@ -65,8 +66,8 @@ def allocate(  # noqa: PLR0913 - the six numbers of a paged cache
         shape = (pages, inner[0] * inner[1] * inner[2] + PAGE_PADDING)
     else:
         shape = (pages, *inner)
-    k_base = torch.empty(shape, dtype=dtype)
-    v_base = k_base if storage in {"interleaved", "sliced"} else torch.empty(shape, dtype=dtype)
+    k_base = torch.empty(shape, dtype=dtype, device=device)
+    v_base = k_base if storage in {"interleaved", "sliced"} else torch.empty_like(k_base)
     return Store(k_base, v_base, pages, inner, storage)
 
 
