@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.backends.sglang.capability import TRITON_PROMISES, triton_numerics, triton_supports
+from attnconf.backends.sglang.capability import (
+    TRITON_PROMISES,
+    runs_here,
+    triton_numerics,
+    triton_supports,
+)
 from attnconf.backends.sglang.library import library
 from attnconf.backends.sglang.package import RELEASES
-from attnconf.backends.sglang.prepared import prepare
+from attnconf.backends.sglang.prepared import how, prepare
 from attnconf.shape import batch_shape
 
 if TYPE_CHECKING:
@@ -45,7 +50,12 @@ class SglangTriton:
         found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
         refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
         sglang = library()
-        return prepare(sglang, batch, refusals, self.engine_class(sglang), _named)
+
+        def named(batch: Batch, layer: int) -> str:
+            method = "forward_decode" if batch.mode == "decode" else "forward_extend"
+            return f"TritonAttnBackend.{method}[{how(sglang, batch, layer)}]"
+
+        return prepare(sglang, batch, refusals, self.engine_class(sglang), named)
 
     def engine_class(self, sglang: Library) -> MakeBackend:
         """Return the class that an engine constructs for its runner."""
@@ -53,15 +63,9 @@ class SglangTriton:
         return made
 
 
-def _named(batch: Batch, layer: int) -> str:
-    del layer
-    method = "forward_decode" if batch.mode == "decode" else "forward_extend"
-    return f"TritonAttnBackend.{method}[interpreted]"
-
-
 def make_triton(platform: Platform) -> SglangTriton:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without sglang."""
     RELEASES.require(NAME, platform)
-    if platform.sm is None and not platform.simulated:
+    if not platform.simulated and runs_here(platform):
         library()  # what declines every shape need not be imported
     return SglangTriton(platform)

@@ -1,8 +1,12 @@
-"""sglang itself on a machine without a GPU, imported once and as a whole: what it would import later is here, too.
+"""sglang itself, imported once and as a whole: what it would import later is here, too.
 
-Its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET`` is set for this
-import alone. FlashInfer is hidden from the import: sglang uses none of it without a GPU, and parts of it look for CUDA
-when they are imported.
+Without a GPU its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET``
+is set for this import alone. FlashInfer is hidden from that import: sglang uses none of it without a GPU, and parts of
+it look for CUDA when they are imported.
+
+On a GPU sglang imports its compiled package ``sgl_kernel`` for norms, activations and quantisation, of which attention
+calls nothing. Where only Python modules of it are installed, stand-ins are imported for the rest, and the names of what
+ran say so.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from attnconf.engines.absent import stand_ins
+import torch
+
+from attnconf.engines.absent import is_whole, stand_ins
 from attnconf.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
 
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
 
 _IMAGES = "torchvision"
 """Imported by sglang's multimodal code, of which nothing is called."""
+
+_COMPILED = "sgl_kernel"
+"""Compiled operators of sglang, a distribution of its own: sglang-kernel."""
 
 _KERNELS = "sglang.kernels.ops.attention"
 _NAMES = {
@@ -51,6 +60,7 @@ _NAMES = {
     "create_context": "sglang.srt.runtime_context",
     "use_context": "sglang.srt.runtime_context",
     "override_platform": "sglang.srt.runtime_context",
+    "can_use_store_cache": "sglang.kernels.ops.kvcache.kvcache",
 }
 _LATER = (
     "sglang.srt.model_executor.runner",
@@ -60,15 +70,21 @@ _LATER = (
 
 
 class Library:
-    """The classes and functions of sglang that the adapters use, by name, and the configuration that they run under."""
+    """The classes and functions of sglang that the adapters use, by name, and the configurations that they run under.
 
-    def __init__(self) -> None:
+    ``compiled`` says that its kernels run on a GPU; ``whole`` that nothing was stood in for that a GPU would run.
+    """
+
+    def __init__(self, *, compiled: bool) -> None:
+        self.compiled = compiled
+        self.whole = not compiled or is_whole(_COMPILED)
         for module in _LATER:
             importlib.import_module(module)
         self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
-        _check_interpreted()
-        self.arguments = self.ServerArgs(model_path="dummy", device="cpu")
-        self._context = self.create_context(self.arguments, role="test")
+        _check_kernels(compiled=compiled)
+        self._device = "cuda" if compiled else "cpu"
+        self.arguments = self.ServerArgs(model_path="dummy", device=self._device)
+        self._contexts = {1: self.create_context(self.arguments, role="test")}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a class or a function of sglang
         if name.startswith("_"):
@@ -76,25 +92,52 @@ class Library:
         return self._found[name]
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Let sglang run inside the block: under its default configuration, and without its warnings and log lines."""
-        with quiet(logging.WARNING), self.use_context(self._context):
+    def running(self, drafts: int = 1) -> Iterator[None]:
+        """Let sglang run inside the block: under its default configuration, and without its warnings and log lines.
+
+        ``drafts`` is the number of tokens that a request brings to target verification. On a GPU the configuration says
+        it, as a server's must: sglang makes the mask of XQA's draft tokens from there.
+        """
+        with quiet(logging.WARNING), self.use_context(self._context(drafts if self.compiled else 1)):
             yield
+
+    def _context(self, drafts: int) -> Any:  # noqa: ANN401 - sglang's RuntimeContext
+        if drafts not in self._contexts:
+            arguments = self.ServerArgs(
+                model_path="dummy",
+                device=self._device,
+                speculative_algorithm="EAGLE",
+                speculative_num_steps=drafts - 1,
+                speculative_eagle_topk=1,
+                speculative_num_draft_tokens=drafts,
+            )
+            self._contexts[drafts] = self.create_context(arguments, role="test")
+        return self._contexts[drafts]
 
 
 @cache
 def library() -> Library:
     """Return sglang. Raises ``BackendUnavailableError`` when it does not load."""
-    before = os.environ.get("TRITON_INTERPRET")
-    os.environ["TRITON_INTERPRET"] = "1"
     try:
-        with quiet(logging.WARNING), _without_flashinfer(), stand_ins(_IMAGES):
-            return Library()
+        return _compiled() if torch.cuda.is_available() else _interpreted()
     except BackendUnavailableError:
         raise
     except Exception as error:
         message = f"sglang does not load: {type(error).__name__}: {error}"
         raise BackendUnavailableError(message) from error
+
+
+def _compiled() -> Library:
+    with quiet(logging.WARNING), stand_ins(_IMAGES, parts=(_COMPILED,)):
+        return Library(compiled=True)
+
+
+def _interpreted() -> Library:
+    before = os.environ.get("TRITON_INTERPRET")
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        with quiet(logging.WARNING), _without_flashinfer(), stand_ins(_IMAGES):
+            return Library(compiled=False)
     finally:
         if before is None:
             os.environ.pop("TRITON_INTERPRET", None)
@@ -102,16 +145,18 @@ def library() -> Library:
             os.environ["TRITON_INTERPRET"] = before
 
 
-def _check_interpreted() -> None:
+def _check_kernels(*, compiled: bool) -> None:
     from triton.runtime.interpreter import InterpretedFunction
 
     kernel = vars(sys.modules[f"{_KERNELS}.decode_attention"])["_fwd_grouped_kernel_stage1"]
-    if not isinstance(kernel, InterpretedFunction):
-        message = (
-            "sglang was imported before in this process, and its kernels would be compiled for a GPU that is not there;"
-            " ask it in a process of its own"
+    if isinstance(kernel, InterpretedFunction) == compiled:
+        problem = (
+            "Triton would interpret its kernels; unset TRITON_INTERPRET"
+            if compiled
+            else "sglang was imported before in this process, and its kernels would be compiled for a GPU that is not"
+            " there; ask it in a process of its own"
         )
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(problem)
 
 
 @contextmanager

@@ -48,8 +48,11 @@ class PreparedModels:
         def answer() -> None:
             out.copy_(self.engines[layer].run(layer))
 
-        with quiet(self.sglang):
-            call_with_room(answer)
+        with quiet(self.sglang, self.batch):
+            if self.sglang.compiled:
+                answer()
+            else:
+                call_with_room(answer)
         return self.named(self.batch, layer)
 
 
@@ -58,14 +61,29 @@ def prepare(
 ) -> PreparedModels:
     """Start the engines of ``batch``; each builds its metadata now."""
     supported = [index for index in range(len(batch.layers)) if index not in refusals]
-    with quiet(sglang):
+    with quiet(sglang, batch):
         engines = [start(batch, group, sglang, make_backend) for group in grouped(batch, supported)]
     by_layer = {index: engine for engine in engines for index in engine.group.layers}
     return PreparedModels(sglang, batch, by_layer, refusals, named)
 
 
 @contextlib.contextmanager
-def quiet(sglang: Library) -> Iterator[None]:
+def quiet(sglang: Library, batch: Batch) -> Iterator[None]:
     """Let sglang run, and keep numpy from warning where a GPU is silent: live NaN is for the checks to judge."""
-    with sglang.running(), np.errstate(all="ignore"):
+    drafts = batch.q_lens[0] if batch.mode == "verify" else 1
+    with sglang.running(drafts), np.errstate(all="ignore"):
         yield
+
+
+def how(sglang: Library, batch: Batch, layer: int) -> str:
+    """Return how the kernels of ``layer`` ran, and what of sglang's was not there to run beside them."""
+    if not sglang.compiled:
+        return "interpreted"
+    cache = batch.caches[batch.layers[layer].cache].k
+    heads = cache.shape[2] if batch.kv_layout == "NHD" else cache.shape[1]
+    said = ["compiled"]
+    if not sglang.can_use_store_cache(heads * cache.shape[-1] * cache.element_size()):
+        said.append("KV written by torch")  # what sglang itself does where its own writer does not build
+    if not sglang.whole:
+        said.append("without sgl_kernel")
+    return ", ".join(said)
