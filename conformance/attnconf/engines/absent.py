@@ -36,6 +36,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pieces = fullname.split(".")
         return any(".".join(pieces[:depth]) in self._names for depth in range(1, len(pieces) + 1))
 
+    def made(self, module: ModuleType) -> bool:
+        """Whether ``module`` is a stand-in of this finder's."""
+        return isinstance(module, _StandIn) and module.__spec__ is not None and module.__spec__.loader is self
+
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, *_: object) -> ModuleSpec | None:
         top = fullname.partition(".")[0]
         lacking = top in self._parts and (fullname == top or PathFinder.find_spec(fullname, path) is None)
@@ -68,7 +72,7 @@ def stand_ins(*names: str, always: tuple[str, ...] = (), parts: tuple[str, ...] 
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name, module in sys.modules.items() if isinstance(module, _StandIn)]:
+        for name in [name for name, module in sys.modules.items() if finder.made(module)]:
             del sys.modules[name]
 
 

@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ import torch
 from attnconf.backends.registry import GROUP
 from attnconf.backends.sglang.backend import make_triton
 from attnconf.backends.sglang.capability import (
+    SM90_PROMISES,
     TRITON_PROMISES,
     TRTLLM_PROMISES,
     triton_numerics,
@@ -23,8 +25,10 @@ from attnconf.backends.sglang.capability import (
     trtllm_supports,
 )
 from attnconf.backends.sglang.groups import grouped
+from attnconf.backends.sglang.observed import Observed
 from attnconf.backends.sglang.pools import new_tokens, slot_table, slots_in
-from attnconf.backends.sglang.trtllm import make_trtllm_mha
+from attnconf.backends.sglang.prepared import how
+from attnconf.backends.sglang.trtllm import SglangTrtllmMha, make_trtllm_mha
 from attnconf.case import Case, Layer, Paging, Request
 from attnconf.demands import unmet_promise
 from attnconf.doctor import examine
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 INSTALLED = {"sglang": "0.5.23", "triton": "3.9.0", "flashinfer-python": "0.7.2"}
 HERE = Platform(packages=INSTALLED)
+HOPPER = HERE.model_copy(update={"sm": (9, 0), "cuda": "13.0"})
+BLACKWELL = HERE.model_copy(update={"sm": (10, 0), "cuda": "13.0"})
+BFLOAT16 = {"q_dtype": "bfloat16", "kv_dtype": "bfloat16"}
+FLOAT32 = {"q_dtype": "float32", "kv_dtype": "float32"}
 FULL = Layer(kind="full", num_qo_heads=4, num_kv_heads=1, head_dim=32, sm_scale=0.2)
 SLIDING = Layer(kind="sliding", window_left=5, num_qo_heads=4, num_kv_heads=2, head_dim=16, sm_scale=0.2)
 
@@ -130,15 +138,20 @@ def test_doctor_shows_the_sentence() -> None:
 @pytest.mark.parametrize(
     ("changes", "platform", "reason"),
     [
-        ({"q_dtype": "bfloat16", "kv_dtype": "bfloat16"}, HERE, "interpreter multiplies bfloat16 wrongly"),
+        (BFLOAT16, HERE, "interpreter multiplies bfloat16 wrongly"),
         ({"kv_dtype": "float8_e4m3fn"}, HERE, "no product of float8_e4m3fn"),
-        ({}, HERE.model_copy(update={"sm": (10, 0)}), "on machines without a GPU"),
+        ({"kv_dtype": "float8_e4m3fn"}, HOPPER, "by quantising it"),
+        (FLOAT32, HOPPER, "as TF32"),
+        ({}, BLACKWELL, "tried on SM 9.0 and on machines without a GPU, not on SM 10.0"),
         ({}, Platform(), "sglang is not installed"),
         ({}, Platform(packages={**INSTALLED, "sglang": "0.5.24"}), "sglang 0.5.24 is not among"),
     ],
 )
 def test_what_triton_declines(changes: dict[str, object], platform: Platform, reason: str) -> None:
     assert triton_supports(shape(), HERE) is None
+    assert triton_supports(shape(**FLOAT32), HERE) is None
+    assert triton_supports(shape(), HOPPER) is None
+    assert triton_supports(shape(**BFLOAT16), HOPPER) is None
     declined = triton_supports(shape(**changes), platform)
     assert declined is not None
     assert reason in declined.reason
@@ -163,6 +176,78 @@ def test_what_trtllm_mha_declines(changes: dict[str, object], reason: str) -> No
     assert reason in declined.reason
 
 
+@pytest.mark.parametrize(
+    ("changes", "platform", "reason"),
+    [
+        ({"kv_dtype": "float8_e4m3fn"}, HOPPER, "by quantising it"),
+        ({"soft_cap": True}, HOPPER, "hands no logits soft cap to FlashInfer"),
+        ({"soft_cap": True, "mode": "extend"}, HOPPER, "hands no logits soft cap to FlashInfer"),
+        ({"page_size": 8}, HOPPER, "XQA takes page_size 16, 32, 64"),
+        ({"head_dim": 72, "mode": "extend"}, HOPPER, "FMHA v2 takes head_dim"),
+        ({}, BLACKWELL, "not on SM 10.0"),
+        ({}, HOPPER.model_copy(update={"packages": {**INSTALLED, "flashinfer-python": "0.6.13"}}), "this is 0.6.13"),
+        ({}, HOPPER.model_copy(update={"cuda": "12.2"}), "CUDA 12.2 is older than 12.3"),
+    ],
+)
+def test_what_trtllm_mha_declines_on_a_gpu(changes: dict[str, object], platform: Platform, reason: str) -> None:
+    """There it is FlashInfer's XQA and FMHA v2, over sglang's own pool: the batch's storage and layout are none."""
+    assert trtllm_supports(shape(**BFLOAT16), HOPPER) is None
+    assert trtllm_supports(shape(page_size=128, num_kv_heads=8), HOPPER) is None
+    assert trtllm_supports(shape(storage="padded", kv_layout="HND"), HOPPER) is None
+    declined = trtllm_supports(shape(**changes), platform)
+    assert declined is not None
+    assert reason in declined.reason
+
+
+def test_trtllm_mha_is_evidence_of_kernels_where_these_run_and_needs_theirs_built() -> None:
+    simulated = HOPPER.model_copy(update={"simulated": True})
+    there, here = make_trtllm_mha(simulated), SglangTrtllmMha(HERE)
+    assert (there.name, there.evidence) == ("sglang:trtllm_mha", "kernel")
+    assert (here.name, here.evidence) == ("sglang:trtllm_mha[contract]", "contract")
+    assert (there.promises, here.promises) == (SM90_PROMISES, TRTLLM_PROMISES)
+    asked = [shape(**BFLOAT16, mode=mode, kv_layout="HND") for mode in ("decode", "extend")]
+    assert [there.numerics(one).text for one in asked] == [
+        "P bfloat16, row sum bfloat16, partials bfloat16",
+        "P bfloat16",
+    ]
+    assert [here.numerics(one).text for one in asked] == ["float32", "float32"]
+    prefill, decode = sorted(build.name for build in there.builds(asked))
+    assert prefill == "trtllm_fmha_v2_q_paged_kv_nhd_bf16_bf16"
+    assert decode.startswith("xqa_input_bf16_kv_cache_bf16_output_bf16_page_size_16_head_dim_256_head_group_ratio_8_")
+    assert there.builds([shape(soft_cap=True)]) == ()
+    assert here.builds(asked) == ()
+
+
+def test_a_call_of_flashinfer_is_noted_by_its_kernel_and_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def load(module: str, name: str) -> Callable[..., object]:
+        return lambda *args, **kwargs: made.append((module, name, args, kwargs)) or len(made)
+
+    monkeypatch.setattr("attnconf.backends.flashinfer.library.load", load)
+    observed = Observed()
+    assert observed.decode.trtllm_batch_decode_with_kv_cache(query=1) == 1
+    assert observed.prefill.trtllm_fmha_v2_prefill(2, sinks=None) == 2
+    assert observed.decode.trtllm_batch_decode_with_kv_cache(query=3) == 3
+    assert observed.called == ["xqa", "fmha_v2"]
+    assert made[1] == ("flashinfer.prefill", "trtllm_fmha_v2_prefill", (2,), {"sinks": None})
+
+
+@pytest.mark.parametrize(
+    ("library", "said"),
+    [
+        (SimpleNamespace(compiled=False, whole=True), "interpreted"),
+        (SimpleNamespace(compiled=True, whole=True, can_use_store_cache=lambda _: True), "compiled"),
+        (
+            SimpleNamespace(compiled=True, whole=False, can_use_store_cache=lambda size: size != 1 * 32 * 2),
+            "compiled, KV written by torch, without sgl_kernel",
+        ),
+    ],
+)
+def test_a_name_says_how_it_ran_and_what_was_not_there(library: Any, said: str) -> None:  # noqa: ANN401 - a Library
+    assert how(library, batch_of(case()), 0) == said
+
+
 def test_asking_what_they_support_imports_no_sglang() -> None:
     code = (
         "import sys; from attnconf.backends.registry import Registry; from attnconf.platforms import Platform;"
@@ -174,7 +259,7 @@ def test_asking_what_they_support_imports_no_sglang() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - this interpreter, this code
 
 
-@pytest.mark.parametrize("promises", [TRITON_PROMISES, TRTLLM_PROMISES])
+@pytest.mark.parametrize("promises", [TRITON_PROMISES, TRTLLM_PROMISES, SM90_PROMISES])
 def test_a_window_of_the_query_alone_means_none_to_sglang(promises: Promises) -> None:
     own = SLIDING.model_copy(update={"window_left": 0})
     declined = unmet_promise(case(layers=(FULL, own)), 1, promises)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from attnconf.batch import Batch
 
 HERE = Platform(packages={"vllm": "0.33.0", "triton": "3.9.0"})
+HOPPER = HERE.model_copy(update={"sm": (9, 0), "cuda": "13.0"})
+BLACKWELL = HERE.model_copy(update={"sm": (10, 0), "cuda": "13.0"})
+BFLOAT16 = {"q_dtype": "bfloat16", "kv_dtype": "bfloat16"}
+FLOAT32 = {"q_dtype": "float32", "kv_dtype": "float32"}
 LAYER = Layer(kind="full", num_qo_heads=4, num_kv_heads=2, head_dim=32, sm_scale=0.2)
 
 
@@ -79,25 +83,32 @@ def test_without_a_tested_vllm_it_says_what_to_do(packages: dict[str, str], sent
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "platform"),
     [
-        {},
-        {"q_dtype": "float32", "kv_dtype": "float32"},
-        {"kv_layout": "HND", "page_size": 48},
-        {"head_dim": 96, "num_qo_heads": 7, "num_kv_heads": 1},
-        {"mode": "verify", "max_q_len": 8},
+        ({}, HERE),
+        (FLOAT32, HERE),
+        ({"kv_layout": "HND", "page_size": 48}, HERE),
+        ({"head_dim": 96, "num_qo_heads": 7, "num_kv_heads": 1}, HERE),
+        ({"mode": "verify", "max_q_len": 8}, HERE),
+        ({}, HOPPER),
+        (BFLOAT16, HOPPER),
+        ({"kv_layout": "HND", "page_size": 48, "mode": "verify", "max_q_len": 8}, HOPPER),
     ],
 )
-def test_what_it_runs(changes: dict[str, Any]) -> None:
-    assert supports(shape(**changes), HERE) is None
+def test_what_it_runs(changes: dict[str, Any], platform: Platform) -> None:
+    assert supports(shape(**changes), platform) is None
 
 
 @pytest.mark.parametrize(
     ("changes", "platform", "reason"),
     [
         ({}, Platform(), "vllm is not installed"),
-        ({}, Platform(sm=(9, 0), packages=HERE.packages), "on machines without a GPU"),
-        ({"q_dtype": "bfloat16", "kv_dtype": "bfloat16"}, HERE, "multiplies bfloat16 wrongly"),
+        ({}, Platform(sm=(9, 0)), "vllm is not installed"),
+        ({}, BLACKWELL, "tried on SM 9.0 and on machines without a GPU, not on SM 10.0"),
+        (BFLOAT16, HERE, "multiplies bfloat16 wrongly"),
+        (FLOAT32, HOPPER, "as TF32"),
+        ({"kv_dtype": "float8_e4m3fn"}, HOPPER, "by quantising it"),
+        ({"storage": "apart"}, HOPPER, "storage apart does not"),
         ({"kv_dtype": "float8_e4m3fn"}, HERE, "on a GPU only"),
         ({"kv_dtype": "float32"}, HERE, "float16 KV beside float16 queries, not float32"),
         ({"storage": "apart"}, HERE, "side by side in one row; storage apart does not"),
@@ -146,7 +157,8 @@ def test_other_memory_is_refused(storage: Storage) -> None:
 
 def test_p_is_held_in_the_dtype_of_the_values() -> None:
     assert numerics(shape()).text == "P float16"
-    assert numerics(shape(q_dtype="float32", kv_dtype="float32")).text == "float32"
+    assert numerics(shape(**BFLOAT16)).text == "P bfloat16"
+    assert numerics(shape(**FLOAT32)).text == "float32"
 
 
 def test_a_row_over_no_key_is_not_asked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,7 +14,7 @@ from attnconf import drift
 from attnconf.cli import main
 from attnconf.drift import compare, questions
 from attnconf.engines import engine as engines
-from attnconf.engines.absent import stand_ins
+from attnconf.engines.absent import is_whole, stand_ins
 from attnconf.engines.engine import Answer, Scope
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.policy import load_policy
@@ -172,6 +173,27 @@ def test_a_stand_in_is_there_inside_its_block_only() -> None:
     assert "no_such_library" not in sys.modules
     with pytest.raises(ImportError):
         import no_such_library  # noqa: F401
+
+
+def test_of_a_package_in_parts_what_is_installed_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, files in (("in_parts", ("plain.py",)), ("all_there", ("__init__.py", "plain.py"))):
+        (tmp_path / package).mkdir()
+        for name in files:
+            (tmp_path / package / name).write_text("answer = 42\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with stand_ins(parts=("in_parts", "all_there", "not_there")):
+        from in_parts import operator  # type: ignore[import-not-found]
+        from in_parts.compiled.deeper import kernel  # type: ignore[import-not-found]
+        from in_parts.plain import answer  # type: ignore[import-not-found]
+        from not_there import anything  # type: ignore[import-not-found]
+
+        assert answer == 42
+        assert all(isinstance(name, type) for name in (operator, kernel, anything))
+        with pytest.raises(ImportError):
+            import all_there.compiled  # type: ignore[import-not-found]  # noqa: F401
+    assert {"in_parts", "in_parts.compiled", "not_there"}.isdisjoint(sys.modules)
+    assert sys.modules.pop("in_parts.plain").answer == 42
+    assert (is_whole("all_there"), is_whole("in_parts"), is_whole("not_there")) == (True, False, False)
 
 
 def test_a_stand_in_can_take_the_place_of_what_is_installed() -> None:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import torch
 
     from attnconf.backends.protocol import Evidence, Prepared, Unsupported
+    from attnconf.backends.vllm.library import Library
     from attnconf.batch import Batch
     from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
 NAME = "vllm:triton"
-KERNEL = "TritonAttentionImpl.forward[interpreted]"
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,15 @@ class VllmTriton:
         """Declare the supported layers of ``batch`` to vLLM, and let it build their metadata."""
         found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
         refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
-        return PreparedLayers(Engine(library(), batch, (index for index in found if index not in refusals)), refusals)
+        vllm = library()
+        return PreparedLayers(vllm, Engine(vllm, batch, (index for index in found if index not in refusals)), refusals)
 
 
 @dataclass(frozen=True)
 class PreparedLayers:
     """The layers of one batch in ``engine``; ``refusals`` says of those that cannot run why."""
 
+    vllm: Library
     engine: Engine
     refusals: dict[int, str]
 
@@ -74,8 +76,11 @@ class PreparedLayers:
             out.copy_(self.engine.run(layer))
 
         with np.errstate(all="ignore"):  # a GPU is silent, too: live NaN is for the checks to judge
-            call_with_room(answer)
-        return KERNEL
+            if self.vllm.compiled:
+                answer()
+            else:
+                call_with_room(answer)
+        return f"TritonAttentionImpl.forward[{self.vllm.how}]"
 
     def workspaces(self) -> tuple[Workspace, ...]:
         """Name the builders' memory for parts of the keys; what it holds between launches matters to none."""

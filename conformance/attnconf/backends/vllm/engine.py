@@ -37,7 +37,7 @@ class Engine:
         self._layers: dict[int, Any] = {}
         indices = list(layers)
         self._config = _config(vllm, batch, [batch.layers[index].geometry for index in indices])
-        with vllm.running(self._config):
+        with vllm.running(self._config), batch.device:  # where vLLM's loader makes a model
             for index in indices:
                 self._layers[index] = self._attention(index)
             groups: dict[GroupKey, list[int]] = {}

@@ -3,19 +3,26 @@
 Triton decides where a kernel is defined whether it is interpreted, so ``TRITON_INTERPRET`` is set for the import alone.
 vLLM takes Triton for unusable where no GPU's driver is active, unless ``CUDA_VISIBLE_DEVICES`` is empty: then it
 expects the driver later. So that is set, too.
+
+On a GPU vLLM finds its own CUDA platform, whose module imports vLLM's compiled operators. The Triton backend calls none
+of them: it writes keys and values by a Triton kernel, too. So where the extension was not installed with the rest, a
+stand-in is imported in its place, of which nothing is taken, and the names of what ran say so.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
 
+from attnconf.engines.absent import stand_ins
 from attnconf.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
 
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 _BACKEND = "vllm.v1.attention.backends.triton_attn"
 _KERNELS = "vllm.v1.attention.ops.triton_unified_attention"
+_OPERATORS = "vllm._C_stable_libtorch"
 _NAMES = {
     "Attention": "vllm.model_executor.layers.attention",
     "TritonAttentionBackend": _BACKEND,
@@ -41,38 +49,45 @@ _NAMES = {
 
 
 class Library:
-    """The classes and functions of vLLM that the adapter uses, by name."""
+    """The classes and functions of vLLM that the adapter uses, by name.
 
-    def __init__(self) -> None:
+    ``compiled`` says that its kernels run on a GPU; ``whole`` that its compiled operators are there beside them.
+    """
+
+    def __init__(self, *, compiled: bool) -> None:
+        self.compiled = compiled
+        self.whole = _has_operators()
         self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
-        _check_interpreted()
+        _check_kernels(compiled=compiled)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a class or a function of vLLM
         if name.startswith("_"):
             raise AttributeError(name)
         return self._found[name]
 
+    @property
+    def how(self) -> str:
+        """How the kernels run, and what of vLLM's is not there beside them."""
+        if not self.compiled:
+            return "interpreted"
+        return "compiled" if self.whole else "compiled, without vllm._C"
+
     @contextmanager
     def running(self, config: Any) -> Iterator[None]:  # noqa: ANN401 - in the place of a VllmConfig
         """Let vLLM run inside the block: under ``config``, and without its warnings and log lines.
 
-        Its writer of KV asks torch for a compute capability, by which it sizes its launches: here 9.0.
+        Its writer of KV asks torch for a compute capability, by which it sizes its launches: without a GPU 9.0.
         """
-        capability = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
-        with quiet(), capability, self.set_current_vllm_config(config):
+        asked = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
+        with quiet(), nullcontext() if self.compiled else asked, self.set_current_vllm_config(config):
             yield
 
 
 @cache
 def library() -> Library:
-    """Return vLLM. Raises ``BackendUnavailableError`` when it does not load, or cannot be interpreted here."""
-    if torch.cuda.is_available():
-        message = "the adapter runs vLLM's kernels through Triton's interpreter, on machines without a GPU"
-        raise BackendUnavailableError(message)
-    settings = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    """Return vLLM. Raises ``BackendUnavailableError`` when it does not load."""
     try:
-        with mock.patch.dict(os.environ, settings), quiet():
-            return Library()
+        return _compiled() if torch.cuda.is_available() else _interpreted()
     except BackendUnavailableError:
         raise
     except Exception as error:
@@ -80,13 +95,36 @@ def library() -> Library:
         raise BackendUnavailableError(message) from error
 
 
-def _check_interpreted() -> None:
+def _compiled() -> Library:
+    with quiet(), stand_ins(always=() if _has_operators() else (_OPERATORS,)):
+        platform = importlib.import_module("vllm.platforms").current_platform
+        if not platform.is_cuda():
+            message = f"vllm takes this machine for {type(platform).__name__}, not for one with an NVIDIA GPU"
+            raise BackendUnavailableError(message)
+        return Library(compiled=True)
+
+
+def _interpreted() -> Library:
+    settings = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with mock.patch.dict(os.environ, settings), quiet():
+        return Library(compiled=False)
+
+
+def _has_operators() -> bool:
+    package = importlib.util.find_spec("vllm")
+    places = () if package is None else package.submodule_search_locations or ()
+    return PathFinder.find_spec(_OPERATORS, list(places)) is not None
+
+
+def _check_kernels(*, compiled: bool) -> None:
     from triton.runtime.interpreter import InterpretedFunction
 
     kernel = vars(importlib.import_module(_KERNELS))["kernel_unified_attention"]
-    if not isinstance(kernel, InterpretedFunction):
-        message = (
-            "vllm was imported before in this process, and its kernels would be compiled for a GPU that is not there;"
-            " ask it in a process of its own"
+    if isinstance(kernel, InterpretedFunction) == compiled:
+        problem = (
+            "Triton would interpret its kernels; unset TRITON_INTERPRET"
+            if compiled
+            else "vllm was imported before in this process, and its kernels would be compiled for a GPU that is not"
+            " there; ask it in a process of its own"
         )
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(problem)
