@@ -1,7 +1,7 @@
 """What each kernel family can run: a predicate over shape, compute capability, CUDA and FlashInfer version.
 
-Sources, all of FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1: the checks in decode.py, prefill.py and xqa.py, the
-build rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py, the kernel selection in fmhaKernels.cuh, and,
+Sources, all of FlashInfer 0.6.10.post1, 0.6.13, 0.7.2 and 0.7.2.post1: the checks in decode.py, prefill.py and xqa.py,
+the build rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py, the kernel selection in fmhaKernels.cuh, and,
 for the precompiled trtllm-gen kernels, whose list is not part of the package, the shapes that its own tests run.
 """
 
@@ -40,13 +40,13 @@ _GEN_LARGE_HEAD_Q_LEN_FLOOR = Version("0.6.14")
 _XQA_HEAD_DIM = 256
 _XQA_LARGE_HEAD_DIM = 512
 _XQA_LARGE_HEAD_GROUP = 16
-_XQA_LARGE_HEAD_FLOOR = Version("0.7.2.post1")
-_XQA_VERIFY_WINDOW_FLOOR = Version("0.7.2.post1")
+_XQA_LARGE_HEAD_FLOOR = Version("0.7.2")
+_XQA_VERIFY_WINDOW_FLOOR = Version("0.7.2")
 _FMHA_HEAD_DIMS: dict[Generation, tuple[int, ...]] = {
     "sm90": (32, 40, 48, 64, 80, 96, 104, 128, 160, 192, 256),
     "sm120": (64, 128, 256),
 }
-_FMHA_SM120_FLOOR = Version("0.7.2.post1")
+_FMHA_SM120_FLOOR = Version("0.7.2")
 
 
 def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
