@@ -4,9 +4,9 @@ Triton decides where a kernel is defined whether it is interpreted, so ``TRITON_
 vLLM takes Triton for unusable where no GPU's driver is active, unless ``CUDA_VISIBLE_DEVICES`` is empty: then it
 expects the driver later. So that is set, too.
 
-On a GPU vLLM finds its own CUDA platform, whose module imports vLLM's compiled operators. The Triton backend calls none
-of them: it writes keys and values by a Triton kernel, too. So where the extension was not installed with the rest, a
-stand-in is imported in its place, of which nothing is taken, and the names of what ran say so.
+On a GPU vLLM finds its own CUDA platform, and imports its compiled extensions beside it. The Triton backend calls
+nothing of them: it writes keys and values by a Triton kernel, too. They are hundreds of megabytes; where one was not
+installed with the rest, a stand-in is imported in its place, and the names of what ran say so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 
 _BACKEND = "vllm.v1.attention.backends.triton_attn"
 _KERNELS = "vllm.v1.attention.ops.triton_unified_attention"
-_OPERATORS = "vllm._C_stable_libtorch"
+_EXTENSIONS = (
+    "vllm._C_stable_libtorch",
+    "vllm.vllm_flash_attn._vllm_fa2_C",
+    "vllm.vllm_flash_attn._vllm_fa3_C",
+)
+"""What vLLM's modules do not load without on a GPU."""
+
 _NAMES = {
     "Attention": "vllm.model_executor.layers.attention",
     "TritonAttentionBackend": _BACKEND,
@@ -51,12 +58,12 @@ _NAMES = {
 class Library:
     """The classes and functions of vLLM that the adapter uses, by name.
 
-    ``compiled`` says that its kernels run on a GPU; ``whole`` that its compiled operators are there beside them.
+    ``compiled`` says that its kernels run on a GPU; ``whole`` that its compiled extensions are there beside them.
     """
 
     def __init__(self, *, compiled: bool) -> None:
         self.compiled = compiled
-        self.whole = _has_operators()
+        self.whole = not _lacking()
         self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
         _check_kernels(compiled=compiled)
 
@@ -70,7 +77,7 @@ class Library:
         """How the kernels run, and what of vLLM's is not there beside them."""
         if not self.compiled:
             return "interpreted"
-        return "compiled" if self.whole else "compiled, without vllm._C"
+        return "compiled" if self.whole else "compiled, without vllm's extensions"
 
     @contextmanager
     def running(self, config: Any) -> Iterator[None]:  # noqa: ANN401 - in the place of a VllmConfig
@@ -96,7 +103,7 @@ def library() -> Library:
 
 
 def _compiled() -> Library:
-    with quiet(), stand_ins(always=() if _has_operators() else (_OPERATORS,)):
+    with quiet(), stand_ins(always=_lacking()):
         platform = importlib.import_module("vllm.platforms").current_platform
         if not platform.is_cuda():
             message = f"vllm takes this machine for {type(platform).__name__}, not for one with an NVIDIA GPU"
@@ -110,10 +117,16 @@ def _interpreted() -> Library:
         return Library(compiled=False)
 
 
-def _has_operators() -> bool:
+def _lacking() -> tuple[str, ...]:
+    """Return those of ``_EXTENSIONS`` that are not installed."""
     package = importlib.util.find_spec("vllm")
     places = () if package is None else package.submodule_search_locations or ()
-    return PathFinder.find_spec(_OPERATORS, list(places)) is not None
+
+    def found(name: str) -> bool:
+        folders = [str(Path(place).joinpath(*name.split(".")[1:-1])) for place in places]
+        return PathFinder.find_spec(name, folders) is not None
+
+    return tuple(name for name in _EXTENSIONS if not found(name))
 
 
 def _check_kernels(*, compiled: bool) -> None:
