@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,9 +67,12 @@ class Building:
 
         try:
             wanted = self._wanted(config.args)
-            for line in plan_lengths(state.session, self._targets(wanted)).lines:
-                self._say(line)
-            plan = self._plan(wanted)
+            with warnings.catch_warnings():
+                # Hypothesis takes whatever draws before the first test for an accident of a plugin's import.
+                warnings.filterwarnings("ignore", "Slow code in plugin")
+                for line in plan_lengths(state.session, self._targets(wanted)).lines:
+                    self._say(line)
+                plan = self._plan(wanted)
             if plan.lines:
                 self._build(plan)
         except AttnconfError as error:

@@ -69,6 +69,19 @@ def built(pytester: pytest.Pytester) -> set[str]:
     return {path.stem for path in pytester.path.glob("*.so")}
 
 
+def test_planning_is_silent(pytester: pytest.Pytester) -> None:
+    """In a process of its own: Hypothesis warns of the first draws alone."""
+    pytester.makeconftest(
+        COMPILER + "\n\nimport attnconf.platforms\n\nSM90 = attnconf.platforms.simulate('9.0')\n"
+        "attnconf.platforms.detect = lambda: SM90\n"
+    )
+    options = ("-p", "attnconf", "-p", "no:cacheprovider", *SUITE, "--attnconf-model=gemma4-e2b")
+    result = pytester.runpytest_subprocess(*options, "--attnconf-family=decode")
+    said = result.stdout.str() + result.stderr.str()
+    assert "kernel modules for these tests" in said
+    assert "Hypothesis" not in said.replace("hypothesis-", "")
+
+
 def test_what_the_tests_need_is_built_before_them_and_reported_apart(
     on_gpu: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:
