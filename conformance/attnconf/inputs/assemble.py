@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from attnconf.case import Case
     from attnconf.inputs.logical import Logical
 
-_BAITED_PAGES = 32
+_BAITED_PAGES = (8, 32)
+_BAITED_SLOTS = 512
+"""Bait costs more than the rest of a small case: large pages have it in fewer of them, within these limits."""
 
 
 def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device) -> Batch:
@@ -122,7 +124,9 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     """
     size = case.paging.page_size
     rows = logical.layers[index].q.shape[0]
-    free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:_BAITED_PAGES]
+    fewest, most = _BAITED_PAGES
+    baited = min(most, max(fewest, _BAITED_SLOTS // size))
+    free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:baited]
     picks = torch.randint(0, rows, (len(free), size), generator=rng)
     bits(k)[torch.tensor(free, device=k.device)] = bits(
         aimed_keys(case, index, logical, picks).to(k.dtype).to(k.device)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 
 import pytest
 
-from attnconf.backends.flashinfer import library
+from attnconf.backends.flashinfer import library, places
 from attnconf.errors import BackendUnavailableError
+from attnconf.platforms import simulate
 
 
 def test_of_a_library_that_fails_while_it_is_imported_only_complete_modules_serve(
@@ -39,3 +41,15 @@ def test_a_library_that_is_not_there_names_the_remedy(monkeypatch: pytest.Monkey
 def test_a_function_that_is_gone_is_named() -> None:
     with pytest.raises(BackendUnavailableError, match=r"has no flashinfer\.decode\.gone; remedy: pip install"):
         library.load("flashinfer.decode", "gone")
+
+
+@pytest.mark.parametrize(("set_before", "level"), [(None, "warning"), ("debug", "debug")])
+def test_a_line_for_each_module_is_not_printed_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, set_before: str | None, level: str
+) -> None:
+    monkeypatch.delenv(places.LOGGING, raising=False)
+    if set_before is not None:
+        monkeypatch.setenv(places.LOGGING, set_before)
+    monkeypatch.setattr(library, "imported", lambda _: None)
+    places.environment(simulate("9.0"))
+    assert os.environ[places.LOGGING] == level

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from attnconf.backends.registry import GROUP
+from attnconf.backends.entries import GROUP
 from attnconf.backends.sglang.backend import make_triton
 from attnconf.backends.sglang.capability import (
     SM90_PROMISES,

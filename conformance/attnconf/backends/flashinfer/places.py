@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 ARCHITECTURES = "FLASHINFER_CUDA_ARCH_LIST"
+LOGGING = "FLASHINFER_LOGGING_LEVEL"
 _placed: set[str] = set()
 
 
 def environment(platform: Platform) -> Any:  # noqa: ANN401 - FlashInfer's module, which has no types
     """Return FlashInfer's module of cache folders, with the ready-made modules in place."""
+    os.environ.setdefault(LOGGING, "warning")  # attnconf says what is built, in a line for all modules
     if platform.simulated:
         os.environ.setdefault(ARCHITECTURES, platform.sm_text)  # it is read when FlashInfer is first imported
     paths: Any = library.imported("flashinfer.jit.env")
