@@ -101,13 +101,16 @@ class AllowedUnsupported(Selection):
 class Requirement(Value):
     """The cells that the backend of these ``architectures`` must have proven, whichever backend it is.
 
-    It binds the choices of the ``rules`` that it names, or of all. Every model in every mode and dtype, for those of
-    the ``layer_kinds`` that the model has. ``executed``, ``effective`` (by layer kind) and ``effective_cases`` are
-    those of ``RequiredCell``; ``allow_unsupported`` lists what the backend may declare unsupported instead.
+    It binds the choices of the ``rules`` that it names, or of all. With an ``engine`` it asks that engine's own backend
+    of the chosen name, ``sglang:triton`` for ``triton``: the kernels, under the metadata that it builds. Every model in
+    every mode and dtype, for those of the ``layer_kinds`` that the model has. ``executed``, ``effective`` (by layer
+    kind) and ``effective_cases`` are those of ``RequiredCell``; ``allow_unsupported`` lists what the backend may
+    declare unsupported instead.
     """
 
     architectures: Names
     rules: tuple[Name, ...] = ()
+    engine: Name | None = None
     models: Names
     layer_kinds: Annotated[tuple[CellKind, ...], Field(min_length=1)]
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
@@ -126,14 +129,15 @@ class Requirement(Value):
         return self
 
     def cells(self, *, prefill: str, decode: str) -> Iterator[RequiredCell]:
-        """Yield the cells under these backends."""
+        """Yield the cells under these backends, or under the engine's of their names."""
+        owner = "" if self.engine is None else f"{self.engine}:"
         for model in self.models:
             kinds = load_model(model).cell_kinds
             for kind in (kind for kind in self.layer_kinds if kind in kinds):
                 for mode in self.modes:
                     for dtypes in self.dtypes:
                         cell = RequiredCell(
-                            backend=decode if side_of(mode) == "decode" else prefill,
+                            backend=owner + (decode if side_of(mode) == "decode" else prefill),
                             model=model,
                             layer_kind=kind,
                             mode=mode,

@@ -171,3 +171,15 @@ def test_a_requirement_may_bind_one_rule() -> None:
     rules = [{"name": "far", "architectures": ["X"], "sm": ["10.x"], "backend": "b"}, *TOY["rules"]]
     policy = toy(rules=rules, required={"rules": ["far"]})
     assert {one.backend for one in policy.all_required} == {"b"}
+
+
+def test_an_engines_own_backend_is_required_by_its_own_name() -> None:
+    block = TOY["required"][0]
+    policy = Policy.from_data({**TOY, "required": [block, {**block, "engine": "e", "modes": ["decode"]}]}, "toy")
+    cells = evidence(policy)
+    assert [one.backend for one in cells] == ["a", "a", "a", "e:a"]
+    assert held(policy, cells).is_met
+    contract = cell(policy.all_required[-1], backend="e:a[contract]", passed=0, contract_only=1)
+    for lacking in (cells[:-1], [*cells[:-1], contract]):
+        (unmet,) = held(policy, lacking).unmet
+        assert unmet.sentence.startswith("e:a llama3-8b full decode is not proven: ")
