@@ -7,6 +7,8 @@ import re
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from attnconf import cli
 from attnconf.cells import Cell
 from attnconf.receipt import PlatformRecord, Receipt
@@ -15,8 +17,6 @@ from attnconf.result import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 H200 = {"device": "NVIDIA H200", "sm": "9.0", "cuda": "13.0", "driver": "580.1", "torch": "2.11.0", "triton": "3.6.0"}
 
@@ -72,8 +72,16 @@ def test_a_machine_is_named_with_its_versions_and_its_receipts() -> None:
     text = page(receipt(cell(passed=1), seed=7, flashinfer="0.6.13", **H200))
     assert "## NVIDIA H200, SM 9.0\n" in text
     assert "CUDA 13.0, driver 580.1, torch 2.11.0, triton 3.6.0, flashinfer 0.6.13, Python 3.12.3\n" in text
-    assert "| [r0.json](<r0.json>) | 2026-05-01 | gate | 7 | 0.1.0 | `0123456789ab` |\n" in text
+    assert "| [r0.json](<r0.json>) | 2026-05-01 | gate | 7 | 0.1.0 | `0123456789ab` | - |\n" in text
     assert "## No GPU\n" in page(receipt(cell(passed=1)))
+
+
+@pytest.mark.parametrize(
+    ("status", "ended"), [(0, "green"), (1, "red"), (2, "interrupted"), (10, "not met"), (3, "red, status 3")]
+)
+def test_a_run_that_did_not_end_well_says_so(status: int, ended: str) -> None:
+    text = page(receipt(cell(passed=1)).model_copy(update={"exit_status": status}))
+    assert f"| `0123456789ab` | {ended} |\n" in text
 
 
 def test_judged_cells_say_how_many_passed_how_far_off_and_over_which_dtypes() -> None:

@@ -31,6 +31,8 @@ was asked. `features` are those whose absence would have moved an answer of the 
 that every row has stand above the table.
 """
 _NOTHING = "-"
+_ENDS = {0: "green", 1: "red", 2: "interrupted", 10: "not met"}
+"""How a run ended, by pytest's exit status or the plugin's."""
 _SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8_e4m3fn": "fp8"}
 _BROKEN = (Outcome.FAILED, Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
 
@@ -74,10 +76,18 @@ def _runs(runs: Iterable[tuple[str, Receipt]]) -> str:
             str(receipt.seed),
             markdown(receipt.attnconf),
             f"`{receipt.git_sha[:12]}`" if receipt.git_sha else _NOTHING,
+            _ended(receipt),
         )
         for path, receipt in runs
     ]
-    return _table(("receipt", "date", "profile", "seed", "attnconf", "commit"), rows)
+    return _table(("receipt", "date", "profile", "seed", "attnconf", "commit", "ended"), rows)
+
+
+def _ended(receipt: Receipt) -> str:
+    """Return how the run ended, in words: what it proves is proven however it ended, and the rest was not asked."""
+    if receipt.exit_status is None:
+        return _NOTHING
+    return _ENDS.get(receipt.exit_status, f"red, status {receipt.exit_status}")
 
 
 def _backends(cells: Iterable[Cell]) -> list[str]:
