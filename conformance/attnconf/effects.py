@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from attnconf.mistakes import MISTAKES, answer_to
 from attnconf.numerics import EFFECTIVE_UNITS, Bounded, change_in_units, lse_units
 from attnconf.oracle import Answer, Problem
@@ -13,7 +15,7 @@ from attnconf.trial import slice_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from attnconf.mistakes import Scene
+    from attnconf.mistakes import Mistake, Scene
 
 CLAIMED = tuple(mistake for mistake in MISTAKES if mistake.claimed)
 _ENDS = 2
@@ -23,20 +25,32 @@ def mistake_units(scenes: Iterable[tuple[Scene, Bounded]]) -> dict[str, float]:
     """Return for each claimed mistake that makes a difference in some scene how far it moves the answer, in units.
 
     The scenes are the requests of one layer. A mistake counts with its largest effect; once it is effective, further
-    rows and scenes are not asked.
+    rows and scenes are not asked: of a scene its first and last row come first.
     """
     found: dict[str, float] = {}
     for scene, expected in scenes:
-        if expected.answer.out.numel() == 0:
+        rows = expected.answer.out.shape[0]
+        if rows == 0:
             continue
-        for mistake in CLAIMED:
-            if found.get(mistake.name, 0.0) >= EFFECTIVE_UNITS:
-                continue
-            asked = mistake.apply(scene)
-            if asked is not None:
-                units = _units(asked, expected)
-                found[mistake.name] = max(units, found.get(mistake.name, 0.0))
+        passes = (slice(0, rows, rows - 1), None) if rows > _ENDS else (None,)
+        for part in passes:
+            waiting = [mistake for mistake in CLAIMED if found.get(mistake.name, 0.0) < EFFECTIVE_UNITS]
+            for name, units in _units(waiting, scene, expected, part).items():
+                found[name] = max(units, found.get(name, 0.0))
     return found
+
+
+def _units(mistakes: Iterable[Mistake], scene: Scene, expected: Bounded, part: slice | None) -> dict[str, float]:
+    """Return the effects of those of ``mistakes`` that make a difference, on some rows: a GPU is waited for once."""
+    effects: dict[str, torch.Tensor] = {}
+    for mistake in mistakes:
+        asked = mistake.apply(scene)
+        if asked is not None and part is None:
+            effects[mistake.name] = _moved(asked, expected)
+        elif isinstance(asked, Problem) and part is not None:  # an answer is all there: no row of it costs more
+            few = replace(asked, q=asked.q[part], positions=asked.positions[part])
+            effects[mistake.name] = _moved(few, slice_rows(expected, part))
+    return dict(zip(effects, torch.stack(list(effects.values())).tolist(), strict=True)) if effects else {}
 
 
 def effect(asked: Problem | Answer, expected: Bounded) -> float:
@@ -44,21 +58,12 @@ def effect(asked: Problem | Answer, expected: Bounded) -> float:
 
     Where the mistake is in the answer and not in the question, the LSE counts as well.
     """
-    if expected.answer.out.numel() == 0:
-        return 0.0
+    return float(_moved(asked, expected)) if expected.answer.out.numel() else 0.0
+
+
+def _moved(asked: Problem | Answer, expected: Bounded) -> torch.Tensor:
     units = change_in_units(answer_to(asked), expected)
-    return max(units, float(lse_units(asked.lse, expected).max())) if isinstance(asked, Answer) else units
-
-
-def _units(asked: Problem | Answer, expected: Bounded) -> float:
-    """Return the effect: of its first and last row alone, where they settle it."""
-    if isinstance(asked, Problem) and asked.q.shape[0] > _ENDS:
-        ends = slice(0, asked.q.shape[0], asked.q.shape[0] - 1)
-        few = replace(asked, q=asked.q[ends], positions=asked.positions[ends])
-        units = effect(few, slice_rows(expected, ends))
-        if units >= EFFECTIVE_UNITS:
-            return units
-    return effect(asked, expected)
+    return torch.maximum(units, lse_units(asked.lse, expected).max()) if isinstance(asked, Answer) else units
 
 
 def effective_features(units: dict[str, float]) -> tuple[str, ...]:

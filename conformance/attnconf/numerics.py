@@ -165,11 +165,12 @@ def merge_answers(parts: Sequence[Bounded]) -> Bounded:
     return Bounded(Answer(out, torch.logsumexp(lses, dim=0)), bound, mean)
 
 
-def change_in_units(changed: Answer, expected: Bounded) -> float:
-    """Return how far another answer to the same question lies from the expected one, in units: its worst element."""
-    if changed.out.numel() == 0:
-        return 0.0
-    return float(_units(changed.out, expected.answer.out, expected.out_bound).max())
+def change_in_units(changed: Answer, expected: Bounded) -> torch.Tensor:
+    """Return how far another answer to the same question lies from the expected one, in units: its worst element.
+
+    It stays on the device, so that a GPU is not waited for; there must be a row.
+    """
+    return _units(changed.out, expected.answer.out, expected.out_bound).max()
 
 
 def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -136,8 +137,8 @@ def _readers(problem: Problem, keys: int) -> tuple[int, slice | torch.Tensor]:
     rows, heads, _ = problem.q.shape
     kv_heads = problem.k.shape[1]
     group = heads // kv_heads
-    grouped = [head // group for head in range(heads)] if group * kv_heads == heads else []
-    if problem.kv_head_of.tolist() == grouped and group * rows * keys <= CHUNK_ELEMENTS:
+    grouped = tuple(head // group for head in range(heads)) if group * kv_heads == heads else ()
+    if _heads(problem.kv_head_of) == grouped and group * rows * keys <= CHUNK_ELEMENTS:
         return group, slice(None)
     return 1, problem.kv_head_of
 
@@ -162,10 +163,23 @@ def _key_range(problem: Problem) -> tuple[int, int]:
     count = problem.k.shape[0]
     if problem.positions.numel() == 0:
         return 0, 0
-    low, high = int(problem.positions.min()), int(problem.positions.max())
+    low, high = _span(problem.positions)
     first = max(0, low - problem.window_left) if problem.window_left >= 0 else 0
     last = min(count, high + 1) if problem.causal else count
     return min(first, last), last
+
+
+@lru_cache(maxsize=64)
+def _span(positions: torch.Tensor) -> tuple[int, int]:
+    """Return the smallest and the largest position. Problems share this tensor, and a GPU is waited for to read it."""
+    low, high = torch.stack(torch.aminmax(positions)).tolist()
+    return int(low), int(high)
+
+
+@lru_cache(maxsize=64)
+def _heads(kv_head_of: torch.Tensor) -> tuple[int, ...]:
+    """Return the KV head of each query head, read once as well."""
+    return tuple(int(head) for head in kv_head_of.tolist())
 
 
 def _visible(problem: Problem, first: int, last: int) -> torch.Tensor:

@@ -208,8 +208,10 @@ class Trial:
         part = slice_rows(expected, within) if within is not None else expected
         if part.answer.out.numel() == 0:
             return 0.0
-        worst = float(out_units(output.out[rows], part).max())
-        return worst if output.lse is None else max(worst, float(lse_units(output.lse[rows], part).max()))
+        worst = out_units(output.out[rows], part).max()
+        if output.lse is not None:
+            worst = torch.maximum(worst, lse_units(output.lse[rows], part).max())
+        return float(worst)
 
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
         """Return whether the backend can run ``layer`` of a batch derived from the case's: declared, and built."""
