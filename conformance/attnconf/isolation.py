@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.errors import AttnconfError, BackendUnavailableError
+from attnconf.last_words import LastWords, reason, take_down
 from attnconf.result import CaseResult, LayerResult, Outcome
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class IsolatedBackend:
         self._seconds = seconds
         self._process: ForkServerProcess | None = None
         self._pipe: Connection | None = None
+        self._words: LastWords | None = None
         self.starts = 0
 
     def run(self, case: Case, checks: Choice = "rotated", **how: bool) -> CaseResult:
@@ -86,7 +88,7 @@ class IsolatedBackend:
         try:
             answer = pipe.recv()
         except (EOFError, OSError):
-            return self._lost(case, f"the process died ({self._exit_text()})", started)
+            return self._lost(case, f"the process died {self._end()}", started)
         result, healthy = answer
         if not healthy:
             self.stop()
@@ -97,14 +99,16 @@ class IsolatedBackend:
             raise TypeError(message)
         return result
 
-    def stop(self) -> None:
-        """End the process, if there is one."""
+    def stop(self) -> str:
+        """End the process, if there is one, and return what it wrote to its standard error; that is passed on."""
         if self._process is not None:
             self._process.kill()
             self._process.join(_END_SECONDS)
         if self._pipe is not None:
             self._pipe.close()
-        self._process = self._pipe = None
+        said = self._words.close() if self._words is not None else ""
+        self._process = self._pipe = self._words = None
+        return said
 
     def _connect(self) -> Connection:
         if self._pipe is not None and self._process is not None and self._process.is_alive():
@@ -114,7 +118,9 @@ class IsolatedBackend:
         context.set_forkserver_preload(_IMPORTED_ONCE)
         here, there = context.Pipe()
         # The server keeps the environment in which it started itself.
-        self._process = context.Process(target=_serve, args=(there, self._spec, dict(os.environ)), daemon=True)
+        self._words = LastWords()
+        settings = (self._spec, dict(os.environ), self._words.path)
+        self._process = context.Process(target=_serve, args=(there, *settings), daemon=True)
         self._process.start()
         there.close()
         self._pipe = here
@@ -123,22 +129,22 @@ class IsolatedBackend:
         try:
             error = here.recv() if ready else f"did not start within {START_SECONDS:g} s"
         except (EOFError, OSError):
-            error = f"died at its start ({self._exit_text()})"
+            error = f"died at its start {self._end()}"
         if error is not None:
             self.stop()
             message = f"the process of backend {self._spec.name}: {error}"
             raise BackendUnavailableError(message)
         return here
 
-    def _exit_text(self) -> str:
-        if self._process is None:
-            return "ended"
-        self._process.join(_END_SECONDS)
-        code = self._process.exitcode
-        self.stop()
-        if code is not None and code < 0:
-            return signal.Signals(-code).name
-        return f"exit status {code}"
+    def _end(self) -> str:
+        """Return how the process ended, and its last words."""
+        code = None
+        if self._process is not None:
+            self._process.join(_END_SECONDS)
+            code = self._process.exitcode
+        how = f"({signal.Signals(-code).name if code is not None and code < 0 else f'exit status {code}'})"
+        why = reason(self.stop())
+        return f"{how}: {why}" if why else how
 
     def _lost(self, case: Case, reason: str, started: float) -> CaseResult:
         layers = tuple(
@@ -148,10 +154,11 @@ class IsolatedBackend:
         return CaseResult(case=case, backend=self._name, evidence=self._evidence, layers=layers, seconds=seconds)
 
 
-def _serve(pipe: Connection, spec: Spec, environment: dict[str, str]) -> None:
+def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str) -> None:
     """Answer cases until the pipe closes or the device is lost."""
     os.environ.clear()
     os.environ.update(environment)
+    take_down(words)
 
     import torch
 

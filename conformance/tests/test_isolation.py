@@ -13,6 +13,7 @@ import torch
 from attnconf.case import Case, Layer, Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
+from attnconf.last_words import reason
 from attnconf.platforms import Platform
 from attnconf.result import Outcome
 from attnconf.run import run_case
@@ -54,6 +55,30 @@ def test_a_process_that_dies_is_one_crashed_result(isolate, factory, reason) -> 
     assert reason in lost.layers[0].reason
     assert {layer.outcome for layer in backend.run(case(21)).layers} == {Outcome.PASSED}
     assert backend.starts == 2
+
+
+def test_the_last_words_of_a_process_say_why_and_are_passed_on(isolate, capfd) -> None:  # noqa: ANN001
+    backend = isolate(wrecking.abort)
+    lost = backend.run(case(wrecking.TRIGGER))
+    why = "the process died (SIGABRT): CUDA error: an illegal memory access was encountered"
+    assert lost.layers[0].reason == why
+    assert capfd.readouterr().err.count("terminate called") == 1
+    assert not backend.run(case(20)).is_failure
+    assert backend.run(case(wrecking.TRIGGER)).layers[0].reason == why
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", ""),
+        ("a word\n\n", "a word"),
+        ("RuntimeError: no\nfor debugging\n", "RuntimeError: no"),
+        ("  what():   first\n  what():  second error\nan error\n", "second error"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_the_reason_is_one_line(said: str, why: str) -> None:
+    assert reason(said) == why
 
 
 def test_a_hang_is_one_crashed_result(isolate) -> None:  # noqa: ANN001

@@ -19,6 +19,15 @@ TRIGGER = 13
 
 SAID = "ATTNCONF_TEST_SAID"
 
+ABORT = """a warning
+terminate called after throwing an instance of 'c10::AcceleratorError'
+  what():  CUDA error: an illegal memory access was encountered
+Search for `cudaErrorIllegalAddress' in the documentation.
+CUDA kernel errors might be asynchronously reported at some other API call.
+frame #0: c10::Error::Error(c10::SourceLocation) + 0x9d (0x7f in libc10.so)
+"""
+"""What PyTorch writes when a CUDA error meets a destructor."""
+
 
 class Wrecking(ReferenceBackend):
     """Right, but for the way it takes one length."""
@@ -35,6 +44,9 @@ class Wrecking(ReferenceBackend):
 def wreck(how: str) -> None:
     if how == "segfault":
         ctypes.string_at(0)
+    elif how == "abort":
+        os.write(2, ABORT.encode())
+        os.abort()
     elif how == "exit":
         os._exit(7)
     elif how == "hang":
@@ -52,6 +64,11 @@ def _said(how: str) -> str:
 def segfault(platform: Platform) -> Wrecking:
     del platform
     return Wrecking("segfault")
+
+
+def abort(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("abort")
 
 
 def leave(platform: Platform) -> Wrecking:
