@@ -278,3 +278,10 @@ def test_what_fails_to_build_is_one_line_and_the_rest_is_built(
     assert seen == ["4", "4", "8"]
     assert os.environ["MAX_JOBS"] == "3"
     assert lines[-1].startswith(f"{LONG} (about 30 CPU minutes): done")
+
+
+@pytest.mark.parametrize(("version", "seconds"), [("0.6.13", 14.0), ("0.7.2", 30.0), ("0.7.2.post1", 30.0)])
+def test_a_module_of_a_later_xqa_costs_more(version: str, seconds: float) -> None:
+    platform = HOPPER.model_copy(update={"packages": {**HOPPER.packages, "flashinfer-python": version}})
+    (build,) = make(platform).builds([SHAPES["decode, full"]])
+    assert build.cpu_seconds == seconds

@@ -40,7 +40,7 @@ _GEN_LARGE_HEAD_Q_LEN_FLOOR = Version("0.6.14")
 _XQA_HEAD_DIM = 256
 _XQA_LARGE_HEAD_DIM = 512
 _XQA_LARGE_HEAD_GROUP = 16
-_XQA_LARGE_HEAD_FLOOR = Version("0.7.2")
+XQA_LARGE_HEAD_FLOOR = Version("0.7.2")
 _XQA_VERIFY_WINDOW_FLOOR = Version("0.7.2")
 _FMHA_HEAD_DIMS: dict[Generation, tuple[int, ...]] = {
     "sm90": (32, 40, 48, 64, 80, 96, 104, 128, 160, 192, 256),
@@ -136,7 +136,7 @@ def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
     if shape.storage == "padded":
         # A page stride that is no multiple of head_dim is divided and rounded down, and other bytes are read.
         yield "XQA counts strides in whole heads, and pages of storage padded are not that far apart"
-    large = version >= _XQA_LARGE_HEAD_FLOOR
+    large = version >= XQA_LARGE_HEAD_FLOOR
     most = _XQA_LARGE_HEAD_DIM if large else _XQA_HEAD_DIM
     if shape.head_dim % 16 or shape.head_dim > most:
         yield f"XQA takes a head_dim that is a multiple of 16 up to {most}, not {shape.head_dim}"

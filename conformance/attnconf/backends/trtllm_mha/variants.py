@@ -1,7 +1,8 @@
 """Which kernel modules a shape needs on 9.0 and 12.x, named as FlashInfer names them; pure.
 
 XQA is compiled for one shape: dtypes, page size, head_dim, group size, windowed or not, number of query tokens
-(flashinfer/jit/xqa.py). One small module of five sources takes about 14 s of one core for SM 9.0.
+(flashinfer/jit/xqa.py). One small module of five sources takes about 14 s of one core for SM 9.0, and since FlashInfer
+0.7.2, whose XQA has larger heads and a window under several query tokens, about 30 s.
 
 FMHA v2 is one module for a layout and a dtype, with every head size in it (flashinfer/jit/attention/fmha_v2). For
 SM 9.0 it has 134 sources: 11 head sizes, each with soft cap, ALiBi or neither, with and without LSE, with and without
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from attnconf.backends.builds import Build
-from attnconf.backends.trtllm_mha.capability import supports
+from attnconf.backends.flashinfer.package import library_version
+from attnconf.backends.trtllm_mha.capability import XQA_LARGE_HEAD_FLOOR, supports
 from attnconf.backends.trtllm_mha.dispatch import Generation, family, generation
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
-XQA_SECONDS = 14.0
+_XQA_SECONDS = 14.0
+_LATER_XQA_SECONDS = 30.0
 _XQA_SOURCES: dict[Generation, int] = {"sm90": 5, "sm120": 3}
 _FMHA_V2_SOURCES: dict[Generation, int] = {"sm90": 134, "sm120": 26}
 _FMHA_V2_SOURCE_SECONDS = 13.5
@@ -128,12 +131,16 @@ def builds(shapes: Iterable[KernelShape], platform: Platform) -> tuple[Build, ..
         return ()
     wanted = {variant(shape, machine) for shape in shapes if supports(shape, platform) is None}
     return tuple(
-        sorted((_build(found, machine) for found in wanted if found is not None), key=lambda build: build.name)
+        sorted(
+            (_build(found, machine, platform) for found in wanted if found is not None), key=lambda build: build.name
+        )
     )
 
 
-def _build(found: Variant, machine: Generation) -> Build:
+def _build(found: Variant, machine: Generation, platform: Platform) -> Build:
     if isinstance(found, Xqa):
-        return Build(found.name, XQA_SECONDS, _XQA_SOURCES[machine])
+        version = library_version(platform)
+        later = version is not None and version >= XQA_LARGE_HEAD_FLOOR
+        return Build(found.name, _LATER_XQA_SECONDS if later else _XQA_SECONDS, _XQA_SOURCES[machine])
     sources = _FMHA_V2_SOURCES[machine]
     return Build(found.name, round(sources * _FMHA_V2_SOURCE_SECONDS), sources)
