@@ -279,7 +279,9 @@ def _batch(  # noqa: PLR0913 - one private step of pose
     table: torch.Tensor,
 ) -> Batch:
     k = stored[0]
-    store = allocate(k.shape[0], cell.page_size, k.shape[2], k.shape[3], cell.kv_layout, cell.storage, k.dtype)
+    store = allocate(
+        k.shape[0], cell.page_size, k.shape[2], k.shape[3], cell.kv_layout, cell.storage, k.dtype, k.device
+    )
     for view, values in zip(store.views(), stored, strict=True):
         by_token(view, cell.kv_layout).copy_(values)
     q_lens = tuple(new for _, new in cell.requests)
