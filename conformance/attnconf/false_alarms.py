@@ -71,8 +71,12 @@ class Campaign:
     seconds: float = math.inf
 
     def shares(self, processes: int) -> list[Share]:
-        """Return a share for each of ``processes``, and no fewer than there are targets; each draws its own cases."""
+        """Return a share for each of ``processes``, and no fewer than there are targets; each draws its own cases.
+
+        Where a process has several, one after the other, they divide its time.
+        """
         count = max(processes, len(self.targets))
+        seconds = self.seconds / -(-count // processes)
         return [
             Share(
                 backend=self.backend,
@@ -80,7 +84,7 @@ class Campaign:
                 model=model,
                 examples=-(-self.examples // count),
                 seed=self.seed * 1_000 + index,
-                seconds=self.seconds,
+                seconds=seconds,
             )
             for index, (family, model) in zip(range(count), cycle(self.targets), strict=False)
         ]

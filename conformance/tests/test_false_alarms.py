@@ -185,12 +185,13 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pyt
 
 def test_a_campaign_is_spread_over_its_families_and_models() -> None:
     targets = (("decode", "gemma4-e2b"), ("extend", "gemma4-e2b"), ("decode", "gemma4-31b"))
-    campaign = Campaign(backend="reference", targets=targets, examples=100, seed=3)
+    campaign = Campaign(backend="reference", targets=targets, examples=100, seed=3, seconds=60)
     shares = campaign.shares(4)
     assert [(share.family, share.model) for share in shares] == [*targets, targets[0]]
     assert len({share.seed for share in shares}) == 4
     assert {share.examples for share in shares} == {25}
-    assert len(campaign.shares(1)) == 3
+    assert {share.seconds for share in shares} == {60}
+    assert [share.seconds for share in campaign.shares(2)] == [30, 30, 30]
 
 
 def test_the_command_asks_every_family_of_a_model(tmp_path: Path) -> None:
