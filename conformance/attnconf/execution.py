@@ -69,15 +69,15 @@ class Target:
         return Target(out, lse)
 
     @property
-    def _wholes(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.whole_out, self.whole_lse
+    def _wholes(self) -> list[torch.Tensor]:
+        return [whole for whole in (self.whole_out, self.whole_lse) if whole is not None]
 
     def look(self) -> tuple[int, bool]:
         """Return how many elements of the output and the LSE were left alone, and whether nothing around was written.
 
         All of it is counted where it lies, and a GPU waited for once.
         """
-        wholes = [whole for whole in (self.whole_out, self.whole_lse) if whole is not None]
+        wholes = self._wholes
         inside = [_sentinels(whole[GUARD_ROWS:-GUARD_ROWS]) for whole in wholes]
         around = [_sentinels(guard) for whole in wholes for guard in (whole[:GUARD_ROWS], whole[-GUARD_ROWS:])]
         guards = sum(2 * GUARD_ROWS * whole[0].numel() for whole in wholes)
@@ -97,8 +97,7 @@ class Target:
     def reset(self) -> None:
         """Make every element unwritten again."""
         for whole in self._wholes:
-            if whole is not None:
-                bits(whole[GUARD_ROWS:-GUARD_ROWS]).fill_(_SENTINEL[whole.element_size()])
+            bits(whole[GUARD_ROWS:-GUARD_ROWS]).fill_(_SENTINEL[whole.element_size()])
 
     @property
     def guards_intact(self) -> bool:

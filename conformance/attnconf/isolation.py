@@ -117,8 +117,8 @@ class IsolatedBackend:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTED_ONCE)
         here, there = context.Pipe()
-        # The server keeps the environment in which it started itself.
         self._words = LastWords()
+        # The server keeps the environment in which it started itself.
         settings = (self._spec, dict(os.environ), self._words.path)
         self._process = context.Process(target=_serve, args=(there, *settings), daemon=True)
         self._process.start()
