@@ -17,7 +17,8 @@ request; b the bytes of a stored element. K and V count apart, so a layer stores
 4. The backend, on the device: for what runs in PyTorch, six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
-Drawing comes before the rest: on a CPU the peak is the larger of 1 and (the stored tensors and 2 to 4).
+Drawing comes before the rest: on a CPU the peak is the larger of 1 and (the stored tensors and 2 to 4). A device has a
+copy of the stored tensors.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
     drawing = 2 * _SINGLE * sum(elements) + stored + 4 * _SINGLE * max(elements)
     pools = _pools(case, stored_bytes)
     held = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
-    answering = held + max(_working(case, layer) for layer in case.layers)
+    answering = stored + held + max(_working(case, layer) for layer in case.layers)
     if accelerated:
         return Footprint(host=max(drawing, stored), device=answering)
-    return Footprint(host=max(drawing, stored + answering), device=0)
+    return Footprint(host=max(drawing, answering), device=0)
 
 
 def _pools(case: Case, stored_bytes: int) -> list[int]:

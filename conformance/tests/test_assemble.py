@@ -141,6 +141,18 @@ def test_the_same_case_gives_the_same_memory_and_another_seed_another() -> None:
     assert not all(torch.equal(a, b) for a, b in zip(memory(make()), memory(make(seed=5)), strict=True))
 
 
+def test_nothing_of_the_memory_is_left_to_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A redirected layer's own cache is read by nobody, and yet it holds the same bytes every time."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    case = make(layers=(LAYER, LAYER.model_copy(update={"kv_owner": 0})), paging=Paging(slack_pages=9))
+    torch.use_deterministic_algorithms(mode=True)  # fills what is allocated with NaN
+    try:
+        caches = Question(case, CPU).batch.caches
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+    assert not any(stored.isnan().any() for cache in caches for stored in (cache.k, cache.v))
+
+
 def test_a_shared_page_holds_one_token_s_key_for_both_requests() -> None:
     case = make(
         requests=(Request(prefix_len=20), Request(prefix_len=20, shares_with=0, shared_pages=2)),

@@ -91,14 +91,14 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
     k, v = (by_token(view, paging.layout) for view in store.views())
     if case.poison.k == "stale":
         _bait(k, case, layout, logical, index, pool, rng)
+    own_k, own_v = logical.stored(index, device)
     for request, spec in enumerate(case.requests):
-        pages = layout.pages(pool, request, spec.kv_len).to(device)
+        pages, tokens = layout.pages(pool, request, spec.kv_len), torch.arange(spec.kv_len)
         kept = pages != NULL_PAGE
-        slots = (torch.arange(spec.kv_len, device=device) % paging.page_size)[kept]
-        keys = slice(logical.kv_starts[request], logical.kv_starts[request + 1])
-        own = logical.layers[index]
-        bits(k)[pages[kept], slots] = bits(own.k[keys].to(device))[kept]
-        bits(v)[pages[kept], slots] = bits(own.v[keys].to(device))[kept]
+        places = (pages[kept].to(device), (tokens[kept] % paging.page_size).to(device))
+        stored = (tokens[kept] + logical.kv_starts[request]).to(device)
+        bits(k)[places] = bits(own_k)[stored]
+        bits(v)[places] = bits(own_v)[stored]
     k_view, v_view = store.views()
     return KVCache(k_view, v_view, pool)
 
@@ -144,9 +144,9 @@ def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> 
     """Return stored keys [*rows.shape, num_kv_heads, D] of layer ``index`` that draw the attention of query ``rows``.
 
     The last dimension of ``rows`` counts slots: they take turns with the layers that read the cache, and within each
-    with the query heads of a group.
+    with the query heads of a group. A redirected layer's own cache is aimed at that layer, which must not read it.
     """
-    readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index]
+    readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index] or [index]
     slots = torch.arange(rows.shape[-1])
     longest = max(request.kv_len for request in case.requests)
     rise = math.log(max(longest, 2)) + STALE_SCALE

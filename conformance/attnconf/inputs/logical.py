@@ -7,7 +7,7 @@ how pages are placed, nor on poison: the same logical inputs under another layou
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ _FLOAT16_PRODUCT = 16_384.0
 _LEVEL = 160.0
 """How far from zero all scores of some cases lie: softmax does not see it, but exp(160) and exp(-160) leave float32."""
 _LEVEL_EVERY = 8
+_HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,39 @@ class Logical:
     layers: tuple[LogicalLayer, ...]
     q_starts: tuple[int, ...]
     kv_starts: tuple[int, ...]
+    _copies: dict[tuple[int, torch.device], tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def problem(self, layer: int, request: int, device: torch.device | None = None) -> Problem:
+    def keys(self, request: int) -> slice:
+        """Return the tokens of ``request`` among those of the batch."""
+        return slice(self.kv_starts[request], self.kv_starts[request + 1])
+
+    def stored(self, layer: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the layer's own ``k`` and ``v`` on ``device``, copied there once: pools and answers are made of them."""
+        own = self.layers[layer]
+        if own.k.device == device:
+            return own.k, own.v
+        key = (layer, device)
+        if key not in self._copies:
+            self._copies[key] = (own.k.to(device), own.v.to(device))
+        return self._copies[key]
+
+    def read_from(self, layer: int, request: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of ``request`` out of the layer's own cache, dequantised to float64 on ``device``."""
+        scales, keys = self.case.layers[layer], self.keys(request)
+        k, v = (stored[keys].double() for stored in self.stored(layer, device))
+        return (k, v) if (scales.k_scale, scales.v_scale) == (1.0, 1.0) else (k * scales.k_scale, v * scales.v_scale)
+
+    def problem(self, layer: int, request: int, device: torch.device = _HOST) -> Problem:
         """Return the oracle's question for one request on one layer."""
-        geometry = self.case.layers[layer]
-        owner = self.case.owner(layer)
-        scales = self.case.layers[owner]
-        keys = slice(self.kv_starts[request], self.kv_starts[request + 1])
-        own, source = self.layers[layer], self.layers[owner]
+        geometry, own = self.case.layers[layer], self.layers[layer]
         spec = self.case.requests[request]
+        k, v = self.read_from(self.case.owner(layer), request, device)
         return Problem(
             q=own.q[self.q_starts[request] : self.q_starts[request + 1]].to(device).double(),
-            k=source.k[keys].to(device).double() * scales.k_scale,
-            v=source.v[keys].to(device).double() * scales.v_scale,
+            k=k,
+            v=v,
             positions=torch.arange(spec.prefix_len, spec.kv_len, device=device),
             kv_head_of=torch.arange(geometry.num_qo_heads, device=device) // geometry.group_size,
             window_left=geometry.window_left,
@@ -216,9 +237,19 @@ def raised_score(case: Case, layer: Layer, rise: float) -> float:
 
 
 def _store(case: Case, layer: LogicalLayer, geometry: Layer, origin: torch.Tensor) -> LogicalLayer:
+    """Return ``layer`` with its keys and values as they are stored. What would change nothing is left out: it costs."""
     dtype = getattr(torch, case.kv_dtype)
-    k, v = layer.k[origin] / geometry.k_scale, layer.v[origin] / geometry.v_scale
-    if case.kv_dtype == "float8_e4m3fn":
-        most = torch.finfo(dtype).max
-        k, v = k.clamp(-most, most), v.clamp(-most, most)
-    return LogicalLayer(layer.q, layer.directions, k.to(dtype), v.to(dtype), layer.sinks, layer.probes)
+
+    def stored(drafted: torch.Tensor, scale: float) -> torch.Tensor:
+        if shared:
+            drafted = drafted[origin]
+        if scale != 1.0:
+            drafted = drafted / scale
+        if case.kv_dtype == "float8_e4m3fn":
+            most = torch.finfo(dtype).max
+            drafted = drafted.clamp(-most, most)
+        return drafted.to(dtype)
+
+    shared = any(request.shared_pages for request in case.requests)
+    k, v = stored(layer.k, geometry.k_scale), stored(layer.v, geometry.v_scale)
+    return LogicalLayer(layer.q, layer.directions, k, v, layer.sinks, layer.probes)

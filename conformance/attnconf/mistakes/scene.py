@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.inputs.assemble import aimed_keys, pool_of
-from attnconf.inputs.poison import STALE_SCALE
+from attnconf.inputs.poison import STALE_SCALE, bits
 from attnconf.layout import NULL_PAGE
 
 if TYPE_CHECKING:
@@ -88,17 +88,19 @@ class Scene:
         bear: a key aimed at some row, and of the first ``tail`` of them, which lie behind the request's end in its last
         page, at the request's last row.
         """
-        source = self.logical.layers[self.case.owner(self.layer)]
+        device = self.problem.k.device
         ids = torch.tensor(pages, dtype=torch.int64)
         read = self._token_of[torch.where(ids < len(self._token_of), ids, NULL_PAGE)].reshape(-1)
         index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
-        k, v = source.k[index.clamp_min(0)].double(), source.v[index.clamp_min(0)].double()
-        unknown = index < 0
-        k[unknown], v[unknown] = self._stale(int(unknown.sum()), tail)
-        device, scales = self.problem.k.device, (self.owner.k_scale, self.owner.v_scale)
-        if scales == (1.0, 1.0):
-            return k.to(device), v.to(device)
-        return k.to(device) * scales[0], v.to(device) * scales[1]
+        live = index.clamp_min(0).to(device)
+        k, v = (_rows(stored, live).double() for stored in self.logical.stored(self.case.owner(self.layer), device))
+        dead = (index < 0).nonzero().view(-1)
+        if len(dead):
+            places = dead.to(device)
+            k[places], v[places] = self._stale(len(dead), tail)
+        if (self.owner.k_scale, self.owner.v_scale) == (1.0, 1.0):
+            return k, v
+        return k * self.owner.k_scale, v * self.owner.v_scale
 
     @cached_property
     def _token_of(self) -> torch.Tensor:
@@ -121,5 +123,11 @@ class Scene:
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
         k = aimed_keys(self.case, owner, self.logical, rows).to(source.k.dtype).double()
         v = STALE_SCALE * torch.randn(k.shape, generator=rng, dtype=torch.float64)
-        repeated = torch.arange(count) % max(1, len(rows))
-        return k[repeated], v[repeated]
+        device = self.problem.k.device
+        repeated = torch.arange(count, device=device) % max(1, len(rows))
+        return k.to(device)[repeated], v.to(device)[repeated]
+
+
+def _rows(stored: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Return ``stored[index]``: as integers, since not every device indexes 8-bit floating-point numbers."""
+    return bits(stored)[index].view(stored.dtype)

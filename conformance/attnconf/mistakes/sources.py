@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
 def _heads(change: Callable[[torch.Tensor, int, int], torch.Tensor]) -> Apply:
     """Map query heads to KV heads by ``change(heads, num_qo_heads, num_kv_heads)``."""
 
+    @lru_cache(maxsize=64)
+    def changed(qo: int, kv: int, device: torch.device) -> torch.Tensor | None:
+        """Return the wrong map, or None where it is the right one: made once, and compared without a GPU's help."""
+        heads = torch.arange(qo)
+        mapping = change(heads, qo, kv).clamp_max(kv - 1)
+        return None if torch.equal(mapping, heads // (qo // kv)) else mapping.to(device)
+
     def apply(scene: Scene) -> Problem | None:
-        qo, kv = scene.problem.q.shape[1], scene.problem.k.shape[1]
-        mapping = change(torch.arange(qo, device=scene.problem.q.device), qo, kv).clamp_max(kv - 1)
-        return None if torch.equal(mapping, scene.problem.kv_head_of) else replace(scene.problem, kv_head_of=mapping)
+        mapping = changed(scene.problem.q.shape[1], scene.problem.k.shape[1], scene.problem.q.device)
+        return None if mapping is None else replace(scene.problem, kv_head_of=mapping)
 
     return apply
 
@@ -68,14 +75,8 @@ def _others_kv(scene: Scene) -> Problem | None:
 
 
 def _kv_of(scene: Scene, layer: int) -> Problem:
-    source, scales = scene.logical.layers[layer], scene.case.layers[layer]
-    keys = slice(scene.logical.kv_starts[scene.request], scene.logical.kv_starts[scene.request + 1])
-    device = scene.problem.k.device
-    return replace(
-        scene.problem,
-        k=source.k[keys].to(device).double() * scales.k_scale,
-        v=source.v[keys].to(device).double() * scales.v_scale,
-    )
+    k, v = scene.logical.read_from(layer, scene.request, scene.problem.k.device)
+    return replace(scene.problem, k=k, v=v)
 
 
 SOURCES = (
