@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
-from attnconf.backends.builds import Build, Builder, BuildReport, cost, wall_seconds
+from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
 from attnconf.case import KVLayout
 from attnconf.checks import consistency, labels
 from attnconf.checks.catalogue import rotated_checks
@@ -38,6 +38,10 @@ def default_jobs() -> int:
     """Return how many jobs may build: MAX_JOBS, which compilers' users know, or the cores of this process."""
     told = os.environ.get("MAX_JOBS", "")
     return int(told) if told.isdecimal() and int(told) else len(os.sched_getaffinity(0))
+
+
+_NAMED = 3
+"""Up to how many modules of a backend that are not built are named before the first test."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,32 @@ class BuildPlan:
     @property
     def lines(self) -> list[str]:
         """The plan in words: one line, and one for each module beyond the budget. Nothing if no module is needed."""
+        first = self._first_line
+        return [*first, *(line for needed in self.backends.values() for line in _named(needed.beyond))]
+
+    @property
+    def brief(self) -> list[str]:
+        """The plan in fewer words: where many modules of a backend are beyond the budget, one line says so."""
+        found = self._first_line
+        for name, needed in self.backends.items():
+            if len(needed.beyond) <= _NAMED:
+                found += _named(needed.beyond)
+                continue
+            together = cost_text(sum(build.cpu_seconds for build in needed.beyond))
+            found.append(
+                f"not run without {len(needed.beyond)} modules of {name}, which are not built ({together};"
+                " attnconf build --dry-run names them)"
+            )
+        return found
+
+    @property
+    def _first_line(self) -> list[str]:
         count = len(self.missing) + len(self.cached) + len(self.beyond)
         if not count:
             return []
         seconds = wall_seconds(self.missing, self.jobs)
         todo = f"about {seconds:.0f} s with {self.jobs} jobs" if self.missing else "nothing to build"
-        return [
-            f"{count} kernel modules for these tests, {len(self.cached)} cached, {todo}",
-            *(f"not run without {build.name}, which is not built ({cost(build)})" for build in self.beyond),
-        ]
+        return [f"{count} kernel modules for these tests, {len(self.cached)} cached, {todo}"]
 
     def build(self, progress: Callable[[str], None]) -> BuildReport:
         """Build what is missing and return what came of it, all backends together."""
@@ -98,6 +119,10 @@ class BuildPlan:
                 seconds += report.seconds
         cached = tuple(build.name for build in self.cached)
         return BuildReport(built=built, cached=cached, failures=failures, seconds=seconds)
+
+
+def _named(builds: Iterable[Build]) -> list[str]:
+    return [f"not run without {build.name}, which is not built ({cost(build)})" for build in builds]
 
 
 def plan_builds(

@@ -135,12 +135,22 @@ def test_a_plan_counts_what_is_missing_cached_and_beyond_the_budget() -> None:
         "4 kernel modules for these tests, 1 cached, about 10 s with 4 jobs",
         "not run without extend-NHD, which is not built (about 60 CPU minutes)",
     ]
+    assert plan.brief == plan.lines
     said: list[str] = []
     report = plan.build(said.append)
     assert (report.built, report.cached, report.seconds) == (("verify-HND", "verify-NHD"), ("decode-NHD",), 1.5)
     assert said == ["2 with 4 jobs"]
     again = plan_builds(session_of(backend), ["toy"], shapes, jobs=4)
     assert again.lines[0] == "4 kernel modules for these tests, 3 cached, nothing to build"
+
+
+def test_a_brief_plan_counts_the_many_modules_of_a_backend_that_are_not_built() -> None:
+    backend = Compiler(long=frozenset({"decode-NHD", "extend-NHD", "verify-HND", "verify-NHD"}))
+    plan = plan_builds(session_of(backend), ["toy"], set(asked_shapes(CASE, all_checks)), jobs=4)
+    first, beyond = plan.brief
+    assert first == "4 kernel modules for these tests, 0 cached, nothing to build"
+    assert beyond.startswith("not run without 4 modules of toy, which are not built (about 240 CPU minutes; ")
+    assert len(plan.lines) == 5
 
 
 def test_a_plan_for_one_module_knows_no_budget_and_one_without_builders_is_silent() -> None:

@@ -73,7 +73,7 @@ class Building:
                 for line in plan_lengths(state.session, self._targets(wanted)).lines:
                     self._say(line)
                 plan = self._plan(wanted)
-            if plan.lines:
+            if plan.brief:
                 self._build(plan)
         except AttnconfError as error:
             self._say(f"no kernel module is built ahead: {error}")
@@ -122,7 +122,7 @@ class Building:
                 yield from asked_shapes(case)
 
     def _build(self, plan: BuildPlan) -> None:
-        for line in plan.lines:
+        for line in plan.brief:
             self._say(line)
         report = plan.build(self._say)
         # Building is no running: the times of the tests and of the receipt begin here.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from pytest_attnconf.sharing import longest_first, workers_of
 from pytest_attnconf.state import KEY
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _FAMILY_FILES = "attnconf.suite.test_"
 SM100_FAMILIES = ("decode", "extend")
+_LONG_COSTS = 10
+"""How many small cases a long one costs."""
+
 _NOTHING = "nothing-to-ask"
 """Stands for an empty list of parameters: pytest would make a skipped test of one, or an error, as its ini says."""
 
@@ -56,6 +60,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         gone = set(map(id, empty))
         items[:] = [item for item in items if id(item) not in gone]
         config.hook.pytest_deselected(items=empty)
+    workers = workers_of(config)
+    suite = [item for item in items if _family(item)] if workers > 1 else []
+    if suite:
+        others = [item for item in items if not _family(item)]
+        costs = [_cost(item, config.stash[KEY]) for item in suite]
+        items[:] = [*longest_first(suite, costs, workers), *others]
+
+
+def _family(item: pytest.Item) -> str:
+    """Return the family of one of the suite's tests, or nothing."""
+    module = getattr(getattr(item, "module", None), "__name__", "")
+    return module.removeprefix(_FAMILY_FILES) if module.startswith(_FAMILY_FILES) else ""
+
+
+def _cost(item: pytest.Item, state: State) -> float:
+    """Return about how many small cases a test of the suite is worth."""
+    from attnconf.spaces import FAMILIES
+
+    family = _family(item)
+    if family not in FAMILIES:
+        return 1.0
+    accelerated = state.platform.sm is not None
+    model = item.callspec.params["model"]  # type: ignore[attr-defined] # what _values gave it
+    count = state.profile.count(family, model, accelerated=accelerated)
+    return count + _LONG_COSTS * state.profile.long_count(family, accelerated=accelerated)
 
 
 def _asks_nothing(item: pytest.Item) -> bool:

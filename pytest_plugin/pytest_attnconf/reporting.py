@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from pytest_attnconf.evidence import collect, hidden, judge_policy, unseen, writ
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
 from pytest_attnconf.pinning import pinning_line
+from pytest_attnconf.reasons import Reasons
 from pytest_attnconf.state import MEMORY, SEED
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Reporter:
         self.last_line = state.clock
         self.verdict: Verdict | None = None
         self.complaints: list[tuple[int, str]] = []
-        self.not_run: Counter[str] = Counter()
+        self.not_run = Reasons()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -76,7 +76,7 @@ class Reporter:
     def _note_not_run(self, report: pytest.TestReport) -> None:
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = text.removeprefix("not_run: ")
-        self.not_run[reason] += 1
+        self.not_run.add(reason)
         gated = any(name == GATED for name, _ in report.user_properties)
         if self.state.option("require_sm") and not gated:
             claim = (
@@ -141,8 +141,7 @@ class Reporter:
 
         terminalreporter.section("attnconf")
         lines = matrix_lines(state.cells, cases=state.cases)
-        lines += [f"not_run: {count} test{'s' * (count > 1)}: {why}" for why, count in self.not_run.most_common()]
-        for line in [*lines, *verdict_lines(state.policy, self.verdict)]:
+        for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)
         for _, complaint in self.complaints:
             terminalreporter.write_line(f"NOT MET: {complaint}", red=True)

@@ -81,9 +81,14 @@ def missing_build(backend: Backend, shape: KernelShape, budget: float = BUILD_BU
 
 def cost(build: Build) -> str:
     """Return what ``build`` costs, in words."""
-    if build.cpu_seconds < _MINUTE:
-        return f"about {build.cpu_seconds:.0f} CPU seconds"
-    return f"about {build.cpu_seconds / _MINUTE:.0f} CPU minutes"
+    return cost_text(build.cpu_seconds)
+
+
+def cost_text(cpu_seconds: float) -> str:
+    """Return a time of compilers in words."""
+    if cpu_seconds < _MINUTE:
+        return f"about {cpu_seconds:.0f} CPU seconds"
+    return f"about {cpu_seconds / _MINUTE:.0f} CPU minutes"
 
 
 def wall_seconds(builds: Sequence[Build], jobs: int) -> float:

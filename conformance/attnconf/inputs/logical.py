@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.inputs.noise import normal
 from attnconf.inputs.witnesses import SATURATED, Probe, plan_probes
 from attnconf.oracle import Problem
 
@@ -67,7 +68,7 @@ class Logical:
         return slice(self.kv_starts[request], self.kv_starts[request + 1])
 
     def stored(self, layer: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the layer's own ``k`` and ``v`` on ``device``, copied there once: pools and answers are made of them."""
+        """Return the layer's own ``k`` and ``v`` on ``device``, copied there once for pools and answers."""
         own = self.layers[layer]
         if own.k.device == device:
             return own.k, own.v
@@ -134,9 +135,9 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
     dim = layer.head_dim
     # Scores of standard deviation one, whatever sm_scale is.
     spread = 1.0 / (layer.sm_scale * math.sqrt(dim))
-    x = torch.randn((rows, layer.num_qo_heads, dim), generator=rng) * spread
-    k = torch.randn((tokens, layer.num_kv_heads, dim), generator=rng)
-    v = torch.randn((tokens, layer.num_kv_heads, dim), generator=rng)
+    x = normal((rows, layer.num_qo_heads, dim), rng) * spread
+    k = normal((tokens, layer.num_kv_heads, dim), rng)
+    v = normal((tokens, layer.num_kv_heads, dim), rng)
     q = x
     axis = _axis(case, dim)
     if _shares_axis(case, index):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.inputs.noise import normal
+
 if TYPE_CHECKING:
     from attnconf.case import PoisonKind
 
@@ -21,9 +23,7 @@ def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
     """Overwrite all of ``tensor`` (contiguous) with ``kind``; what is drawn is the same on every device."""
     dtype = tensor.dtype
     if kind == "stale":
-        block = (
-            (STALE_SCALE * torch.randn(min(tensor.numel(), _STALE_BLOCK), generator=rng)).to(dtype).to(tensor.device)
-        )
+        block = (STALE_SCALE * normal((min(tensor.numel(), _STALE_BLOCK),), rng)).to(dtype).to(tensor.device)
         repeats = -(-tensor.numel() // block.numel())
         bits(tensor).view(-1).copy_(bits(block).repeat(repeats)[: tensor.numel()])
         return

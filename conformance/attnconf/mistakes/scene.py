@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.inputs.assemble import aimed_keys, pool_of
+from attnconf.inputs.noise import normal
 from attnconf.inputs.poison import STALE_SCALE, bits
 from attnconf.layout import NULL_PAGE
 
@@ -116,16 +117,27 @@ class Scene:
 
     def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the stored keys and values of ``count`` dead slots; a block of them is repeated."""
+        if tail not in self._stale_blocks:
+            self._stale_blocks[tail] = self._stale_block(tail)
+        k, v = self._stale_blocks[tail]
+        repeated = torch.arange(count, device=k.device) % len(k)
+        return k[repeated], v[repeated]
+
+    @cached_property
+    def _stale_blocks(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        """The blocks that were asked for: several mistakes read the same one."""
+        return {}
+
+    def _stale_block(self, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
         owner = self.case.owner(self.layer)
         source = self.logical.layers[owner]
         rng = torch.Generator().manual_seed(self.case.seed)
-        rows = torch.randint(0, source.q.shape[0], (min(count, tail + _STALE_BLOCK),), generator=rng)
+        rows = torch.randint(0, source.q.shape[0], (tail + _STALE_BLOCK,), generator=rng)
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
-        k = aimed_keys(self.case, owner, self.logical, rows).to(source.k.dtype).double()
-        v = STALE_SCALE * torch.randn(k.shape, generator=rng, dtype=torch.float64)
+        k = aimed_keys(self.case, owner, self.logical, rows).to(source.k.dtype)
+        v = STALE_SCALE * normal(k.shape, rng)
         device = self.problem.k.device
-        repeated = torch.arange(count, device=device) % max(1, len(rows))
-        return k.to(device)[repeated], v.to(device)[repeated]
+        return k.to(device).double(), v.to(device).double()
 
 
 def _rows(stored: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,49 @@
+"""Reasons: what kept tests from running, each said once, with how many tests it kept."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_BETWEEN = re.compile(r"; (?![^()]*\))")
+"""What stands between the reasons of one test: a reason may have a semicolon in parentheses."""
+
+_UNBUILT = re.compile(r"its kernel module (\S+) is not built \(")
+
+
+class Reasons:
+    """The reasons of the tests that did not run. Kernel modules that are not built are one reason, however many."""
+
+    def __init__(self) -> None:
+        self._tests: Counter[str] = Counter()
+        self._modules: dict[str, str] = {}
+        self._unbuilt = 0
+
+    def __bool__(self) -> bool:
+        """Whether any test did not run."""
+        return bool(self._tests or self._unbuilt)
+
+    def add(self, text: str) -> None:
+        """Count one more test, with its reasons: ``a; b``."""
+        reasons = _BETWEEN.split(text)
+        unbuilt = {found[1]: reason for reason in reasons if (found := _UNBUILT.match(reason))}
+        self._modules |= unbuilt
+        self._unbuilt += bool(unbuilt)
+        self._tests.update({reason for reason in reasons if not _UNBUILT.match(reason)})
+
+    @property
+    def lines(self) -> list[str]:
+        """One line a reason, the most frequent ones first; a test with several counts in each."""
+        counted = Counter(self._tests)
+        if self._modules:
+            counted[self._missing] = self._unbuilt
+        return [f"not_run: {count} test{'s' * (count > 1)}: {why}" for why, count in counted.most_common()]
+
+    @property
+    def _missing(self) -> str:
+        if len(self._modules) == 1:
+            return next(iter(self._modules.values()))
+        return (
+            f"{len(self._modules)} kernel modules are not built and cost more than --attnconf-build-budget"
+            " (attnconf build --dry-run names them, and builds them with --budget inf)"
+        )
