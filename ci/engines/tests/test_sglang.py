@@ -21,7 +21,9 @@ from attnconf.errors import UnsupportedError
 from attnconf.inputs.assemble import assemble
 from attnconf.inputs.logical import make_logical
 from attnconf.layout import place
+from attnconf.profiles import GEMMA4
 from attnconf.result import Outcome
+from fitting import fitting_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +88,20 @@ def test_triton_answers_every_mode_once_a_decode_sees_its_whole_window(
     assert sentences(result) == []
     assert [layer.outcome for layer in result.layers] == [Outcome.PASSED] * 4
     assert {layer.kernel for layer in result.layers} == {f"TritonAttnBackend.{KERNELS[mode]}[interpreted]"}
+
+
+@pytest.mark.parametrize("model", GEMMA4)
+def test_triton_decodes_every_gemma_4_once_it_sees_its_whole_window(
+    whole_window: Backend, judge: Judge, model: str
+) -> None:
+    """The suite draws few decodes of the large sizes on a CPU, and most in dtypes that the interpreter cannot do."""
+    drawn = fitting_cases(
+        "decode", model, storage="apart", dtypes=(("float16", "float16"),), max_kv_len=200, examples=1
+    )
+    results = [judge(whole_window, asked) for asked in drawn]
+    assert [sentence for result in results for sentence in sentences(result)] == []
+    assert {layer.outcome for result in results for layer in result.layers} == {Outcome.PASSED}
+    assert {"full", "sliding"} <= {layer.kind for asked in drawn for layer in asked.layers}
 
 
 @pytest.mark.parametrize("mode", REQUESTS)
