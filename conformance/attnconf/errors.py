@@ -41,6 +41,10 @@ class BackendUnavailableError(AttnconfError):
     """A registered backend that cannot work here: a library or a device is missing."""
 
 
+class UnbuiltError(AttnconfError):
+    """A call that needs a kernel module which is not built, where nothing may be compiled."""
+
+
 class UnsupportedError(AttnconfError):
     """A backend's refusal, before launch, of a shape or a batch that it does not support; says the reason."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.errors import UnsupportedError, one_line
+from attnconf.errors import UnbuiltError, UnsupportedError, one_line
 from attnconf.inputs.poison import bits
 from attnconf.result import Outcome
 
@@ -148,6 +148,8 @@ def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: to
 def classify(error: BaseException) -> tuple[Outcome, str]:
     """Return the outcome that an exception out of a backend stands for, and its text on one line."""
     text = one_line(error)
+    if isinstance(error, UnbuiltError):
+        return Outcome.NOT_RUN, str(error)
     if isinstance(error, UnsupportedError):
         return Outcome.REFUSED, text
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

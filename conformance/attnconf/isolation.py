@@ -79,6 +79,13 @@ class IsolatedBackend:
 
     def run(self, case: Case, checks: Choice = "rotated", **how: bool) -> CaseResult:
         """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result."""
+        return self._ask(case, checks, how)
+
+    def probe(self, case: Case) -> CaseResult:
+        """Ask there for the layers of ``case`` that the backend declares unsupported; else as ``run``."""
+        return self._ask(case, None, {})
+
+    def _ask(self, case: Case, checks: Choice | None, how: dict[str, bool]) -> CaseResult:
         started = time.perf_counter()
         pipe = self._connect()
         pipe.send((case, checks, how))
@@ -164,6 +171,7 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
 
     from attnconf.backends.registry import Registry
     from attnconf.checks.catalogue import CHOICES
+    from attnconf.checks.refusal import probe_case
     from attnconf.run import run_case
 
     torch.set_num_threads(1)
@@ -183,15 +191,12 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
             case, checks, how = pipe.recv()
         except EOFError:
             return
-        result = run_case(
-            case,
-            [backend],
-            spec.platform,
-            device,
-            choose=CHOICES[checks],
-            build_budget=spec.build_budget,
-            **how,
-        )[0]
+        if checks is None:
+            result = probe_case(case, backend, spec.platform, device)
+        else:
+            choose = CHOICES[checks]
+            budget = spec.build_budget
+            result = run_case(case, [backend], spec.platform, device, choose=choose, build_budget=budget, **how)[0]
         crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
         healthy = not (crashed and device.type == "cuda" and _is_lost(device))
         pipe.send((result, healthy))

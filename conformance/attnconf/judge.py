@@ -90,8 +90,11 @@ class Judge:
         found = self.session.explore_refusals(backend)
         if found.failure is not None:
             self._conclude(Exploration([found.failure], found.failure), backend)
-        if not any(result.layers for result in found.results):
+        asked = [layer for result in found.results for layer in result.layers]
+        if not asked:
             raise NotJudged(Outcome.UNSUPPORTED, f"nothing to refuse: {backend} supports every shape that was drawn")
+        if all(layer.outcome is Outcome.NOT_RUN for layer in asked):
+            raise NotJudged(Outcome.NOT_RUN, _reasons(found.results))
         # Refusing proves nothing about a kernel, so it counts in no cell; the test alone says that it went well.
         held = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
         self.record(Proof([], 0, held))

@@ -13,7 +13,7 @@ from attnconf.backends.registry import Registry
 from attnconf.build_plan import asked_shapes
 from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
 from attnconf.checks.catalogue import CHOICES
-from attnconf.checks.refusal import probe_refusal
+from attnconf.checks.refusal import probe_case
 from attnconf.draws import Draws
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
@@ -219,10 +219,10 @@ class Session:
         )
 
     def probe(self, case: Case, backend: str) -> CaseResult:
-        """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20)."""
-        target = self.backend(backend)
-        layers = tuple(probe_refusal(case, target, self.platform, self.device))
-        return CaseResult(case=case, backend=target.name, evidence=target.evidence, layers=layers)
+        """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""
+        if self.isolates(backend):
+            return self._isolated_backend(backend).probe(case)
+        return probe_case(case, self.backend(backend), self.platform, self.device)
 
     def explore_refusals(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ from attnconf.batch import Batch
 from attnconf.case import Case
 from attnconf.checks.catalogue import all_checks
 from attnconf.checks.refusal import STALE, probe_refusal
-from attnconf.errors import UnsupportedError
+from attnconf.errors import UnbuiltError, UnsupportedError
 from attnconf.mutants.registry import mutant_named
 from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
@@ -159,6 +160,34 @@ def test_another_kernel_than_those_that_are_named_is_a_silent_fallback() -> None
     assert {(failure.clause, failure.check, failure.summary) for failure in result.failures} == {
         (20, "fallback", "torch-paged ran, and not xqa: a silent fallback")
     }
+
+
+class Compiling(Declared):
+    """A backend whose library would compile for half an hour before it refuses."""
+
+    compiles = True
+
+    def without_compiling(self) -> AbstractContextManager[None]:
+        @contextmanager
+        def kept() -> Iterator[None]:
+            Compiling.compiles = False
+            try:
+                yield
+            finally:
+                Compiling.compiles = True
+
+        return kept()
+
+
+def compile_first(_out: torch.Tensor) -> None:
+    assert not Compiling.compiles
+    message = "it would be compiled first"
+    raise UnbuiltError(message)
+
+
+def test_nothing_is_compiled_for_a_probe() -> None:
+    results = probe_refusal(pool()[0], Compiling(instead=compile_first), Platform(), CPU)
+    assert {(layer.outcome, layer.reason) for layer in results} == {(Outcome.NOT_RUN, "it would be compiled first")}
 
 
 def test_what_is_declared_supported_is_not_probed() -> None:

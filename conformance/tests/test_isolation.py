@@ -57,6 +57,14 @@ def test_a_process_that_dies_is_one_crashed_result(isolate, factory, reason) -> 
     assert backend.starts == 2
 
 
+def test_what_is_declared_unsupported_is_asked_there_too(isolate) -> None:  # noqa: ANN001
+    """A shape that nobody should launch is the likeliest to take the process down."""
+    backend = isolate(wrecking.undeclared)
+    assert {layer.outcome for layer in backend.probe(case(20)).layers} == {Outcome.UNSUPPORTED}
+    assert [layer.outcome for layer in backend.probe(case(wrecking.TRIGGER)).layers] == [Outcome.CRASHED] * 2
+    assert {layer.outcome for layer in backend.probe(case(21)).layers} == {Outcome.UNSUPPORTED}
+
+
 def test_the_last_words_of_a_process_say_why_and_are_passed_on(isolate, capfd) -> None:  # noqa: ANN001
     backend = isolate(wrecking.abort)
     lost = backend.run(case(wrecking.TRIGGER))

@@ -10,7 +10,7 @@ import pytest
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.case import Case, Layer, Request
-from attnconf.errors import BackendUnavailableError, InvalidInputError
+from attnconf.errors import BackendUnavailableError, InvalidInputError, UnbuiltError
 from attnconf.geometry import LayerGeometry, ModelGeometry
 from attnconf.judge import ConformanceFailure, Judge, NotJudged
 from attnconf.platforms import Platform
@@ -176,6 +176,20 @@ def test_refusals(judge: Judge) -> None:
         judge.probe_refusals(backend="reference")
     with pytest.raises(ConformanceFailure, match="declares unsupported"):
         judge.probe_refusals(backend="loose")
+
+
+def test_refusals_of_which_none_was_asked_are_no_pass(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the library would compile for half an hour before it refuses, nothing is asked, and nothing is proven."""
+
+    def unbuilt(*_: object) -> None:
+        message = "it would be compiled first"
+        raise UnbuiltError(message)
+
+    monkeypatch.setattr(Picky, "prepare", unbuilt)
+    with pytest.raises(NotJudged, match="it would be compiled first") as caught:
+        judge.probe_refusals(backend="picky")
+    assert caught.value.outcome is Outcome.NOT_RUN
+    assert judge.record == []
 
 
 def test_cases_without_a_verdict_count_as_crashed(judge: Judge, model: str) -> None:

@@ -7,12 +7,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
     from attnconf.batch import Batch
     from attnconf.platforms import Platform
+    from attnconf.shape import KernelShape
 
 TRIGGER = 13
 """A request of so many keys is the one that wrecks."""
@@ -59,6 +61,18 @@ def _said(how: str) -> str:
     if how == "recite":
         return f"{os.environ.get(SAID)}, and {'a' if 'HOME' in os.environ else 'no'} HOME, child of {os.getppid()}"
     return "an ordinary exception"
+
+
+class Undeclared(Wrecking):
+    """The same, and it declares every shape unsupported."""
+
+    def supports(self, _shape: KernelShape, _platform: Platform) -> Unsupported:
+        return Unsupported("it has no kernel")
+
+
+def undeclared(platform: Platform) -> Undeclared:
+    del platform
+    return Undeclared("segfault")
 
 
 def segfault(platform: Platform) -> Wrecking:

@@ -7,11 +7,13 @@ run.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from attnconf.backends.protocol import Backend
@@ -67,6 +69,20 @@ class Builder(Protocol):
         Raises ``UnsupportedError`` with the reason where they cannot be carried.
         """
         ...
+
+
+@runtime_checkable
+class CompilesOnDemand(Protocol):
+    """A backend whose library compiles what a call needs, and can be kept from it."""
+
+    def without_compiling(self) -> AbstractContextManager[None]:
+        """Return a context in which a call that needs a module that is not built raises ``UnbuiltError``."""
+        ...
+
+
+def without_compiling(backend: Backend) -> AbstractContextManager[None]:
+    """Return a context in which ``backend`` compiles nothing, if it knows how."""
+    return backend.without_compiling() if isinstance(backend, CompilesOnDemand) else nullcontext()
 
 
 def missing_build(backend: Backend, shape: KernelShape, budget: float = BUILD_BUDGET) -> str | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.backends.builds import without_compiling
 from attnconf.errors import UnsupportedError
 from attnconf.execution import classify, make_target, run_into, same_bits
 from attnconf.numerics import NumericsProfile, lse_units, out_units
-from attnconf.result import Failure, LayerResult, Outcome
+from attnconf.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.shape import kernel_shape
 from attnconf.trial import Question
 
@@ -36,6 +37,7 @@ def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torc
 
     A refusal with a reason, or a right answer (reason ``STALE``), is the outcome unsupported. A wrong answer, a refusal
     without a reason and one that comes after something was written fail clause 20; any other exception is crashed.
+    Nothing is compiled for it: where the library would do that first, the layer is not run.
     """
     question = Question(case, device)
     shapes = [kernel_shape(case, layer) for layer in range(len(case.layers))]
@@ -46,6 +48,12 @@ def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torc
     ]
 
 
+def probe_case(case: Case, backend: Backend, platform: Platform, device: torch.device) -> CaseResult:
+    """Return what comes of ``probe_refusal`` as the result of the whole case."""
+    layers = tuple(probe_refusal(case, backend, platform, device))
+    return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)
+
+
 def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
     batch = question.batch
     before = [(name, tensor.clone()) for name, tensor in batch.tensors()]
@@ -54,7 +62,8 @@ def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
     output: Output | None = None
     reason = ""
     try:
-        output = run_into(backend.prepare(batch), layer, target, base, question.judge)
+        with without_compiling(backend):
+            output = run_into(backend.prepare(batch), layer, target, base, question.judge)
     except REFUSALS as error:
         reason = classify(error)[1]
         if not str(error).strip():

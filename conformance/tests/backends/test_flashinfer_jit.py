@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from types import SimpleNamespace
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from attnconf.backends.builds import Build
-from attnconf.backends.flashinfer.jit import build_all, groups
+from attnconf.backends.flashinfer import library
+from attnconf.backends.flashinfer.jit import build_all, groups, without_jit
+from attnconf.errors import UnbuiltError
 from attnconf.platforms import simulate
 
 if TYPE_CHECKING:
@@ -89,3 +92,34 @@ def test_a_module_that_flashinfer_calls_otherwise_is_not_built() -> None:
     report = build_all([Build("one", 330.0, 10)], simulate("9.0"), specify, 4, print)
     assert report.built == ()
     assert "calls this module one_v2" in report.failures["one"]
+
+
+VARIABLE = "FLASHINFER_DISABLE_JIT"
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_without_jit_flashinfer_is_kept_from_compiling_and_what_it_says_is_typed(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if before is not None:
+        monkeypatch.setenv(VARIABLE, before)
+
+    def say(message: str) -> str:
+        seen = os.environ[VARIABLE]
+        if message:
+            raise RuntimeError(message)
+        return seen
+
+    with without_jit():
+        assert say("") == "1"
+    with pytest.raises(UnbuiltError, match="compiles a module for it before it could refuse"), without_jit():
+        say(f"JIT compilation is disabled via {VARIABLE} environment variable, but the module is not found")
+    with pytest.raises(RuntimeError, match="another thing"), without_jit():
+        say("another thing")
+    assert os.environ.get(VARIABLE) == before
+
+
+def test_the_installed_flashinfer_looks_at_the_variable_in_each_call() -> None:
+    core = library.imported("flashinfer.jit.core")
+    assert f'os.environ.get("{VARIABLE}")' in inspect.getsource(core.JitSpec.build_and_load)

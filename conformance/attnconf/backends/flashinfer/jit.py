@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.backends.builds import Build, BuildReport, cost
 from attnconf.backends.flashinfer.library import version
 from attnconf.backends.flashinfer.places import library_path
-from attnconf.errors import BackendUnavailableError
+from attnconf.errors import BackendUnavailableError, UnbuiltError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SHORT_SECONDS = 60.0
 """Below this many CPU seconds one job a module is enough: what it costs at the end, when jobs idle, is not more."""
 _PROGRESS_SECONDS = 15.0
+_NO_JIT = "FLASHINFER_DISABLE_JIT"
 
 
 def build_all(
@@ -123,6 +124,28 @@ def _max_jobs(jobs: int) -> Iterator[None]:
             del os.environ["MAX_JOBS"]
         else:
             os.environ["MAX_JOBS"] = before
+
+
+@contextmanager
+def without_jit() -> Iterator[None]:
+    """Keep FlashInfer from compiling. Raises ``UnbuiltError`` for a call that needs a module that is not built.
+
+    FlashInfer looks at the variable in each call (``JitSpec.build_and_load``), and names it when it refuses.
+    """
+    before = os.environ.get(_NO_JIT)
+    os.environ[_NO_JIT] = "1"
+    try:
+        yield
+    except RuntimeError as error:
+        if _NO_JIT not in str(error):
+            raise
+        message = "FlashInfer compiles a module for it before it could refuse, and that is not built"
+        raise UnbuiltError(message) from error
+    finally:
+        if before is None:
+            del os.environ[_NO_JIT]
+        else:
+            os.environ[_NO_JIT] = before
 
 
 def _one_line(error: BaseException) -> str:

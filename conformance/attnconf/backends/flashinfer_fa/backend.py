@@ -33,6 +33,7 @@ from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from attnconf.backends.builds import Build, BuildReport
@@ -101,6 +102,10 @@ class FlashInferFa:
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
         """Copy finished modules into ``folder``: a kernel cache."""
         return places.export(builds, folder, self.platform)
+
+    def without_compiling(self) -> AbstractContextManager[None]:
+        """Keep FlashInfer from compiling what a call would need."""
+        return jit.without_jit()
 
     def prepare(self, batch: Batch) -> PreparedWrappers:
         """Build the page metadata. A kind of layer is planned when the first one of it runs: that loads its module.

@@ -23,6 +23,7 @@ from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
@@ -161,6 +162,10 @@ class TrtllmMha:
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
         """Copy finished modules into ``folder``: a kernel cache."""
         return places.export(builds, folder, self.platform)
+
+    def without_compiling(self) -> AbstractContextManager[None]:
+        """Keep FlashInfer from compiling what a call would need."""
+        return jit.without_jit()
 
     def prepare(self, batch: Batch) -> PreparedCalls:
         """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
