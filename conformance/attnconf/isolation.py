@@ -42,9 +42,6 @@ _END_SECONDS = 5.0
 _IMPORTED_ONCE = ["torch", "attnconf.run", "attnconf.backends.registry"]
 """What every process needs, and what starts neither a thread nor CUDA when it is imported."""
 
-_KEPT_BYTES = 2**30
-"""What torch may keep of the GPU's memory between two cases: the processes of the other backends need it, too."""
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -172,6 +169,7 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
     from attnconf.backends.registry import Registry
     from attnconf.checks.catalogue import CHOICES
     from attnconf.checks.refusal import probe_case
+    from attnconf.memory import let_go
     from attnconf.run import run_case
 
     torch.set_num_threads(1)
@@ -202,8 +200,7 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
         pipe.send((result, healthy))
         if not healthy:
             return
-        if device.type == "cuda" and torch.cuda.memory_reserved(device) > _KEPT_BYTES:
-            torch.cuda.empty_cache()
+        let_go(device)
 
 
 def _is_lost(device: torch.device) -> bool:

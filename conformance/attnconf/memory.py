@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 USABLE = 0.8
 """The share of memory that cases may take: the rest is for contexts, libraries, workspaces and fragments."""
 
+_KEPT_BYTES = 2**30
+"""What torch may keep of a GPU's memory between two cases."""
+
 _CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -46,6 +49,30 @@ class Memory:
         """The limits in words."""
         device = "" if self.device is None else f"{gigabytes(self.device)} of GPU and "
         return device + ("any" if self.host is None else gigabytes(self.host)) + " of host memory"
+
+
+def crowded(case: Case, device: torch.device) -> str | None:
+    """Return why ``case`` ran out of memory on ``device`` through no fault of a backend, or None.
+
+    On a GPU that other processes use too, what is free besides what this one holds may be less than the case takes.
+    """
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    within_reach = free + torch.cuda.memory_reserved(device)
+    needed = footprint(case, accelerated=True).device
+    if within_reach >= needed:
+        return None
+    return (
+        f"other processes hold {gigabytes(total - within_reach)} of the GPU's {gigabytes(total)}, and the case takes up"
+        f" to {gigabytes(needed)}"
+    )
+
+
+def let_go(device: torch.device) -> None:
+    """Give back what torch keeps of a GPU's memory beyond what is worth keeping: other processes need it, too."""
+    if device.type == "cuda" and torch.cuda.memory_reserved(device) > _KEPT_BYTES:
+        torch.cuda.empty_cache()
 
 
 def machine_memory(*, processes: int, per_gpu: int) -> Memory:

@@ -7,20 +7,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
+
 from attnconf.backends.builds import BUILD_BUDGET, missing_build
 from attnconf.backends.protocol import Unsupported
 from attnconf.checks.catalogue import rotated_checks
 from attnconf.demands import unmet_promise
 from attnconf.effects import effective_features, mistake_units
 from attnconf.execution import classify
+from attnconf.memory import crowded
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.shape import kernel_shape
 from attnconf.trial import Question, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import torch
 
     from attnconf.backends.protocol import Backend
     from attnconf.case import Case
@@ -88,6 +89,8 @@ def _run_backend(trial: Trial, checks: tuple[Check, ...]) -> CaseResult:
             done[layer] = _ended(layer, error)
     for layer in trial.outputs:
         done[layer] = _judge_layer(trial, layer, checks)
+    if any(found.outcome is Outcome.OOM for found in done.values()):
+        _excuse(done, crowded(question.case, question.device))
     return CaseResult(
         case=question.case,
         backend=backend.name,
@@ -116,14 +119,29 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
             ended = _ended(layer, error, f"in check {check.name}: ")
             return replace(ended, kernel=kernel, worst_units=worst, failures=tuple(failures))
     passed = Outcome.PASSED if trial.backend.evidence == "kernel" else Outcome.CONTRACT_ONLY
+    try:
+        effective = _effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else ()
+    except torch.OutOfMemoryError as error:
+        if not failures:
+            return replace(_ended(layer, error, "in effects: "), kernel=kernel)
+        effective = ()
     return LayerResult(
         layer=layer,
         outcome=Outcome.FAILED if failures else passed,
         kernel=kernel,
         worst_units=worst,
-        effective=_effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else (),
+        effective=effective,
         failures=tuple(failures),
     )
+
+
+def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
+    """Turn out of memory into not run where ``why`` says that others hold the memory: no backend is to blame."""
+    if why is None:
+        return
+    for index, found in done.items():
+        if found.outcome is Outcome.OOM:
+            done[index] = LayerResult(layer=index, outcome=Outcome.NOT_RUN, reason=why)
 
 
 def _declared(trial: Trial, shape: KernelShape) -> Unsupported | None:

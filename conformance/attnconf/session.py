@@ -18,7 +18,7 @@ from attnconf.draws import Draws
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
 from attnconf.lengths import shortened
-from attnconf.memory import Memory
+from attnconf.memory import Memory, let_go
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.run import run_case
 from attnconf.spaces import space_of
@@ -128,7 +128,7 @@ class Session:
             return _not_run(case, found, f"the case {reason}")
         if self.isolates(backend):
             return self._isolated_backend(backend).run(case, checks, explain=explain, count_effects=count_effects)
-        return run_case(
+        result = run_case(
             case,
             [self.backend(backend)],
             self.platform,
@@ -138,6 +138,8 @@ class Session:
             explain=explain,
             count_effects=count_effects,
         )[0]
+        let_go(self.device)
+        return result
 
     def why_not_here(self, case: Case) -> str | None:
         """Return why this machine's memory does not allow ``case``, or None."""

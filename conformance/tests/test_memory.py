@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
+from attnconf.backends.reference import ReferenceBackend
 from attnconf.case import Case, Layer, Request
 from attnconf.footprint import footprint
 from attnconf.length_plan import plan_lengths
-from attnconf.memory import Memory, host_memory, machine_memory
+from attnconf.memory import Memory, crowded, host_memory, let_go, machine_memory
 from attnconf.platforms import Platform, simulate
 from attnconf.profiles import profile_named
 from attnconf.result import Outcome
+from attnconf.run import run_case
 from attnconf.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+    from attnconf.backends.protocol import Prepared
+    from attnconf.batch import Batch
 
 LAYER = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
 MODES = (("decode", "gemma4-31b"), ("decode", "gemma4-e2b"), ("windows", "gemma4-31b"))
@@ -84,3 +89,63 @@ def test_processes_share_the_host_and_those_of_one_gpu_the_gpu(monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     assert machine_memory(processes=4, per_gpu=2) == Memory(host=20, device=400)
+
+
+GPU = torch.device("cuda")
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, *, free: int, own: int) -> None:
+    """Pretend a GPU of 80 GB with so much of it free, and so much in this process's hands."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80_000_000_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: own)
+
+
+def test_a_gpu_whose_memory_others_hold_is_no_fault_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = footprint(a_case(30_000), accelerated=True).device
+    hold(monkeypatch, free=needed // 2, own=needed // 4)
+    why = crowded(a_case(30_000), GPU)
+    assert why is not None
+    assert re.fullmatch(r"other processes hold 79\.\d GB of the GPU's 80\.0 GB, and the case takes up to 0\.\d GB", why)
+    hold(monkeypatch, free=needed // 2, own=needed)
+    assert crowded(a_case(30_000), GPU) is None
+    assert crowded(a_case(30_000), torch.device("cpu")) is None
+
+
+class _Full(ReferenceBackend):
+    """A backend for which there is no memory."""
+
+    def prepare(self, _batch: Batch) -> Prepared:
+        message = "CUDA out of memory"
+        raise torch.OutOfMemoryError(message)
+
+
+@pytest.mark.parametrize(("why", "outcome"), [("others hold it", Outcome.NOT_RUN), (None, Outcome.OOM)])
+def test_out_of_memory_is_the_backends_unless_others_hold_it(
+    why: str | None, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnconf.run.crowded", lambda *_: why)
+    (result,) = run_case(a_case(20), [_Full()], Platform(), torch.device("cpu"))
+    assert [layer.outcome for layer in result.layers] == [outcome] * 2
+    assert {layer.reason for layer in result.layers} == {why or "OutOfMemoryError: CUDA out of memory"}
+
+
+def test_an_oracle_without_memory_for_its_effects_is_typed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        message = "CUDA out of memory"
+        raise torch.OutOfMemoryError(message)
+
+    monkeypatch.setattr("attnconf.run.mistake_units", full)
+    (result,) = run_case(a_case(20), [ReferenceBackend()], Platform(), torch.device("cpu"))
+    assert {(layer.outcome, layer.reason) for layer in result.layers} == {
+        (Outcome.OOM, "in effects: OutOfMemoryError: CUDA out of memory")
+    }
+
+
+def test_what_torch_keeps_is_given_back_above_a_gigabyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    for own in (2**30, 2**30 + 1):
+        hold(monkeypatch, free=0, own=own)
+        let_go(GPU)
+    let_go(torch.device("cpu"))
+    assert emptied == [True]

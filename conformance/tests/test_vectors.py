@@ -50,7 +50,7 @@ def test_no_two_vectors_ask_the_same() -> None:
 def test_it_says_what_it_is_for(name: str) -> None:
     vector = VECTORS[name]
     assert len(vector.note) > 40
-    assert re.fullmatch(r"[a-z0-9-]+: [\w.-]+/[\w.-]+#\d+", vector.bug)
+    assert re.fullmatch(r"[a-z0-9-]+: ([\w.-]+/[\w.-]+#\d+|found by attnconf in [\w-]+ [\w.]+)", vector.bug)
     assert vector.shows
 
 

@@ -98,7 +98,7 @@ TRTLLM_PROMISES = Promises(
 
 SM90_PROMISES = Promises(
     dead_v=FINITE,
-    reclaimed_v=FINITE,
+    reclaimed_v=frozenset({"zero", "stale"}),
     empty_kv=False,
     empty_q=False,
     batch_invariant=False,

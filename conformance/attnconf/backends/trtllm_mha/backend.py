@@ -82,7 +82,9 @@ class TrtllmMha:
         FlashInfer documents no answer to a row over no key, no bitwise claim, and nothing about unused table columns.
         Its LSE exists on trtllm-gen since 0.6.13, in base two. Both kernels of SM 9.0 multiply values that they mask by
         a zero, so an infinity or a NaN among these reaches the output: FMHA v2 and XQA over 8-bit KV from the rest of a
-        last page, XQA over 16-bit KV from a reclaimed page only. Keys may be anything.
+        last page, XQA over 16-bit KV from a reclaimed page only. There even finite values may become one: under several
+        query tokens, XQA sums a tile that a row may not see with weight 1 before it scales it away (safeInitRowMax in
+        csrc/xqa/mha.cu; the vector gemma4-e2b-verify-masked-tile). Keys may be anything.
         """
         version = library_version(self.platform)
         has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
@@ -104,7 +106,7 @@ class TrtllmMha:
             )
         return Promises(
             dead_v=FINITE,
-            reclaimed_v=FINITE,
+            reclaimed_v=_REQUIRED,
             empty_kv=False,
             empty_q=False,
             batch_invariant=False,
