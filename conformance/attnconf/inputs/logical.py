@@ -135,7 +135,8 @@ def _draft(case: Case, index: int, rows: int, tokens: int, rng: torch.Generator)
     dim = layer.head_dim
     # Scores of standard deviation one, whatever sm_scale is.
     spread = 1.0 / (layer.sm_scale * math.sqrt(dim))
-    x = normal((rows, layer.num_qo_heads, dim), rng) * spread
+    # Queries are drawn: a run of the numbers of which keys are made could meet one of them, and drown all others.
+    x = torch.randn((rows, layer.num_qo_heads, dim), generator=rng) * spread
     k = normal((tokens, layer.num_kv_heads, dim), rng)
     v = normal((tokens, layer.num_kv_heads, dim), rng)
     q = x

@@ -2,7 +2,8 @@
 
 To draw the keys and values of a request of 32,768 tokens takes seconds. So numbers are drawn once a process, and every
 tensor is a run of them from a place of its own. Their count is a prime: a tensor that needs more of them starts over at
-another offset within its rows, so that no two of its rows are equal.
+another offset within its rows, so that no two of its rows are equal. Two tensors may have rows in common: they are for
+keys and values, not for the queries that are multiplied with these.
 """
 
 from __future__ import annotations
