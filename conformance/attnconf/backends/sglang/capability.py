@@ -106,8 +106,8 @@ SM90_PROMISES = Promises(
 )
 """What it keeps over XQA and FMHA v2: what these keep under ``trtllm_mha``, but for graphs: the adapter captures none.
 
-Both multiply values that they mask by a zero, so what is not finite there reaches the output. In reclaimed pages that is
-also what XQA makes infinite when it adds it up (``TrtllmMha.promises``).
+Both multiply values that they mask by a zero, so what is not finite there reaches the output. In reclaimed pages, XQA
+may make it infinite by adding it up (``TrtllmMha.promises``).
 """
 
 _DYNAMIC_PAGE_SIZE = 128
