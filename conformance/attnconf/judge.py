@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from attnconf.spaces import Family
 
 
+BETWEEN_REASONS = "; also: "
+"""What stands between the reasons of one test: a reason is a sentence, and may have a semicolon of its own."""
+
+
 class ConformanceFailure(AttnconfError):  # noqa: N818 - a verdict, not an error of attnconf
     """A backend broke the contract; the text is the whole message."""
 
@@ -127,4 +131,4 @@ class Judge:
 
 def _reasons(results: list[CaseResult]) -> str:
     counted = Counter(layer.reason for result in results for layer in result.layers)
-    return "; ".join(reason for reason, _ in counted.most_common(3)) or "no case was drawn"
+    return BETWEEN_REASONS.join(reason for reason, _ in counted.most_common(3)) or "no case was drawn"

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_BETWEEN = re.compile(r"; (?![^()]*\))")
-"""What stands between the reasons of one test: a reason may have a semicolon in parentheses."""
-
 _UNBUILT = re.compile(r"its kernel module (\S+) is not built \(")
 
 
@@ -24,8 +21,10 @@ class Reasons:
         return bool(self._tests or self._unbuilt)
 
     def add(self, text: str) -> None:
-        """Count one more test, with its reasons: ``a; b``."""
-        reasons = _BETWEEN.split(text)
+        """Count one more test, with its reasons: ``a; also: b``."""
+        from attnconf.judge import BETWEEN_REASONS
+
+        reasons = text.split(BETWEEN_REASONS)
         unbuilt = {found[1]: reason for reason in reasons if (found := _UNBUILT.match(reason))}
         self._modules |= unbuilt
         self._unbuilt += bool(unbuilt)
