@@ -19,7 +19,8 @@ LseBase = Literal["natural", "two"]
 
 
 ANYTHING: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
-FINITE: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge"})
+REQUIRED: frozenset[PoisonKind] = frozenset({"zero", "stale"})
+FINITE: frozenset[PoisonKind] = REQUIRED | {"huge"}
 
 
 @dataclass(frozen=True)

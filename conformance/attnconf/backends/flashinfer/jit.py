@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.builds import Build, BuildReport, cost
@@ -112,18 +112,9 @@ def _collect(running: dict[Future[None], Build], progress: Callable[[str], None]
     return failures
 
 
-@contextmanager
-def _max_jobs(jobs: int) -> Iterator[None]:
+def _max_jobs(jobs: int) -> AbstractContextManager[None]:
     """Tell ninja, through FlashInfer, how many jobs each module may take."""
-    before = os.environ.get("MAX_JOBS")
-    os.environ["MAX_JOBS"] = str(jobs)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MAX_JOBS"]
-        else:
-            os.environ["MAX_JOBS"] = before
+    return _variable("MAX_JOBS", str(jobs))
 
 
 @contextmanager
@@ -132,20 +123,28 @@ def without_jit() -> Iterator[None]:
 
     FlashInfer looks at the variable in each call (``JitSpec.build_and_load``), and names it when it refuses.
     """
-    before = os.environ.get(_NO_JIT)
-    os.environ[_NO_JIT] = "1"
     try:
-        yield
+        with _variable(_NO_JIT, "1"):
+            yield
     except RuntimeError as error:
         if _NO_JIT not in str(error):
             raise
         message = "FlashInfer compiles a module for it before it could refuse, and that is not built"
         raise UnbuiltError(message) from error
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
     finally:
         if before is None:
-            del os.environ[_NO_JIT]
+            del os.environ[name]
         else:
-            os.environ[_NO_JIT] = before
+            os.environ[name] = before
 
 
 def _one_line(error: BaseException) -> str:

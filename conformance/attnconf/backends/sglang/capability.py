@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from attnconf.backends.flashinfer.package import PACKAGE
-from attnconf.backends.protocol import FINITE, Promises, Unsupported
+from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported
 from attnconf.backends.sglang.package import RELEASES
 from attnconf.backends.trtllm_mha.capability import supports as flashinfer_supports
 from attnconf.numerics import NumericsProfile
@@ -98,7 +98,7 @@ TRTLLM_PROMISES = Promises(
 
 SM90_PROMISES = Promises(
     dead_v=FINITE,
-    reclaimed_v=frozenset({"zero", "stale"}),
+    reclaimed_v=REQUIRED,
     empty_kv=False,
     empty_q=False,
     batch_invariant=False,

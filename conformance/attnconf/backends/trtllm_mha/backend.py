@@ -10,7 +10,7 @@ import torch
 from attnconf.backends.flashinfer import jit, library, places
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
-from attnconf.backends.protocol import FINITE, Promises, Unsupported, Workspace
+from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported, Workspace
 from attnconf.backends.trtllm_mha import capability, contract, variants
 from attnconf.backends.trtllm_mha.build import jit_spec
 from attnconf.backends.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import Evidence
     from attnconf.batch import Batch, KVCache
-    from attnconf.case import PoisonKind
     from attnconf.platforms import Platform
     from attnconf.shape import KernelShape
 
-_REQUIRED: frozenset[PoisonKind] = frozenset({"zero", "stale"})
 _COPIED = "+page-copy"
 _APPROXIMATE_TANH = 2.0**-10
 """FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
@@ -93,9 +91,9 @@ class TrtllmMha:
             return Promises(empty_kv=False, deterministic=False, batch_invariant=False, lse="two" if has_lse else None)
         if self.machine == "sm100":
             return Promises(
-                dead_k=_REQUIRED,
-                dead_v=_REQUIRED,
-                reclaimed_v=_REQUIRED,
+                dead_k=REQUIRED,
+                dead_v=REQUIRED,
+                reclaimed_v=REQUIRED,
                 table_tail=frozenset({"null", "stale"}),
                 empty_kv=False,
                 empty_q=False,
@@ -106,7 +104,7 @@ class TrtllmMha:
             )
         return Promises(
             dead_v=FINITE,
-            reclaimed_v=_REQUIRED,
+            reclaimed_v=REQUIRED,
             empty_kv=False,
             empty_q=False,
             batch_invariant=False,
