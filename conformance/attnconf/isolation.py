@@ -15,6 +15,7 @@ import pickle
 import signal
 import time
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import BUILD_BUDGET
@@ -25,7 +26,7 @@ from attnconf.result import CaseResult, LayerResult, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkServerProcess
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
 
     import torch
 
@@ -41,6 +42,18 @@ _END_SECONDS = 5.0
 
 _IMPORTED_ONCE = ["torch", "attnconf.run", "attnconf.backends.registry"]
 """What every process needs, and what starts neither a thread nor CUDA when it is imported."""
+
+
+def get_ready() -> None:
+    """Start the server that processes are forked from, if it does not run: it imports while its caller goes on."""
+    _context()
+    forkserver.ensure_running()
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED_ONCE)
+    return context
 
 
 @dataclass(frozen=True)
@@ -118,8 +131,7 @@ class IsolatedBackend:
         if self._pipe is not None and self._process is not None and self._process.is_alive():
             return self._pipe
         self.stop()
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_IMPORTED_ONCE)
+        context = _context()
         here, there = context.Pipe()
         self._words = LastWords()
         # The server keeps the environment in which it started itself.

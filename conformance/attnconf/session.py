@@ -16,7 +16,7 @@ from attnconf.checks.catalogue import CHOICES
 from attnconf.checks.refusal import probe_case
 from attnconf.draws import Draws
 from attnconf.errors import BackendUnavailableError
-from attnconf.isolation import IsolatedBackend, Spec
+from attnconf.isolation import IsolatedBackend, Spec, get_ready
 from attnconf.lengths import shortened
 from attnconf.memory import Memory, let_go
 from attnconf.result import CaseResult, LayerResult, Outcome
@@ -155,6 +155,11 @@ class Session:
             return self.isolate
         return self.platform.sm is not None and self.registry.registered(name) is None
 
+    def get_ready(self) -> None:
+        """Begin to import what the backends' processes will share, while this process goes on with something else."""
+        if any(map(self.isolates, self.registry.names)):
+            get_ready()
+
     def close(self) -> None:
         """End the backends' processes."""
         for isolated in self._isolated.values():
@@ -175,12 +180,11 @@ class Session:
 
         Nothing is run. Of very many cases the first ``PLANNED_CASES`` count: they draw nearly every shape.
         """
-        planned = self.profile
+        asked = self
         if self._count(family, model) > PLANNED_CASES:
-            fewer = {**planned.examples, family: PLANNED_CASES}
-            planned = replace(planned, examples=fewer, brief=False, gpu_times=1)
-        drawn = replace(self, profile=planned).cases(family, model)
-        return frozenset(shape for case in drawn for shape in asked_shapes(case))
+            fewer = {**self.profile.examples, family: PLANNED_CASES}
+            asked = replace(self, profile=replace(self.profile, examples=fewer, brief=False, gpu_times=1))
+        return frozenset(shape for case in asked.cases(family, model) for shape in asked_shapes(case))
 
     def explore(  # noqa: PLR0913 - what is asked of whom, and how a failure is shrunk
         self,

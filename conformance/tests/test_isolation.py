@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec
 from attnconf.last_words import reason
 from attnconf.platforms import Platform
+from attnconf.profiles import profile_named
 from attnconf.result import Outcome
 from attnconf.run import run_case
+from attnconf.session import Session
 from attnconf.trial import Question
 
 sys.path.insert(0, str(Path(__file__).parent))  # the other process finds the backends by their module's name
@@ -154,3 +157,13 @@ def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # n
 
     with pytest.raises(BackendUnavailableError, match="cannot run in a process of its own"):
         isolate(local)
+
+
+def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[None] = []
+    monkeypatch.setattr("attnconf.isolation.forkserver.ensure_running", lambda: started.append(None))
+    session = Session(Platform(), profile_named("smoke"))
+    session.get_ready()
+    assert started == []
+    replace(session, isolate=True).get_ready()
+    assert started == [None]

@@ -148,6 +148,14 @@ def test_planning_for_fewer_cases_leaves_the_campaign_whole() -> None:
     assert session.refusal_cases() != replace(session, seed=1).refusal_cases()
 
 
+def test_what_is_planned_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = a_session()
+    shapes = session.shapes("decode", "gemma4-e2b")
+    monkeypatch.setattr("attnconf.draws.Draws._search", lambda *_: pytest.fail("drawn again"))
+    assert session.shapes("decode", "gemma4-e2b") == shapes
+    assert session.cases("decode", "gemma4-e2b")
+
+
 def test_a_backend_is_made_once() -> None:
     session, made = a_session(), []
     session.registry.register("toy", lambda platform: made.append(platform) or ReferenceBackend())  # type: ignore[func-returns-value]

@@ -12,7 +12,7 @@ from pytest_attnconf.gates import pytest_runtest_setup
 from pytest_attnconf.options import pytest_addhooks, pytest_addoption, pytest_configure
 from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_makereport
 from pytest_attnconf.pinning import pytest_load_initial_conftests, pytest_xdist_auto_num_workers
-from pytest_attnconf.sharing import pytest_xdist_setupnodes
+from pytest_attnconf.sharing import pytest_xdist_make_scheduler, pytest_xdist_setupnodes
 
 __all__ = [
     "attnconf",
@@ -26,5 +26,6 @@ __all__ = [
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
     "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
     "pytest_xdist_setupnodes",
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _OURS = ("profile", "backend", "model", "seed", "receipt", "policy", "plan", "job", "sm", "require_sm", "replay")
 _SUITE = "attnconf.suite"
@@ -25,3 +25,9 @@ def is_asked_for(options: argparse.Namespace, args: Iterable[str]) -> bool:
 def names_suite(args: Iterable[str]) -> bool:
     """Whether ``args`` name the suite, as a module or as a path."""
     return any(_SUITE in arg.replace("/", ".").replace("\\", ".") for arg in args)
+
+
+def backend_of(test: str, backends: Sequence[str]) -> str:
+    """Return which of ``backends`` a test of the suite is about: its parameters begin with the name; or nothing."""
+    params = test.rpartition("::")[2].partition("[")[2].removesuffix("]")
+    return max((name for name in backends if f"{params}-".startswith(f"{name}-")), key=len, default="")

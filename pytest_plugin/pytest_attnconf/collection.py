@@ -65,13 +65,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if suite:
         others = [item for item in items if not _family(item)]
         costs = [_cost(item, config.stash[KEY]) for item in suite]
-        items[:] = [*longest_first(suite, costs, workers), *others]
+        backends = [_params(item).get("backend", "") for item in suite]
+        items[:] = [*longest_first(suite, costs, backends, workers), *others]
 
 
 def _family(item: pytest.Item) -> str:
     """Return the family of one of the suite's tests, or nothing."""
     module = getattr(getattr(item, "module", None), "__name__", "")
     return module.removeprefix(_FAMILY_FILES) if module.startswith(_FAMILY_FILES) else ""
+
+
+def _params(item: pytest.Item) -> dict[str, str]:
+    """Return what ``_values`` gave one of the suite's tests."""
+    return item.callspec.params  # type: ignore[attr-defined, no-any-return]
 
 
 def _cost(item: pytest.Item, state: State) -> float:
@@ -82,7 +88,7 @@ def _cost(item: pytest.Item, state: State) -> float:
     if family not in FAMILIES:
         return 1.0
     accelerated = state.platform.sm is not None
-    model = item.callspec.params["model"]  # type: ignore[attr-defined] # what _values gave it
+    model = _params(item)["model"]
     count = state.profile.count(family, model, accelerated=accelerated)
     return count + _LONG_COSTS * state.profile.long_count(family, accelerated=accelerated)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from pytest_attnconf import junit
+from pytest_attnconf.asked import backend_of
 from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _lost(state: State, report: pytest.TestReport) -> Proof | None:
         model, _, family = params.rpartition("-")
         backend, rest = "trtllm_mha", model
     else:
-        backend = max((name for name in state.backends if params.startswith(f"{name}-")), key=len, default="")
+        backend = backend_of(report.nodeid, state.backends)
         rest = params.removeprefix(f"{backend}-")
     reason = f"{report.nodeid.rpartition('::')[2]} ended without a verdict: {_first_line(report)}"
     lost = Unexecuted(state.session, backend, Outcome.CRASHED, reason)

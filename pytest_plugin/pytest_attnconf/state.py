@@ -111,6 +111,8 @@ class State:
         session.isolate = ISOLATE[self.option("isolate")]
         session.memory = self.memory
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
+        if self.is_worker:
+            session.get_ready()
         return session
 
     @cached_property
