@@ -394,14 +394,16 @@ def test_fmha_v2_is_not_given_keys_of_another_dtype() -> None:
     """FlashInfer picks the kernel by the query's dtype and checks no other: 8-bit keys were read as 16-bit ones."""
     given = batch(layer(), "extend", EXTEND)
 
-    def stored_as(dtype: torch.dtype) -> Batch:
+    def stored_as(dtype: torch.dtype, query: torch.dtype = torch.float16) -> Batch:
         caches = tuple(replace(cache, k=cache.k.to(dtype), v=cache.v.to(dtype)) for cache in given.caches)
-        layers = tuple(replace(one, q=one.q.half()) for one in given.layers)
+        layers = tuple(replace(one, q=one.q.to(query)) for one in given.layers)
         return replace(given, layers=layers, caches=caches)
 
     refuse_caches(stored_as(torch.float16), "fmha_v2")
     with pytest.raises(UnsupportedError, match="would read float8_e4m3fn keys as float16"):
         refuse_caches(stored_as(torch.float8_e4m3fn), "fmha_v2")
+    with pytest.raises(UnsupportedError, match="no module for float32 queries"):  # FlashInfer: KeyError: torch.float32
+        refuse_caches(stored_as(torch.float32, torch.float32), "fmha_v2")
 
 
 def test_no_lse_before_the_version_that_has_it() -> None:

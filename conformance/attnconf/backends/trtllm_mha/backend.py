@@ -264,16 +264,24 @@ def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:
 def refuse_caches(batch: Batch, kernel: Family) -> None:
     """Refuse memory that the kernels would misread, and FlashInfer does not look at. Raises ``UnsupportedError``.
 
-    FMHA v2's module is picked by the query's dtype alone. The others take the strides of K for both, and XQA counts
-    them in heads.
+    FMHA v2's module is picked by the query's dtype alone, and for one that it does not have FlashInfer has no word but
+    a ``KeyError``. The others take the strides of K for both, and XQA counts them in heads.
     """
     for cache in batch.caches:
         if kernel != "fmha_v2":
             _refuse_strides(cache, kernel)
-        elif cache.k.dtype != batch.layers[0].q.dtype:
-            stored, asked = (str(dtype).removeprefix("torch.") for dtype in (cache.k.dtype, batch.layers[0].q.dtype))
-            message = f"fmha_v2 would read {stored} keys as {asked}: its kernel is picked by the query's dtype alone"
-            raise UnsupportedError(message)
+        else:
+            _refuse_dtypes(batch.layers[0].q.dtype, cache.k.dtype)
+
+
+def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
+    asked, stored = (str(dtype).removeprefix("torch.") for dtype in (q_dtype, kv_dtype))
+    if asked not in capability.SIXTEEN_BIT:
+        message = f"fmha_v2 has no module for {asked} queries"
+        raise UnsupportedError(message)
+    if stored != asked:
+        message = f"fmha_v2 would read {stored} keys as {asked}: its kernel is picked by the query's dtype alone"
+        raise UnsupportedError(message)
 
 
 def _refuse_strides(cache: KVCache, kernel: Family) -> None:

@@ -28,7 +28,7 @@ _CUDA_FLOORS: dict[Generation, Version] = {
     "sm100": Version("12.8"),
     "sm120": Version("12.8"),
 }
-_SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
+SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _XQA_PAGE_SIZES = (16, 32, 64, 128)
 _GEN_PAGE_SIZES = (16, 32, 64)
 _GEN_DYNAMIC_PAGE_SIZES = (128, 256, 512, 1024)
@@ -101,7 +101,7 @@ def _cuda_reasons(machine: Generation, platform: Platform) -> Iterator[str]:
 
 
 def _dtype_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
-    if shape.q_dtype not in _SIXTEEN_BIT:
+    if shape.q_dtype not in SIXTEEN_BIT:
         yield f"{_TITLES[kernel]} takes float16 or bfloat16 queries, not {shape.q_dtype}"
     if shape.kv_dtype == "float8_e4m3fn" and kernel in {"trtllm-gen-context", "fmha_v2"}:
         # Engines round the query to 8 bits first; the query of a case is 16-bit, and its oracle reads that.
