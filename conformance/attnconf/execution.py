@@ -145,6 +145,10 @@ def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: to
     return Output(seen.out, natural, kernel, *seen.look())
 
 
+RAISED = (Exception, SystemExit)
+"""What a backend may raise, and become a typed outcome by."""
+
+
 def classify(error: BaseException) -> tuple[Outcome, str]:
     """Return the outcome that an exception out of a backend stands for, and its text on one line."""
     text = one_line(error)

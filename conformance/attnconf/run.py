@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.backends.builds import BUILD_BUDGET, missing_build
-from attnconf.backends.protocol import Unsupported
+from attnconf.backends.protocol import declared
 from attnconf.checks.catalogue import rotated_checks
 from attnconf.demands import unmet_promise
 from attnconf.effects import effective_features, mistake_units
-from attnconf.execution import classify
+from attnconf.execution import RAISED, classify
 from attnconf.memory import crowded
 from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.shape import kernel_shape
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from attnconf.checks.check import Check
     from attnconf.platforms import Platform
     from attnconf.result import Failure
-    from attnconf.shape import KernelShape
-
-
-RAISED = (Exception, SystemExit)
-"""What a backend may raise, and become a typed outcome by."""
 
 
 def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
@@ -72,7 +67,7 @@ def _run_backend(trial: Trial, checks: tuple[Check, ...]) -> CaseResult:
     for layer in range(len(question.case.layers)):
         try:
             shape = kernel_shape(question.case, layer)
-            refusal = unmet_promise(question.case, layer, backend.promises) or _declared(trial, shape)
+            refusal = unmet_promise(question.case, layer, backend.promises) or declared(backend, shape, trial.platform)
             missing = None if refusal is not None else trial.missing(shape)
         except RAISED as error:
             done[layer] = _ended(layer, error, "in supports: ")
@@ -142,15 +137,6 @@ def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
     for index, found in done.items():
         if found.outcome is Outcome.OOM:
             done[index] = LayerResult(layer=index, outcome=Outcome.NOT_RUN, reason=why)
-
-
-def _declared(trial: Trial, shape: KernelShape) -> Unsupported | None:
-    """Return what the backend declares. Raises ``TypeError`` for what says neither: a bool reads either way."""
-    said: object = trial.backend.supports(shape, trial.platform)
-    if said is None or isinstance(said, Unsupported):
-        return said
-    message = f"it returned {said!r}, and neither None nor Unsupported(reason)"
-    raise TypeError(message)
 
 
 def _ended(layer: int, error: BaseException, where: str = "") -> LayerResult:

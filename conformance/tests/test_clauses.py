@@ -190,5 +190,18 @@ def test_nothing_is_compiled_for_a_probe() -> None:
     assert {(layer.outcome, layer.reason) for layer in results} == {(Outcome.NOT_RUN, "it would be compiled first")}
 
 
+class Undecided(ReferenceBackend):
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        del platform
+        message = f"no rule for head_dim {shape.head_dim}"
+        raise KeyError(message)
+
+
+def test_a_declaration_that_raises_is_a_crash_of_its_layer_when_it_is_probed() -> None:
+    results = probe_refusal(pool()[0], Undecided(), Platform(), CPU)
+    assert [layer.outcome for layer in results] == [Outcome.CRASHED] * len(pool()[0].layers)
+    assert "in supports: KeyError: " in results[0].reason
+
+
 def test_what_is_declared_supported_is_not_probed() -> None:
     assert probe_refusal(pool()[0], ReferenceBackend(), Platform(), CPU) == []

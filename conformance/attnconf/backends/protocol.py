@@ -151,3 +151,15 @@ class Backend(Protocol):
         it returns stays valid while other batches are prepared and run.
         """
         ...
+
+
+def declared(backend: Backend, shape: KernelShape, platform: Platform) -> Unsupported | None:
+    """Return what ``backend`` declares of ``shape``.
+
+    Raises what its ``supports`` raises, and ``TypeError`` for an answer that is neither: a bool reads either way.
+    """
+    said: object = backend.supports(shape, platform)
+    if said is None or isinstance(said, Unsupported):
+        return said
+    message = f"it returned {said!r}, and neither None nor Unsupported(reason)"
+    raise TypeError(message)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import without_compiling
+from attnconf.backends.protocol import declared
 from attnconf.errors import UnsupportedError
-from attnconf.execution import classify, make_target, run_into, same_bits
+from attnconf.execution import RAISED, classify, make_target, run_into, same_bits
 from attnconf.numerics import NumericsProfile, lse_units, out_units
 from attnconf.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.shape import kernel_shape
@@ -40,12 +41,17 @@ def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torc
     Nothing is compiled for it: where the library would do that first, the layer is not run.
     """
     question = Question(case, device)
-    shapes = [kernel_shape(case, layer) for layer in range(len(case.layers))]
-    return [
-        _probe(question, layer, backend)
-        for layer, shape in enumerate(shapes)
-        if backend.supports(shape, platform) is not None
-    ]
+    found = []
+    for layer in range(len(case.layers)):
+        try:
+            if declared(backend, kernel_shape(case, layer), platform) is None:
+                continue
+        except RAISED as error:
+            outcome, text = classify(error)
+            found.append(LayerResult(layer=layer, outcome=outcome, reason=f"in supports: {text}"))
+            continue
+        found.append(_probe(question, layer, backend))
+    return found
 
 
 def probe_case(case: Case, backend: Backend, platform: Platform, device: torch.device) -> CaseResult:
@@ -68,7 +74,7 @@ def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
         reason = classify(error)[1]
         if not str(error).strip():
             return _failed(layer, f"it refused with a bare {type(error).__name__}, naming no reason")
-    except Exception as error:  # noqa: BLE001 - a backend may raise anything; it becomes a typed outcome
+    except RAISED as error:
         outcome, text = classify(error)
         return LayerResult(layer=layer, outcome=outcome, reason=text)
     finally:
