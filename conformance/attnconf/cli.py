@@ -174,7 +174,7 @@ def _campaign(arguments: argparse.Namespace) -> int:
     if arguments.json:
         data = campaign_data(report, backend, campaign, session.platform)
         write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
-    if report.failures:
+    if report.failures or report.lost:
         return EXIT_FAILED
     return 0 if report.profiles else EXIT_NOTHING_EXECUTED
 

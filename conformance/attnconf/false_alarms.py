@@ -7,7 +7,7 @@ import multiprocessing
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from statistics import median
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.builds import Builder
 from attnconf.build_plan import default_jobs, plan_builds
 from attnconf.cells import EDGES, unit_bin
+from attnconf.errors import one_line
 from attnconf.gpus import use_only, visible_gpus
 from attnconf.platforms import detect
 from attnconf.profiles import Profile
@@ -133,14 +134,16 @@ class Tightness:
 class CampaignReport:
     """What a campaign saw: counts of cases and layers, errors in units, and the failures.
 
-    ``profiles`` maps a kernel, with the profile that is declared for it in parentheses, to its errors. ``seconds`` is
-    the time of the cases, ``build_seconds`` that of the builds before the first of them.
+    ``lost`` says which explorations ended early, and by what: an error of their process, not a verdict. ``profiles``
+    maps a kernel, with the profile declared for it in parentheses, to its errors. ``seconds`` is the time of the cases,
+    ``build_seconds`` that of the builds before the first of them.
     """
 
     cases: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     profiles: dict[str, Tightness] = field(default_factory=dict)
     failures: list[CaseResult] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     seconds: float = 0.0
     build_seconds: float = 0.0
 
@@ -161,6 +164,7 @@ class CampaignReport:
         self.cases += other.cases
         self.outcomes += other.outcomes
         self.failures += other.failures
+        self.lost += other.lost
         for name, tightness in other.profiles.items():
             self.profiles.setdefault(name, Tightness()).add(tightness.units, tightness.reason)
 
@@ -182,11 +186,12 @@ class CampaignReport:
                 for name, found in sorted(self.profiles.items())
             },
             "failures": [result.case.to_data() for result in self.failures],
+            "lost": self.lost,
         }
 
 
 def search(campaign: Campaign, processes: int, say: Callable[[str], None] = lambda _: None) -> CampaignReport:
-    """Explore ``campaign`` with several processes, which share the GPUs; stop none of them for a failure.
+    """Explore ``campaign`` with several processes, which share the GPUs; stop none of them for a failure of another.
 
     What the backend compiles is built first, with all cores; ``say`` receives lines about it.
     """
@@ -197,8 +202,12 @@ def search(campaign: Campaign, processes: int, say: Callable[[str], None] = lamb
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_take_gpu, initargs=(taken, gpus)) as pool:
         found.build_seconds = _build(shares, len(campaign.targets), pool, say)
         started = time.perf_counter()
-        for part in pool.map(explore_share, shares):
-            found.add(part)
+        running = [(share, pool.submit(explore_share, share)) for share in shares]
+        for share, part in running:
+            try:
+                found.add(part.result())
+            except BrokenProcessPool as error:
+                found.lost.append(_lost(share, error))
     found.seconds = time.perf_counter() - started
     return found
 
@@ -236,7 +245,10 @@ def asked_by_share(share: Share) -> frozenset[KernelShape]:
 
 
 def explore_share(share: Share) -> CampaignReport:
-    """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here."""
+    """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here.
+
+    Any other error, such as one of a GPU that an illegal access took down, ends the share: what ran before counts.
+    """
     until = time.monotonic() + share.seconds
     session = _session(share)
     backend = session.backend(share.backend)
@@ -253,7 +265,7 @@ def explore_share(share: Share) -> CampaignReport:
     def rerun(case: Case) -> CaseResult:
         return session.run(case, share.backend, "all", explain=False, count_effects=False)
 
-    with suppress(_TimeIsUpError):
+    try:
         for start in range(0, share.examples, DRAWN_AT_ONCE):
             drawn = replace(
                 session,
@@ -262,11 +274,21 @@ def explore_share(share: Share) -> CampaignReport:
             )
             failure = drawn.explore(share.family, share.model, share.backend, run, rerun=rerun).failure
             if failure is not None:
+                found.failures.append(failure)
                 explained = session.run(failure.case, share.backend, "all")
-                found.failures.append(explained if explained.is_failure else failure)
+                if explained.is_failure:
+                    found.failures[-1] = explained
                 break
+    except _TimeIsUpError:
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
+        found.lost.append(_lost(share, error))
     found.count(asked.values(), backend)
     return found
+
+
+def _lost(share: Share, error: Exception) -> str:
+    return f"{share.family} of {share.model}: {one_line(error)}"
 
 
 class _TimeIsUpError(Exception):

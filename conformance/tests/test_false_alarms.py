@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from attnconf.gpus import VISIBLE
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
 from attnconf.report.histogram import campaign_lines
+from attnconf.session import Session
 from attnconf.shape import KernelShape
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from attnconf.case import Case
+    from attnconf.result import CaseResult
 
 PAGED = "torch-paged (float32)"
 
@@ -79,6 +84,41 @@ def test_a_failure_is_shrunk_and_explained(monkeypatch: pytest.MonkeyPatch) -> N
     (failure,) = found.failures
     assert 1 <= found.cases < 40
     assert any(broken.clause == 2 and broken.suspicion for layer in failure.layers for broken in layer.failures)
+
+
+def test_an_error_of_one_process_costs_its_share_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnconf.false_alarms.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    right = Session.run
+    asked: list[str] = []
+
+    def run(self: Session, case: Case, *given: str, **how: bool) -> CaseResult:
+        asked.append(case.model)
+        if len(asked) == 3:
+            message = "CUDA error: an illegal memory access was encountered"
+            raise RuntimeError(message)
+        return right(self, case, *given, **how)
+
+    monkeypatch.setattr(Session, "run", run)
+    targets = (("decode", "llama3-8b"), ("extend", "llama3-8b"))
+    report = search(Campaign(backend="reference", targets=targets, examples=8), 1)
+    assert report.lost == ["decode of llama3-8b: RuntimeError: CUDA error: an illegal memory access was encountered"]
+    assert report.cases == 2 + 4
+    assert campaign_lines(report, "b")[-1] == f"LOST: an exploration of {report.lost[0]}"
+    assert report.to_data()["lost"] == report.lost
+
+
+def test_a_process_that_dies_is_named_and_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def died(_share: Share) -> CampaignReport:
+        message = "a child process terminated abruptly"
+        raise BrokenProcessPool(message)
+
+    monkeypatch.setattr("attnconf.false_alarms.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr("attnconf.false_alarms.explore_share", died)
+    assert main(["campaign", "--backend", "reference", "--examples", "1"]) == 1
+    told = "LOST: an exploration of free of free: BrokenProcessPool: a child process terminated abruptly"
+    assert told in capsys.readouterr().out
 
 
 def test_the_processes_of_a_campaign_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
             lines.append(f"{name}: profile looser than tenfold{reason}")
     for result in report.failures:
         lines += [f"FAILED: {why} {result.case!r}" for why in dict.fromkeys(failure_reasons(result))]
-    return lines
+    return [*lines, *(f"LOST: an exploration of {why}" for why in report.lost)]
 
 
 def campaign_data(report: CampaignReport, backend: str, campaign: Campaign, platform: Platform) -> dict[str, object]:
