@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "fixtures" / "attnconf_fixtures" / "policies" / "sglang-gemma4.toml"
-RECORDED = ROOT / "fixtures" / "evidence" / "2026-11-22-h200-smoke-triton-reference-torch_sdpa.json"
+RECORDED = ROOT / "fixtures" / "evidence" / "2026-11-28-h200-gate-triton.json"
 NEW_DEFAULT = re.compile(r'\[\[(rules|claims)\]\]\n(name|rule) = "sm100"\n.*?(?=\n\[\[|\Z)', re.DOTALL)
 VERIFY = "attnconf verify --policy policy.toml --fleet fleet.toml --plan ../plan.json --diff main"
 REHEARSE = f"{VERIFY} --rehearse-with-simulated-receipts"
