@@ -32,7 +32,7 @@ class Asked:
         """Ask one backend of ``session`` whether it is right; the result is no evidence of what mattered."""
         if self.family is None:
             return session.probe(self.case, backend)
-        return session.run(self.case, backend, explain=explain, count_effects=False)
+        return session.ask(self.case, backend, explain=explain, count_effects=False)
 
 
 def agenda(session: Session) -> tuple[Asked, ...]:

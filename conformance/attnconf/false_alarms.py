@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.builds import Builder
 from attnconf.build_plan import default_jobs, plan_builds
 from attnconf.cells import EDGES, unit_bin
+from attnconf.demands import within
 from attnconf.errors import one_line
 from attnconf.gpus import use_only, visible_gpus
 from attnconf.platforms import detect
@@ -258,12 +259,13 @@ def explore_share(share: Share) -> CampaignReport:
     def run(case: Case) -> CaseResult:
         if time.monotonic() > until:
             raise _TimeIsUpError
-        if case.id not in asked:
-            asked[case.id] = session.run(case, share.backend, explain=False, count_effects=False)
-        return asked[case.id]
+        mild = within(case, backend.promises)
+        if mild.id not in asked:
+            asked[mild.id] = session.run(mild, share.backend, explain=False, count_effects=False)
+        return asked[mild.id]
 
     def rerun(case: Case) -> CaseResult:
-        return session.run(case, share.backend, "all", explain=False, count_effects=False)
+        return session.ask(case, share.backend, "all", explain=False, count_effects=False)
 
     try:
         for start in range(0, share.examples, DRAWN_AT_ONCE):

@@ -14,6 +14,7 @@ from attnconf.build_plan import asked_shapes
 from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
 from attnconf.checks.catalogue import CHOICES
 from attnconf.checks.refusal import probe_case
+from attnconf.demands import within
 from attnconf.draws import Draws
 from attnconf.errors import BackendUnavailableError
 from attnconf.isolation import IsolatedBackend, Spec, get_ready
@@ -141,6 +142,19 @@ class Session:
         let_go(self.device)
         return result
 
+    def ask(
+        self,
+        case: Case,
+        backend: str,
+        checks: Choice = "rotated",
+        *,
+        explain: bool = True,
+        count_effects: bool = True,
+    ) -> CaseResult:
+        """Run a drawn case, as far as the backend promises to bear it; the result has the case that was run."""
+        asked = within(case, self.backend(backend).promises)
+        return self.run(asked, backend, checks, explain=explain, count_effects=count_effects)
+
     def why_not_here(self, case: Case) -> str | None:
         """Return why this machine's memory does not allow ``case``, or None."""
         return self.memory.why_not(case, accelerated=self._accelerated)
@@ -203,9 +217,9 @@ class Session:
         """
         if run is None:
             manner = _Manner(
-                lambda case: self.run(case, backend, explain=False),
-                lambda case: self.run(case, backend, "all", explain=False),
-                lambda case: self.run(case, backend, "all"),
+                lambda case: self.ask(case, backend, explain=False),
+                lambda case: self.ask(case, backend, "all", explain=False),
+                lambda case: self.ask(case, backend, "all"),
                 shrink_seconds,
             )
         else:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from attnconf.agenda import Asked
+from attnconf.backends.protocol import REQUIRED
 from attnconf.backends.reference import ReferenceBackend
+from attnconf.demands import unmet_promise
 from attnconf.errors import BackendUnavailableError, UnknownBackendError
 from attnconf.lengths import longest_request
 from attnconf.platforms import Platform, simulate
@@ -211,3 +214,31 @@ def test_cases_run_on_one_thread() -> None:
     torch.set_num_threads(2)
     a_session()
     assert torch.get_num_threads() == 1
+
+
+class Tender(ReferenceBackend):
+    """Right, and promises as little as it may."""
+
+    promises = replace(
+        ReferenceBackend.promises,
+        dead_k=REQUIRED,
+        dead_v=REQUIRED,
+        reclaimed_v=REQUIRED,
+        table_tail=frozenset({"null"}),
+        empty_kv=False,
+        empty_q=False,
+    )
+
+
+def test_a_backend_of_few_promises_is_asked_every_drawn_case_and_a_recorded_one_as_it_is() -> None:
+    session = replace(a_session(), profile=profile_named("smoke"))
+    session.registry.register("tender", lambda _platform: Tender())
+    drawn = session.cases("decode", "gemma4-e2b")
+    found = session.explore("decode", "gemma4-e2b", "tender")
+    assert len(found.results) == len(drawn)
+    assert {layer.outcome for result in found.results for layer in result.layers} == {Outcome.PASSED}
+    beyond = next(case for case in drawn if unmet_promise(case, 0, Tender.promises))
+    assert session.run(beyond, "tender").layers[0].outcome is Outcome.UNSUPPORTED
+    asked = Asked(beyond, "decode", "gemma4-e2b").of(session, "tender")
+    assert {layer.outcome for layer in asked.layers} == {Outcome.PASSED}
+    assert asked.case != beyond

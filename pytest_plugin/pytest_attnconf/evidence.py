@@ -97,6 +97,21 @@ def unseen(state: State) -> list[str]:
     ]
 
 
+def spared(state: State) -> list[str]:
+    """Say which demands the cases were asked without, of each backend that was judged."""
+    if not state.cells:
+        return []
+    from attnconf.demands import unpromised
+
+    session, judged = state.session, {cell.backend for cell in state.cells if cell.executed}
+    backends = [session.backend(name) for name in state.backends if session.why_not(name) is None]
+    return [
+        f"{backend.name} does not promise to bear {'; '.join(words)}: drawn cases come without"
+        for backend in backends
+        if backend.name in judged and (words := unpromised(backend.promises))
+    ]
+
+
 def hidden(state: State) -> list[str]:
     """Say which backends broke a clause in a run in which no test failed."""
     broken: Counter[str] = Counter()

@@ -10,7 +10,7 @@ import pytest
 from pytest_attnconf import junit
 from pytest_attnconf.asked import names_suite
 from pytest_attnconf.claims import check_claims
-from pytest_attnconf.evidence import collect, hidden, judge_policy, unseen, write_receipt
+from pytest_attnconf.evidence import collect, hidden, judge_policy, spared, unseen, write_receipt
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
 from pytest_attnconf.pinning import pinning_line
@@ -141,7 +141,7 @@ class Reporter:
 
         terminalreporter.section("attnconf")
         lines = matrix_lines(state.cells, cases=state.cases)
-        for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
+        for line in [*lines, *spared(state), *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)
         for _, complaint in self.complaints:
             terminalreporter.write_line(f"NOT MET: {complaint}", red=True)

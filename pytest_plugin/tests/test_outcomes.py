@@ -31,6 +31,13 @@ def test_a_right_backend_passes(replay: Inner, receipt: Receipt) -> None:
     assert [(cell.backend, cell.executed, cell.passed) for cell in receipt.cells] == [("good", 1, 1)]
 
 
+def test_what_cases_come_without_is_said_of_who_promises_less(replay: Inner) -> None:
+    result = replay("--attnconf-backend=good", "--attnconf-backend=tender")
+    assert result.ret == 0
+    line = "tender does not promise to bear nan, inf or huge keys in dead slots; requests without query tokens"
+    assert [text for text in result.outlines if "does not promise" in text] == [f"{line}: drawn cases come without"]
+
+
 @pytest.mark.parametrize(
     ("backend", "outcome", "text"),
     [

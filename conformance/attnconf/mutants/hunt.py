@@ -92,7 +92,7 @@ class Hunter:
             broken = broken_clauses(result)
             first = first if first is not None or not broken else min(broken)
             if mutant.clause in broken:
-                case = self._smallest(asked, mutant) if self.orders.shrink else asked.case
+                case = self._smallest(asked, mutant) if self.orders.shrink else result.case
                 caught = replace(blank, caught=True, check=broken[mutant.clause], first=first)
                 return replace(caught, cases=cases, seconds=seconds, case=case)
         return replace(blank, first=first, cases=cases, seconds=seconds)
@@ -101,7 +101,7 @@ class Hunter:
         """Shrink the caught case, as the suite does, as long as the mutant's own clause fails."""
         run = self._only(mutant, lambda case: replace(asked, case=case).of(self.session, mutant.id))
         every = (
-            run if asked.family is None else self._only(mutant, lambda case: self.session.run(case, mutant.id, "all"))
+            run if asked.family is None else self._only(mutant, lambda case: self.session.ask(case, mutant.id, "all"))
         )
         known = CaseResult(case=asked.case, backend=mutant.id, evidence="kernel", layers=())
 
