@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from attnconf.durations import seconds
 from attnconf.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from attnconf.build_plan import BuildPlan
     from attnconf.session import Session
+    from attnconf.shape import KernelShape
     from attnconf.spaces import Family
 
 EXIT_FAILED = 1
@@ -40,24 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Plan, build and export; ``say`` receives lines. Raises ``InvalidInputError`` for what cannot be meant."""
-    from attnconf.build_plan import asked_shapes, default_jobs, plan_builds
-    from attnconf.vectors import cases_to_replay
+    from attnconf.build_plan import default_jobs, plan_builds
 
     session = _session(arguments)
-    shapes = {
-        shape
-        for family in _families(arguments.family)
-        for model in session.profile.targets(family)
-        for shape in session.shapes(family, model)
-    }
-    for case in () if arguments.family else cases_to_replay([]).values():
-        shapes.update(asked_shapes(case))
+    shapes_of = partial(_shapes, session, _families(arguments.family), vectors=not arguments.family)
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     for name in backends:
         if (reason := session.why_not(name)) is not None:
             say(f"{name}: {reason}")
     jobs = arguments.jobs or default_jobs()
-    plan = plan_builds(session, backends, shapes, jobs=jobs, modules=arguments.module)
+    plan = plan_builds(session, backends, shapes_of, jobs=jobs, modules=arguments.module)
     _check_modules(arguments.module, plan)
     for line in plan.lines or ["no kernel module is needed"]:
         say(line)
@@ -88,6 +82,18 @@ def _session(arguments: argparse.Namespace) -> Session:
         raise InvalidInputError(machine, given="it has no GPU to build for", allowed="--sm M.N, such as --sm 9.0")
     session = Session(platform=platform, profile=profile)
     return session if arguments.budget is None else replace(session, build_budget=arguments.budget)
+
+
+def _shapes(session: Session, families: tuple[Family, ...], backend: str, *, vectors: bool) -> Iterator[KernelShape]:
+    """Yield what the cases of ``families``, and the vectors, ask of ``backend``."""
+    from attnconf.build_plan import asked_shapes
+    from attnconf.vectors import cases_to_replay
+
+    for family in families:
+        for model in session.profile.targets(family):
+            yield from session.shapes(family, model, backend)
+    for case in cases_to_replay([]).values() if vectors else ():
+        yield from asked_shapes(case)
 
 
 def _families(asked: list[str]) -> tuple[Family, ...]:

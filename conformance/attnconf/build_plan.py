@@ -128,22 +128,22 @@ def _named(builds: Iterable[Build]) -> list[str]:
 def plan_builds(
     session: Session,
     backends: Sequence[str],
-    shapes: Iterable[KernelShape],
+    shapes_of: Callable[[str], Iterable[KernelShape]],
     *,
     jobs: int,
     modules: Sequence[str] = (),
 ) -> BuildPlan:
-    """Plan what the ``backends`` that work here need for ``shapes``.
+    """Plan what the ``backends`` that work here need for the shapes that ``shapes_of`` says each is asked.
 
     Only ``modules``, by name, if any are given, whatever they cost; else all that the session's budget allows.
     """
-    asked = frozenset(shapes)
     planned: dict[str, BackendBuilds] = {}
     for name in backends:
         backend = None if session.why_not(name) else session.backend(name)
         if not isinstance(backend, Builder):
             continue
-        needed = [build for build in backend.builds(asked) if not modules or build.name in modules]
+        builds = backend.builds(frozenset(shapes_of(name)))
+        needed = [build for build in builds if not modules or build.name in modules]
         cached = tuple(build for build in needed if backend.is_built(build))
         rest = [build for build in needed if build not in cached]
         beyond = tuple(build for build in rest if not modules and build.cpu_seconds > session.build_budget)

@@ -161,7 +161,7 @@ def _campaign(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < least:
             raise InvalidInputError("--" + name, given=str(getattr(arguments, name)), allowed=f"{least} or more")
     session = _session()
-    backend = session.backend(arguments.backend).name
+    backend = session.backend(arguments.backend)
     campaign = Campaign(
         backend=arguments.backend,
         targets=pairs_of(arguments.family, arguments.model),
@@ -170,7 +170,7 @@ def _campaign(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
     )
     report = search(campaign, arguments.jobs, partial(print, flush=True))
-    print("\n".join(campaign_lines(report, backend)))
+    print("\n".join(campaign_lines(report, backend.name)))
     if arguments.json:
         data = campaign_data(report, backend, campaign, session.platform)
         write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")

@@ -53,8 +53,9 @@ def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | N
 def within(case: Case, promises: Promises) -> Case:
     """Return ``case`` as far as ``promises`` go: in each respect what it asks, or the harshest that is promised.
 
-    A row or request without keys or query tokens gets one where it is not promised. What cannot be milder, such as a
-    window that the backend takes for none, stays as it is.
+    A row or request without keys or query tokens gets one where it is not promised. Values are the same in dead slots
+    and in reclaimed pages, so both promises bind them. What cannot be milder, such as a window that the backend takes
+    for none, stays as it is.
     """
     freed = case.paging.reclaimed and any(layer.kind == "sliding" for layer in case.layers)
     never_freed = freed and not promises.reclaimed_v

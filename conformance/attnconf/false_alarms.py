@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from statistics import median
@@ -16,9 +13,9 @@ from typing import TYPE_CHECKING
 from attnconf.backends.builds import Builder
 from attnconf.build_plan import default_jobs, plan_builds
 from attnconf.cells import EDGES, unit_bin
+from attnconf.crew import Crew
 from attnconf.demands import within
 from attnconf.errors import one_line
-from attnconf.gpus import use_only, visible_gpus
 from attnconf.platforms import detect
 from attnconf.profiles import Profile
 from attnconf.session import PLANNED_CASES, Session
@@ -26,8 +23,6 @@ from attnconf.shape import KernelShape, kernel_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from concurrent.futures import Executor
-    from multiprocessing.sharedctypes import Synchronized
 
     from attnconf.backends.protocol import Backend
     from attnconf.case import Case
@@ -198,29 +193,17 @@ def search(campaign: Campaign, processes: int, say: Callable[[str], None] = lamb
     """
     shares = campaign.shares(processes)
     found = CampaignReport()
-    context = multiprocessing.get_context("spawn")
-    taken, gpus = context.Value("i", 0), visible_gpus()
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_take_gpu, initargs=(taken, gpus)) as pool:
-        found.build_seconds = _build(shares, len(campaign.targets), pool, say)
+    with Crew(processes) as crew:
+        found.build_seconds = _build(shares, len(campaign.targets), crew, say)
         started = time.perf_counter()
-        running = [(share, pool.submit(explore_share, share)) for share in shares]
-        for share, part in running:
-            try:
-                found.add(part.result())
-            except BrokenProcessPool as error:
-                found.lost.append(_lost(share, error))
+        parts = crew.map(explore_share, shares, spoils=lambda part: bool(part.lost))
+        for share, part in zip(shares, parts, strict=True):
+            found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, part)]))
     found.seconds = time.perf_counter() - started
     return found
 
 
-def _take_gpu(taken: Synchronized[int], gpus: tuple[str, ...]) -> None:
-    """Settle which GPU the processes of a campaign use: they take them in turn."""
-    with taken.get_lock():
-        index, taken.value = taken.value, taken.value + 1
-    use_only(index, gpus)
-
-
-def _build(shares: Sequence[Share], targets: int, pool: Executor, say: Callable[[str], None]) -> float:
+def _build(shares: Sequence[Share], targets: int, crew: Crew, say: Callable[[str], None]) -> float:
     """Build what the cases of ``shares`` need and return the seconds that planning and building took.
 
     The first ``targets`` of them have one target each.
@@ -230,8 +213,9 @@ def _build(shares: Sequence[Share], targets: int, pool: Executor, say: Callable[
     if session.platform.sm is None or not isinstance(session.backend(shares[0].backend), Builder):
         return 0.0
     asked = shares[: max(targets, _PLANNING_SHARES)]
-    shapes = frozenset[KernelShape]().union(*pool.map(asked_by_share, asked))
-    plan = plan_builds(session, [shares[0].backend], shapes, jobs=default_jobs())
+    known = [found for found in crew.map(asked_by_share, asked) if isinstance(found, frozenset)]
+    shapes = frozenset[KernelShape]().union(*known)
+    plan = plan_builds(session, [shares[0].backend], lambda _: shapes, jobs=default_jobs())
     for line in plan.lines:
         say(line)
     report = plan.build(say)
@@ -242,7 +226,7 @@ def _build(shares: Sequence[Share], targets: int, pool: Executor, say: Callable[
 
 def asked_by_share(share: Share) -> frozenset[KernelShape]:
     """Return the kernel shapes that the first cases of one process's share ask."""
-    return _session(share).shapes(share.family, share.model)
+    return _session(share).shapes(share.family, share.model, share.backend)
 
 
 def explore_share(share: Share) -> CampaignReport:
@@ -285,6 +269,7 @@ def explore_share(share: Share) -> CampaignReport:
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
         found.lost.append(_lost(share, error))
+        found.failures = found.failures or [result for result in asked.values() if result.is_failure]
     found.count(asked.values(), backend)
     return found
 

@@ -70,7 +70,8 @@ class Receipt(Sealed):
     ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
     failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
     both are None outside a plan. ``exit_status`` is how the run ended, 0 if it was green and None in older files;
-    ``complaints`` are what it found not to be met beside its cells and its policy. ``digest`` is that of everything
+    ``complaints`` are what it found not to be met beside its cells and its policy. ``spared`` says by backend what its
+    drawn cases came without, for it does not promise to bear it; empty in older files. ``digest`` is that of everything
     else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms; it is read as one of the
     second schema. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
     """
@@ -90,6 +91,7 @@ class Receipt(Sealed):
     failures: tuple[FailedCase, ...] = ()
     exit_status: Annotated[int, Field(strict=True)] | None = None
     complaints: tuple[str, ...] = ()
+    spared: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
     def ending(self) -> str:

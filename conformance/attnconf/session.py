@@ -189,8 +189,8 @@ class Session:
             )
         return self._isolated[name]
 
-    def shapes(self, family: Family, model: str) -> frozenset[KernelShape]:
-        """Return the shapes that the cases of one family and model, and their checks, ask of every backend.
+    def shapes(self, family: Family, model: str, backend: str) -> frozenset[KernelShape]:
+        """Return the shapes that the cases of one family and model, and their checks, ask of ``backend``.
 
         Nothing is run. Of very many cases the first ``PLANNED_CASES`` count: they draw nearly every shape.
         """
@@ -198,7 +198,9 @@ class Session:
         if self._count(family, model) > PLANNED_CASES:
             fewer = {**self.profile.examples, family: PLANNED_CASES}
             asked = replace(self, profile=replace(self.profile, examples=fewer, brief=False, gpu_times=1))
-        return frozenset(shape for case in asked.cases(family, model) for shape in asked_shapes(case))
+        promises = self.backend(backend).promises
+        cases = (within(case, promises) for case in asked.cases(family, model))
+        return frozenset(shape for case in cases for shape in asked_shapes(case))
 
     def explore(  # noqa: PLR0913 - what is asked of whom, and how a failure is shrunk
         self,

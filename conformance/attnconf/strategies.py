@@ -212,9 +212,10 @@ def cases(draw: DrawFn, space: Space) -> Case:
 
 
 def _poisons(kv_dtype: KVDtype) -> list[Poison]:
-    """Return what may lie in dead slots: half of the time what every backend must bear, so that each is asked enough.
+    """Return what may lie in dead slots: half of the time what every backend must bear, for it looks like live memory.
 
-    The check of clause 6 asks every case again with all that a backend promises to bear.
+    A leak of it is a plausible number, where one of NaN cries. The check of clause 6 asks every case again with all
+    that a backend promises to bear.
     """
     calm: tuple[PoisonKind, ...] = ("stale", "zero")
     harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype == "float8_e4m3fn" else ("huge", "inf", "nan")

@@ -129,7 +129,7 @@ def test_the_shapes_of_a_case_include_those_of_its_checks() -> None:
 def test_a_plan_counts_what_is_missing_cached_and_beyond_the_budget() -> None:
     backend = Compiler(long=frozenset({"extend-NHD"}), ready={"decode-NHD"})
     shapes = set(asked_shapes(CASE, all_checks))
-    plan = plan_builds(session_of(backend), ["toy", "reference"], shapes, jobs=4)
+    plan = plan_builds(session_of(backend), ["toy", "reference"], lambda _: shapes, jobs=4)
     assert [build.name for build in plan.missing] == ["verify-HND", "verify-NHD"]
     assert plan.lines == [
         "4 kernel modules for these tests, 1 cached, about 10 s with 4 jobs",
@@ -140,13 +140,13 @@ def test_a_plan_counts_what_is_missing_cached_and_beyond_the_budget() -> None:
     report = plan.build(said.append)
     assert (report.built, report.cached, report.seconds) == (("verify-HND", "verify-NHD"), ("decode-NHD",), 1.5)
     assert said == ["2 with 4 jobs"]
-    again = plan_builds(session_of(backend), ["toy"], shapes, jobs=4)
+    again = plan_builds(session_of(backend), ["toy"], lambda _: shapes, jobs=4)
     assert again.lines[0] == "4 kernel modules for these tests, 3 cached, nothing to build"
 
 
 def test_a_brief_plan_counts_the_many_modules_of_a_backend_that_are_not_built() -> None:
     backend = Compiler(long=frozenset({"decode-NHD", "extend-NHD", "verify-HND", "verify-NHD"}))
-    plan = plan_builds(session_of(backend), ["toy"], set(asked_shapes(CASE, all_checks)), jobs=4)
+    plan = plan_builds(session_of(backend), ["toy"], lambda _: asked_shapes(CASE, all_checks), jobs=4)
     first, beyond = plan.brief
     assert first == "4 kernel modules for these tests, 0 cached, nothing to build"
     assert beyond.startswith("not run without 4 modules of toy, which are not built (about 240 CPU minutes; ")
@@ -156,16 +156,16 @@ def test_a_brief_plan_counts_the_many_modules_of_a_backend_that_are_not_built() 
 def test_a_plan_for_one_module_knows_no_budget_and_one_without_builders_is_silent() -> None:
     backend = Compiler(long=frozenset({"extend-NHD"}))
     shapes = set(asked_shapes(CASE, all_checks))
-    plan = plan_builds(session_of(backend), ["toy"], shapes, jobs=1, modules=["extend-NHD"])
+    plan = plan_builds(session_of(backend), ["toy"], lambda _: shapes, jobs=1, modules=["extend-NHD"])
     assert [build.name for build in plan.missing] == ["extend-NHD"]
-    assert plan_builds(session_of(backend), ["reference"], shapes, jobs=1).lines == []
-    assert plan_builds(session_of(backend, budget=0), ["toy"], shapes, jobs=1).missing == ()
+    assert plan_builds(session_of(backend), ["reference"], lambda _: shapes, jobs=1).lines == []
+    assert plan_builds(session_of(backend, budget=0), ["toy"], lambda _: shapes, jobs=1).missing == ()
 
 
 def test_a_long_profile_is_planned_from_its_first_cases() -> None:
     session = session_of(Compiler())
     long = replace(session.profile, examples={**session.profile.examples, "decode": 10**9})
-    assert replace(session, profile=replace(long, max_kv_len=20)).shapes("decode", "gemma4-e2b")
+    assert replace(session, profile=replace(long, max_kv_len=20)).shapes("decode", "gemma4-e2b", "toy")
 
 
 @pytest.mark.parametrize(("told", "jobs"), [("3", 3), ("0", None), ("many", None), ("", None)])

@@ -30,4 +30,4 @@ def test_shapes_are_planned_for_the_cases_that_are_asked() -> None:
     drawn = list(session.cases("decode", "gemma4-31b"))
     assert session.profile.gpu_times * session.profile.examples["decode"] < len(drawn) <= PLANNED_CASES
     asked = frozenset(shape for case in drawn for shape in asked_shapes(case))
-    assert session.shapes("decode", "gemma4-31b") == asked
+    assert session.shapes("decode", "gemma4-31b", "reference") == asked

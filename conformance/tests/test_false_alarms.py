@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.backends.trtllm_mha.backend import TrtllmMha
 from attnconf.cli import main
-from attnconf.false_alarms import Campaign, CampaignReport, Share, Tightness, _take_gpu, explore_share, search
-from attnconf.gpus import VISIBLE
+from attnconf.false_alarms import Campaign, CampaignReport, Share, Tightness, explore_share, search
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
 from attnconf.report.histogram import campaign_lines
+from attnconf.result import CaseResult, LayerResult, Outcome
 from attnconf.session import Session
 from attnconf.shape import KernelShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pytest
 
     from attnconf.case import Case
-    from attnconf.result import CaseResult
 
 PAGED = "torch-paged (float32)"
 
@@ -86,14 +82,37 @@ def test_a_failure_is_shrunk_and_explained(monkeypatch: pytest.MonkeyPatch) -> N
     assert any(broken.clause == 2 and broken.suspicion for layer in failure.layers for broken in layer.failures)
 
 
-def test_an_error_of_one_process_costs_its_share_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnconf.false_alarms.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+class Here:
+    """A crew of this process alone."""
+
+    def __init__(self, size: int) -> None:
+        assert size == 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, do: Callable[[Share], object], shares: Sequence[Share], **_: object) -> Iterator[object]:
+        for one in shares:
+            try:
+                yield do(one)
+            except BrokenProcessPool as error:
+                yield error
+
+
+def test_an_error_of_one_share_costs_that_share_and_its_failing_case_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnconf.false_alarms.Crew", Here)
     right = Session.run
     asked: list[str] = []
 
     def run(self: Session, case: Case, *given: str, **how: bool) -> CaseResult:
         asked.append(case.model)
-        if len(asked) == 3:
+        if len(asked) == 3:  # an illegal access: the kernel's crash is a result, and whatever comes next raises
+            lost = LayerResult(layer=0, outcome=Outcome.CRASHED, reason="illegal memory access")
+            return replace(right(self, case, *given, **how), layers=(lost,))
+        if len(asked) > 3 and case.mode == "decode":
             message = "CUDA error: an illegal memory access was encountered"
             raise RuntimeError(message)
         return right(self, case, *given, **how)
@@ -102,7 +121,8 @@ def test_an_error_of_one_process_costs_its_share_and_no_other(monkeypatch: pytes
     targets = (("decode", "llama3-8b"), ("extend", "llama3-8b"))
     report = search(Campaign(backend="reference", targets=targets, examples=8), 1)
     assert report.lost == ["decode of llama3-8b: RuntimeError: CUDA error: an illegal memory access was encountered"]
-    assert report.cases == 2 + 4
+    assert report.cases == 3 + 4
+    assert [layer.outcome for result in report.failures for layer in result.layers] == [Outcome.CRASHED]
     assert campaign_lines(report, "b")[-1] == f"LOST: an exploration of {report.lost[0]}"
     assert report.to_data()["lost"] == report.lost
 
@@ -114,21 +134,11 @@ def test_a_process_that_dies_is_named_and_fails_the_command(
         message = "a child process terminated abruptly"
         raise BrokenProcessPool(message)
 
-    monkeypatch.setattr("attnconf.false_alarms.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr("attnconf.false_alarms.Crew", Here)
     monkeypatch.setattr("attnconf.false_alarms.explore_share", died)
     assert main(["campaign", "--backend", "reference", "--examples", "1"]) == 1
     told = "LOST: an exploration of free of free: BrokenProcessPool: a child process terminated abruptly"
     assert told in capsys.readouterr().out
-
-
-def test_the_processes_of_a_campaign_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VISIBLE, "GPU-a,GPU-b")
-    taken = multiprocessing.Value("i", 0)
-    seen = []
-    for _ in range(3):
-        _take_gpu(taken, ("GPU-a", "GPU-b"))
-        seen.append(os.environ[VISIBLE])
-    assert seen == ["GPU-a", "GPU-b", "GPU-a"]
 
 
 def lines(*units: float, reason: str = "") -> str:
@@ -201,7 +211,7 @@ def test_a_campaign_builds_before_its_first_case_and_says_so(monkeypatch: pytest
 
     monkeypatch.setattr("attnconf.session.Registry.make", lambda *_: backend)
     monkeypatch.setattr("attnconf.false_alarms.detect", lambda: simulate("9.0"))
-    monkeypatch.setattr("attnconf.false_alarms.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr("attnconf.false_alarms.Crew", Here)
     monkeypatch.setattr("attnconf.false_alarms.explore_share", explored)
     said: list[str] = []
     campaign = Campaign(backend="reference", targets=(("free", "free"),), examples=30)

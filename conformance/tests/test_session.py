@@ -146,16 +146,16 @@ def test_planning_for_fewer_cases_leaves_the_campaign_whole() -> None:
     profile = profile_named("gate")
     many = replace(profile, examples={**profile.examples, "decode": PLANNED_CASES + 20})
     session = replace(a_session(), profile=many)
-    session.shapes("decode", "llama3-8b")
+    session.shapes("decode", "llama3-8b", "reference")
     assert len(session.cases("decode", "llama3-8b")) > PLANNED_CASES
     assert session.refusal_cases() != replace(session, seed=1).refusal_cases()
 
 
 def test_what_is_planned_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     session = a_session()
-    shapes = session.shapes("decode", "gemma4-e2b")
+    shapes = session.shapes("decode", "gemma4-e2b", "reference")
     monkeypatch.setattr("attnconf.draws.Draws._search", lambda *_: pytest.fail("drawn again"))
-    assert session.shapes("decode", "gemma4-e2b") == shapes
+    assert session.shapes("decode", "gemma4-e2b", "reference") == shapes
     assert session.cases("decode", "gemma4-e2b")
 
 

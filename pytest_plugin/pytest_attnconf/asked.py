@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 _OURS = ("profile", "backend", "model", "seed", "receipt", "policy", "plan", "job", "sm", "require_sm", "replay")
 _SUITE = "attnconf.suite"
+_OF_SM100 = "test_trtllm_gen"
+SM100_BACKEND = "trtllm_mha"
+"""Whose kernels the suite's tests for SM100 are about."""
 
 
 def flag(name: str) -> str:
@@ -28,6 +31,12 @@ def names_suite(args: Iterable[str]) -> bool:
 
 
 def backend_of(test: str, backends: Sequence[str]) -> str:
-    """Return which of ``backends`` a test of the suite is about: its parameters begin with the name; or nothing."""
-    params = test.rpartition("::")[2].partition("[")[2].removesuffix("]")
+    """Return which of ``backends`` a test of the suite is about: its parameters begin with the name; or nothing.
+
+    The tests for SM100 name a model and a mode, and are about one backend.
+    """
+    name, _, rest = test.rpartition("::")[2].partition("[")
+    if name == _OF_SM100:
+        return SM100_BACKEND
+    params = rest.removesuffix("]")
     return max((name for name in backends if f"{params}-".startswith(f"{name}-")), key=len, default="")

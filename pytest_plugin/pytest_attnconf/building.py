@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,7 +95,7 @@ class Building:
         from attnconf.build_plan import default_jobs, plan_builds
 
         state = self.state
-        return plan_builds(state.session, state.backends, set(self._shapes(wanted)), jobs=default_jobs())
+        return plan_builds(state.session, state.backends, partial(self._shapes, wanted), jobs=default_jobs())
 
     def _wanted(self, args: Iterable[str]) -> frozenset[str]:
         """Return the families that this run is about."""
@@ -111,12 +112,12 @@ class Building:
             for model in self.state.profile.targets(family) if family in wanted else ():
                 yield family, model
 
-    def _shapes(self, wanted: frozenset[str]) -> Iterator[KernelShape]:
+    def _shapes(self, wanted: frozenset[str], backend: str) -> Iterator[KernelShape]:
         from attnconf.build_plan import asked_shapes
 
         state = self.state
         for family, model in self._targets(wanted):
-            yield from state.session.shapes(family, model)
+            yield from state.session.shapes(family, model, backend)
         if "vectors" in wanted:
             for case in state.replayed.values():
                 yield from asked_shapes(case)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from pytest_attnconf.asked import SM100_BACKEND, backend_of
 from pytest_attnconf.sharing import longest_first, workers_of
 from pytest_attnconf.state import KEY
 
@@ -48,7 +49,7 @@ def _values(state: State, family: str, names: list[str]) -> dict[str, tuple[str,
     if "vector" in names:
         values["vector"] = tuple(state.replayed)
     if "sm100_family" in names:
-        wanted = not state.option("backend") or "trtllm_mha" in state.option("backend")
+        wanted = not state.option("backend") or SM100_BACKEND in state.option("backend")
         values["sm100_family"] = SM100_FAMILIES if wanted else ()
     return values
 
@@ -65,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if suite:
         others = [item for item in items if not _family(item)]
         costs = [_cost(item, config.stash[KEY]) for item in suite]
-        backends = [_params(item).get("backend", "") for item in suite]
+        backends = [backend_of(item.name, config.stash[KEY].backends) for item in suite]
         items[:] = [*longest_first(suite, costs, backends, workers), *others]
 
 

@@ -65,12 +65,12 @@ def _lost(state: State, report: pytest.TestReport) -> Proof | None:
     from attnconf.proof import Unexecuted
     from attnconf.result import Outcome
 
+    backend = backend_of(report.nodeid, state.backends)
     family, params = (text for text in match.groups() if text is not None)
     if family == "sm100":
         model, _, family = params.rpartition("-")
-        backend, rest = "trtllm_mha", model
+        rest = model
     else:
-        backend = backend_of(report.nodeid, state.backends)
         rest = params.removeprefix(f"{backend}-")
     reason = f"{report.nodeid.rpartition('::')[2]} ended without a verdict: {_first_line(report)}"
     lost = Unexecuted(state.session, backend, Outcome.CRASHED, reason)
@@ -97,19 +97,16 @@ def unseen(state: State) -> list[str]:
     ]
 
 
-def spared(state: State) -> list[str]:
-    """Say which demands the cases were asked without, of each backend that was judged."""
-    if not state.cells:
-        return []
+def spared(state: State) -> dict[str, tuple[str, ...]]:
+    """Return what the drawn cases came without, of each backend that was judged by such cases and promises less."""
+    drawn = {cell.backend for cells in state.families.values() for cell in cells if cell.executed}
+    if not drawn:
+        return {}
     from attnconf.demands import unpromised
 
-    session, judged = state.session, {cell.backend for cell in state.cells if cell.executed}
-    backends = [session.backend(name) for name in state.backends if session.why_not(name) is None]
-    return [
-        f"{backend.name} does not promise to bear {'; '.join(words)}: drawn cases come without"
-        for backend in backends
-        if backend.name in judged and (words := unpromised(backend.promises))
-    ]
+    working = [state.session.backend(name) for name in state.backends if state.session.why_not(name) is None]
+    found = {backend.name: unpromised(backend.promises) for backend in working if backend.name in drawn}
+    return {name: words for name, words in sorted(found.items()) if words}
 
 
 def hidden(state: State) -> list[str]:
@@ -159,6 +156,7 @@ def write_receipt(state: State, status: int, complaints: tuple[str, ...]) -> str
         failures=tuple(sorted(state.failures, key=lambda failed: failed.key)),
         exit_status=status,
         complaints=complaints,
+        spared=spared(state),
     )
     path = state.path(state.option("receipt"))
     try:

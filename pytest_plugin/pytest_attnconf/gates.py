@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from pytest_attnconf.asked import SM100_BACKEND
 from pytest_attnconf.fixtures import make_judge
 from pytest_attnconf.outcomes import GATED
 from pytest_attnconf.state import KEY
@@ -67,4 +68,4 @@ def _count(item: pytest.Item, reason: str) -> None:
     if callspec is not None and "sm100_family" in callspec.params:
         params = callspec.params
         judge = make_judge(item)
-        judge.not_run(params["sm100_family"], model=params["model"], backend="trtllm_mha", reason=reason)
+        judge.not_run(params["sm100_family"], model=params["model"], backend=SM100_BACKEND, reason=reason)

@@ -141,7 +141,9 @@ class Reporter:
 
         terminalreporter.section("attnconf")
         lines = matrix_lines(state.cells, cases=state.cases)
-        for line in [*lines, *spared(state), *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
+        for name, words in spared(state).items():
+            lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
+        for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)
         for _, complaint in self.complaints:
             terminalreporter.write_line(f"NOT MET: {complaint}", red=True)

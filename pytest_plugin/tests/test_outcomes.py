@@ -31,11 +31,17 @@ def test_a_right_backend_passes(replay: Inner, receipt: Receipt) -> None:
     assert [(cell.backend, cell.executed, cell.passed) for cell in receipt.cells] == [("good", 1, 1)]
 
 
-def test_what_cases_come_without_is_said_of_who_promises_less(replay: Inner) -> None:
-    result = replay("--attnconf-backend=good", "--attnconf-backend=tender")
-    assert result.ret == 0
-    line = "tender does not promise to bear nan, inf or huge keys in dead slots; requests without query tokens"
-    assert [text for text in result.outlines if "does not promise" in text] == [f"{line}: drawn cases come without"]
+def test_what_drawn_cases_come_without_is_said_and_kept_of_who_promises_less(
+    inner: Inner, replay: Inner, receipt: Receipt, toy_model: str
+) -> None:
+    backends = ("--attnconf-backend=good", "--attnconf-backend=tender")
+    suite = ("--pyargs", "attnconf.suite", "--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "-kextend")
+    result = inner(*suite, *backends, "--attnconf-receipt=r.json")
+    words = ("nan, inf or huge keys in dead slots", "requests without query tokens")
+    line = f"tender does not promise to bear {'; '.join(words)}: drawn cases come without"
+    assert [text for text in result.outlines if text.startswith("tender does not")] == [line]
+    assert receipt.spared == {"tender": words}
+    assert not any(text.startswith("tender does not") for text in replay(*backends).outlines)
 
 
 @pytest.mark.parametrize(

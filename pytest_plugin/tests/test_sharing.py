@@ -54,7 +54,7 @@ def test_few_tests_for_many_workers_come_longest_first() -> None:
         ("test_decode.py::test_decode[sglang:triton[window+1]-gemma4-e2b]", "sglang:triton[window+1]"),
         ("test_decode.py::test_decode[sglang:triton-gemma4-e2b]", "sglang:triton"),
         ("test_refusal.py::test_refusal[reference]", "reference"),
-        ("test_sm100.py::test_trtllm_gen[gemma4-e2b-decode]", ""),
+        ("test_sm100.py::test_trtllm_gen[gemma4-e2b-decode]", "trtllm_mha"),
         ("tests/test_mine.py::test_mine", ""),
     ],
 )
@@ -78,7 +78,7 @@ class Node:
 
 
 def test_a_worker_goes_on_with_its_backend_while_there_are_tests_of_it() -> None:
-    names = ["triton", "triton", "reference", "reference", *["triton", "reference"] * 4]
+    names = ["triton", "triton", "reference", "reference", *["reference"] * 4, *["triton"] * 4]
     tests = [f"test_decode.py::test_decode[{name}-m{index}]" for index, name in enumerate(names)]
     nodes = [Node(), Node()]
     config = SimpleNamespace(getoption=lambda _: 1, getvalue=lambda _: ["popen"] * 2)
@@ -134,12 +134,14 @@ def test_xdist_takes_it_for_its_own() -> None:
 
 def test_the_suite_s_tests_are_put_in_that_order_for_workers_and_other_tests_follow() -> None:
     def item(module: str, **params: str) -> SimpleNamespace:
-        return SimpleNamespace(module=SimpleNamespace(__name__=module), callspec=SimpleNamespace(params=params))
+        return SimpleNamespace(
+            name="test_it[triton]", module=SimpleNamespace(__name__=module), callspec=SimpleNamespace(params=params)
+        )
 
     suite = "attnconf.suite.test_"
     decode, free = item(f"{suite}decode", model="gemma4-e2b"), item(f"{suite}free", model="free")
     mine, vector = item("tests.test_mine"), item(f"{suite}vectors", vector="one")
-    state = SimpleNamespace(platform=Platform(), profile=profile_named("smoke"))
+    state = SimpleNamespace(platform=Platform(), profile=profile_named("smoke"), backends=BACKENDS)
     config = SimpleNamespace(stash={KEY: state}, workerinput={"workercount": 2})
     items = [mine, decode, vector, free]
     pytest_collection_modifyitems(cast("pytest.Config", config), cast("list[pytest.Item]", items))

@@ -92,13 +92,13 @@ class Hunter:
             broken = broken_clauses(result)
             first = first if first is not None or not broken else min(broken)
             if mutant.clause in broken:
-                case = self._smallest(asked, mutant) if self.orders.shrink else result.case
+                case = self._smallest(asked, mutant, result.case) if self.orders.shrink else result.case
                 caught = replace(blank, caught=True, check=broken[mutant.clause], first=first)
                 return replace(caught, cases=cases, seconds=seconds, case=case)
         return replace(blank, first=first, cases=cases, seconds=seconds)
 
-    def _smallest(self, asked: Asked, mutant: Mutant) -> Case:
-        """Shrink the caught case, as the suite does, as long as the mutant's own clause fails."""
+    def _smallest(self, asked: Asked, mutant: Mutant, caught: Case) -> Case:
+        """Shrink the ``caught`` case, as the suite does, as long as the mutant's own clause fails."""
         run = self._only(mutant, lambda case: replace(asked, case=case).of(self.session, mutant.id))
         every = (
             run if asked.family is None else self._only(mutant, lambda case: self.session.ask(case, mutant.id, "all"))
@@ -114,7 +114,7 @@ class Hunter:
             found = self.session.explore(
                 asked.family, asked.model, mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS
             )
-        return asked.case if found.failure is None else found.failure.case
+        return caught if found.failure is None else found.failure.case
 
     def _only(self, mutant: Mutant, run: Callable[[Case], CaseResult]) -> Callable[[Case], CaseResult]:
         def judged(case: Case) -> CaseResult:

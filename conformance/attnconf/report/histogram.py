@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from attnconf import __version__
 from attnconf.cells import EDGES
 from attnconf.clauses import cite
+from attnconf.demands import unpromised
 
 if TYPE_CHECKING:
+    from attnconf.backends.protocol import Backend
     from attnconf.false_alarms import Campaign, CampaignReport
     from attnconf.platforms import Platform
     from attnconf.result import CaseResult
@@ -39,15 +41,21 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
     return [*lines, *(f"LOST: an exploration of {why}" for why in report.lost)]
 
 
-def campaign_data(report: CampaignReport, backend: str, campaign: Campaign, platform: Platform) -> dict[str, object]:
-    """Return a campaign as plain JSON data: what was asked of which backend, where, and what came of it."""
+def campaign_data(
+    report: CampaignReport, backend: Backend, campaign: Campaign, platform: Platform
+) -> dict[str, object]:
+    """Return a campaign as plain JSON data: what was asked of which backend, where, and what came of it.
+
+    ``spared`` is what the cases came without, for the backend does not promise to bear it.
+    """
     return {
-        "backend": backend,
+        "backend": backend.name,
         "attnconf": __version__,
         "platform": platform.model_dump(mode="json"),
         "families": list(dict.fromkeys(family for family, _ in campaign.targets)),
         "models": list(dict.fromkeys(model for _, model in campaign.targets)),
         "seed": campaign.seed,
+        "spared": list(unpromised(backend.promises)),
         **report.to_data(),
     }
 

@@ -269,7 +269,7 @@ def test_a_profile_needs_few_modules_and_none_starts_by_itself(template: Templat
         shape
         for family in FAMILIES
         for model in session.profile.targets(family)
-        for shape in session.shapes(family, model)
+        for shape in session.shapes(family, model, f"flashinfer_{template}")
     }
     found = MAKERS[template](machine).builds(shapes)
     assert 0 < len(found) <= most
