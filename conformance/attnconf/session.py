@@ -142,18 +142,12 @@ class Session:
         let_go(self.device)
         return result
 
-    def ask(
-        self,
-        case: Case,
-        backend: str,
-        checks: Choice = "rotated",
-        *,
-        explain: bool = True,
-        count_effects: bool = True,
-    ) -> CaseResult:
-        """Run a drawn case, as far as the backend promises to bear it; the result has the case that was run."""
-        asked = within(case, self.backend(backend).promises)
-        return self.run(asked, backend, checks, explain=explain, count_effects=count_effects)
+    def ask(self, case: Case, backend: str, checks: Choice = "rotated", **how: bool) -> CaseResult:
+        """Run a drawn case, as far as the backend promises to bear it, and ``how`` as ``run`` takes it.
+
+        The result has the case that was run.
+        """
+        return self.run(within(case, self.backend(backend).promises), backend, checks, **how)
 
     def why_not_here(self, case: Case) -> str | None:
         """Return why this machine's memory does not allow ``case``, or None."""

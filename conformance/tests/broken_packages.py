@@ -124,6 +124,10 @@ BROKEN = {
         member("promises = {'lse': 'natural'}"),
         "is no backend: its promises are of type dict, not Promises" + PROTOCOL,
     ),
+    "listing": Package(
+        member("promises = type(ReferenceBackend.promises)(dead_k=['zero', 'stale'])"),
+        "is no backend: its promises.dead_k is of type list, not frozenset" + PROTOCOL,
+    ),
     "moody": Package(
         member("promises = property(lambda self: 1 / 0)"),
         "is no backend: reading its promises raises ZeroDivisionError: division by zero" + PROTOCOL,

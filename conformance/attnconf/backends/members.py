@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _METHODS = {"supports": ("shape", "platform"), "numerics": ("shape",), "prepare": ("batch",)}
 _CONTRACT = "[contract]"
+_SETS = ("dead_k", "dead_v", "table_tail", "reclaimed_v")
 
 
 def faults(backend: object, name: str | None) -> list[str]:
@@ -65,8 +66,18 @@ def _value_faults(backend: object, name: str | None) -> Iterator[str]:
         yield f"its evidence is {evidence!r}, not 'kernel' or 'contract'"
     if "name" in values:
         yield from _name_faults(values["name"], name, _CONTRACT if evidence == "contract" else "")
-    if "promises" in values and not isinstance(values["promises"], Promises):
-        yield f"its promises are of type {type(values['promises']).__name__}, not Promises"
+    if "promises" in values:
+        yield from _promise_faults(values["promises"])
+
+
+def _promise_faults(given: object) -> Iterator[str]:
+    if not isinstance(given, Promises):
+        yield f"its promises are of type {type(given).__name__}, not Promises"
+        return
+    for what in _SETS:
+        borne: object = getattr(given, what)
+        if not isinstance(borne, frozenset):
+            yield f"its promises.{what} is of type {type(borne).__name__}, not frozenset"
 
 
 def _name_faults(given: object, name: str | None, suffix: str) -> Iterator[str]:
