@@ -86,14 +86,13 @@ def _session(arguments: argparse.Namespace) -> Session:
 
 def _shapes(session: Session, families: tuple[Family, ...], backend: str, *, vectors: bool) -> Iterator[KernelShape]:
     """Yield what the cases of ``families``, and the vectors, ask of ``backend``."""
-    from attnconf.build_plan import asked_shapes
     from attnconf.vectors import cases_to_replay
 
     for family in families:
         for model in session.profile.targets(family):
             yield from session.shapes(family, model, backend)
-    for case in cases_to_replay([]).values() if vectors else ():
-        yield from asked_shapes(case)
+    if vectors:
+        yield from session.recorded_shapes(cases_to_replay([]).values(), backend)
 
 
 def _families(asked: list[str]) -> tuple[Family, ...]:

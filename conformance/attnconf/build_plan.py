@@ -10,20 +10,29 @@ from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_tex
 from attnconf.case import KVLayout
 from attnconf.checks import consistency, labels
 from attnconf.checks.catalogue import rotated_checks
+from attnconf.demands import unmet_promise
 from attnconf.shape import KernelShape, kernel_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from attnconf.backends.protocol import Promises
     from attnconf.case import Case
     from attnconf.checks.check import Check
     from attnconf.session import Session
 
 
-def asked_shapes(case: Case, choose: Callable[[Case], tuple[Check, ...]] = rotated_checks) -> Iterator[KernelShape]:
-    """Return the shapes of every layer of ``case``, and of the variants of it that its checks may run."""
+def asked_shapes(
+    case: Case, choose: Callable[[Case], tuple[Check, ...]] = rotated_checks, promises: Promises | None = None
+) -> Iterator[KernelShape]:
+    """Return the shapes of the layers of ``case``, and of the variants of it that its checks may run.
+
+    A layer that demands more than ``promises``, if any are given, is not run.
+    """
     checks = choose(case)
     for layer in range(len(case.layers)):
+        if promises is not None and unmet_promise(case, layer, promises):
+            continue
         shape = kernel_shape(case, layer)
         yield shape
         if labels.LAYOUT in checks:

@@ -26,7 +26,7 @@ from attnconf.spaces import space_of
 from attnconf.strategies import Space, free_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from attnconf.backends.protocol import Backend
     from attnconf.case import Case
@@ -194,7 +194,12 @@ class Session:
             asked = replace(self, profile=replace(self.profile, examples=fewer, brief=False, gpu_times=1))
         promises = self.backend(backend).promises
         cases = (within(case, promises) for case in asked.cases(family, model))
-        return frozenset(shape for case in cases for shape in asked_shapes(case))
+        return frozenset(shape for case in cases for shape in asked_shapes(case, promises=promises))
+
+    def recorded_shapes(self, cases: Iterable[Case], backend: str) -> frozenset[KernelShape]:
+        """Return the shapes that recorded ``cases``, asked as they are and with every check, ask of ``backend``."""
+        promises = self.backend(backend).promises
+        return frozenset(shape for case in cases for shape in asked_shapes(case, CHOICES["all"], promises))
 
     def explore(  # noqa: PLR0913 - what is asked of whom, and how a failure is shrunk
         self,

@@ -13,7 +13,9 @@ import torch
 from attnconf.agenda import Asked
 from attnconf.backends.protocol import REQUIRED
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.demands import unmet_promise
+from attnconf.build_plan import asked_shapes
+from attnconf.checks.catalogue import all_checks
+from attnconf.demands import unmet_promise, within
 from attnconf.errors import BackendUnavailableError, UnknownBackendError
 from attnconf.lengths import longest_request
 from attnconf.platforms import Platform, simulate
@@ -242,3 +244,14 @@ def test_a_backend_of_few_promises_is_asked_every_drawn_case_and_a_recorded_one_
     asked = Asked(beyond, "decode", "gemma4-e2b").of(session, "tender")
     assert {layer.outcome for layer in asked.layers} == {Outcome.PASSED}
     assert asked.case != beyond
+
+
+def test_a_recorded_case_is_planned_with_every_check_and_not_at_all_of_who_does_not_bear_it() -> None:
+    session = a_session()
+    session.registry.register("tender", lambda _platform: Tender())
+    case = next(case for case in session.cases("decode", "gemma4-e2b") if unmet_promise(case, 0, Tender.promises))
+    every = frozenset(asked_shapes(case, all_checks))
+    assert session.recorded_shapes([case], "reference") == every
+    assert {shape.kv_layout for shape in every} == {"NHD", "HND"}
+    assert not session.recorded_shapes([case], "tender")
+    assert session.recorded_shapes([within(case, Tender.promises)], "tender")

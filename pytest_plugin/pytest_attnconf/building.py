@@ -113,14 +113,11 @@ class Building:
                 yield family, model
 
     def _shapes(self, wanted: frozenset[str], backend: str) -> Iterator[KernelShape]:
-        from attnconf.build_plan import asked_shapes
-
         state = self.state
         for family, model in self._targets(wanted):
             yield from state.session.shapes(family, model, backend)
         if "vectors" in wanted:
-            for case in state.replayed.values():
-                yield from asked_shapes(case)
+            yield from state.session.recorded_shapes(state.replayed.values(), backend)
 
     def _build(self, plan: BuildPlan) -> None:
         for line in plan.brief:
