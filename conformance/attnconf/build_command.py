@@ -12,11 +12,10 @@ from attnconf.durations import seconds
 from attnconf.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from attnconf.build_plan import BuildPlan
     from attnconf.session import Session
-    from attnconf.shape import KernelShape
     from attnconf.spaces import Family
 
 EXIT_FAILED = 1
@@ -42,10 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Plan, build and export; ``say`` receives lines. Raises ``InvalidInputError`` for what cannot be meant."""
-    from attnconf.build_plan import default_jobs, plan_builds
+    from attnconf.build_plan import default_jobs, plan_builds, shapes_asked
+    from attnconf.vectors import cases_to_replay
 
     session = _session(arguments)
-    shapes_of = partial(_shapes, session, _families(arguments.family), vectors=not arguments.family)
+    families = _families(arguments.family)
+    targets = [(family, model) for family in families for model in session.profile.targets(family)]
+    vectors = () if arguments.family else tuple(cases_to_replay([]).values())
+    shapes_of = partial(shapes_asked, session, targets, vectors)
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     for name in backends:
         if (reason := session.why_not(name)) is not None:
@@ -82,17 +85,6 @@ def _session(arguments: argparse.Namespace) -> Session:
         raise InvalidInputError(machine, given="it has no GPU to build for", allowed="--sm M.N, such as --sm 9.0")
     session = Session(platform=platform, profile=profile)
     return session if arguments.budget is None else replace(session, build_budget=arguments.budget)
-
-
-def _shapes(session: Session, families: tuple[Family, ...], backend: str, *, vectors: bool) -> Iterator[KernelShape]:
-    """Yield what the cases of ``families``, and the vectors, ask of ``backend``."""
-    from attnconf.vectors import cases_to_replay
-
-    for family in families:
-        for model in session.profile.targets(family):
-            yield from session.shapes(family, model, backend)
-    if vectors:
-        yield from session.recorded_shapes(cases_to_replay([]).values(), backend)
 
 
 def _families(asked: list[str]) -> tuple[Family, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, get_args
 from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
 from attnconf.case import KVLayout
 from attnconf.checks import consistency, labels
-from attnconf.checks.catalogue import rotated_checks
-from attnconf.demands import unmet_promise
+from attnconf.checks.catalogue import all_checks, rotated_checks
+from attnconf.demands import unmet_promise, within
 from attnconf.shape import KernelShape, kernel_shape
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from attnconf.case import Case
     from attnconf.checks.check import Check
     from attnconf.session import Session
+    from attnconf.spaces import Family
+
+PLANNED_CASES = 300
+"""How many cases of a family and model are drawn to know its shapes."""
 
 
 def asked_shapes(
@@ -41,6 +45,30 @@ def asked_shapes(
         if consistency.CHECK in checks:
             yield replace(shape, mode="decode", max_q_len=1)
             yield replace(shape, mode="extend")
+
+
+def shapes_asked(
+    session: Session, targets: Iterable[tuple[Family, str]], recorded: Iterable[Case], backend: str
+) -> Iterator[KernelShape]:
+    """Yield the shapes that drawn cases of ``targets``, and ``recorded`` ones as they are, ask of ``backend``.
+
+    Nothing is run. Of the very many cases of a target the first ``PLANNED_CASES`` count: they draw nearly every shape.
+    """
+    promises = session.backend(backend).promises
+    for family, model in targets:
+        for case in _planned(session, family, model).cases(family, model):
+            yield from asked_shapes(within(case, promises), promises=promises)
+    for case in recorded:
+        yield from asked_shapes(case, all_checks, promises)
+
+
+def _planned(session: Session, family: Family, model: str) -> Session:
+    """Return ``session``, or one that draws fewer cases."""
+    profile = session.profile
+    if profile.count(family, model, accelerated=session.platform.sm is not None) <= PLANNED_CASES:
+        return session
+    fewer = {**profile.examples, family: PLANNED_CASES}
+    return replace(session, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
 
 
 def default_jobs() -> int:

@@ -11,14 +11,14 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Builder
-from attnconf.build_plan import default_jobs, plan_builds
+from attnconf.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
 from attnconf.cells import EDGES, unit_bin
 from attnconf.crew import Crew
 from attnconf.demands import within
 from attnconf.errors import one_line
 from attnconf.platforms import detect
 from attnconf.profiles import Profile
-from attnconf.session import PLANNED_CASES, Session
+from attnconf.session import Session
 from attnconf.shape import KernelShape, kernel_shape
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _build(shares: Sequence[Share], targets: int, crew: Crew, say: Callable[[str
 
 def asked_by_share(share: Share) -> frozenset[KernelShape]:
     """Return the kernel shapes that the first cases of one process's share ask."""
-    return _session(share).shapes(share.family, share.model, share.backend)
+    return frozenset(shapes_asked(_session(share), [(share.family, share.model)], (), share.backend))
 
 
 def explore_share(share: Share) -> CampaignReport:

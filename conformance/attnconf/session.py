@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
-from attnconf.build_plan import asked_shapes
 from attnconf.campaign import SHRINK_SECONDS, Exploration, explore
 from attnconf.checks.catalogue import CHOICES
 from attnconf.checks.refusal import probe_case
@@ -26,14 +25,13 @@ from attnconf.spaces import space_of
 from attnconf.strategies import Space, free_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
     from attnconf.case import Case
     from attnconf.checks.catalogue import Choice
     from attnconf.platforms import Platform
     from attnconf.profiles import Profile
-    from attnconf.shape import KernelShape
     from attnconf.spaces import Family
 
     Asked = Callable[[Case], CaseResult]
@@ -43,9 +41,6 @@ CASE_SECONDS = 600.0
 
 REFUSAL_EXAMPLES = 20
 """How many cases are drawn to find shapes that a backend declares unsupported."""
-
-PLANNED_CASES = 300
-"""How many cases of a family and model are drawn to know its shapes."""
 
 _REFUSALS = Space(name="refusal", layers=free_layers(), max_kv_len=64)
 
@@ -182,24 +177,6 @@ class Session:
                 spec, evidence=backend.evidence, shown_as=backend.name, seconds=self.case_seconds
             )
         return self._isolated[name]
-
-    def shapes(self, family: Family, model: str, backend: str) -> frozenset[KernelShape]:
-        """Return the shapes that the cases of one family and model, and their checks, ask of ``backend``.
-
-        Nothing is run. Of very many cases the first ``PLANNED_CASES`` count: they draw nearly every shape.
-        """
-        asked = self
-        if self._count(family, model) > PLANNED_CASES:
-            fewer = {**self.profile.examples, family: PLANNED_CASES}
-            asked = replace(self, profile=replace(self.profile, examples=fewer, brief=False, gpu_times=1))
-        promises = self.backend(backend).promises
-        cases = (within(case, promises) for case in asked.cases(family, model))
-        return frozenset(shape for case in cases for shape in asked_shapes(case, promises=promises))
-
-    def recorded_shapes(self, cases: Iterable[Case], backend: str) -> frozenset[KernelShape]:
-        """Return the shapes that recorded ``cases``, asked as they are and with every check, ask of ``backend``."""
-        promises = self.backend(backend).promises
-        return frozenset(shape for case in cases for shape in asked_shapes(case, CHOICES["all"], promises))
 
     def explore(  # noqa: PLR0913 - what is asked of whom, and how a failure is shrunk
         self,

@@ -13,7 +13,7 @@ import torch
 from attnconf.agenda import Asked
 from attnconf.backends.protocol import REQUIRED
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.build_plan import asked_shapes
+from attnconf.build_plan import PLANNED_CASES, asked_shapes, shapes_asked
 from attnconf.checks.catalogue import all_checks
 from attnconf.demands import unmet_promise, within
 from attnconf.errors import BackendUnavailableError, UnknownBackendError
@@ -21,7 +21,7 @@ from attnconf.lengths import longest_request
 from attnconf.platforms import Platform, simulate
 from attnconf.profiles import profile_named
 from attnconf.result import CaseResult, LayerResult, Outcome
-from attnconf.session import PLANNED_CASES, Session
+from attnconf.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,16 +148,16 @@ def test_planning_for_fewer_cases_leaves_the_campaign_whole() -> None:
     profile = profile_named("gate")
     many = replace(profile, examples={**profile.examples, "decode": PLANNED_CASES + 20})
     session = replace(a_session(), profile=many)
-    session.shapes("decode", "llama3-8b", "reference")
+    frozenset(shapes_asked(session, [("decode", "llama3-8b")], (), "reference"))
     assert len(session.cases("decode", "llama3-8b")) > PLANNED_CASES
     assert session.refusal_cases() != replace(session, seed=1).refusal_cases()
 
 
 def test_what_is_planned_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     session = a_session()
-    shapes = session.shapes("decode", "gemma4-e2b", "reference")
+    shapes = frozenset(shapes_asked(session, [("decode", "gemma4-e2b")], (), "reference"))
     monkeypatch.setattr("attnconf.draws.Draws._search", lambda *_: pytest.fail("drawn again"))
-    assert session.shapes("decode", "gemma4-e2b", "reference") == shapes
+    assert frozenset(shapes_asked(session, [("decode", "gemma4-e2b")], (), "reference")) == shapes
     assert session.cases("decode", "gemma4-e2b")
 
 
@@ -251,7 +251,7 @@ def test_a_recorded_case_is_planned_with_every_check_and_not_at_all_of_who_does_
     session.registry.register("tender", lambda _platform: Tender())
     case = next(case for case in session.cases("decode", "gemma4-e2b") if unmet_promise(case, 0, Tender.promises))
     every = frozenset(asked_shapes(case, all_checks))
-    assert session.recorded_shapes([case], "reference") == every
+    assert frozenset(shapes_asked(session, (), [case], "reference")) == every
     assert {shape.kv_layout for shape in every} == {"NHD", "HND"}
-    assert not session.recorded_shapes([case], "tender")
-    assert session.recorded_shapes([within(case, Tender.promises)], "tender")
+    assert not frozenset(shapes_asked(session, (), [case], "tender"))
+    assert frozenset(shapes_asked(session, (), [within(case, Tender.promises)], "tender"))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from attnconf.build_plan import BuildPlan
-    from attnconf.shape import KernelShape
     from attnconf.spaces import Family
     from pytest_attnconf.state import State
 
@@ -92,10 +91,12 @@ class Building:
                 raise pytest.UsageError(message)
 
     def _plan(self, wanted: frozenset[str]) -> BuildPlan:
-        from attnconf.build_plan import default_jobs, plan_builds
+        from attnconf.build_plan import default_jobs, plan_builds, shapes_asked
 
         state = self.state
-        return plan_builds(state.session, state.backends, partial(self._shapes, wanted), jobs=default_jobs())
+        recorded = state.replayed.values() if "vectors" in wanted else ()
+        shapes_of = partial(shapes_asked, state.session, tuple(self._targets(wanted)), tuple(recorded))
+        return plan_builds(state.session, state.backends, shapes_of, jobs=default_jobs())
 
     def _wanted(self, args: Iterable[str]) -> frozenset[str]:
         """Return the families that this run is about."""
@@ -111,13 +112,6 @@ class Building:
         for family in FAMILIES:
             for model in self.state.profile.targets(family) if family in wanted else ():
                 yield family, model
-
-    def _shapes(self, wanted: frozenset[str], backend: str) -> Iterator[KernelShape]:
-        state = self.state
-        for family, model in self._targets(wanted):
-            yield from state.session.shapes(family, model, backend)
-        if "vectors" in wanted:
-            yield from state.session.recorded_shapes(state.replayed.values(), backend)
 
     def _build(self, plan: BuildPlan) -> None:
         for line in plan.brief:

@@ -18,6 +18,7 @@ from attnconf.backends.builds import Build, missing_build, wall_seconds
 from attnconf.backends.flashinfer.cache import MANIFEST, VARIABLE, Manifest
 from attnconf.backends.trtllm_mha import make, variants
 from attnconf.backends.trtllm_mha.variants import FmhaV2, Variant, Xqa, read
+from attnconf.build_plan import shapes_asked
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.platforms import Platform, simulate
 from attnconf.profiles import GEMMA4, profile_named
@@ -134,7 +135,7 @@ def test_a_profile_needs_few_modules(profile: str, models: tuple[str, ...] | Non
         shape
         for family in FAMILIES
         for model in chosen.targets(family)
-        for shape in session.shapes(family, model, "trtllm_mha")
+        for shape in shapes_asked(session, [(family, model)], (), "trtllm_mha")
     }
     builds = variants.builds(shapes, machine)
     small = [build for build in builds if build.name.startswith("xqa")]
@@ -145,8 +146,8 @@ def test_a_profile_needs_few_modules(profile: str, models: tuple[str, ...] | Non
 
 def test_shapes_are_those_that_the_cases_ask() -> None:
     session = Session(platform=HOPPER, profile=profile_named("smoke"))
-    shapes = session.shapes("extend", "gemma4-e2b", "trtllm_mha")
-    assert shapes == session.shapes("extend", "gemma4-e2b", "trtllm_mha")
+    shapes = frozenset(shapes_asked(session, [("extend", "gemma4-e2b")], (), "trtllm_mha"))
+    assert shapes == frozenset(shapes_asked(session, [("extend", "gemma4-e2b")], (), "trtllm_mha"))
     assert {"extend", "decode"} == {shape.mode for shape in shapes}
     assert {"NHD", "HND"} == {shape.kv_layout for shape in shapes}
 
