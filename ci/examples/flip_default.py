@@ -19,12 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.fleet_plan import FleetPlan
-from attnconf.geometry import unsharded
-from attnconf.receipt import Receipt, record_platform
+from attnconf import FleetPlan, Receipt, record_platform
 
 if TYPE_CHECKING:
-    from attnconf.cells import Cell
+    from attnconf import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "fixtures" / "attnconf_fixtures" / "policies" / "sglang-gemma4.toml"
@@ -83,7 +81,7 @@ def simulate(plan: FleetPlan, job: str, cells: tuple[Cell, ...]) -> Receipt:
     """Return a receipt of ``job``, labelled simulated, with recorded counts of triton under trtllm_mha's name."""
     asked = plan.job_named(job)
     platform = plan.fleet.platform(plan.fleet.by_name[asked.runner]).model_copy(update={"simulated": True})
-    found = [cell for cell in cells if cell.backend == "triton" and unsharded(cell.model) in asked.models]
+    found = [cell for cell in cells if cell.backend == "triton" and cell.model.partition("@")[0] in asked.models]
     return Receipt(
         git_sha=plan.git_sha,
         platform=record_platform(platform, f"{sys.version_info.major}.{sys.version_info.minor}"),
@@ -121,7 +119,7 @@ class Story:
     def run(self, command: str, status: int) -> None:
         """Run an ``attnconf`` command of this environment, and hold its exit status against ``status``."""
         print(f"   $ {command}", flush=True)
-        call = [sys.executable, "-c", "import sys; from attnconf.cli import main; sys.exit(main())"]
+        call = [sys.executable, "-m", "attnconf"]
         done = subprocess.run([*call, *shlex.split(command)[1:]], cwd=self.folder, check=False)  # noqa: S603 - no shell
         self.wrong += done.returncode != status
         print(

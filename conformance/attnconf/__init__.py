@@ -1,3 +1,140 @@
-"""attnconf: the contract of paged-KV attention backends, and the suite that checks it."""
+"""attnconf: the contract of paged-KV attention backends, and the suite that checks it.
 
-__version__ = "0.1.0"
+What backends, tests and scripts import stands here, and each name is loaded when it is first used: ``import attnconf``
+costs nothing. Every deeper module is private and may move between two releases.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from attnconf.version import __version__
+
+if TYPE_CHECKING:
+    from attnconf.backends.protocol import (
+        Backend,
+        Dispatching,
+        Evidence,
+        Prepared,
+        Promises,
+        Replayable,
+        Scratched,
+        Unsupported,
+        Workspace,
+    )
+    from attnconf.backends.reference import ReferenceBackend
+    from attnconf.backends.registry import Registry
+    from attnconf.backends.tables import block_tables_for
+    from attnconf.batch import Batch
+    from attnconf.case import Case, Layer, Paging, Poison, Request
+    from attnconf.cells import Cell
+    from attnconf.errors import (
+        AttnconfError,
+        BackendUnavailableError,
+        InvalidInputError,
+        UnknownBackendError,
+        UnsupportedError,
+    )
+    from attnconf.fleet_plan import FleetPlan
+    from attnconf.models import load_model
+    from attnconf.numerics import NumericsProfile
+    from attnconf.platforms import Platform, detect, simulate
+    from attnconf.receipt import Receipt, record_platform
+    from attnconf.result import CaseResult, Outcome
+    from attnconf.run import run_case
+    from attnconf.shape import KernelShape, batch_shape
+
+_HOME = {
+    "attnconf.backends.protocol": (
+        "Backend",
+        "Dispatching",
+        "Evidence",
+        "Prepared",
+        "Promises",
+        "Replayable",
+        "Scratched",
+        "Unsupported",
+        "Workspace",
+    ),
+    "attnconf.backends.reference": ("ReferenceBackend",),
+    "attnconf.backends.registry": ("Registry",),
+    "attnconf.backends.tables": ("block_tables_for",),
+    "attnconf.batch": ("Batch",),
+    "attnconf.case": ("Case", "Layer", "Paging", "Poison", "Request"),
+    "attnconf.cells": ("Cell",),
+    "attnconf.errors": (
+        "AttnconfError",
+        "BackendUnavailableError",
+        "InvalidInputError",
+        "UnknownBackendError",
+        "UnsupportedError",
+    ),
+    "attnconf.fleet_plan": ("FleetPlan",),
+    "attnconf.models": ("load_model",),
+    "attnconf.numerics": ("NumericsProfile",),
+    "attnconf.platforms": ("Platform", "detect", "simulate"),
+    "attnconf.receipt": ("Receipt", "record_platform"),
+    "attnconf.result": ("CaseResult", "Outcome"),
+    "attnconf.run": ("run_case",),
+    "attnconf.shape": ("KernelShape", "batch_shape"),
+}
+"""The module that each public name is loaded from."""
+
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "AttnconfError",
+    "Backend",
+    "BackendUnavailableError",
+    "Batch",
+    "Case",
+    "CaseResult",
+    "Cell",
+    "Dispatching",
+    "Evidence",
+    "FleetPlan",
+    "InvalidInputError",
+    "KernelShape",
+    "Layer",
+    "NumericsProfile",
+    "Outcome",
+    "Paging",
+    "Platform",
+    "Poison",
+    "Prepared",
+    "Promises",
+    "Receipt",
+    "ReferenceBackend",
+    "Registry",
+    "Replayable",
+    "Request",
+    "Scratched",
+    "UnknownBackendError",
+    "Unsupported",
+    "UnsupportedError",
+    "Workspace",
+    "__version__",
+    "batch_shape",
+    "block_tables_for",
+    "detect",
+    "load_model",
+    "record_platform",
+    "run_case",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used (PEP 562)."""
+    if name not in _MODULE_OF:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value: object = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

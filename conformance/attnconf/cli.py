@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from attnconf import (
-    __version__,
     build_command,
     matrix_command,
     mutants_command,
@@ -29,6 +28,7 @@ from attnconf import (
 )
 from attnconf.canonical import write_text
 from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-import attnconf
 from attnconf.canonical import Value
 from attnconf.fleet import Fleet
 from attnconf.policy import policy_digest
@@ -16,6 +15,7 @@ from attnconf.resolution import resolve_all
 from attnconf.sealed import Sealed
 from attnconf.touched import Base, touched
 from attnconf.verdict import elsewhere
+from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,7 +55,7 @@ class FleetPlan(Sealed):
     """
 
     schema_id: Literal["attnconf.plan/1"] = Field(default="attnconf.plan/1", alias="schema")
-    attnconf: str = attnconf.__version__
+    attnconf: str = __version__
     git_sha: Annotated[str, Field(pattern=r"^[0-9a-f]{40}(-dirty)?$")] | None
     policy: PolicyRef
     fleet: Fleet

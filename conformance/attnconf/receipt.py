@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-import attnconf
 from attnconf.canonical import Value
 from attnconf.cells import Cell, merge_cells, tally
 from attnconf.failed_case import FailedCase
 from attnconf.platforms import Platform, parse_sm
 from attnconf.sealed import Digest, Sealed
+from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ class Receipt(Sealed):
     """
 
     schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
-    attnconf: str = attnconf.__version__
+    attnconf: str = __version__
     git_sha: str | None
     platform: PlatformRecord
     policy: PolicyRef | None

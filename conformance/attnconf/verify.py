@@ -10,7 +10,6 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import attnconf
 from attnconf.cells import merge_cells
 from attnconf.fleet import differences
 from attnconf.fleet_plan import required_on
@@ -18,6 +17,7 @@ from attnconf.geometry import unsharded
 from attnconf.receipt import recorded_platform
 from attnconf.resolution import resolve_all
 from attnconf.verdict import judge, narrowed
+from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -141,8 +141,8 @@ def _faults(
         yield "stale", f"was held to {given}, not to {plan.policy.name} as it is now"
     if receipt.plan != plan.identity and not (older and receipt.plan is None):
         yield "stale", f"is of {'another plan' if receipt.plan else 'no plan'}"
-    if receipt.attnconf != attnconf.__version__:
-        yield "stale", f"was written by attnconf {receipt.attnconf}, and this is {attnconf.__version__}"
+    if receipt.attnconf != __version__:
+        yield "stale", f"was written by attnconf {receipt.attnconf}, and this is {__version__}"
     runner = None if job is None else plan.runner_of(job)
     if runner is None:
         yield "unplanned", f"is of {'no job' if job is None else f'job {job}'}, which the plan does not have"

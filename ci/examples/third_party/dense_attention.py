@@ -5,13 +5,18 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from attnconf.backends.protocol import Evidence, Promises, Unsupported
-from attnconf.backends.tables import block_tables_for
-from attnconf.batch import Batch
-from attnconf.errors import UnsupportedError
-from attnconf.numerics import NumericsProfile
-from attnconf.platforms import Platform
-from attnconf.shape import KernelShape, batch_shape
+from attnconf import (
+    Batch,
+    Evidence,
+    KernelShape,
+    NumericsProfile,
+    Platform,
+    Promises,
+    Unsupported,
+    UnsupportedError,
+    batch_shape,
+    block_tables_for,
+)
 
 
 def make(platform: Platform) -> "Dense":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf import __version__
 from attnconf.cells import EDGES
 from attnconf.clauses import cite
 from attnconf.demands import unpromised
+from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-import attnconf
 from attnconf.cells import EDGES
 from attnconf.clauses import cite
 from attnconf.geometry import unsharded
@@ -19,6 +18,7 @@ from attnconf.report.document import cell_name
 from attnconf.report.escape import readable
 from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
+from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from attnconf.failed_case import FailedCase
@@ -43,7 +43,7 @@ def render_page(document: Document) -> str:
     environment.filters |= {"units": units_text, "cite": cite, "cell_name": cell_name}
     return environment.get_template("page.html.j2").render(
         document=document,
-        version=attnconf.__version__,
+        version=__version__,
         modes=MODES,
         models=_models,
         squares=_squares,
