@@ -56,7 +56,7 @@ engines: engines-sglang engines-vllm
 
 engines-sglang: .venv-sglang/.ready
 	.venv-sglang/bin/python -m pytest ci/engines/tests --ignore ci/engines/tests/test_vllm.py
-	PYTHONPATH=ci/engines .venv-sglang/bin/python -m pytest -p attnconf -p widened --pyargs attnconf.suite -n 2 \
+	.venv-sglang/bin/python -m pytest -p attnconf -p ci.engines.widened --pyargs attnconf.suite -n 2 \
 		--attnconf-profile=smoke --attnconf-backend "sglang:triton[window+1]" --attnconf-backend sglang:trtllm_mha \
 		-k "decode or extend or mixed or verify or windows or shared_kv or hybrid_pools" \
 		--attnconf-receipt $(OUT)/engines.json --attnconf-failures $(OUT)/engines-failures

@@ -1,4 +1,4 @@
-"""Race peers' ways of testing against attnconf's: ``python ci/benchmarks/peers.py --json FILE``.
+"""Race peers' ways of testing against attnconf's: ``python -m ci.benchmarks.peers --json FILE``.
 
 The result is JSON; ``--page`` and ``--picture`` write it as Markdown and PNG, from the race or from ``--of FILE``, and
 ``--check PAGE`` says by its status whether a page is that of a result.
@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from peerstyles.page import page
+from ci.benchmarks.peerstyles.page import page
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     if given.of is not None:
         result = json.loads(given.of.read_text(encoding="utf-8"))
     else:
-        from peerstyles.race import Share, race
+        from ci.benchmarks.peerstyles.race import Share, race
 
         share = Share(cases=given.cases, seconds=given.seconds, seed=given.seed)
         result = race(share, given.only, given.jobs, lambda line: print(line, flush=True))
@@ -42,7 +42,7 @@ def main() -> int:
     if given.page is not None:
         given.page.write_text(page(result), encoding="utf-8")
     if given.picture is not None:
-        from peerstyles.picture import draw
+        from ci.benchmarks.peerstyles.picture import draw
 
         draw(result, given.picture)
     if given.check is not None and given.check.read_text(encoding="utf-8") != page(result):

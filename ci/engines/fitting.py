@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnconf.draws import Draws
-from attnconf.spaces import space_of
+from attnconf.cases.drawing.draws import Draws
+from attnconf.cases.drawing.families import space_of
 
 if TYPE_CHECKING:
-    from attnconf.case import Case, KVDtype, QDtype, Storage
-    from attnconf.spaces import Family
+    from attnconf.cases.case import Case, KVDtype, QDtype, Storage
+    from attnconf.cases.drawing.families import Family
 
 
 def fitting_cases(  # noqa: PLR0913 - what is asked, and how much of it

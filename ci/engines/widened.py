@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnconf.backends.sglang.backend import SglangTriton, make_triton
+from attnconf.backends.engines.sglang.backend import SglangTriton, make_triton
 
 if TYPE_CHECKING:
+    from attnconf.backends.engines.sglang.engine import MakeBackend
+    from attnconf.backends.engines.sglang.library import Library
     from attnconf.backends.registry import Registry
-    from attnconf.backends.sglang.engine import MakeBackend
-    from attnconf.backends.sglang.library import Library
     from attnconf.platforms import Platform
 
 NAME = "sglang:triton[window+1]"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import toy_engine
-from github_steps import ACTIONS, ROOT, Done, Machine, evaluate, load, named
+
+from ci.tests import toy_engine
+from ci.tests.github_steps import ACTIONS, ROOT, Done, Machine, evaluate, load, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

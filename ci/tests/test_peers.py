@@ -13,11 +13,11 @@ import torch
 
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.platforms import detect
-from peerstyles.cell import MOST_WORK, Tolerance, draw
-from peerstyles.page import LABELS, OWN, caught
-from peerstyles.pose import caught as fails
-from peerstyles.pose import close, pose
-from peerstyles.race import PEERS
+from ci.benchmarks.peerstyles.cell import MOST_WORK, Tolerance, draw
+from ci.benchmarks.peerstyles.page import LABELS, OWN, caught
+from ci.benchmarks.peerstyles.pose import caught as fails
+from ci.benchmarks.peerstyles.pose import close, pose
+from ci.benchmarks.peerstyles.race import PEERS
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "ci" / "benchmarks"
@@ -26,7 +26,12 @@ RESULT = json.loads((HERE / "peers.json").read_text(encoding="utf-8"))
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, str(HERE / "peers.py"), *arguments], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "ci.benchmarks.peers", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 

@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
     return [text for name, text in BLOCKS if name == language]
 
 
-_MAIN = "import sys; from attnconf.cli import main; sys.exit(main())"
+_MAIN = "import sys; from attnconf.cli.main import main; sys.exit(main())"
 COMMANDS = [line for block in blocks("shell") for line in block.splitlines()]
 
 

@@ -11,8 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import toy_engine
-from github_steps import PYTHONPATH, ROOT, Done, Machine, load
+
+from ci.tests import toy_engine
+from ci.tests.github_steps import PYTHONPATH, ROOT, Done, Machine, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

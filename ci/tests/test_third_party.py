@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from attnconf.case import Case, Layer, Request
-from attnconf.receipt import Receipt
+from attnconf.cases.case import Case, Layer, Request
+from attnconf.gate.receipt import Receipt
 
 PACKAGE = Path(__file__).parents[1] / "examples" / "third_party"
 MODULE = "dense_attention.py"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from github_steps import ACTIONS, ROOT, WORKFLOWS, load
+
+from ci.tests.github_steps import ACTIONS, ROOT, WORKFLOWS, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

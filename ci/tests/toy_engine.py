@@ -6,10 +6,9 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
-from github_steps import Machine
-
-from attnconf.case import Case, Layer, Paging, Request
-from attnconf.models import load_model
+from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.models import load_model
+from ci.tests.github_steps import Machine
 
 if TYPE_CHECKING:
     import pytest

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from attnconf.backends.reference import ReferenceBackend
     from attnconf.backends.registry import Registry
     from attnconf.backends.tables import block_tables_for
-    from attnconf.batch import Batch
-    from attnconf.case import Case, Layer, Paging, Poison, Request
-    from attnconf.cells import Cell
+    from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.models import load_model
+    from attnconf.cases.shape import KernelShape, batch_shape
     from attnconf.errors import (
         AttnconfError,
         BackendUnavailableError,
@@ -36,14 +37,13 @@ if TYPE_CHECKING:
         UnknownBackendError,
         UnsupportedError,
     )
-    from attnconf.fleet_plan import FleetPlan
-    from attnconf.models import load_model
+    from attnconf.gate.cells import Cell
+    from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.receipt import Receipt, record_platform
+    from attnconf.judging.result import CaseResult, Outcome
+    from attnconf.judging.run import run_case
     from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform, detect, simulate
-    from attnconf.receipt import Receipt, record_platform
-    from attnconf.result import CaseResult, Outcome
-    from attnconf.run import run_case
-    from attnconf.shape import KernelShape, batch_shape
 
 _HOME = {
     "attnconf.backends.protocol": (
@@ -60,9 +60,9 @@ _HOME = {
     "attnconf.backends.reference": ("ReferenceBackend",),
     "attnconf.backends.registry": ("Registry",),
     "attnconf.backends.tables": ("block_tables_for",),
-    "attnconf.batch": ("Batch",),
-    "attnconf.case": ("Case", "Layer", "Paging", "Poison", "Request"),
-    "attnconf.cells": ("Cell",),
+    "attnconf.cases.inputs.batch": ("Batch",),
+    "attnconf.cases.case": ("Case", "Layer", "Paging", "Poison", "Request"),
+    "attnconf.gate.cells": ("Cell",),
     "attnconf.errors": (
         "AttnconfError",
         "BackendUnavailableError",
@@ -70,14 +70,14 @@ _HOME = {
         "UnknownBackendError",
         "UnsupportedError",
     ),
-    "attnconf.fleet_plan": ("FleetPlan",),
-    "attnconf.models": ("load_model",),
+    "attnconf.gate.plans.fleet_plan": ("FleetPlan",),
+    "attnconf.cases.models": ("load_model",),
     "attnconf.numerics": ("NumericsProfile",),
     "attnconf.platforms": ("Platform", "detect", "simulate"),
-    "attnconf.receipt": ("Receipt", "record_platform"),
-    "attnconf.result": ("CaseResult", "Outcome"),
-    "attnconf.run": ("run_case",),
-    "attnconf.shape": ("KernelShape", "batch_shape"),
+    "attnconf.gate.receipt": ("Receipt", "record_platform"),
+    "attnconf.judging.result": ("CaseResult", "Outcome"),
+    "attnconf.judging.run": ("run_case",),
+    "attnconf.cases.shape": ("KernelShape", "batch_shape"),
 }
 """The module that each public name is loaded from."""
 

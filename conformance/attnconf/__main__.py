@@ -2,7 +2,7 @@
 
 import sys
 
-from attnconf.cli import main
+from attnconf.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

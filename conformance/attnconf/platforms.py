@@ -8,8 +8,8 @@ import re
 from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
-from attnconf.canonical import Value
 from attnconf.errors import InvalidInputError
+from attnconf.values import Value
 
 PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
 """The distributions whose versions decide what a backend can do."""

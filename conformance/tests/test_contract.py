@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from attnconf.backends.protocol import Promises
-from attnconf.checks.catalogue import CHECKS
-from attnconf.checks.refusal import CHECK_NAME, CLAUSE
 from attnconf.clauses import CLAUSES, cite
-from attnconf.mistakes import MISTAKES
+from attnconf.judging.checks.catalogue import CHECKS
+from attnconf.judging.checks.refusal import CHECK_NAME, CLAUSE
+from attnconf.judging.mistakes import MISTAKES
 
 TEXT = (Path(__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
 SECTIONS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnconf.case import Case, Layer, Request
-from attnconf.inputs.logical import Logical, make_logical
+from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.inputs.logical import Logical, make_logical
 from attnconf.numerics import (
     EXACT,
     UNIT_ROUNDOFF,

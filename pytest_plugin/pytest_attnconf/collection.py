@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_attnconf.asked import SM100_BACKEND, backend_of
-from pytest_attnconf.sharing import longest_first, workers_of
 from pytest_attnconf.state import KEY
+from pytest_attnconf.suite_tests import SM100_BACKEND, backend_of
+from pytest_attnconf.workers.sharing import longest_first, workers_of
 
 if TYPE_CHECKING:
-    from attnconf.spaces import Family
+    from attnconf.cases.drawing.families import Family
     from pytest_attnconf.state import State
 
 _FAMILY_FILES = "attnconf.suite.test_"
@@ -83,7 +83,7 @@ def _params(item: pytest.Item) -> dict[str, str]:
 
 def _cost(item: pytest.Item, state: State) -> float:
     """Return about how many small cases a test of the suite is worth."""
-    from attnconf.spaces import FAMILIES
+    from attnconf.cases.drawing.families import FAMILIES
 
     family = _family(item)
     if family not in FAMILIES:

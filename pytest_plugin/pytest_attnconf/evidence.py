@@ -10,16 +10,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from pytest_attnconf import junit
-from pytest_attnconf.asked import backend_of
 from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME
+from pytest_attnconf.suite_tests import backend_of
 
 if TYPE_CHECKING:
     import pytest
 
-    from attnconf.policy import Policy
-    from attnconf.proof import Proof
-    from attnconf.spaces import Family
-    from attnconf.verdict import Verdict
+    from attnconf.cases.drawing.families import Family
+    from attnconf.gate.verdict import Verdict
+    from attnconf.policy.policy import Policy
+    from attnconf.running.record import Proof
     from pytest_attnconf.state import State
 
 _SUITE_TEST = re.compile(r"attnconf/suite/test_(\w+)\.py::\w+\[(.+)\]\Z|\Atest_(\w+)\.py::\w+\[(.+)\]\Z")
@@ -34,8 +34,8 @@ def collect(state: State, report: pytest.TestReport) -> bool:
     told = any(name == CELLS for name, _ in report.user_properties)
     if not told and not (report.failed and state.is_asked_for):
         return False
-    from attnconf.cells import Cell, merge_cells
-    from attnconf.failed_case import FailedCase
+    from attnconf.gate.cells import Cell, merge_cells
+    from attnconf.gate.failed_case import FailedCase
 
     cells = [Cell.from_data(data, CELLS) for data in _recorded(report, CELLS)]
     state.failures += [FailedCase.from_data(data, FAILURES) for data in _recorded(report, FAILURES)]
@@ -62,8 +62,8 @@ def _lost(state: State, report: pytest.TestReport) -> Proof | None:
     match = _SUITE_TEST.search(report.nodeid)
     if match is None:
         return None
-    from attnconf.proof import Unexecuted
-    from attnconf.result import Outcome
+    from attnconf.judging.result import Outcome
+    from attnconf.running.record import Unexecuted
 
     backend = backend_of(report.nodeid, state.backends)
     family, params = (text for text in match.groups() if text is not None)
@@ -88,7 +88,7 @@ def _first_line(report: pytest.TestReport) -> str:
 
 def unseen(state: State) -> list[str]:
     """Say what the families that ran were about, and never mattered: with a policy or without."""
-    from attnconf.effective_coverage import unseen_features
+    from attnconf.gate.coverage import unseen_features
 
     return [
         sentence
@@ -102,7 +102,7 @@ def spared(state: State) -> dict[str, tuple[str, ...]]:
     drawn = {cell.backend for cells in state.families.values() for cell in cells if cell.executed}
     if not drawn:
         return {}
-    from attnconf.demands import unpromised
+    from attnconf.backends.demands import unpromised
 
     working = [state.session.backend(name) for name in state.backends if state.session.why_not(name) is None]
     found = {backend.name: unpromised(backend.promises) for backend in working if backend.name in drawn}
@@ -123,8 +123,8 @@ def hidden(state: State) -> list[str]:
 
 def judge_policy(state: State, policy: Policy) -> Verdict:
     """Hold the evidence against ``policy``, as far as the job of a plan asks when the run is one."""
-    from attnconf.resolution import resolve_all
-    from attnconf.verdict import judge, narrowed
+    from attnconf.gate.verdict import judge, narrowed
+    from attnconf.policy.resolution import resolve_all
 
     backends = {name: state.session.why_not(name) for name in state.session.registry.names}
     platform = state.policy_platform
@@ -138,8 +138,8 @@ def write_receipt(state: State, status: int, complaints: tuple[str, ...]) -> str
     """Write the receipt of a run that ends with ``status``, if one is asked for; return what went wrong, or nothing."""
     if not state.option("receipt"):
         return ""
-    from attnconf.policy import policy_digest
-    from attnconf.receipt import PolicyRef, Receipt, git_sha, record_platform
+    from attnconf.gate.receipt import PolicyRef, Receipt, git_sha, record_platform
+    from attnconf.policy.policy import policy_digest
 
     policy = state.policy
     receipt = Receipt(

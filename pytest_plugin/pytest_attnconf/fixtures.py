@@ -10,7 +10,7 @@ from pytest_attnconf.outcomes import record
 from pytest_attnconf.state import KEY
 
 if TYPE_CHECKING:
-    from attnconf.judge import Judge
+    from attnconf.running.judge import Judge
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def attnconf(request: pytest.FixtureRequest) -> Judge:
 
 def make_judge(node: pytest.Item) -> Judge:
     """Return the judge of one test; its evidence travels on the test's user_properties."""
-    from attnconf.judge import Judge
+    from attnconf.running.judge import Judge
 
     state = node.config.stash[KEY]
     return Judge(

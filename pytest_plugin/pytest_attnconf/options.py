@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_attnconf.building import Building, add_options, seconds
+from pytest_attnconf.builds import Building, add_options, seconds
 from pytest_attnconf.reporting import Reporter
 from pytest_attnconf.state import ISOLATE, KEY, State
 

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from attnconf.proof import Proof
+    from attnconf.running.record import Proof
 
 CELLS = "attnconf.cells"
 CASES = "attnconf.cases"

@@ -22,7 +22,7 @@ class Reasons:
 
     def add(self, text: str) -> None:
         """Count one more test, with its reasons: ``a; also: b``."""
-        from attnconf.judge import BETWEEN_REASONS
+        from attnconf.running.judge import BETWEEN_REASONS
 
         reasons = text.split(BETWEEN_REASONS)
         unbuilt = {found[1]: reason for reason in reasons if (found := _UNBUILT.match(reason))}

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_attnconf import junit
-from pytest_attnconf.asked import names_suite
-from pytest_attnconf.claims import check_claims
 from pytest_attnconf.evidence import collect, hidden, judge_policy, spared, unseen, write_receipt
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
-from pytest_attnconf.pinning import pinning_line
+from pytest_attnconf.preflight import check_claims
 from pytest_attnconf.reasons import Reasons
 from pytest_attnconf.state import MEMORY, SEED
+from pytest_attnconf.suite_tests import names_suite
+from pytest_attnconf.workers.pinning import pinning_line
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from attnconf.verdict import Verdict
+    from attnconf.gate.verdict import Verdict
     from pytest_attnconf.state import State
 
 PROGRESS_SECONDS = 30.0
@@ -54,7 +54,7 @@ class Reporter:
         state = self.state
         if not state.is_asked_for or state.is_worker:
             return []
-        from attnconf.report.terminal import header_lines
+        from attnconf.running.header import header_lines
 
         lines = header_lines(state.session, state.backends, state.policy, state.policy_platform)
         shared = pinning_line(len(getattr(state.config.option, "tx", None) or ()))

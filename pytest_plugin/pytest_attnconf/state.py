@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_attnconf.asked import flag, is_asked_for
+from pytest_attnconf.suite_tests import flag, is_asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from attnconf.case import Case
-    from attnconf.cells import Cell
-    from attnconf.failed_case import FailedCase
-    from attnconf.fleet_plan import FleetPlan
-    from attnconf.memory import Memory
+    from attnconf.cases.case import Case
+    from attnconf.cases.drawing.profiles import Profile
+    from attnconf.gate.cells import Cell
+    from attnconf.gate.failed_case import FailedCase
+    from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.judging.memory import Memory
     from attnconf.platforms import Platform
-    from attnconf.policy import Policy
-    from attnconf.profiles import Profile
-    from attnconf.session import Session
+    from attnconf.policy.policy import Policy
+    from attnconf.running.session import Session
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 
@@ -70,7 +70,7 @@ class State:
     @cached_property
     def profile(self) -> Profile:
         """The profile, cut down to the models asked for."""
-        from attnconf.profiles import profile_named
+        from attnconf.cases.drawing.profiles import profile_named
 
         profile = profile_named(self.option("profile") or "gate")
         models = tuple(self.option("model"))
@@ -101,7 +101,7 @@ class State:
     @cached_property
     def session(self) -> Session:
         """The session, with the backends that conftest files register, later ones included."""
-        from attnconf.session import Session
+        from attnconf.running.session import Session
 
         session = Session(platform=self.platform, profile=self.profile, seed=self.seed)
         if (budget := self.option("build_budget")) is not None:
@@ -118,8 +118,8 @@ class State:
     @cached_property
     def memory(self) -> Memory:
         """What one process may take of this machine: a worker knows neither the others nor the GPUs, but is told."""
-        from attnconf.gpus import visible_gpus
-        from attnconf.memory import Memory, machine_memory
+        from attnconf.judging.memory import Memory, machine_memory
+        from attnconf.running.processes.gpus import visible_gpus
 
         told = getattr(self.config, "workerinput", {}).get(MEMORY)
         if told is not None:
@@ -151,14 +151,14 @@ class State:
     @cached_property
     def replayed(self) -> dict[str, Case]:
         """The recorded cases: those of ``--attnconf-replay``, else the shipped vectors."""
-        from attnconf.vectors import cases_to_replay
+        from attnconf.cases.vectors import cases_to_replay
 
         return cases_to_replay([self.path(path) for path in self.option("replay")])
 
     @cached_property
     def policy(self) -> Policy | None:
         """The policy asked for, if any."""
-        from attnconf.policy import load_policy
+        from attnconf.policy.policy import load_policy
 
         name = self.option("policy")
         return load_policy(name) if name else None
@@ -167,7 +167,7 @@ class State:
     def plan(self) -> FleetPlan | None:
         """The plan that this run is a job of, if any. Raises ``InvalidInputError`` for one that cannot count."""
         from attnconf.errors import InvalidInputError
-        from attnconf.fleet_plan import FleetPlan
+        from attnconf.gate.plans.fleet_plan import FleetPlan
 
         name, job = self.option("plan"), self.option("job")
         if not name and not job:
@@ -184,8 +184,8 @@ class State:
 
     def _plan_faults(self, plan: FleetPlan, policy: Policy) -> Iterator[tuple[str, str]]:
         """Yield why ``attnconf verify`` would let no receipt of this run count, and which plan would do."""
-        from attnconf.policy import policy_digest
-        from attnconf.receipt import git_sha
+        from attnconf.gate.receipt import git_sha
+        from attnconf.policy.policy import policy_digest
 
         if plan.policy.digest != policy_digest(policy):
             yield "of another policy", f"a plan of {policy.name} as it is now"

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Protocol
 import hypothesis.internal.conjecture.engine  # noqa: F401 - see above
 import pytest
 
-import attnconf.judge
-import attnconf.models
-import attnconf.policy
-import attnconf.receipt
+import attnconf.cases.models
+import attnconf.gate.receipt
+import attnconf.gate.verdict
+import attnconf.policy.policy
+import attnconf.policy.resolution
 import attnconf.report.terminal
-import attnconf.resolution
-import attnconf.session
-import attnconf.verdict
-from attnconf.case import Case, Layer, Paging, Request
-from attnconf.geometry import LayerGeometry, ModelGeometry
+import attnconf.running.judge
+import attnconf.running.session
+from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.geometry import LayerGeometry, ModelGeometry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attnconf.receipt import Receipt
+    from attnconf.gate.receipt import Receipt
 
 TOYS = '''
 """Backends that differ from the reference in one way each."""
@@ -149,7 +149,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
 @pytest.fixture
 def toy_case(pytester: pytest.Pytester) -> Case:
     """A case of one small layer, saved as case.json: the smallest that is evidence for a model."""
-    geometry = attnconf.models.load_model("llama3-8b").shard(8).layers[0]
+    geometry = attnconf.cases.models.load_model("llama3-8b").shard(8).layers[0]
     case = Case(
         model="llama3-8b@tp8",
         mode="decode",
@@ -217,4 +217,4 @@ class LateReceipt:
         self.path = path
 
     def __getattr__(self, name: str) -> object:
-        return getattr(attnconf.receipt.Receipt.read(self.path), name)
+        return getattr(attnconf.gate.receipt.Receipt.read(self.path), name)

@@ -13,8 +13,8 @@ from attnconf.platforms import Platform
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.case import Case
-    from attnconf.receipt import Receipt
+    from attnconf.cases.case import Case
+    from attnconf.gate.receipt import Receipt
 
     Inner = Callable[..., pytest.RunResult]
 
@@ -151,7 +151,7 @@ def test_on_a_claimed_machine_a_missing_backend_is_12_and_another_gate_is_not(
     pytester.makepyfile(
         test_gated="import pytest\n\n@pytest.mark.requires_sm('9.0')\ndef test_hopper():\n    pass\n",
         test_missing=f"""
-            from attnconf.case import Case
+            from attnconf import Case
 
             def test_missing(attnconf):
                 attnconf.check(Case.model_validate({toy_case.to_data()!r}), backend="missing")
@@ -210,7 +210,7 @@ def pytest_runtest_protocol(item, nextitem):
     )
     pytester.makepyfile(
         test_flaky=f"""
-        from attnconf.case import Case
+        from attnconf import Case
 
         ATTEMPTS = ["good", "wrong"]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import attnconf.session
-from attnconf.spaces import space_of
+import attnconf.running.session
+from attnconf.cases.drawing.families import space_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.strategies import Space
+    from attnconf.cases.drawing.space import Space
 
     Inner = Callable[..., pytest.RunResult]
 
@@ -30,7 +30,7 @@ def too_short(*args: object, **kwargs: object) -> Space:
 
 @pytest.fixture
 def short_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attnconf.session, "space_of", too_short)
+    monkeypatch.setattr(attnconf.running.session, "space_of", too_short)
 
 
 @pytest.mark.usefixtures("short_contexts")

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from gated_project import FLEET, POLICY, Project
 
-import attnconf.session
-from attnconf import cli
-from attnconf.policy import read_policy
-from attnconf.receipt import Receipt
+import attnconf.running.session
+from attnconf.cases.drawing.families import space_of
+from attnconf.cli import main as cli
+from attnconf.gate.receipt import Receipt
+from attnconf.policy.policy import read_policy
 from attnconf.report.document import compose
-from attnconf.spaces import space_of
+from conformance.tests.support.gated_project import FLEET, POLICY, Project
 
 pytest_plugins = ["pytester"]
 
@@ -80,7 +80,9 @@ def on_each_item(statement: str) -> str:
 def lose_sight_of_windows(project: Project) -> None:
     """Let the family windows draw contexts of at most 3 keys, which no window cuts."""
     short = {"past_window": False, "max_kv_len": 3, "max_new_tokens": 2, "verify_lens": (2,)}
-    project.monkeypatch.setattr(attnconf.session, "space_of", lambda *a, **k: replace(space_of(*a, **k), **short))
+    project.monkeypatch.setattr(
+        attnconf.running.session, "space_of", lambda *a, **k: replace(space_of(*a, **k), **short)
+    )
 
 
 HONEST = Way(status=0, gate=0, says=MET, finding="policy toy is met at ")

@@ -12,7 +12,7 @@ from attnconf.platforms import Platform, installed_packages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.receipt import Receipt
+    from attnconf.gate.receipt import Receipt
 
     Inner = Callable[..., pytest.RunResult]
 

@@ -7,16 +7,16 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
-from broken_packages import BROKEN, Site
 
-from attnconf.cells import Cell, merge_cells
+from attnconf.gate.cells import Cell, merge_cells
+from conformance.tests.support.broken_packages import BROKEN, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from attnconf.case import Case
-    from attnconf.receipt import Receipt
+    from attnconf.cases.case import Case
+    from attnconf.gate.receipt import Receipt
 
     Inner = Callable[..., pytest.RunResult]
 
@@ -195,7 +195,7 @@ def test_junit_has_the_cells_of_a_test_that_ended_without_a_verdict(
         message = "a fault of attnconf's own"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("attnconf.judge.Judge.explore", broken)
+    monkeypatch.setattr("attnconf.running.judge.Judge.explore", broken)
     options = ("--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
     suite = ("--pyargs", "attnconf.suite", "-k", "test_decode")
     assert inner(*suite, *options, "--attnconf-receipt=r.json", "--junitxml=j.xml").ret == 1
@@ -244,7 +244,7 @@ def test_the_refusal_family(inner: Inner, toy_model: str) -> None:
 def test_own_tests_judge_with_the_fixture(inner: Inner, pytester: pytest.Pytester, toy_case: Case) -> None:
     pytester.makepyfile(
         test_mine=f"""
-        from attnconf.case import Case
+        from attnconf import Case
 
         CASE = Case.model_validate({toy_case.to_data()!r})
 
@@ -277,7 +277,7 @@ def test_a_failing_teardown_does_not_count_the_evidence_twice(
     pytester.makepyfile(
         test_mine=f"""
         import pytest
-        from attnconf.case import Case
+        from attnconf import Case
 
         @pytest.fixture
         def fragile():

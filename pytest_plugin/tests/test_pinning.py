@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from attnconf.gpus import VISIBLE
-from pytest_attnconf import pinning
+from attnconf.running.processes.gpus import VISIBLE
+from pytest_attnconf.workers import pinning
 
 
 @pytest.mark.parametrize(

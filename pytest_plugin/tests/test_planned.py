@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf import cli
+from attnconf.cli import main as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.receipt import Receipt
+    from attnconf.gate.receipt import Receipt
 
     Inner = Callable[..., pytest.RunResult]
 

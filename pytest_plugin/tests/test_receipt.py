@@ -13,8 +13,8 @@ from attnconf_fixtures import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.case import Case
-    from attnconf.receipt import Receipt
+    from attnconf.cases.case import Case
+    from attnconf.gate.receipt import Receipt
 
     Inner = Callable[..., pytest.RunResult]
 
@@ -93,7 +93,7 @@ def test_a_test_that_changes_directory_moves_neither_receipt_nor_failures(
     pytester.makepyfile(
         test_mine=f"""
         import os
-        from attnconf.case import Case
+        from attnconf import Case
 
         def test_it(attnconf):
             os.chdir("other")
@@ -112,7 +112,7 @@ def test_a_test_of_the_suite_that_ends_without_a_verdict_counts_as_crashed(
         message = "a fault of attnconf's own"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("attnconf.judge.Judge.explore", broken)
+    monkeypatch.setattr("attnconf.running.judge.Judge.explore", broken)
     options = ("--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
     result = inner("--pyargs", "attnconf.suite", *options, "-k", "test_decode", "--attnconf-receipt=r.json")
     assert result.ret == 1
@@ -129,7 +129,7 @@ def test_a_fault_that_hits_the_count_too_stays_one_failed_test(
         message = "a fault of attnconf's own"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("attnconf.session.space_of", broken)
+    monkeypatch.setattr("attnconf.running.session.space_of", broken)
     options = ("--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
     result = inner("--pyargs", "attnconf.suite", *options, "-k", "test_decode", "--attnconf-receipt=r.json")
     assert result.ret == 1

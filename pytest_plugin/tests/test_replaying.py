@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from attnconf.case import Case
+    from attnconf.cases.case import Case
 
     Inner = Callable[..., pytest.RunResult]
 
@@ -74,7 +74,7 @@ def test_a_late_conftest_registers_for_its_own_tests(inner: Inner, pytester: pyt
         "    registry.register('late', reference.make)\n"
     )
     (folder / "test_late.py").write_text(
-        "from attnconf.case import Case\n\n"
+        "from attnconf.cases.case import Case\n\n"
         "def test_late(attnconf):\n"
         f"    attnconf.check(Case.model_validate({toy_case.to_data()!r}), backend='late')\n"
     )

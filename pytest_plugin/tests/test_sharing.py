@@ -11,13 +11,13 @@ from xdist import newhooks
 from xdist.remote import Producer
 from xdist.scheduler import LoadScheduling
 
+from attnconf.cases.drawing.profiles import profile_named
 from attnconf.platforms import Platform
-from attnconf.profiles import profile_named
-from pytest_attnconf.affinity import Affinity
-from pytest_attnconf.asked import backend_of
 from pytest_attnconf.collection import pytest_collection_modifyitems
-from pytest_attnconf.sharing import longest_first, pytest_xdist_make_scheduler, pytest_xdist_setupnodes
 from pytest_attnconf.state import KEY
+from pytest_attnconf.suite_tests import backend_of
+from pytest_attnconf.workers.affinity import Affinity
+from pytest_attnconf.workers.sharing import longest_first, pytest_xdist_make_scheduler, pytest_xdist_setupnodes
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController

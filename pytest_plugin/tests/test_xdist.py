@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.receipt import Receipt
+from attnconf.gate.receipt import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.case import Layer
+from attnconf.cases.case import Layer
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from attnconf.case import KVDtype, KVLayout, Mode, QDtype, Storage
+    from attnconf.cases.case import KVDtype, KVLayout, Mode, QDtype, Storage
 
     Draw = Callable[[random.Random], "Cell"]
 

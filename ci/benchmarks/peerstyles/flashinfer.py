@@ -5,6 +5,6 @@ Left out: what attnconf has no word for (fp8 queries, nvfp4, RoPE inside the ker
 
 from __future__ import annotations
 
-from peerstyles import flashinfer_own, flashinfer_trtllm
+from ci.benchmarks.peerstyles import flashinfer_own, flashinfer_trtllm
 
 GRIDS = (*flashinfer_trtllm.GRIDS, *flashinfer_own.GRIDS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peerstyles import tolerances
-from peerstyles.cell import Cell, cut, layer_of, mode_of
+from ci.benchmarks.peerstyles import tolerances
+from ci.benchmarks.peerstyles.cell import Cell, cut, layer_of, mode_of
 
 if TYPE_CHECKING:
     import random
 
-    from attnconf.case import QDtype
-    from peerstyles.cell import Dead
+    from attnconf.cases.case import QDtype
+    from ci.benchmarks.peerstyles.cell import Dead
 
     Requests = tuple[tuple[int, int], ...]
 

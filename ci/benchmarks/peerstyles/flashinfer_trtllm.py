@@ -6,11 +6,11 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from peerstyles import tolerances
-from peerstyles.cell import Cell, cut, layer_of
+from ci.benchmarks.peerstyles import tolerances
+from ci.benchmarks.peerstyles.cell import Cell, cut, layer_of
 
 if TYPE_CHECKING:
-    from attnconf.case import KVDtype, KVLayout, QDtype
+    from attnconf.cases.case import KVDtype, KVLayout, QDtype
 
 _DTYPES: list[tuple[QDtype, KVDtype]] = [
     ("bfloat16", "bfloat16"),

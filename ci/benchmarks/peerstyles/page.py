@@ -19,7 +19,9 @@ LABELS = {
 }
 OWN = ("smoke", "gate")
 
-_COMMAND = "cd ci/benchmarks && python peers.py --json peers.json --page PEERS.md --picture peers.png --jobs 2"
+_COMMAND = """\
+python -m ci.benchmarks.peers --jobs 2 --json ci/benchmarks/peers.json \\
+    --page ci/benchmarks/PEERS.md --picture ci/benchmarks/peers.png"""
 
 _STYLES = """
 ## What a side is

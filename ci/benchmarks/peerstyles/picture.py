@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from peerstyles.page import LABELS, OWN
+from ci.benchmarks.peerstyles.page import LABELS, OWN
 
 if TYPE_CHECKING:
     from pathlib import Path

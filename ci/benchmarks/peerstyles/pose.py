@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.batch import Batch, KVCache, LayerInputs
-from attnconf.execution import same_memory
-from attnconf.inputs.poison import bits
-from attnconf.inputs.storage import allocate, by_token
-from attnconf.layout import pages_needed
-from attnconf.shape import batch_shape
+from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
+from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.poison import bits
+from attnconf.cases.inputs.storage import allocate, by_token
+from attnconf.cases.shape import batch_shape
+from attnconf.judging.execution import same_memory
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
-    from attnconf.case import Layer
+    from attnconf.cases.case import Layer
     from attnconf.platforms import Platform
-    from peerstyles.cell import Cell, Tolerance
+    from ci.benchmarks.peerstyles.cell import Cell, Tolerance
 
 _FP8_SHARE = 0.1
 """FlashInfer's and vLLM's to_float8 use a tenth of the type's range."""

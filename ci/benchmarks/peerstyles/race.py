@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
-from attnconf.agenda import agenda
+from attnconf.cases.drawing.profiles import profile_named
 from attnconf.errors import BackendUnavailableError
 from attnconf.mutants.registry import MUTANTS, mutant_named
 from attnconf.platforms import detect
-from attnconf.profiles import profile_named
-from attnconf.session import Session
-from peerstyles import flashinfer, sglang, tensorrt_llm, vllm
-from peerstyles.cell import draw
-from peerstyles.page import LABELS, OWN
-from peerstyles.pose import Posed, caught, pose, warm
+from attnconf.running.agenda import agenda
+from attnconf.running.session import Session
+from ci.benchmarks.peerstyles import flashinfer, sglang, tensorrt_llm, vllm
+from ci.benchmarks.peerstyles.cell import draw
+from ci.benchmarks.peerstyles.page import LABELS, OWN
+from ci.benchmarks.peerstyles.pose import Posed, caught, pose, warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from attnconf.agenda import Asked
     from attnconf.backends.protocol import Backend
     from attnconf.mutants.mutant import Mutant
     from attnconf.platforms import Platform
-    from peerstyles.cell import Draw
+    from attnconf.running.agenda import Asked
+    from ci.benchmarks.peerstyles.cell import Draw
 
 T = TypeVar("T")
 

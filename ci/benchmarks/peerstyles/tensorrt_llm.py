@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peerstyles import tolerances
-from peerstyles.cell import Cell, layer_of, mode_of
+from ci.benchmarks.peerstyles import tolerances
+from ci.benchmarks.peerstyles.cell import Cell, layer_of, mode_of
 
 if TYPE_CHECKING:
     import random
 
-    from attnconf.case import KVDtype
-    from peerstyles.cell import Tolerance
+    from attnconf.cases.case import KVDtype
+    from ci.benchmarks.peerstyles.cell import Tolerance
 
 _NOMINAL = 1024
 # query heads, KV heads, head_dim, window: the dense configurations of model_configs.py up to 64 query heads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerstyles.cell import Tolerance
+from ci.benchmarks.peerstyles.cell import Tolerance
 
 # flashinfer-ai/flashinfer at fb28d7242b3506a2348265962041acc1fb56cca4
 _TRTLLM_LSE = (3e-3, 1e-3)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peerstyles import tolerances
-from peerstyles.cell import Cell, cut, layer_of, mode_of
+from ci.benchmarks.peerstyles import tolerances
+from ci.benchmarks.peerstyles.cell import Cell, cut, layer_of, mode_of
 
 if TYPE_CHECKING:
     import random

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf import drift
-from attnconf.cli import main
-from attnconf.drift import compare
-from attnconf.engines.engine import Answer
-from attnconf.engines.sglang import SGLang
+from attnconf.cli.main import main
 from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import Platform
-from attnconf.policy import load_policy
-from attnconf.question import Question, UserChoice
+from attnconf.policy.drift import compare as drift
+from attnconf.policy.drift.compare import compare
+from attnconf.policy.drift.engine import Answer
+from attnconf.policy.drift.sglang import SGLang
+from attnconf.policy.policy import load_policy
+from attnconf.policy.question import Question, UserChoice
 from attnconf_fixtures import ROOT
 
 if TYPE_CHECKING:

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-import widened
-from attnconf.backends.sglang.backend import make_triton
-from attnconf.backends.sglang.trtllm import make_trtllm_mha
-from attnconf.checks.catalogue import CHECKS
+from attnconf.backends.engines.sglang.backend import make_triton
+from attnconf.backends.engines.sglang.trtllm import make_trtllm_mha
+from attnconf.judging.checks.catalogue import CHECKS
+from attnconf.judging.run import run_case
 from attnconf.platforms import detect
-from attnconf.run import run_case
+from ci.engines import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
-    from attnconf.case import Case
+    from attnconf.cases.case import Case
+    from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
-    from attnconf.result import CaseResult
 
     Judge = Callable[..., CaseResult]
 

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from attnconf.backends.sglang.library import library
-from attnconf.backends.sglang.trtllm import SglangTrtllmMha
-from attnconf.case import Case, Layer, Paging, Request
+from attnconf.backends.engines.sglang.library import library
+from attnconf.backends.engines.sglang.trtllm import SglangTrtllmMha
+from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.drawing.profiles import GEMMA4
+from attnconf.cases.inputs.assemble import assemble
+from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.logical import make_logical
 from attnconf.errors import UnsupportedError
-from attnconf.inputs.assemble import assemble
-from attnconf.inputs.logical import make_logical
-from attnconf.layout import place
-from attnconf.profiles import GEMMA4
-from attnconf.result import Outcome
-from fitting import fitting_cases
+from attnconf.judging.result import Outcome
+from ci.engines.fitting import fitting_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend, Unsupported
+    from attnconf.cases.shape import KernelShape
+    from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
-    from attnconf.result import CaseResult
-    from attnconf.shape import KernelShape
 
     Judge = Callable[..., CaseResult]
     Broken = Callable[[pytest.MonkeyPatch], None]

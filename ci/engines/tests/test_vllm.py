@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from attnconf.backends.vllm.backend import VllmTriton, make_triton
-from attnconf.backends.vllm.engine import as_vllm
-from attnconf.case import Case, Layer, Paging, Request
-from attnconf.checks.catalogue import CHECKS
-from attnconf.inputs.assemble import assemble
-from attnconf.inputs.logical import make_logical
-from attnconf.layout import place
+from attnconf.backends.engines.vllm.backend import VllmTriton, make_triton
+from attnconf.backends.engines.vllm.engine import as_vllm
+from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.drawing.families import applies
+from attnconf.cases.inputs.assemble import assemble
+from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.logical import make_logical
+from attnconf.judging.checks.catalogue import CHECKS
+from attnconf.judging.result import Outcome
+from attnconf.judging.run import run_case
 from attnconf.platforms import detect
-from attnconf.result import Outcome
-from attnconf.run import run_case
-from attnconf.spaces import applies
-from fitting import fitting_cases
+from ci.engines.fitting import fitting_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.result import CaseResult
-    from attnconf.spaces import Family
+    from attnconf.cases.drawing.families import Family
+    from attnconf.judging.result import CaseResult
 
     Broken = Callable[[pytest.MonkeyPatch], None]
 

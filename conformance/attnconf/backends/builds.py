@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.backends.protocol import Backend
-    from attnconf.shape import KernelShape
+    from attnconf.cases.shape import KernelShape
 
 BUILD_BUDGET = 120.0
 """CPU seconds that one build may take without being asked for by name."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
-    from attnconf.batch import Batch
-    from attnconf.case import PoisonKind, TableTail
+    from attnconf.cases.case import PoisonKind, TableTail
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
     from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
-    from attnconf.shape import KernelShape
 
 Evidence = Literal["kernel", "contract"]
 LseBase = Literal["natural", "two"]

@@ -17,10 +17,10 @@ from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
-    from attnconf.batch import Batch
-    from attnconf.case import Layer
+    from attnconf.cases.case import Layer
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
-    from attnconf.shape import KernelShape
 
 KERNEL = "torch-paged"
 

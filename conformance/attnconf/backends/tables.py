@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from attnconf.batch import Batch
+    from attnconf.cases.inputs.batch import Batch
 
 
 def block_tables_for(batch: Batch, layer: int) -> torch.Tensor:

@@ -20,10 +20,10 @@ from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
-    from attnconf.batch import Batch
-    from attnconf.case import Layer
+    from attnconf.cases.case import Layer
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
-    from attnconf.shape import KernelShape
 
 _EXACT_FLOAT32 = "highest"
 """The setting of torch.get_float32_matmul_precision under which CUDA products of float32 are not rounded to TF32."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnconf.case import Paging
+from attnconf.cases.case import Paging
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.proofs import FULL, SCALED, SHARED, SINKS, SLIDING, quantised, served
 from attnconf.mutants.source import Edit, edited
@@ -134,7 +134,7 @@ MUTANTS = (
             Edit(
                 'lse="two" if has_lse else None)\n        if',
                 'lse="natural" if has_lse else None)\n        if',
-                "trtllm_mha.backend",
+                "flashinfer.trtllm_mha.backend",
             ),
         ),
         proof=served("decode"),
@@ -162,7 +162,7 @@ MUTANTS = (
             Edit(
                 'is not None and self.kernel != "fmha_v2":',
                 'is not None and self.kernel == "none":',
-                "trtllm_mha.backend",
+                "flashinfer.trtllm_mha.backend",
             ),
         ),
         proof=served("decode", FULL.model_copy(update={"logits_soft_cap": 20.0})),
@@ -176,7 +176,7 @@ MUTANTS = (
             Edit(
                 "kernel = family(batch.mode, self.machine)",
                 'kernel = family("extend" if batch.mode == "verify" else batch.mode, self.machine)',
-                "trtllm_mha.backend",
+                "flashinfer.trtllm_mha.backend",
             ),
         ),
         proof=served("verify"),

@@ -6,19 +6,19 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from attnconf.agenda import agenda
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import detect
-from attnconf.profiles import profile_named
-from attnconf.result import CaseResult, LayerResult, Outcome
-from attnconf.session import Session
+from attnconf.running.agenda import agenda
+from attnconf.running.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.agenda import Asked
-    from attnconf.case import Case
+    from attnconf.cases.case import Case
     from attnconf.mutants.mutant import Mutant
+    from attnconf.running.agenda import Asked
 
 SHRINK_SECONDS = 10.0
 """How long one mutant's case may be shrunk."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnconf.case import Request
+from attnconf.cases.case import Request
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.proofs import HOSTILE, SINKS, SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, edited

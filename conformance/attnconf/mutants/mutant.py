@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
-    from attnconf.case import Case
+    from attnconf.cases.case import Case
     from attnconf.platforms import Platform
 
 UNFILED = "none filed"

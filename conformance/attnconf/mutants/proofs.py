@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison, Request
 
 if TYPE_CHECKING:
-    from attnconf.case import Mode
+    from attnconf.cases.case import Mode
 
 FULL = Layer(kind="full", num_qo_heads=6, num_kv_heads=2, head_dim=64, sm_scale=0.2)
 SLIDING = FULL.model_copy(update={"kind": "sliding", "window_left": 20})

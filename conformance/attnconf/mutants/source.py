@@ -15,8 +15,8 @@ from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.util import find_spec, spec_from_loader
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.canonical import digest
 from attnconf.errors import AttnconfError
+from attnconf.values import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +33,16 @@ _COPIES = "attnconf_mutant_"
 _EDITED_MODULE: dict[Implementation, str] = {
     "reference": "reference",
     "triton": "triton.tile",
-    "trtllm_mha": "trtllm_mha.calls",
+    "trtllm_mha": "flashinfer.trtllm_mha.calls",
 }
 """The module that an edit of an implementation changes when it names none."""
+
+_PACKAGE: dict[Implementation, str] = {
+    "reference": "reference",
+    "triton": "triton",
+    "trtllm_mha": "flashinfer.trtllm_mha",
+}
+"""The module or package that holds an implementation and its factory, below ``attnconf.backends``."""
 
 
 class StaleEditError(AttnconfError):
@@ -46,7 +53,8 @@ class StaleEditError(AttnconfError):
 class Edit:
     """``old``, which stands ``times`` times in ``module`` (below ``attnconf.backends``), becomes ``new``.
 
-    An empty ``module`` is the reference itself, Triton's ``triton.tile``, or the call building of ``trtllm_mha.calls``;
+    An empty ``module`` is the reference itself, Triton's ``triton.tile``, or the call building of
+    ``flashinfer.trtllm_mha.calls``;
     ``tables`` is where all three translate page tables.
     """
 
@@ -84,7 +92,7 @@ def _imported(given: Edited) -> ModuleType:
     for edit in given.edits:
         copies.source(copies.module_of(edit))  # a module that is imported later would fail later
     sys.meta_path.insert(0, copies)
-    return importlib.import_module(f"{copies.root}.{given.implementation}")
+    return importlib.import_module(f"{copies.root}.{_PACKAGE[given.implementation]}")
 
 
 class _Copies(MetaPathFinder):
@@ -94,7 +102,8 @@ class _Copies(MetaPathFinder):
         self._given = given
         edits = [[edit.module, edit.old, edit.new, edit.times] for edit in given.edits]
         self.root = _COPIES + digest([given.implementation, edits])[:16]
-        self._own = re.compile(rf"\b{re.escape(_BACKENDS)}\.(?=(?:{given.implementation}|tables)\b)")
+        package = re.escape(_PACKAGE[given.implementation])
+        self._own = re.compile(rf"\b{re.escape(_BACKENDS)}\.(?=(?:{package}|tables)\b)")
 
     def module_of(self, edit: Edit) -> str:
         """Return the module that ``edit`` changes, below ``attnconf.backends``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnconf.case import Paging
+from attnconf.cases.case import Paging
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.proofs import FULL, ask
 from attnconf.mutants.source import Edit, edited

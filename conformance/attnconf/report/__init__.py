@@ -1,1 +1,1 @@
-"""What a run looks like: in the terminal, as a failure message, as a picture."""
+"""Reports: how results, cells and verdicts are shown, in the terminal, as Markdown, as a page and as a picture."""

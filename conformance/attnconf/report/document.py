@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.cells import EDGES, merge_cells, unit_bin
-from attnconf.geometry import unsharded
-from attnconf.models import credited_model
+from attnconf.cases.geometry import unsharded
+from attnconf.cases.models import credited_model
+from attnconf.gate.cells import merge_cells
+from attnconf.gate.plans.fleet_plan import planned_cells
+from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.gaps import Gap
 from attnconf.report.judgement import held_rules, judge_policy, policies_of
 from attnconf.report.matrix import Matrix, arrange, count_reasons
-from attnconf.report.planned import planned_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from attnconf.cells import Cell
-    from attnconf.failed_case import FailedCase
-    from attnconf.fleet_plan import FleetPlan
-    from attnconf.policy import Policy
-    from attnconf.receipt import PlatformRecord, Receipt
+    from attnconf.gate.cells import Cell
+    from attnconf.gate.failed_case import FailedCase
+    from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.receipt import PlatformRecord, Receipt
+    from attnconf.policy.policy import Policy
     from attnconf.report.judgement import Judgement, Status
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attnconf.drift import Drift
+    from attnconf.policy.drift.compare import Drift
 
 _MOST = 40
 """More groups of differences say no more than that the policy is another one."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.cases.inputs.assemble import pool_of
 from attnconf.clauses import cite
-from attnconf.inputs.assemble import pool_of
-from attnconf.result import Outcome
+from attnconf.judging.result import Outcome
 
 if TYPE_CHECKING:
-    from attnconf.case import Case
-    from attnconf.result import CaseResult, Failure, LayerResult, Place
+    from attnconf.cases.case import Case
+    from attnconf.judging.result import CaseResult, Failure, LayerResult, Place
 
 _REFUSAL_CLAUSE = 20
 _THREE_DIGITS = 100

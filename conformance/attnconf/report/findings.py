@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from attnconf.doctor import Findings
+    from attnconf.running.doctor import Findings
 
 _STYLES = {
     "works": "green",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from attnconf.verdict import Excused, Unmet
+    from attnconf.gate.verdict import Excused, Unmet
 
 
 @dataclass(frozen=True)

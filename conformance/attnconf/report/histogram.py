@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.cells import EDGES
+from attnconf.backends.demands import unpromised
 from attnconf.clauses import cite
-from attnconf.demands import unpromised
+from attnconf.judging.units import EDGES
 from attnconf.version import __version__
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
-    from attnconf.false_alarms import Campaign, CampaignReport
+    from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
-    from attnconf.result import CaseResult
+    from attnconf.running.campaign import Campaign, CampaignReport
 
 
 def campaign_lines(report: CampaignReport, backend: str) -> list[str]:

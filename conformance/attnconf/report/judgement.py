@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.policy import load_policy, policy_digest, shipped_policies
-from attnconf.receipt import recorded_platform
+from attnconf.gate.receipt import recorded_platform
+from attnconf.gate.verdict import judge, narrowed
+from attnconf.policy.policy import load_policy, policy_digest, shipped_policies
+from attnconf.policy.resolution import resolve_all
 from attnconf.report.gaps import Gap, gaps_of
-from attnconf.resolution import resolve_all
-from attnconf.verdict import judge, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from attnconf.cells import Cell
-    from attnconf.policy import Policy
-    from attnconf.receipt import PlatformRecord, Receipt
-    from attnconf.requirements import RequiredCell
+    from attnconf.gate.cells import Cell
+    from attnconf.gate.receipt import PlatformRecord, Receipt
+    from attnconf.policy.policy import Policy
+    from attnconf.policy.requirements import RequiredCell
 
 Status = Literal["met", "not met", "open"]
 

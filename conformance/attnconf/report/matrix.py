@@ -6,14 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.cells import merge_cells, units_text
-from attnconf.geometry import unsharded
-from attnconf.models import FREE_MODEL
+from attnconf.cases.geometry import unsharded
+from attnconf.cases.models import FREE_MODEL
+from attnconf.gate.cells import merge_cells
+from attnconf.judging.units import units_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from attnconf.cells import Cell
+    from attnconf.gate.cells import Cell
 
 MODES = ("decode", "extend", "mixed", "verify")
 Kind = Literal["kernel", "contract", "broken", "not_run", "unsupported"]

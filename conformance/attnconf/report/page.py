@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attnconf.cells import EDGES
+from attnconf.cases.geometry import unsharded
 from attnconf.clauses import cite
-from attnconf.geometry import unsharded
+from attnconf.judging.units import EDGES
 from attnconf.report.document import cell_name
 from attnconf.report.escape import readable
 from attnconf.report.failure import units_text
@@ -21,7 +21,7 @@ from attnconf.report.matrix import MODES
 from attnconf.version import __version__
 
 if TYPE_CHECKING:
-    from attnconf.failed_case import FailedCase
+    from attnconf.gate.failed_case import FailedCase
     from attnconf.report.document import Backend, Document, Site
     from attnconf.report.matrix import Row, Square
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from attnconf.receipt import Receipt
+    from attnconf.gate.receipt import Receipt
     from attnconf.report.matrix import Matrix, Square
 
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.errors import printable
-from attnconf.power import BELOW, NO_DIFFERENCE, NO_ROW
+from attnconf.judging.power import BELOW, NO_DIFFERENCE, NO_ROW
 from attnconf.report.failure import units_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from attnconf.power import CasePower, Exposure, LayerPower
+    from attnconf.judging.power import CasePower, Exposure, LayerPower
 
 _NAME, _FEATURE, _UNITS = 22, 15, 10
 

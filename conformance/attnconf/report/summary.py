@@ -17,7 +17,7 @@ from attnconf.report.matrix import MODES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from attnconf.failed_case import FailedCase
+    from attnconf.gate.failed_case import FailedCase
     from attnconf.report.document import Backend, Document, Site
     from attnconf.report.gaps import Gap
     from attnconf.report.matrix import Square

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, get_args
 
-from attnconf.case import Mode
-from attnconf.cells import merge_cells, units_text
-from attnconf.geometry import unsharded
-from attnconf.models import FREE_MODEL
+from attnconf.cases.case import Mode
+from attnconf.cases.geometry import unsharded
+from attnconf.cases.models import FREE_MODEL
+from attnconf.gate.cells import merge_cells
+from attnconf.judging.result import Outcome
+from attnconf.judging.units import units_text
 from attnconf.report.escape import markdown
-from attnconf.result import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from attnconf.cells import Cell
-    from attnconf.receipt import PlatformRecord, Receipt
+    from attnconf.gate.cells import Cell
+    from attnconf.gate.receipt import PlatformRecord, Receipt
 
 _INTRODUCTION = """\
 # What has been proven where

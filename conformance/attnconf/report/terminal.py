@@ -5,53 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from attnconf.cells import merge_cells, units_text
-from attnconf.geometry import unsharded
-from attnconf.platforms import PACKAGES
-from attnconf.policy import policy_digest
-from attnconf.resolution import resolve_all
+from attnconf.cases.geometry import unsharded
+from attnconf.gate.cells import merge_cells
+from attnconf.judging.units import units_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.cells import Cell
-    from attnconf.platforms import Platform
-    from attnconf.policy import Policy
-    from attnconf.session import Session
-    from attnconf.verdict import Verdict
+    from attnconf.gate.cells import Cell
+    from attnconf.gate.verdict import Verdict
+    from attnconf.policy.policy import Policy
 
 _MODES = ("decode", "extend", "mixed", "verify")
 _MOST_REASONS = 4
-
-
-def header_lines(
-    session: Session, backends: Sequence[str], policy: Policy | None, policy_platform: Platform | None = None
-) -> list[str]:
-    """Return what the run is about: the machine, the versions, the backends, the policy's choice.
-
-    The policy is resolved for ``policy_platform``, which may be simulated, else for this machine.
-    """
-    platform = session.platform
-    gpu = "no GPU"
-    if platform.sm:
-        gpu = f"{platform.device}, SM {platform.sm_text}, driver {platform.driver}, CUDA {platform.cuda}"
-    versions = ", ".join(f"{name} {platform.packages.get(name, 'missing')}" for name in PACKAGES)
-    lines = [f"attnconf: {gpu}; {versions}", f"attnconf: profile {session.profile.name}, seed {session.seed}"]
-    for name in backends:
-        reason = session.why_not(name)
-        shown = session.backend(name).name if reason is None else f"{name}: missing: {reason}"
-        lines.append(f"attnconf: backend {shown}" + (_by_contract(session, name) if reason is None else ""))
-    if policy is not None:
-        lines.append(f"attnconf: policy {policy.name} ({policy_digest(policy)[:12]})")
-        target = policy_platform or platform
-        lines += [f"attnconf:   {resolution.sentence}" for resolution in resolve_all(policy, target)]
-    return lines
-
-
-def _by_contract(session: Session, name: str) -> str:
-    if session.backend(name).evidence == "kernel":
-        return ""
-    return ": its documented contract is executed, not its kernels; this is no kernel evidence"
 
 
 def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:

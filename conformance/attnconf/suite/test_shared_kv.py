@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attnconf.judge import Judge
+    from attnconf.running.judge import Judge
 
 
 def test_shared_kv(attnconf: Judge, backend: str, model: str) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from attnconf.judge import Judge
-    from attnconf.spaces import Family
+    from attnconf.cases.drawing.families import Family
+    from attnconf.running.judge import Judge
 
 
 @pytest.mark.sm100

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from broken_packages import BROKEN, Package, Site, member
 
 from attnconf.backends.protocol import Backend
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.backends.registry import Registry
 from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import Platform
+from conformance.tests.support.broken_packages import BROKEN, Package, Site, member
 
 if TYPE_CHECKING:
     from pathlib import Path

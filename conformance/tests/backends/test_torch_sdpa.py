@@ -6,20 +6,21 @@ import pytest
 import torch
 
 from attnconf.backends.torch_sdpa import make
-from attnconf.campaign import explore
-from attnconf.case import Case, Layer, Paging, Poison, Request
-from attnconf.checks.catalogue import all_checks
-from attnconf.choices import Choices
-from attnconf.draws import Draws
+from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.drawing.choices import Choices
+from attnconf.cases.drawing.draws import Draws
+from attnconf.cases.drawing.space import DTYPES, MODES, Space
+from attnconf.cases.drawing.strategies import free_layers
+from attnconf.cases.inputs.assemble import assemble
+from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.shape import kernel_shape
 from attnconf.errors import UnsupportedError
-from attnconf.inputs.assemble import assemble
-from attnconf.inputs.logical import make_logical
-from attnconf.layout import place
+from attnconf.judging.checks.catalogue import all_checks
+from attnconf.judging.result import CaseResult, Outcome
+from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
-from attnconf.result import CaseResult, Outcome
-from attnconf.run import run_case
-from attnconf.shape import kernel_shape
-from attnconf.strategies import DTYPES, MODES, Space, free_layers
+from attnconf.running.explore import explore
 
 CPU = Platform()
 HOPPER = Platform(sm=(9, 0), cuda="13.0")

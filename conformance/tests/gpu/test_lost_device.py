@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from isolated_session import assert_one_result_each, cells_of, run_isolated
+from conformance.tests.support.isolated_session import assert_one_result_each, cells_of, run_isolated
 
 if TYPE_CHECKING:
     import pytest
@@ -21,7 +18,7 @@ def test_a_write_out_of_bounds_and_a_kernel_without_end_cost_one_result_each(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("out_of_bounds", "endless")
-    result = run_isolated(pytester, monkeypatch, "wrecking_gpu", names, SECONDS)
+    result = run_isolated(pytester, monkeypatch, "conformance.tests.support.wrecking_gpu", names, SECONDS)
     assert_one_result_each(pytester, result, names)
     reasons = {name: " ".join(cells_of(pytester)[name].reasons) for name in names}
     assert "illegal memory access" in reasons["out_of_bounds"]

@@ -6,12 +6,12 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from toy_policy import CPU, TOY, WAIVER, evidence, held, toy
 
-from attnconf.policy import load_policy
+from attnconf.gate.verdict import judge
+from attnconf.policy.policy import load_policy
+from attnconf.policy.resolution import resolve_all
 from attnconf.report.terminal import verdict_lines
-from attnconf.resolution import resolve_all
-from attnconf.verdict import judge
+from conformance.tests.support.toy_policy import CPU, TOY, WAIVER, evidence, held, toy
 
 NOTHING = {"executed": 0, "passed": 0}
 DECLINED = {**NOTHING, "unsupported": 3, "reasons": {"unsupported: q_len above 1": 3}}

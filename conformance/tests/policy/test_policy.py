@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from attnconf.errors import InvalidInputError
-from attnconf.policy import load_policy, policy_digest, shipped_policies
+from attnconf.policy.policy import load_policy, policy_digest, shipped_policies
 from attnconf_fixtures import ROOT
 
 if TYPE_CHECKING:

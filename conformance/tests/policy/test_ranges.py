@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnconf.conditions import Condition, Situation
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform
-from attnconf.ranges import sm_in, sm_samples, version_in, version_samples, whole_in, whole_samples
+from attnconf.policy.conditions import Condition, Situation
+from attnconf.policy.ranges import sm_in, sm_samples, version_in, version_samples, whole_in, whole_samples
 
 
 @pytest.mark.parametrize(

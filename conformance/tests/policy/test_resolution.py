@@ -8,9 +8,9 @@ import pytest
 
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform
-from attnconf.policy import Policy, load_policy
-from attnconf.question import Question, UserChoice
-from attnconf.resolution import Resolution, resolve, resolve_all
+from attnconf.policy.policy import Policy, load_policy
+from attnconf.policy.question import Question, UserChoice
+from attnconf.policy.resolution import Resolution, resolve, resolve_all
 
 POLICY = load_policy("sglang-gemma4")
 DIFFUSION = "DiffusionGemmaForBlockDiffusion"

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attnconf.gate.verdict import judge
 from attnconf.platforms import Platform
-from attnconf.policy import Policy
-from attnconf.question import Question, UserChoice
-from attnconf.resolution import Resolution, resolve, resolve_all
-from attnconf.verdict import judge
+from attnconf.policy.policy import Policy
+from attnconf.policy.question import Question, UserChoice
+from attnconf.policy.resolution import Resolution, resolve, resolve_all
 
 names = st.sampled_from(["a", "b", "c"])
 conditions = st.fixed_dictionaries(

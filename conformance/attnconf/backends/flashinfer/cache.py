@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from attnconf.backends.flashinfer.package import PACKAGE
-from attnconf.canonical import Value, canonical_json, write_text
 from attnconf.errors import BackendUnavailableError, InvalidInputError
+from attnconf.values import Value, canonical_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

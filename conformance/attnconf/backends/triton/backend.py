@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from attnconf.backends.protocol import Evidence, Promises, Unsupported
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.backends.triton.variants import launch_builds
+from attnconf.cases.shape import batch_shape
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
-from attnconf.shape import batch_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import Prepared
-    from attnconf.batch import Batch
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
-    from attnconf.shape import KernelShape
 
 MAX_HEAD_DIM = 512
 REMEDY = 'pip install "attnconf[triton]"'

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import torch
 
     from attnconf.backends.builds import Build
-    from attnconf.batch import Batch
-    from attnconf.case import Mode
+    from attnconf.cases.case import Mode
+    from attnconf.cases.inputs.batch import Batch
     from attnconf.platforms import Platform
 
 _PROGRESS_SECONDS = 15.0
@@ -83,7 +83,7 @@ def compile_variant(variant: Variant, device: str = "cuda") -> None:
     import torch
 
     from attnconf.backends.triton.launch import Launches
-    from attnconf.execution import make_target
+    from attnconf.cases.inputs.target import make_target
 
     torch.set_num_threads(1)
     # Where keys are split, the merge is compiled for the rows in use; an extend of any length compiles the same.
@@ -96,10 +96,10 @@ def compile_variant(variant: Variant, device: str = "cuda") -> None:
 
 def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
     """Return one request of ``tokens`` query tokens and the shape of ``variant``."""
-    from attnconf.case import Case, Layer, Paging, Request
-    from attnconf.inputs.assemble import assemble
-    from attnconf.inputs.logical import make_logical
-    from attnconf.layout import place
+    from attnconf.cases.case import Case, Layer, Paging, Request
+    from attnconf.cases.inputs.assemble import assemble
+    from attnconf.cases.inputs.layout import place
+    from attnconf.cases.inputs.logical import make_logical
 
     mode: Mode = "decode" if tokens == 1 else "extend"
     window: dict[str, Any] = {"kind": "sliding", "window_left": _KEYS} if variant.windowed else {"kind": "full"}

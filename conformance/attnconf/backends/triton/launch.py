@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from attnconf.batch import Batch, LayerInputs
+    from attnconf.cases.inputs.batch import Batch, LayerInputs
 
 LOG2E = math.log2(math.e)
 

@@ -11,8 +11,8 @@ from attnconf.backends.builds import Build
 from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS, LayerSizes, split_tuning
 
 if TYPE_CHECKING:
-    from attnconf.case import KVDtype, KVLayout, QDtype, Storage
-    from attnconf.shape import KernelShape
+    from attnconf.cases.case import KVDtype, KVLayout, QDtype, Storage
+    from attnconf.cases.shape import KernelShape
 
 STAGES = (
     ("triton-decode-splitkv", 1, 1),

@@ -1,0 +1,66 @@
+"""``sglang:triton``: sglang's ``TritonAttnBackend``, in an engine of its own parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attnconf.backends.engines.sglang.capability import TRITON_PROMISES, runs_here, triton_numerics, triton_supports
+from attnconf.backends.engines.sglang.library import library
+from attnconf.backends.engines.sglang.package import RELEASES
+from attnconf.backends.engines.sglang.prepared import how, prepare
+from attnconf.cases.shape import batch_shape
+
+if TYPE_CHECKING:
+    from attnconf.backends.engines.sglang.engine import MakeBackend
+    from attnconf.backends.engines.sglang.library import Library
+    from attnconf.backends.protocol import Evidence, Prepared, Unsupported
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
+    from attnconf.numerics import NumericsProfile
+    from attnconf.platforms import Platform
+
+NAME = "sglang:triton"
+
+
+@dataclass(frozen=True)
+class SglangTriton:
+    """The class ``TritonAttnBackend`` of the installed sglang; its metadata and its kernels are its own."""
+
+    platform: Platform
+    name = NAME
+    evidence: Evidence = "kernel"
+    promises = TRITON_PROMISES
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or why this shape cannot run there."""
+        return triton_supports(shape, platform)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return how the kernel for this shape holds its intermediate values."""
+        return triton_numerics(shape)
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Start an engine for each model that the supported layers of ``batch`` make up; each builds its metadata."""
+        found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
+        refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
+        sglang = library()
+
+        def named(batch: Batch, layer: int) -> str:
+            method = "forward_decode" if batch.mode == "decode" else "forward_extend"
+            return f"TritonAttnBackend.{method}[{how(sglang, batch, layer)}]"
+
+        return prepare(sglang, batch, refusals, self.engine_class(sglang), named)
+
+    def engine_class(self, sglang: Library) -> MakeBackend:
+        """Return the class that an engine constructs for its runner."""
+        made: MakeBackend = sglang.TritonAttnBackend
+        return made
+
+
+def make_triton(platform: Platform) -> SglangTriton:
+    """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without sglang."""
+    RELEASES.require(NAME, platform)
+    if not platform.simulated and runs_here(platform):
+        library()  # what declines every shape need not be imported
+    return SglangTriton(platform)

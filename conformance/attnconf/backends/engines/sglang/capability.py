@@ -1,0 +1,144 @@
+"""What sglang's attention backends can be asked: from the shape and the platform alone, without importing sglang."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from attnconf.backends.engines.sglang.package import RELEASES
+from attnconf.backends.flashinfer.package import PACKAGE
+from attnconf.backends.flashinfer.trtllm_mha.capability import supports as flashinfer_supports
+from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported
+from attnconf.numerics import NumericsProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnconf.cases.shape import KernelShape
+    from attnconf.platforms import Platform
+
+TRITON_PROMISES = Promises(
+    empty_kv=False,
+    batch_invariant=False,
+    least_window=1,
+)
+"""What ``TritonAttnBackend`` keeps.
+
+Its loads are masked by length, so dead slots and pages behind a window may hold anything; a padding row has one token,
+never none. On a GPU the number of KV splits depends on the batch: bitwise independence is a mode of its own
+(``enable_deterministic_inference``), and not the default. ``RadixAttention`` takes a window of 0 for none.
+"""
+
+
+_TRIED = (9, 0)
+
+
+def runs_here(platform: Platform) -> bool:
+    """Return whether the adapters were tried on such a machine: without a GPU, or on SM 9.0."""
+    return platform.sm in {None, _TRIED}
+
+
+def _elsewhere(platform: Platform) -> str | None:
+    """Return why nothing of sglang is run on ``platform``, or None."""
+    reason = RELEASES.why_not(platform)
+    if reason is None and not runs_here(platform):
+        return f"the adapter was tried on SM 9.0 and on machines without a GPU, not on SM {platform.sm_text}"
+    return reason
+
+
+def triton_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
+    """Return None, or why ``sglang:triton`` cannot run ``shape`` there."""
+    reason = _elsewhere(platform)
+    if reason is None:
+        reason = _interpreter_lacks(shape) if platform.sm is None else _gpu_lacks(shape)
+    return None if reason is None else Unsupported(reason)
+
+
+def _interpreter_lacks(shape: KernelShape) -> str | None:
+    if shape.q_dtype == "bfloat16":
+        return "Triton's interpreter multiplies bfloat16 wrongly; it runs float16 and float32"
+    if shape.kv_dtype == "float8_e4m3fn":
+        return "Triton's interpreter has no product of float8_e4m3fn, to which sglang rounds the query"
+    return None
+
+
+def _gpu_lacks(shape: KernelShape) -> str | None:
+    if shape.q_dtype == "float32":
+        return "on a GPU Triton multiplies float32 as TF32, which sglang leaves at that; it serves 16-bit models"
+    if shape.kv_dtype == "float8_e4m3fn":
+        return _QUANTISES
+    return None
+
+
+_QUANTISES = "sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
+
+
+def triton_numerics(shape: KernelShape) -> NumericsProfile:
+    """Return how sglang's kernels hold their values (kernels/ops/attention, 0.5.23): scores and sums are float32.
+
+    ``_fwd_grouped_kernel_stage1`` and ``_fwd_kernel`` round P to V's dtype. ``_fwd_kernel_stage1``, which decodes where
+    each query head has a KV head of its own, rounds each product of a query and a key element to their dtype before it
+    sums (as a query rounded to it would be off), and keeps P. Partial outputs of split keys are float32. A GPU sums its
+    products of 16-bit values in float32, so compiled kernels hold all of it as interpreted ones do.
+    """
+    if shape.mode == "decode" and shape.group_size == 1:
+        return NumericsProfile(query=None if shape.q_dtype == "float32" else shape.q_dtype)
+    return NumericsProfile(p=shape.kv_dtype)
+
+
+TRTLLM_PROMISES = Promises(
+    empty_kv=False,
+    deterministic=False,
+    batch_invariant=False,
+    least_window=1,
+)
+"""What ``TRTLLMHAAttnBackend`` keeps with FlashInfer's calls read as documented: those lengths say which keys exist."""
+
+SM90_PROMISES = Promises(
+    dead_v=FINITE,
+    reclaimed_v=REQUIRED,
+    empty_kv=False,
+    empty_q=False,
+    batch_invariant=False,
+    least_window=1,
+)
+"""What it keeps over XQA and FMHA v2: what these keep under ``trtllm_mha``, but for graphs: the adapter captures none.
+
+Both multiply values that they mask by a zero, so what is not finite there reaches the output. In reclaimed pages, XQA
+may make it infinite by adding it up (``TrtllmMha.promises``).
+"""
+
+_DYNAMIC_PAGE_SIZE = 128
+_PINNED = Version("0.7.2")
+"""``trtllm_batch_decode_with_kv_cache`` of 0.6.13 knows no ``multi_ctas_kv_counter_buffer``."""
+
+
+def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
+    """Return None, or why ``sglang:trtllm_mha`` cannot run ``shape`` there: sglang's reasons, then FlashInfer's."""
+    reason = _elsewhere(platform)
+    if reason is not None:
+        return Unsupported(reason)
+    if shape.kv_dtype == "float8_e4m3fn":
+        return Unsupported(_QUANTISES)
+    if platform.sm is None:
+        if shape.page_size >= _DYNAMIC_PAGE_SIZE and shape.group_size == 1:
+            return Unsupported(f"sglang takes page_size {shape.page_size} for grouped heads only")
+        return flashinfer_supports(shape, platform)
+    return next((Unsupported(reason) for reason in _sm90_lacks(shape, platform)), None) or flashinfer_supports(
+        pooled(shape), platform
+    )
+
+
+def _sm90_lacks(shape: KernelShape, platform: Platform) -> Iterator[str]:
+    version = platform.version(PACKAGE)
+    if version is not None and version < _PINNED:
+        yield f"sglang calls FlashInfer as it is from {_PINNED} on, the release that it pins, and this is {version}"
+    if shape.soft_cap:
+        yield "TRTLLMHAAttnBackend hands no logits soft cap to FlashInfer"
+
+
+def pooled(shape: KernelShape) -> KernelShape:
+    """Return ``shape`` as FlashInfer sees it: in sglang's own pool, whatever the batch's memory looks like."""
+    return replace(shape, kv_layout="NHD", storage="apart")

@@ -1,0 +1,153 @@
+"""``sglang:trtllm_mha``: sglang's ``TRTLLMHAAttnBackend``, in an engine of its own parts.
+
+On SM 9.0 its calls run FlashInfer's kernels: XQA for decode and target verification, FMHA v2 for prefill. Without a GPU
+they are executed as they are documented, on an SM100 machine that is not there: what such a run proves is sglang's own
+translation, from its pools to the arguments of FlashInfer's functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attnconf.backends.engines.sglang.capability import (
+    SM90_PROMISES,
+    TRTLLM_PROMISES,
+    pooled,
+    runs_here,
+    trtllm_supports,
+)
+from attnconf.backends.engines.sglang.documented import Documented
+from attnconf.backends.engines.sglang.library import library
+from attnconf.backends.engines.sglang.observed import Observed
+from attnconf.backends.engines.sglang.package import RELEASES
+from attnconf.backends.engines.sglang.prepared import how, prepare
+from attnconf.backends.flashinfer import places
+from attnconf.backends.flashinfer.package import PACKAGE
+from attnconf.backends.flashinfer.package import REMEDY as FLASHINFER_REMEDY
+from attnconf.backends.flashinfer.trtllm_mha import TrtllmMha
+from attnconf.cases.shape import batch_shape
+from attnconf.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from attnconf.backends.builds import Build, BuildReport
+    from attnconf.backends.engines.sglang.library import Library
+    from attnconf.backends.protocol import Evidence, Prepared, Promises, Unsupported
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
+    from attnconf.numerics import NumericsProfile
+    from attnconf.platforms import Platform
+
+NAME = "sglang:trtllm_mha"
+_MODULES = tuple(
+    f"sglang.srt.layers.attention.{name}" for name in ("trtllm_mha_backend", "trtllm_mla_backend", "flashinfer_backend")
+)
+
+
+@dataclass(frozen=True)
+class SglangTrtllmMha:
+    """The class ``TRTLLMHAAttnBackend`` of the installed sglang; its metadata and its calls are its own.
+
+    ``flashinfer`` is what it calls, None where it declines every shape.
+    """
+
+    platform: Platform
+    flashinfer: Documented | Observed | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name in reports and receipts."""
+        return f"{NAME}[contract]" if self._beneath.reads_contract else NAME
+
+    @property
+    def evidence(self) -> Evidence:
+        """What a run proves: FlashInfer's kernels, or only sglang's translation."""
+        return self._beneath.evidence
+
+    @property
+    def promises(self) -> Promises:
+        """The optional clauses kept."""
+        return TRTLLM_PROMISES if self._beneath.reads_contract else SM90_PROMISES
+
+    @property
+    def _beneath(self) -> TrtllmMha:
+        """FlashInfer's kernels on this platform, as the backend that calls them without sglang."""
+        return TrtllmMha(self.platform)
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or why this shape cannot run there."""
+        return trtllm_supports(shape, platform)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return how the kernel for this shape holds its intermediate values; a reading holds all in float32."""
+        return self._beneath.numerics(pooled(shape))
+
+    def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
+        wanted = [pooled(shape) for shape in shapes if self.supports(shape, self.platform) is None]
+        return self._beneath.builds(wanted)
+
+    def is_built(self, build: Build) -> bool:
+        """Return whether FlashInfer finds the module."""
+        return self._beneath.is_built(build)
+
+    def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
+        """Build what is missing."""
+        return self._beneath.build(builds, jobs, progress)
+
+    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
+        """Copy finished modules into ``folder``: a kernel cache."""
+        return self._beneath.export(builds, folder)
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Start an engine for each model that the supported layers of ``batch`` make up; each builds its metadata."""
+        found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
+        refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
+        sglang = library()
+        if sglang.compiled:
+            places.environment(self.platform)
+        return prepare(sglang, batch, refusals, partial(_make, sglang), partial(self._named, sglang))
+
+    def _named(self, sglang: Library, batch: Batch, layer: int) -> str:
+        """Return the class, and the kernels or the documented functions that its last run called."""
+        if self.flashinfer is None:
+            return "TRTLLMHAAttnBackend"
+        called = "+".join(self.flashinfer.called)
+        self.flashinfer.called.clear()
+        if not sglang.compiled:
+            return f"TRTLLMHAAttnBackend: contract:{called}"
+        return f"TRTLLMHAAttnBackend: {called}[{how(sglang, batch, layer)}]"
+
+
+def _make(sglang: Library, runner: SimpleNamespace) -> Any:  # noqa: ANN401 - a TRTLLMHAAttnBackend
+    """Return sglang's backend for this machine's GPU, or as an SM100 machine would have it."""
+    runner.prefill_attention_backend_str = runner.decode_attention_backend_str = "trtllm_mha"
+    if sglang.compiled:
+        return sglang.TRTLLMHAAttnBackend(runner)
+    with sglang.override_platform(is_sm90=False, is_sm100=True, is_sm120=False):
+        return sglang.TRTLLMHAAttnBackend(runner)
+
+
+def make_trtllm_mha(platform: Platform) -> SglangTrtllmMha:
+    """Return the backend for ``platform``. Raises ``BackendUnavailableError`` without sglang or FlashInfer."""
+    RELEASES.require(NAME, platform)
+    if PACKAGE not in platform.packages:
+        message = f"backend {NAME} needs {PACKAGE}, which is not installed; {FLASHINFER_REMEDY}"
+        raise BackendUnavailableError(message)
+    if platform.simulated or not runs_here(platform):
+        return SglangTrtllmMha(platform)  # it declines every shape there
+    library()
+    flashinfer: Documented | Observed
+    if platform.sm is not None:
+        flashinfer = Observed()
+        flashinfer.install(importlib.import_module(_MODULES[0]))
+    else:
+        flashinfer = Documented()
+        flashinfer.install(*(importlib.import_module(module) for module in _MODULES))
+    return SglangTrtllmMha(platform, flashinfer)

@@ -1,0 +1,80 @@
+"""What vLLM's Triton backend can be asked: from the shape and the platform alone, without importing vLLM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.backends.engines.vllm.package import RELEASES
+from attnconf.backends.protocol import Promises, Unsupported
+from attnconf.numerics import NumericsProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnconf.cases.shape import KernelShape
+    from attnconf.platforms import Platform
+
+PROMISES = Promises(
+    empty_kv=False,
+    batch_invariant=False,
+    hint_invariant=False,
+)
+"""What ``TritonAttentionBackend`` keeps (v1/attention/ops/triton_unified_attention.py, 0.33.0).
+
+Its loads of keys and values are masked by length, and what a window leaves behind is masked out of both products, so
+dead slots and reclaimed pages may hold anything. A row over no key is left unwritten where the keys are split. Whether
+they are depends on the number of requests and on the largest query length that the host announces, so neighbours and
+hints change bits: bitwise independence is a mode of its own (``VLLM_BATCH_INVARIANT``), and not the default.
+"""
+
+_TRIED = (9, 0)
+_PAGE_SIZE = 16
+_LEAST_HEAD_DIM = 32
+
+
+def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
+    """Return None, or why ``vllm:triton`` cannot run ``shape`` there."""
+    return next((Unsupported(reason) for reason in _reasons(shape, platform)), None)
+
+
+def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
+    reason = RELEASES.why_not(platform)
+    if reason is not None:
+        yield reason
+    if platform.sm is None:
+        yield from _interpreter_lacks(shape)
+    else:
+        yield from _gpu_lacks(shape, platform)
+    if shape.kv_dtype != shape.q_dtype:
+        yield f"vLLM keeps {shape.q_dtype} KV beside {shape.q_dtype} queries, not {shape.kv_dtype}"
+    if shape.storage != "sliced":
+        yield f"vLLM keeps the key and the value of a head side by side in one row; storage {shape.storage} does not"
+    if shape.page_size % _PAGE_SIZE:
+        yield f"page_size {shape.page_size} is no multiple of {_PAGE_SIZE}"
+    if shape.head_dim < _LEAST_HEAD_DIM:
+        yield f"head_dim {shape.head_dim} is below {_LEAST_HEAD_DIM}"
+
+
+def _interpreter_lacks(shape: KernelShape) -> Iterator[str]:
+    if shape.q_dtype == "bfloat16":
+        yield "Triton's interpreter multiplies bfloat16 wrongly; it runs float16 and float32"
+    if shape.kv_dtype == "float8_e4m3fn":
+        yield "vLLM writes float8_e4m3fn KV, and rounds the query to it, on a GPU only"
+
+
+def _gpu_lacks(shape: KernelShape, platform: Platform) -> Iterator[str]:
+    if platform.sm != _TRIED:
+        yield f"the adapter was tried on SM 9.0 and on machines without a GPU, not on SM {platform.sm_text}"
+    if shape.q_dtype == "float32":
+        yield "on a GPU Triton multiplies float32 as TF32, which vLLM leaves at that; it serves 16-bit models"
+    if shape.kv_dtype == "float8_e4m3fn":
+        yield "vLLM writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
+
+
+def numerics(shape: KernelShape) -> NumericsProfile:
+    """Return how ``kernel_unified_attention`` holds its values: P is rounded to V's dtype, all else is float32.
+
+    The denominator sums P before it is rounded, and the partial outputs of split keys are float32. The soft cap is
+    cap * (1 - 2 / (exp(2 s / cap) + 1)) in float32. A GPU sums products of 16-bit values in float32, too.
+    """
+    return NumericsProfile(p=shape.q_dtype, partials="float32")

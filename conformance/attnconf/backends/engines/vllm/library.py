@@ -1,0 +1,143 @@
+"""vLLM itself, imported once. Without a GPU its Triton kernels are interpreted, and its platform is unspecified.
+
+Triton decides where a kernel is defined whether it is interpreted, so ``TRITON_INTERPRET`` is set for the import alone.
+vLLM takes Triton for unusable where no GPU's driver is active, unless ``CUDA_VISIBLE_DEVICES`` is empty: then it
+expects the driver later. So that is set, too.
+
+On a GPU vLLM finds its own CUDA platform, and imports its compiled extensions beside it. The Triton backend calls
+nothing of them: it writes keys and values by a Triton kernel, too. They are hundreds of megabytes; where one was not
+installed with the rest, a stand-in is imported in its place, and the names of what ran say so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import torch
+
+from attnconf.backends.engines.absent import stand_ins
+from attnconf.backends.engines.quiet import quiet
+from attnconf.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BACKEND = "vllm.v1.attention.backends.triton_attn"
+_KERNELS = "vllm.v1.attention.ops.triton_unified_attention"
+_EXTENSIONS = (
+    "vllm._C_stable_libtorch",
+    "vllm.vllm_flash_attn._vllm_fa2_C",
+    "vllm.vllm_flash_attn._vllm_fa3_C",
+)
+"""What vLLM's modules do not load without on a GPU."""
+
+_NAMES = {
+    "Attention": "vllm.model_executor.layers.attention",
+    "TritonAttentionBackend": _BACKEND,
+    "CommonAttentionMetadata": "vllm.v1.attention.backend",
+    "FullAttentionSpec": "vllm.v1.kv_cache_interface",
+    "SlidingWindowSpec": "vllm.v1.kv_cache_interface",
+    "SchedulerConfig": "vllm.config",
+    "CUDAGraphMode": "vllm.config",
+    "set_current_vllm_config": "vllm.config",
+    "create_forward_context": "vllm.forward_context",
+    "override_forward_context": "vllm.forward_context",
+    "get_block_table_width": "vllm.v1.worker.block_table",
+    "PAD_SLOT_ID": "vllm.v1.attention.backends.utils",
+}
+
+
+class Library:
+    """The classes and functions of vLLM that the adapter uses, by name.
+
+    ``compiled`` says that its kernels run on a GPU; ``whole`` that its compiled extensions are there beside them.
+    """
+
+    def __init__(self, *, compiled: bool) -> None:
+        self.compiled = compiled
+        self.whole = not _lacking()
+        self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
+        _check_kernels(compiled=compiled)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a class or a function of vLLM
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._found[name]
+
+    @property
+    def how(self) -> str:
+        """How the kernels run, and what of vLLM's is not there beside them."""
+        if not self.compiled:
+            return "interpreted"
+        return "compiled" if self.whole else "compiled, without vllm's extensions"
+
+    @contextmanager
+    def running(self, config: Any) -> Iterator[None]:  # noqa: ANN401 - in the place of a VllmConfig
+        """Let vLLM run inside the block: under ``config``, and without its warnings and log lines.
+
+        Its writer of KV asks torch for a compute capability, by which it sizes its launches: without a GPU 9.0.
+        """
+        asked = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
+        with quiet(), nullcontext() if self.compiled else asked, self.set_current_vllm_config(config):
+            yield
+
+
+@cache
+def library() -> Library:
+    """Return vLLM. Raises ``BackendUnavailableError`` when it does not load."""
+    try:
+        return _compiled() if torch.cuda.is_available() else _interpreted()
+    except BackendUnavailableError:
+        raise
+    except Exception as error:
+        message = f"vllm does not load: {type(error).__name__}: {error}"
+        raise BackendUnavailableError(message) from error
+
+
+def _compiled() -> Library:
+    with quiet(), stand_ins(always=_lacking()):
+        platform = importlib.import_module("vllm.platforms").current_platform
+        if not platform.is_cuda():
+            message = f"vllm takes this machine for {type(platform).__name__}, not for one with an NVIDIA GPU"
+            raise BackendUnavailableError(message)
+        return Library(compiled=True)
+
+
+def _interpreted() -> Library:
+    settings = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with mock.patch.dict(os.environ, settings), quiet():
+        return Library(compiled=False)
+
+
+def _lacking() -> tuple[str, ...]:
+    """Return those of ``_EXTENSIONS`` that are not installed."""
+    package = importlib.util.find_spec("vllm")
+    places = () if package is None else package.submodule_search_locations or ()
+
+    def found(name: str) -> bool:
+        folders = [str(Path(place).joinpath(*name.split(".")[1:-1])) for place in places]
+        return PathFinder.find_spec(name, folders) is not None
+
+    return tuple(name for name in _EXTENSIONS if not found(name))
+
+
+def _check_kernels(*, compiled: bool) -> None:
+    from triton.runtime.interpreter import InterpretedFunction
+
+    kernel = vars(importlib.import_module(_KERNELS))["kernel_unified_attention"]
+    if isinstance(kernel, InterpretedFunction) == compiled:
+        problem = (
+            "Triton would interpret its kernels; unset TRITON_INTERPRET"
+            if compiled
+            else "vllm was imported before in this process, and its kernels would be compiled for a GPU that is not"
+            " there; ask it in a process of its own"
+        )
+        raise BackendUnavailableError(problem)

@@ -1,0 +1,130 @@
+"""From a batch and a layer to the arguments of FlashInfer's wrappers: every translation is made here.
+
+- ``window_left`` counts as attnconf's does; no soft cap is 0.
+- ``sm_scale`` is planned, ``k_scale`` and ``v_scale`` are given per run: FlashInfer multiplies the first into sm_scale
+  and the output by the second, after it was rounded. They are the owner's, whose bytes are read.
+- A sink variant takes its scale from the run, k_scale included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from attnconf.backends.flashinfer.fa.build import sink_arguments
+from attnconf.backends.flashinfer.fa.indices import PageIndices, host_qo_indptr
+
+if TYPE_CHECKING:
+    from attnconf.backends.flashinfer.fa.variant import Variant
+    from attnconf.cases.inputs.batch import Batch, Pool
+
+WrapperKind = Literal["prefill", "decode"]
+
+WRAPPERS: dict[WrapperKind, tuple[str, str]] = {
+    "prefill": ("flashinfer.prefill", "BatchPrefillWithPagedKVCacheWrapper"),
+    "decode": ("flashinfer.decode", "BatchDecodeWithPagedKVCacheWrapper"),
+}
+
+
+@dataclass(frozen=True)
+class PlanKey:
+    """What two layers must share to share a plan: the compiled variant, the pool, and the planned arguments."""
+
+    variant: Variant
+    pool: Pool
+    num_qo_heads: int
+    num_kv_heads: int
+    window_left: int
+    soft_cap: float
+    sm_scale: float
+
+    @property
+    def wrapper(self) -> WrapperKind:
+        """The wrapper for a batch of mode decode: fa2's own on tensor cores, but its sink variant has no window."""
+        return "decode" if self.variant.template == "fa2" and not self.variant.sinks else "prefill"
+
+
+def plan_key(batch: Batch, layer: int, variant: Variant) -> PlanKey:
+    """Return what decides the plan of one layer."""
+    inputs = batch.layers[layer]
+    geometry = inputs.geometry
+    return PlanKey(
+        variant=variant,
+        pool=batch.caches[inputs.cache].pool,
+        num_qo_heads=geometry.num_qo_heads,
+        num_kv_heads=geometry.num_kv_heads,
+        window_left=geometry.window_left,
+        soft_cap=geometry.logits_soft_cap or 0.0,
+        sm_scale=geometry.sm_scale,
+    )
+
+
+def wrapper_kind(batch: Batch, key: PlanKey) -> WrapperKind:
+    """Return which wrapper serves a layer of ``batch``, as engines choose."""
+    return key.wrapper if batch.mode == "decode" and set(batch.q_lens) == {1} else "prefill"
+
+
+def constructor_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, workspace: torch.Tensor) -> dict[str, Any]:
+    """Return the keyword arguments of the wrapper's constructor; those of a sink variant import FlashInfer."""
+    arguments: dict[str, Any] = {
+        "float_workspace_buffer": workspace,
+        "kv_layout": batch.kv_layout,
+        # Named, so that the library cannot choose another kernel for us.
+        "backend": key.variant.template,
+    }
+    if kind == "decode":
+        arguments["use_tensor_cores"] = True
+    if key.variant.sinks:
+        arguments |= sink_arguments(key.variant)
+    return arguments
+
+
+def plan_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, indices: PageIndices) -> dict[str, Any]:
+    """Return the keyword arguments of the wrapper's plan."""
+    common = {
+        "num_qo_heads": key.num_qo_heads,
+        "num_kv_heads": key.num_kv_heads,
+        "page_size": batch.page_size,
+        "window_left": key.window_left,
+        "logits_soft_cap": key.soft_cap,
+        "sm_scale": key.sm_scale,
+        "q_data_type": getattr(torch, key.variant.q_dtype),
+        "kv_data_type": getattr(torch, key.variant.kv_dtype),
+    }
+    if kind == "decode":
+        return common | {
+            "indptr": indices.kv_indptr,
+            "indices": indices.kv_indices,
+            "last_page_len": indices.kv_last_page_len,
+            "head_dim": key.variant.head_dim,
+        }
+    return common | {
+        "qo_indptr": host_qo_indptr(batch),
+        "paged_kv_indptr": indices.kv_indptr,
+        "paged_kv_indices": indices.kv_indices,
+        "paged_kv_last_page_len": indices.kv_last_page_len,
+        "head_dim_qk": key.variant.head_dim,
+        "causal": True,
+    }
+
+
+def run_arguments(
+    batch: Batch, layer: int, out: torch.Tensor, lse: torch.Tensor | None
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """Return the keyword arguments of the wrapper's run, and what a sink variant takes behind q and the cache."""
+    inputs = batch.layers[layer]
+    cache = batch.caches[inputs.cache]
+    stored = batch.layers[inputs.cache].geometry
+    arguments: dict[str, Any] = {
+        "q": inputs.q.contiguous(),
+        "paged_kv_cache": (cache.k, cache.v),
+        "v_scale": stored.v_scale,
+        "out": out,
+        "lse": lse,
+        "return_lse": lse is not None,
+    }
+    if inputs.sinks is None:
+        return arguments | {"k_scale": stored.k_scale}, ()
+    return arguments, (inputs.sinks, inputs.geometry.sm_scale * stored.k_scale)

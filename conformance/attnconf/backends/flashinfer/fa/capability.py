@@ -1,0 +1,105 @@
+"""What FlashInfer's fa2 and fa3 templates can run: a predicate over the compiled variant and the platform.
+
+Sources, of FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1: ``KernelTraits::IsInvalid`` and the tile loads in
+attention/prefill.cuh, the assertions in attention/hopper/prefill_sm90.cuh, ``is_fa3_backend_supported`` and
+``is_sm90a_supported`` in utils.py, and the sink variants in jit/attention/variants.py. Page size, layout, group size
+and storage are free: pages are found by division, and the strides of K, equal to those of V, are passed on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
+
+from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
+from attnconf.backends.protocol import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnconf.backends.flashinfer.fa.variant import Template, Variant
+    from attnconf.platforms import Platform
+
+
+FA2_FLOOR = (8, 0)
+FA3_SM = (9, 0)
+_FA3_CUDA_FLOOR = Version("12.3")
+_SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
+_HEAD_DIMS = (64, 128, 256)
+_LARGE_HEAD = 512
+_LARGE_HEAD_FLOOR = Version("0.7.2.post1")
+_SMALL_HEAD = 64
+_FP8 = "float8_e4m3fn"
+
+
+def missing(template: Template, platform: Platform) -> str | None:
+    """Return what ``platform`` lacks to run ``template`` at all, as a clause, or None."""
+    return _missing_device(template, platform) or _missing_library(platform) or _missing_cuda(template, platform)
+
+
+def supports(variant: Variant, platform: Platform) -> Unsupported | None:
+    """Return None, or the first reason why ``variant`` cannot run on ``platform``; pure."""
+    reason = next(_reasons(variant, platform), None)
+    return None if reason is None else Unsupported(reason)
+
+
+def _missing_device(template: Template, platform: Platform) -> str | None:
+    wanted = "SM 8.0 or later" if template == "fa2" else "exactly SM 9.0"
+    if platform.sm is None:
+        return f"needs a CUDA device of {wanted}, and there is none"
+    fits = platform.sm >= FA2_FLOOR if template == "fa2" else platform.sm == FA3_SM
+    return None if fits else f"needs {wanted}, and this is SM {platform.sm_text}"
+
+
+def _missing_library(platform: Platform) -> str | None:
+    if PACKAGE not in platform.packages:
+        return f"needs {PACKAGE}, which is not installed"
+    version = library_version(platform)
+    if version is None:
+        return f"cannot read the version {platform.packages[PACKAGE]!r} of {PACKAGE}"
+    if version < FLOOR:
+        return f"needs {PACKAGE} {FLOOR} or later, the oldest whose calls are known, and this is {version}"
+    return None
+
+
+def _missing_cuda(template: Template, platform: Platform) -> str | None:
+    if template == "fa2":
+        return None
+    try:
+        found = None if platform.cuda is None else Version(platform.cuda)
+    except InvalidVersion:
+        found = None
+    if found is None:
+        return f"needs CUDA {_FA3_CUDA_FLOOR} or later, and its version is unknown"
+    return None if found >= _FA3_CUDA_FLOOR else f"needs CUDA {_FA3_CUDA_FLOOR} or later, and this is {found}"
+
+
+def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
+    template = variant.template
+    lacking = missing(template, platform)
+    if lacking is not None:
+        yield f"{template} {lacking}"
+    if variant.q_dtype not in _SIXTEEN_BIT:
+        yield f"{template} takes float16 or bfloat16 queries, not {variant.q_dtype}"
+    if variant.kv_dtype == _FP8 and template == "fa3":
+        yield "fa3 reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
+    if variant.sinks and variant.soft_cap:
+        yield f"the sink variant of {template} has no logits soft cap"
+    yield from _head_dim_reasons(variant, library_version(platform))
+
+
+def _head_dim_reasons(variant: Variant, version: Version | None) -> Iterator[str]:
+    template, head_dim = variant.template, variant.head_dim
+    if template == "fa2" and head_dim == _LARGE_HEAD:
+        # Older ones build, and then die at the first run: 8 * (512 / 16) registers are never below their limit of 256.
+        if version is None or version < _LARGE_HEAD_FLOOR:
+            yield f"fa2 has head_dim 512 since {PACKAGE} {_LARGE_HEAD_FLOOR}, and this is {version}"
+        if variant.kv_dtype == _FP8:
+            yield "fa2 is not known to read float8_e4m3fn KV at head_dim 512"
+    elif head_dim not in _HEAD_DIMS:
+        # fa2's tile loads move 64 elements at a time, and at 192 the tile for long queries has too many registers.
+        yield f"{template} takes head_dim 64, 128 or 256, not {head_dim}"
+    elif head_dim == _SMALL_HEAD and variant.kv_dtype == _FP8:
+        # So a note on page_produce_kv in prefill.cuh.
+        yield "fa2 is not known to read float8_e4m3fn KV at head_dim 64: its sources say that the load does not work"

@@ -1,0 +1,101 @@
+"""Which kernel modules a shape needs, named as FlashInfer names them; pure.
+
+One module serves every mode, page size, layout and group size of one ``Variant``: the decode wrapper on tensor cores
+loads the prefill module (``get_batch_prefill_uri``, ``get_batch_prefill_attention_sink_uri`` in
+flashinfer/jit/attention/modules.py). It has 10 sources: for paged and for ragged keys one a mask mode, of which there
+are 4, and two that bind them. With 5 jobs and FlashInfer 0.6.13 a module of head_dim 256 with a window took 66 s for
+fa2 and 200 s for fa3, that is about 330 and 1000 CPU seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from attnconf.backends.builds import Build
+from attnconf.backends.flashinfer.fa.capability import supports
+from attnconf.backends.flashinfer.fa.variant import Template, Variant, variant_of_shape
+from attnconf.backends.flashinfer.package import library_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from attnconf.cases.shape import KernelShape
+    from attnconf.platforms import Platform
+
+CPU_SECONDS: dict[Template, float] = {"fa2": 330.0, "fa3": 1000.0}
+SOURCES = 10
+STRIDE_SUFFIX = "_kv_stride_equal"
+"""How fa2's module for keys and values of equal strides ends, the only ones that are not refused."""
+_STRIDE_FLOOR = Version("0.7.0")
+"""The first release that splits fa2's module by strides; 0.6.18, the last before it, does not."""
+
+_SHORT = {"float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
+_LONG = {short: dtype for dtype, short in _SHORT.items()}
+_ENDINGS: dict[Template, str] = {"fa2": "", "fa3": "_sm90"}
+_NAME = re.compile(
+    r"batch_prefill_with_(?P<sinks>attention_sink_)?kv_cache_dtype_q_(?P<q>f16|bf16)_dtype_kv_(?P<kv>f16|bf16|e4m3)"
+    r"_dtype_o_(?P=q)_dtype_idx_i32_head_dim_qk_(?P<dim>\d+)_head_dim_vo_(?P=dim)_(?:posenc_0_)?"
+    r"use_swa_(?P<window>True|False)_(?:use_logits_cap_(?P<cap>True|False)_f16qk_False)?"
+    rf"(?P<fa3>_sm90)?(?P<strides>{STRIDE_SUFFIX})?"
+)
+
+
+def plain_name(variant: Variant, version: Version) -> str:
+    """Return what FlashInfer ``version`` calls the module of a variant without sinks."""
+    return (
+        f"batch_prefill_with_kv_cache_{_types(variant)}_posenc_0_use_swa_{variant.windowed}"
+        f"_use_logits_cap_{variant.soft_cap}_f16qk_False{_ENDINGS[variant.template]}"
+    ) + (STRIDE_SUFFIX if variant.template == "fa2" and version >= _STRIDE_FLOOR else "")
+
+
+def sink_name(variant: Variant) -> str:
+    """Return the name of the module of a variant with sinks: FlashInfer's own, in every release.
+
+    Its BatchAttentionWithAttentionSinkWrapper takes another, without head_dim and KV dtype, under which two variants of
+    one process would share a module; the backend gives this name to the plain wrapper.
+    """
+    return (
+        f"batch_prefill_with_attention_sink_kv_cache_{_types(variant)}_use_swa_{variant.windowed}_"
+        f"{_ENDINGS[variant.template]}"
+    )
+
+
+def module_name(variant: Variant, version: Version) -> str:
+    """Return the name under which FlashInfer ``version`` builds, caches and loads the module of ``variant``."""
+    return sink_name(variant) if variant.sinks else plain_name(variant, version)
+
+
+def read(name: str) -> Variant | None:
+    """Return the variant whose module some release calls ``name``, or None for a name of no such module."""
+    if (found := _NAME.fullmatch(name)) is None:
+        return None
+    variant = Variant(
+        template="fa3" if found["fa3"] else "fa2",
+        q_dtype=_LONG[found["q"]],
+        kv_dtype=_LONG[found["kv"]],
+        head_dim=int(found["dim"]),
+        windowed=found["window"] == "True",
+        soft_cap=found["cap"] == "True",
+        sinks=found["sinks"] is not None,
+    )
+    release = _STRIDE_FLOOR if found["strides"] else Version("0")
+    return variant if module_name(variant, release) == name else None
+
+
+def builds(template: Template, shapes: Iterable[KernelShape], platform: Platform) -> tuple[Build, ...]:
+    """Return the modules that the supported ones of ``shapes`` need on ``platform``, by name."""
+    version = library_version(platform)
+    if version is None:
+        return ()
+    variants = {variant_of_shape(template, shape) for shape in shapes}
+    names = {module_name(variant, version) for variant in variants if supports(variant, platform) is None}
+    return tuple(Build(name, CPU_SECONDS[template], SOURCES) for name in sorted(names))
+
+
+def _types(variant: Variant) -> str:
+    q, kv = _SHORT[variant.q_dtype], _SHORT[variant.kv_dtype]
+    head_dim = f"head_dim_qk_{variant.head_dim}_head_dim_vo_{variant.head_dim}"
+    return f"dtype_q_{q}_dtype_kv_{kv}_dtype_o_{q}_dtype_idx_i32_{head_dim}"

@@ -1,0 +1,48 @@
+"""The compiled kernel that one layer needs: FlashInfer builds one module for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from attnconf.cases.shape import batch_shape
+
+if TYPE_CHECKING:
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
+
+Template = Literal["fa2", "fa3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What is compiled in: template, dtypes (torch's names), head_dim, and the features that are on.
+
+    Heads, group size, page size, layout and lengths are arguments of the compiled kernel.
+    """
+
+    template: Template
+    q_dtype: str
+    kv_dtype: str
+    head_dim: int
+    windowed: bool
+    soft_cap: bool
+    sinks: bool
+
+
+def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
+    """Return the variant that runs ``shape``."""
+    return Variant(
+        template=template,
+        q_dtype=shape.q_dtype,
+        kv_dtype=shape.kv_dtype,
+        head_dim=shape.head_dim,
+        windowed=shape.windowed,
+        soft_cap=shape.soft_cap,
+        sinks=shape.sinks,
+    )
+
+
+def variant_of_layer(template: Template, batch: Batch, layer: int) -> Variant:
+    """Return the variant that runs one layer of ``batch``; a redirected layer reads its owner's cache."""
+    return variant_of_shape(template, batch_shape(batch, layer))

@@ -1,0 +1,295 @@
+"""The backend: prepare a batch once, then call FlashInfer, or its contract, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.backends.flashinfer import jit, library, places
+from attnconf.backends.flashinfer.cache import ready_made
+from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
+from attnconf.backends.flashinfer.trtllm_mha import capability, contract, variants
+from attnconf.backends.flashinfer.trtllm_mha.build import jit_spec
+from attnconf.backends.flashinfer.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
+from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
+from attnconf.backends.flashinfer.trtllm_mha.signature import bind
+from attnconf.backends.flashinfer.trtllm_mha.stacked import stacked_view
+from attnconf.backends.flashinfer.trtllm_mha.workspace import workspace, zero_bytes
+from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported, Workspace
+from attnconf.errors import BackendUnavailableError, UnsupportedError
+from attnconf.numerics import NumericsProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from typing import Any
+
+    from attnconf.backends.builds import Build, BuildReport
+    from attnconf.backends.protocol import Evidence
+    from attnconf.cases.inputs.batch import Batch, KVCache
+    from attnconf.cases.shape import KernelShape
+    from attnconf.platforms import Platform
+
+_COPIED = "+page-copy"
+_APPROXIMATE_TANH = 2.0**-10
+"""FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
+
+_HALF_ACCUMULATOR = (
+    "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real"
+    " ones average out; a bound for float32 sums is too narrow (3.2 units of it on an H200)"
+)
+_ROUNDED_QUERY = (
+    "the query is rounded to float8_e4m3fn; five standard deviations of its error are allowed (Hoeffding) in every"
+    " score at once and with the worst sign, while the errors of many keys cancel"
+)
+
+
+@dataclass(frozen=True)
+class TrtllmMha:
+    """FlashInfer's TensorRT-LLM kernels on one platform, or their documented contract where none of them runs."""
+
+    platform: Platform
+
+    @property
+    def reads_contract(self) -> bool:
+        """Whether this machine has none of the kernels, so that the contract is executed in their place."""
+        return self.platform.sm is None or generation(self.platform.sm) is None
+
+    @property
+    def machine(self) -> Generation:
+        """The GPU generation whose calls are made: SM100's for the contract."""
+        return generation(self.platform.sm) or "sm100"
+
+    @property
+    def name(self) -> str:
+        """The name in reports and receipts."""
+        return "trtllm_mha[contract]" if self.reads_contract else "trtllm_mha"
+
+    @property
+    def evidence(self) -> Evidence:
+        """What a run proves: the kernel, or only the adapter's translation."""
+        return "contract" if self.reads_contract else "kernel"
+
+    @property
+    def promises(self) -> Promises:
+        """The optional clauses kept: what is documented, and on XQA's machines what was measured on an H200.
+
+        FlashInfer documents no answer to a row over no key, no bitwise claim, and nothing about unused table columns.
+        Its LSE exists on trtllm-gen since 0.6.13, in base two. Both kernels of SM 9.0 multiply values that they mask by
+        a zero, so an infinity or a NaN among these reaches the output: FMHA v2 and XQA over 8-bit KV from the rest of a
+        last page, XQA over 16-bit KV from a reclaimed page only. There even finite values may become one: under several
+        query tokens, XQA sums a tile that a row may not see with weight 1 before it scales it away (safeInitRowMax in
+        csrc/xqa/mha.cu; the vector gemma4-e2b-verify-masked-tile). Keys may be anything.
+        """
+        version = library_version(self.platform)
+        has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
+        if self.reads_contract:
+            # The documented lengths say which keys exist; the reading reads those and no other.
+            return Promises(empty_kv=False, deterministic=False, batch_invariant=False, lse="two" if has_lse else None)
+        if self.machine == "sm100":
+            return Promises(
+                dead_k=REQUIRED,
+                dead_v=REQUIRED,
+                reclaimed_v=REQUIRED,
+                table_tail=frozenset({"null", "stale"}),
+                empty_kv=False,
+                empty_q=False,
+                deterministic=False,
+                batch_invariant=False,
+                cuda_graph=True,
+                lse="two" if has_lse else None,
+            )
+        return Promises(
+            dead_v=FINITE,
+            reclaimed_v=REQUIRED,
+            empty_kv=False,
+            empty_q=False,
+            batch_invariant=False,
+            cuda_graph=True,
+        )
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or why the kernels of ``platform`` cannot run ``shape``; pure."""
+        return capability.supports(shape, platform)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return how the kernel for ``shape`` holds its intermediate values; read from the kernels' sources.
+
+        XQA and trtllm-gen store split-KV partial outputs in 16 bits; XQA's denominator sums the rounded
+        probabilities. Hopper's XQA over 8-bit KV computes in 8 bits, the query included. FMHA v2 accumulates
+        float16 in float16, and bfloat16 in float32.
+        """
+        if self.reads_contract:
+            return NumericsProfile()
+        kernel = family(shape.mode, self.machine)
+        if kernel == "fmha_v2":
+            if shape.q_dtype == "float16":
+                return NumericsProfile(
+                    p="float16", accumulator="float16", tanh=_APPROXIMATE_TANH, reason=_HALF_ACCUMULATOR
+                )
+            return NumericsProfile(p=shape.q_dtype, tanh=_APPROXIMATE_TANH)
+        if kernel == "xqa":
+            if shape.kv_dtype == "float8_e4m3fn" and self.machine == "sm90":
+                return NumericsProfile(
+                    p="float8_e4m3fn", partials=shape.q_dtype, query="float8_e4m3fn", reason=_ROUNDED_QUERY
+                )
+            return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype)
+        partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
+        return NumericsProfile(p=shape.q_dtype, partials=partials)
+
+    def kernels(self, shape: KernelShape) -> frozenset[str]:
+        """Return the kernel family that serves ``shape``, over copied pages too, or the function that stands for it."""
+        kernel = family(shape.mode, self.machine)
+        if self.reads_contract:
+            return frozenset({f"contract:{FUNCTIONS[kernel][1]}"})
+        return frozenset({kernel, f"{kernel}{_COPIED}"})
+
+    def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
+        return () if self.reads_contract else variants.builds(shapes, self.platform)
+
+    def is_built(self, build: Build) -> bool:
+        """Return whether FlashInfer finds the module."""
+        return places.library_path(build.name, self.platform) is not None
+
+    def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
+        """Build what is missing."""
+        return jit.build_all(builds, self.platform, jit_spec, jobs, progress)
+
+    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
+        """Copy finished modules into ``folder``: a kernel cache."""
+        return places.export(builds, folder, self.platform)
+
+    def without_compiling(self) -> AbstractContextManager[None]:
+        """Keep FlashInfer from compiling what a call would need."""
+        return jit.without_jit()
+
+    def prepare(self, batch: Batch) -> PreparedCalls:
+        """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
+        if self.platform.simulated:
+            message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
+            raise BackendUnavailableError(message)
+        kernel = family(batch.mode, self.machine)
+        _refuse(batch, kernel, self.promises)
+        refuse_caches(batch, kernel)
+        if not self.reads_contract:
+            places.environment(self.platform)
+        function = library.load(*FUNCTIONS[kernel])
+        metadata = build_metadata(batch, kernel)
+        scratch = workspace(batch.device, kernel)
+        return PreparedCalls(batch, kernel, metadata, scratch, function, self.promises, self.reads_contract)
+
+
+@dataclass(frozen=True)
+class PreparedCalls:
+    """A batch with its metadata, its workspace and the function that serves its mode."""
+
+    batch: Batch
+    kernel: Family
+    metadata: Metadata
+    workspace: torch.Tensor
+    function: Callable[..., Any]
+    promises: Promises
+    reads_contract: bool
+
+    def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
+        """Run one layer into ``out`` and ``lse``, and return the name of the kernel that ran.
+
+        Raises ``SignatureMismatchError`` when the installed function does not take the call.
+        """
+        if lse is not None and self.promises.lse is None:
+            message = f"{self.kernel} of flashinfer {library.version()} returns no LSE"
+            raise UnsupportedError(message)
+        if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
+            message = f"{self.kernel} has no logits soft cap"
+            raise UnsupportedError(message)
+        target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+        call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
+        name = self._launch(call)
+        if target is not out:
+            out.copy_(target)
+        return name
+
+    def update(self, batch: Batch) -> None:
+        """Refresh tables and cumulative lengths in place. Raises ``UnsupportedError`` where pages are copied."""
+        fresh = build_metadata(batch, self.kernel)
+        if self.kernel == "fmha_v2" and any(stacked_view(cache) is None for cache in batch.caches):
+            message = "fmha_v2 over copied pages cannot be replayed: the copies are made before the launch"
+            raise UnsupportedError(message)
+        for kept, table in zip(self.metadata.tables, fresh.tables, strict=True):
+            kept.copy_(table)
+        self.metadata.cum_seq_lens_kv.copy_(fresh.cum_seq_lens_kv)
+
+    def workspaces(self) -> tuple[Workspace, ...]:
+        """Return the one workspace; without a GPU it is small, and as much of it must be zero as there is."""
+        kept = min(zero_bytes(self.kernel, self.function), self.workspace.numel())
+        return (Workspace(memory=self.workspace, zero_bytes=kept),)
+
+    def _launch(self, call: Call) -> str:
+        bound = bind(self.function, call.function, call.arguments, library.version())
+        if self.reads_contract:
+            contract.execute(call.function, bound)
+            return f"contract:{call.function}"
+        self.function(**call.arguments)
+        return f"{self.kernel}{_COPIED}" if call.copied else self.kernel
+
+
+def make(platform: Platform) -> TrtllmMha:
+    """Return the backend for ``platform``. Raises ``BackendUnavailableError`` when flashinfer-python is missing."""
+    if PACKAGE not in platform.packages:
+        message = f"trtllm_mha needs {PACKAGE}, which is not installed; remedy: {REMEDY}"
+        raise BackendUnavailableError(message)
+    backend = TrtllmMha(platform)
+    if not backend.reads_contract:
+        ready_made(platform)  # a kernel cache for another machine is an error now, not half an hour later
+    return backend
+
+
+def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:
+    if min(batch.kv_lens) == 0:
+        message = f"{kernel} documents no answer for a request without keys"
+        raise UnsupportedError(message)
+    if kernel in {"xqa", "trtllm-gen-decode"}:
+        if len(set(batch.q_lens)) > 1 or batch.q_lens[0] == 0:
+            message = f"{kernel} takes the same number of query tokens, at least 1, from every request"
+            raise UnsupportedError(message)
+    elif min(batch.q_lens) == 0 and not promises.empty_q:
+        message = f"{kernel} documents no request without query tokens"
+        raise UnsupportedError(message)
+
+
+def refuse_caches(batch: Batch, kernel: Family) -> None:
+    """Refuse memory that the kernels would misread, and FlashInfer does not look at. Raises ``UnsupportedError``.
+
+    FMHA v2's module is picked by the query's dtype alone, and for one that it does not have FlashInfer has no word but
+    a ``KeyError``. The others take the strides of K for both, and XQA counts them in heads.
+    """
+    for cache in batch.caches:
+        if kernel != "fmha_v2":
+            _refuse_strides(cache, kernel)
+        else:
+            _refuse_dtypes(batch.layers[0].q.dtype, cache.k.dtype)
+
+
+def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
+    asked, stored = (str(dtype).removeprefix("torch.") for dtype in (q_dtype, kv_dtype))
+    if asked not in capability.SIXTEEN_BIT:
+        message = f"fmha_v2 has no module for {asked} queries"
+        raise UnsupportedError(message)
+    if stored != asked:
+        message = f"fmha_v2 would read {stored} keys as {asked}: its kernel is picked by the query's dtype alone"
+        raise UnsupportedError(message)
+
+
+def _refuse_strides(cache: KVCache, kernel: Family) -> None:
+    if cache.k.stride() != cache.v.stride() or cache.k.stride(-1) != 1:
+        message = f"{kernel} reads keys and values with one set of strides, head_dim 1 apart"
+        raise UnsupportedError(message)
+    head_dim = cache.k.shape[-1]
+    outer = cache.k.stride()[:-1]
+    if kernel == "xqa" and any(stride % head_dim for stride in outer):
+        message = f"xqa takes strides that are multiples of head_dim {head_dim}, not {outer}"
+        raise UnsupportedError(message)

@@ -1,0 +1,27 @@
+"""FlashInfer's specifications of the modules: what its own calls build and load under the same names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attnconf.backends.flashinfer import library
+from attnconf.backends.flashinfer.trtllm_mha.variants import FmhaV2, read
+from attnconf.errors import InvalidInputError
+
+
+def jit_spec(name: str) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
+    """Return FlashInfer's specification of the module ``name``. Raises ``InvalidInputError`` for another name."""
+    import torch
+
+    found = read(name)
+    if found is None:
+        source = "kernel module"
+        raise InvalidInputError(source, given=ascii(name), allowed="a name of an XQA or FMHA v2 module")
+    if isinstance(found, FmhaV2):
+        generate = library.load("flashinfer.jit.attention.modules", "gen_fmha_v2_module")
+        return generate(found.input_layout, getattr(torch, found.dtype), None)
+    generate = library.load("flashinfer.jit.xqa", "gen_xqa_module")
+    q_dtype, kv_dtype = getattr(torch, found.q_dtype), getattr(torch, found.kv_dtype)
+    return generate(
+        q_dtype, kv_dtype, found.page_size, found.head_dim, found.group_size, found.windowed, q_dtype, found.q_len
+    )

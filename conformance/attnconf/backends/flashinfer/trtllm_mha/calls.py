@@ -1,0 +1,160 @@
+"""From a batch and a layer to the keyword arguments of FlashInfer's functions: every translation is made here.
+
+- ``window_left`` counts as attnconf's does (the query's own key plus ``window_left`` before it; -1 is unlimited).
+  FMHA v2 heeds it only under ``mask_mode="sliding_window"``.
+- Both products take one fused scale: ``bmm1_scale`` is sm_scale * k_scale, ``bmm2_scale`` is v_scale. The query of a
+  case is never scaled.
+- Page tables are those of the pool that the layer reads; K and V share one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family
+from attnconf.backends.flashinfer.trtllm_mha.stacked import PageCopy, page_copy, stacked_copy, stacked_view
+from attnconf.backends.tables import block_tables_for
+
+if TYPE_CHECKING:
+    from attnconf.cases.inputs.batch import Batch
+
+MASK_WORD_BITS = 16
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: the module and name of the function, and its keyword arguments.
+
+    ``copied`` says that the pages were copied into a layout that the kernel reads.
+    """
+
+    module: str
+    function: str
+    arguments: dict[str, Any]
+    copied: bool = False
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is built once for a batch: tables by layer, cumulative lengths [rows + 1] int32, mask, page numbering."""
+
+    tables: tuple[torch.Tensor, ...]
+    cum_seq_lens_q: torch.Tensor
+    cum_seq_lens_kv: torch.Tensor
+    mask: torch.Tensor | None
+    copy: PageCopy | None
+
+
+def build_metadata(batch: Batch, kernel: Family) -> Metadata:
+    """Build the metadata of ``batch`` for one kernel family."""
+    zero = torch.zeros(1, dtype=torch.int32, device=batch.device)
+    q_len = batch.q_lens[0]
+    return Metadata(
+        # The kernels take a table's row length from its width and read it as contiguous.
+        tables=tuple(block_tables_for(batch, layer).contiguous() for layer in range(len(batch.layers))),
+        cum_seq_lens_q=batch.qo_indptr,
+        cum_seq_lens_kv=torch.cat([zero, batch.seq_lens.cumsum(0).to(torch.int32)]),
+        mask=draft_mask(len(batch.q_lens), q_len, batch.device) if kernel == "xqa" and q_len > 1 else None,
+        copy=page_copy(batch) if kernel == "fmha_v2" else None,
+    )
+
+
+def draft_mask(rows: int, q_len: int, device: torch.device) -> torch.Tensor:
+    """Return XQA's causal mask over the new tokens, [rows, q_len, 2 * ceil(q_len / 32)] uint16.
+
+    Bit j of row i is set for j <= i: query token i sees new token j.
+    """
+    words = -(-q_len // 32) * 2
+    bits = torch.tril(torch.ones(q_len, words * MASK_WORD_BITS, dtype=torch.int32))
+    weights = 2 ** torch.arange(MASK_WORD_BITS, dtype=torch.int32)
+    packed = (bits.view(q_len, words, MASK_WORD_BITS) * weights).sum(-1).to(torch.int32).to(torch.uint16)
+    return packed.expand(rows, q_len, words).contiguous().to(device)
+
+
+def build_call(  # noqa: PLR0913 - what one launch is made of
+    kernel: Family,
+    batch: Batch,
+    layer: int,
+    metadata: Metadata,
+    *,
+    workspace: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor | None,
+) -> Call:
+    """Return the call that runs ``layer`` of ``batch``: ``lse`` is passed to trtllm-gen only, the others have none."""
+    inputs = batch.layers[layer]
+    geometry = inputs.geometry
+    # The stored bytes are the owner's, so their scales are, too: a redirected layer has none of its own.
+    stored = batch.layers[inputs.cache].geometry
+    module, function = FUNCTIONS[kernel]
+    common = {
+        "workspace_buffer": workspace,
+        "seq_lens": batch.seq_lens,
+        "bmm1_scale": geometry.sm_scale * stored.k_scale,
+        "bmm2_scale": stored.v_scale,
+        "window_left": geometry.window_left,
+        "out": out,
+        "sinks": inputs.sinks,
+    }
+    if kernel == "fmha_v2":
+        return _fmha_v2_call(batch, layer, metadata, common)
+    cache = batch.caches[inputs.cache]
+    arguments: dict[str, Any] = {
+        **common,
+        "query": inputs.q.contiguous(),
+        "kv_cache": (cache.k, cache.v),
+        "block_tables": metadata.tables[layer],
+        "kv_layout": batch.kv_layout,
+    }
+    if lse is not None:
+        arguments["lse"] = lse
+    if kernel == "trtllm-gen-context":
+        arguments |= _ragged(batch, metadata)
+    else:
+        arguments |= {
+            "max_seq_len": batch.max_seq_len,
+            "q_len_per_req": batch.q_lens[0],
+            # Named, so that the library cannot choose another kernel for us.
+            "backend": "xqa" if kernel == "xqa" else "trtllm-gen",
+        }
+        if metadata.mask is not None:
+            arguments["mask"] = metadata.mask
+    return Call(module, function, arguments)
+
+
+def _ragged(batch: Batch, metadata: Metadata) -> dict[str, Any]:
+    return {
+        "max_q_len": batch.max_q_len,
+        "max_kv_len": batch.max_seq_len,
+        "batch_size": len(batch.q_lens),
+        "cum_seq_lens_q": metadata.cum_seq_lens_q,
+        "cum_seq_lens_kv": metadata.cum_seq_lens_kv,
+    }
+
+
+def _fmha_v2_call(batch: Batch, layer: int, metadata: Metadata, common: dict[str, Any]) -> Call:
+    inputs = batch.layers[layer]
+    cache = batch.caches[inputs.cache]
+    tables = metadata.tables[layer]
+    stacked = stacked_view(cache)
+    copied = stacked is None
+    if stacked is None:
+        if metadata.copy is None:
+            message = "metadata built for another kernel family"
+            raise ValueError(message)
+        stacked = stacked_copy(cache, tables, metadata.copy)
+        tables = metadata.copy.table
+    module, function = FUNCTIONS["fmha_v2"]
+    arguments = {
+        **common,
+        **_ragged(batch, metadata),
+        "qkv": (inputs.q.contiguous(), stacked),
+        "input_layout": f"Q_PAGED_KV_{batch.kv_layout}",
+        "block_tables": tables,
+        "mask_mode": "causal" if inputs.geometry.window_left < 0 else "sliding_window",
+        "logits_soft_cap_scale": inputs.geometry.logits_soft_cap,
+    }
+    return Call(module, function, arguments, copied=copied)

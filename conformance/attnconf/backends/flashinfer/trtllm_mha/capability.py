@@ -1,0 +1,171 @@
+"""What each kernel family can run: a predicate over shape, compute capability, CUDA and FlashInfer version.
+
+Sources, all of FlashInfer 0.6.10.post1, 0.6.13, 0.7.2 and 0.7.2.post1: the checks in decode.py, prefill.py and xqa.py,
+the build rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py, the kernel selection in fmhaKernels.cuh, and,
+for the precompiled trtllm-gen kernels, whose list is not part of the package, the shapes that its own tests run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
+
+from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
+from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
+from attnconf.backends.protocol import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnconf.cases.shape import KernelShape
+    from attnconf.platforms import Platform
+
+LSE_FLOOR = Version("0.6.13")
+
+_CUDA_FLOORS: dict[Generation, Version] = {
+    "sm90": Version("12.3"),
+    "sm100": Version("12.8"),
+    "sm120": Version("12.8"),
+}
+SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
+_XQA_PAGE_SIZES = (16, 32, 64, 128)
+_GEN_PAGE_SIZES = (16, 32, 64)
+_GEN_DYNAMIC_PAGE_SIZES = (128, 256, 512, 1024)
+_GEN_DYNAMIC_PAGE_FLOOR = Version("0.6.13")
+_GEN_HEAD_DIMS = (64, 128, 256, 512)
+_GEN_LARGE_HEAD = 512
+_GEN_LARGE_HEAD_Q_LEN = 4
+_GEN_LARGE_HEAD_Q_LEN_FLOOR = Version("0.6.14")
+_XQA_HEAD_DIM = 256
+_XQA_LARGE_HEAD_DIM = 512
+_XQA_LARGE_HEAD_GROUP = 16
+XQA_LARGE_HEAD_FLOOR = Version("0.7.2")
+_XQA_VERIFY_WINDOW_FLOOR = Version("0.7.2")
+_FMHA_HEAD_DIMS: dict[Generation, tuple[int, ...]] = {
+    "sm90": (32, 40, 48, 64, 80, 96, 104, 128, 160, 192, 256),
+    "sm120": (64, 128, 256),
+}
+_FMHA_SM120_FLOOR = Version("0.7.2")
+
+
+def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
+    """Return None, or the first reason why the kernels for ``platform`` cannot run ``shape``."""
+    reason = next(_reasons(shape, platform), None)
+    return None if reason is None else Unsupported(reason)
+
+
+def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
+    machine = generation(platform.sm)
+    if machine is None:
+        yield f"FlashInfer's TensorRT-LLM kernels are for SM 9.0, 10.x and 12.x, not {platform.sm_text}"
+        return
+    version = library_version(platform)
+    if version is None:
+        yield f"{PACKAGE} is not installed, or its version cannot be read"
+        return
+    if version < FLOOR:
+        yield f"{PACKAGE} {version} is older than {FLOOR}, the oldest whose calls are known"
+    if platform.sm is not None:
+        yield from _cuda_reasons(machine, platform)
+    kernel = family(shape.mode, machine)
+    yield from _dtype_reasons(shape, kernel)
+    if shape.soft_cap and kernel != "fmha_v2":
+        yield f"{_TITLES[kernel]} has no logits soft cap"
+    if kernel == "xqa":
+        yield from _xqa_reasons(shape, version)
+    elif kernel == "fmha_v2":
+        yield from _fmha_v2_reasons(shape, machine, version)
+    else:
+        yield from _trtllm_gen_reasons(shape, version)
+
+
+_TITLES: dict[Family, str] = {
+    "trtllm-gen-decode": "trtllm-gen decode",
+    "trtllm-gen-context": "trtllm-gen context",
+    "xqa": "XQA",
+    "fmha_v2": "FMHA v2",
+}
+
+
+def _cuda_reasons(machine: Generation, platform: Platform) -> Iterator[str]:
+    floor = _CUDA_FLOORS[machine]
+    try:
+        found = None if platform.cuda is None else Version(platform.cuda)
+    except InvalidVersion:
+        found = None
+    if found is None:
+        yield f"the CUDA version is unknown; SM {platform.sm_text} needs CUDA >= {floor}"
+    elif found < floor:
+        yield f"CUDA {found} is older than {floor}, which SM {platform.sm_text} needs"
+
+
+def _dtype_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+    if shape.q_dtype not in SIXTEEN_BIT:
+        yield f"{_TITLES[kernel]} takes float16 or bfloat16 queries, not {shape.q_dtype}"
+    if shape.kv_dtype == "float8_e4m3fn" and kernel in {"trtllm-gen-context", "fmha_v2"}:
+        # Engines round the query to 8 bits first; the query of a case is 16-bit, and its oracle reads that.
+        yield f"{_TITLES[kernel]} reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
+
+
+def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
+    if shape.head_dim not in _GEN_HEAD_DIMS:
+        yield f"trtllm-gen is known to have head_dim {_either(_GEN_HEAD_DIMS)}, not {shape.head_dim}"
+    if shape.head_dim == _GEN_LARGE_HEAD and shape.mode == "verify":
+        too_long = shape.max_q_len > _GEN_LARGE_HEAD_Q_LEN
+        if too_long and version < _GEN_LARGE_HEAD_Q_LEN_FLOOR:
+            yield (
+                f"trtllm-gen has head_dim 512 at q_len 5 to 8 since {PACKAGE} {_GEN_LARGE_HEAD_Q_LEN_FLOOR},"
+                f" and this is {version}"
+            )
+    if shape.page_size in _GEN_PAGE_SIZES:
+        return
+    if shape.page_size not in _GEN_DYNAMIC_PAGE_SIZES:
+        allowed = _either(_GEN_PAGE_SIZES + _GEN_DYNAMIC_PAGE_SIZES)
+        yield f"trtllm-gen takes page_size {allowed}, not {shape.page_size}"
+    elif version < _GEN_DYNAMIC_PAGE_FLOOR:
+        yield (
+            f"trtllm-gen takes page_size {shape.page_size} since {PACKAGE} {_GEN_DYNAMIC_PAGE_FLOOR},"
+            f" and this is {version}"
+        )
+
+
+def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
+    if shape.page_size not in _XQA_PAGE_SIZES:
+        yield f"XQA takes page_size {_either(_XQA_PAGE_SIZES)}, not {shape.page_size}"
+    if shape.storage == "padded":
+        # A page stride that is no multiple of head_dim is divided and rounded down, and other bytes are read.
+        yield "XQA counts strides in whole heads, and pages of storage padded are not that far apart"
+    large = version >= XQA_LARGE_HEAD_FLOOR
+    most = _XQA_LARGE_HEAD_DIM if large else _XQA_HEAD_DIM
+    if shape.head_dim % 16 or shape.head_dim > most:
+        yield f"XQA takes a head_dim that is a multiple of 16 up to {most}, not {shape.head_dim}"
+    if shape.head_dim > _XQA_HEAD_DIM:
+        if shape.max_q_len > 1:
+            yield f"XQA takes q_len > 1 up to head_dim {_XQA_HEAD_DIM}, not {shape.head_dim}"
+        if shape.group_size > _XQA_LARGE_HEAD_GROUP:
+            yield (
+                f"XQA above head_dim {_XQA_HEAD_DIM} takes a group size up to {_XQA_LARGE_HEAD_GROUP},"
+                f" not {shape.group_size}"
+            )
+    if shape.max_q_len > 1 and shape.windowed and version < _XQA_VERIFY_WINDOW_FLOOR:
+        # Its q_len > 1 kernels applied the draft mask alone: the window held per tile of keys, not per query token.
+        yield f"XQA applies a window per query token since {PACKAGE} {_XQA_VERIFY_WINDOW_FLOOR}, and this is {version}"
+
+
+def _fmha_v2_reasons(shape: KernelShape, machine: Generation, version: Version) -> Iterator[str]:
+    heads = _FMHA_HEAD_DIMS[machine]
+    if machine == "sm120" and version >= _FMHA_SM120_FLOOR:
+        heads = (*heads, 512)
+    if shape.head_dim not in heads:
+        yield f"FMHA v2 takes head_dim {_either(heads)}, not {shape.head_dim}"
+    if shape.page_size not in _XQA_PAGE_SIZES:
+        # One pool serves both kernels of the machine, so decode's page sizes hold for prefill.
+        allowed = _either(_XQA_PAGE_SIZES)
+        yield f"FMHA v2 shares its pool with XQA, which takes page_size {allowed}, not {shape.page_size}"
+    if shape.windowed and machine == "sm120" and version < _FMHA_SM120_FLOOR:
+        yield f"FMHA v2 has a window on SM 12.x since {PACKAGE} {_FMHA_SM120_FLOOR}, and this is {version}"
+
+
+def _either(values: tuple[int, ...]) -> str:
+    return ", ".join(str(value) for value in values[:-1]) + f" or {values[-1]}"

@@ -1,0 +1,171 @@
+"""Case: one conformance question, as a value.
+
+A Case says everything that decides a run, and nothing else: the tensors are always derived from it. The same object
+drives Hypothesis, recorded vectors, replay, benchmarks, receipts and error text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from attnconf.cases.geometry import LayerGeometry, Positive, check_owners
+from attnconf.values import Value, digest
+
+Mode = Literal["decode", "extend", "mixed", "verify"]
+QDtype = Literal["float32", "float16", "bfloat16"]
+KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
+KVLayout = Literal["NHD", "HND"]
+Storage = Literal["apart", "interleaved", "padded", "sliced"]
+Placement = Literal["identity", "random", "reversed", "fragmented", "high", "far"]
+TableTail = Literal["null", "stale", "invalid"]
+PoisonKind = Literal["zero", "stale", "huge", "inf", "nan"]
+Count = Annotated[int, Field(ge=0)]
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+MAX_VERIFY_TOKENS = 8
+
+
+class Layer(LayerGeometry):
+    """A layer of a case: its geometry, and the scales of its stored keys and values (key = stored * k_scale)."""
+
+    k_scale: Scale = 1.0
+    v_scale: Scale = 1.0
+
+
+class Request(Value):
+    """One request: ``prefix_len`` cached tokens, then ``new_tokens`` that are queried.
+
+    The first ``shared_pages`` pages of its prefix are those of the earlier request ``shares_with``.
+    """
+
+    prefix_len: Count = 0
+    new_tokens: Count = 1
+    shares_with: Count | None = None
+    shared_pages: Count = 0
+
+    @property
+    def kv_len(self) -> int:
+        """Cached plus new tokens."""
+        return self.prefix_len + self.new_tokens
+
+
+class Paging(Value):
+    """How the tokens lie in memory.
+
+    ``placement`` orders the page ids; ``extra_columns`` widens the block table past need, its tail filled as
+    ``table_tail`` says (the null page, another request's pages, or ids outside the pool); ``slack_pages`` are free
+    pages of the pool. ``hybrid`` gives sliding layers a pool and page ids of their own; ``reclaimed`` frees the pages
+    that lie wholly out of every window. ``storage``: K and V in two allocations, interleaved in one, with padding
+    behind each page, or sliced out of a larger tensor.
+    """
+
+    page_size: Positive = 16
+    placement: Placement = "random"
+    extra_columns: Count = 0
+    table_tail: TableTail = "null"
+    slack_pages: Count = 2
+    hybrid: bool = False
+    reclaimed: bool = False
+    layout: KVLayout = "NHD"
+    storage: Storage = "apart"
+
+
+class Poison(Value):
+    """What lies in the slots that no live token owns."""
+
+    k: PoisonKind = "stale"
+    v: PoisonKind = "stale"
+
+
+class Case(Value):
+    """One conformance question; see ``conformance/CONTRACT.md`` for what must hold of it."""
+
+    schema_id: Literal["attnconf.case/1"] = Field(default="attnconf.case/1", alias="schema")
+    model: str = "free"
+    mode: Mode
+    q_dtype: QDtype = "bfloat16"
+    kv_dtype: KVDtype = "bfloat16"
+    layers: tuple[Layer, ...] = Field(min_length=1)
+    requests: tuple[Request, ...] = Field(min_length=1)
+    paging: Paging = Paging()
+    padding_rows: Count = 0
+    padding_kv_len: Annotated[int, Field(ge=0, le=1)] = 0
+    poison: Poison = Poison()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @property
+    def id(self) -> str:
+        """A stable name: the first 12 hex digits of the digest of the canonical JSON."""
+        return digest(self.to_data())[:12]
+
+    def owner(self, layer: int) -> int:
+        """Return the index of the layer whose KV ``layer`` reads."""
+        redirect = self.layers[layer].kv_owner
+        return layer if redirect is None else redirect
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_owners(self.layers)
+        _check_dtypes(self)
+        _check_modes(self)
+        _check_sharing(self)
+        if self.paging.reclaimed and not (self.paging.hybrid or all(layer.kind == "sliding" for layer in self.layers)):
+            message = (
+                "paging.reclaimed needs paging.hybrid, or sliding layers only: a full layer still reads those pages"
+            )
+            raise ValueError(message)
+        if self.padding_rows and self.mode != "decode":
+            message = f"padding_rows belong to mode decode, not {self.mode}"
+            raise ValueError(message)
+        return self
+
+
+def _check_dtypes(case: Case) -> None:
+    quantised = case.kv_dtype == "float8_e4m3fn"
+    if not quantised and case.kv_dtype != case.q_dtype:
+        message = f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or float8_e4m3fn"
+        raise ValueError(message)
+    if quantised and case.q_dtype == "float32":
+        message = "kv_dtype float8_e4m3fn needs a 16-bit q_dtype"
+        raise ValueError(message)
+    if not quantised and any((layer.k_scale, layer.v_scale) != (1.0, 1.0) for layer in case.layers):
+        message = f"k_scale and v_scale belong to float8_e4m3fn KV, not to {case.kv_dtype}"
+        raise ValueError(message)
+    if quantised and "inf" in (case.poison.k, case.poison.v):
+        message = "float8_e4m3fn has no infinity to poison with"
+        raise ValueError(message)
+
+
+def _check_modes(case: Case) -> None:
+    tokens = [request.new_tokens for request in case.requests]
+    if case.mode == "decode" and any(count != 1 for count in tokens):
+        message = "mode decode has exactly 1 new token in every request"
+    elif case.mode == "verify" and (len(set(tokens)) != 1 or not 2 <= tokens[0] <= MAX_VERIFY_TOKENS):  # noqa: PLR2004 - "several"
+        message = f"mode verify has the same 2 to {MAX_VERIFY_TOKENS} new tokens in every request"
+    elif case.mode == "mixed" and not (1 in tokens and max(tokens) > 1):
+        message = "mode mixed has a request with 1 new token and one with more"
+    elif max(tokens) == 0:
+        message = "at least one request needs a new token"
+    else:
+        return
+    raise ValueError(message)
+
+
+def _check_sharing(case: Case) -> None:
+    for index, request in enumerate(case.requests):
+        if request.shares_with is None:
+            if request.shared_pages:
+                message = f"request {index}: shared_pages without shares_with"
+                raise ValueError(message)
+            continue
+        if request.shares_with >= index:
+            message = f"request {index}: shares_with {request.shares_with} is not an earlier request"
+            raise ValueError(message)
+        shared = request.shared_pages * case.paging.page_size
+        if shared > min(request.prefix_len, case.requests[request.shares_with].prefix_len):
+            message = (
+                f"request {index}: {request.shared_pages} shared pages exceed the prefix of one of the two requests"
+            )
+            raise ValueError(message)

@@ -1,0 +1,1 @@
+"""Drawing: which cases a profile asks, by Hypothesis strategies that lean to borders."""

@@ -1,0 +1,101 @@
+"""A covering set of kernel shapes, for machines on which every shape costs a build.
+
+Each head_dim, group size, page size, dtype pair and feature occurs; lengths, tables, poison and witnesses stay free and
+are drawn in thousands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.cases.case import Layer
+from attnconf.cases.drawing.space import DTYPES, Shape
+from attnconf.cases.drawing.strategies import model_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.cases.case import KVDtype, QDtype
+    from attnconf.cases.drawing.choices import Choices
+    from attnconf.cases.drawing.space import Draw
+    from attnconf.cases.geometry import LayerGeometry
+
+_BF16: tuple[QDtype, KVDtype] = ("bfloat16", "bfloat16")
+_FP16: tuple[QDtype, KVDtype] = ("float16", "float16")
+_FP32: tuple[QDtype, KVDtype] = ("float32", "float32")
+_BF16_FP8: tuple[QDtype, KVDtype] = ("bfloat16", "float8_e4m3fn")
+_FP16_FP8: tuple[QDtype, KVDtype] = ("float16", "float8_e4m3fn")
+
+# head_dim, group, KV heads, page, dtypes, window, soft cap, sinks
+_ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool], ...] = (
+    (64, 8, 2, 16, _BF16, 127, None, True),
+    (64, 1, 3, 32, _FP16, 63, None, False),
+    (128, 4, 2, 16, _FP16, 200, None, False),
+    (128, 7, 2, 64, _BF16, 127, None, False),
+    (128, 5, 1, 128, _BF16_FP8, 65, None, False),
+    (128, 16, 1, 32, _BF16, 17, None, True),
+    (256, 2, 2, 16, _BF16, 511, None, False),
+    (256, 8, 1, 32, _FP16_FP8, 31, None, False),
+    (256, 3, 2, 64, _FP16, 1, None, False),
+    (256, 6, 1, 16, _BF16_FP8, 128, None, False),
+    (96, 1, 3, 16, _BF16, 64, None, False),
+    (80, 2, 2, 64, _BF16, 16, None, False),
+    (512, 8, 1, 16, _BF16, 127, None, False),
+    (512, 4, 2, 64, _FP16, 15, None, False),
+    (512, 2, 1, 32, _BF16_FP8, 65, None, False),
+    (256, 2, 1, 16, _FP16, 200, 50.0, False),
+    (128, 4, 2, 1, _BF16, 64, 30.0, False),
+    (64, 2, 2, 3, _FP16, 3, 20.0, True),
+    (192, 3, 1, 256, _BF16, 128, None, True),
+    (16, 5, 3, 2, _FP32, 0, None, False),
+    (64, 6, 1, 8, _FP32, 31, 5.0, True),
+    (256, 1, 2, 128, _FP32, 17, None, False),
+)
+
+
+_FEW = 3
+"""One row in so many has a head_dim, a group size, a page size and a feature of its own still."""
+
+
+def covering_shapes(*, few: bool) -> Draw[Shape]:
+    """Draw one of the shapes, or of a ``few`` of them: a full layer, a sliding one, a redirected one behind each."""
+    rows = _ROWS[::_FEW] if few else _ROWS
+    return lambda choices: _shape(choices.pick("shape", rows))
+
+
+def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> Shape:
+    head_dim, group, kv_heads, page_size, (q_dtype, kv_dtype), window, cap, sinks = row
+    full = Layer(
+        kind="full",
+        num_qo_heads=group * kv_heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        sm_scale=1.0 if head_dim >= 256 else head_dim**-0.5,  # noqa: PLR2004 - as Gemma 4 has it
+        logits_soft_cap=cap,
+        sinks=sinks,
+    )
+    sliding = full.model_copy(update={"kind": "sliding", "window_left": window})
+    layers = (full, sliding, full.model_copy(update={"kv_owner": 0}), sliding.model_copy(update={"kv_owner": 1}))
+    return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+
+
+def model_shapes(
+    layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
+) -> Draw[Shape]:
+    """Draw the layers of a model under a covering set of (page size, dtypes): not each pair, for each costs builds.
+
+    bfloat16, in which these models are served, gets every page size, and each other pair the next one.
+    """
+    others = [pair for pair in dtypes if pair != _BF16]
+    builds = [(size, _BF16) for size in page_sizes]
+    builds += [(page_sizes[index % len(page_sizes)], pair) for index, pair in enumerate(others)]
+    fixed = model_layers(layers)
+
+    def drawn(choices: Choices) -> Shape:
+        page_size, (q_dtype, kv_dtype) = choices.pick("build", builds)
+        return Shape(layers=fixed(choices), page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+
+    return drawn
+
+
+SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")

@@ -1,0 +1,129 @@
+"""The suite's spaces: for each family of tests and each model, the cases to draw from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from attnconf.cases.drawing.covering import SIXTEEN_BIT, covering_shapes, model_shapes
+from attnconf.cases.drawing.space import MODES, PAGE_SIZES, VERIFY_LENS, Space
+from attnconf.cases.drawing.strategies import free_layers, model_layers
+from attnconf.cases.models import FREE_MODEL, load_model
+from attnconf.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.cases.geometry import ModelGeometry
+
+Family = Literal["decode", "extend", "mixed", "verify", "windows", "shared_kv", "hybrid_pools", "free"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+ENGINE_PAGE_SIZES = (16, 32, 64, 128)
+FEW_PAGE_SIZES = (16, 64)
+BUILT_VERIFY_LENS = (2, 5, 8)
+"""Query lengths of mode verify where each of them costs a build: the shortest, the longest, and one between."""
+_QUERY_HEADS_ON_CPU = 4
+_LONG_REQUESTS = 2
+
+
+def shard_for(model: ModelGeometry, *, accelerated: bool) -> ModelGeometry:
+    """Return the whole model for a GPU, and for a CPU the smallest shard of at least four query heads.
+
+    Head dimensions, windows and redirection stay as they are; only heads are split, where they can be.
+    """
+    if accelerated:
+        return model
+    most = max(layer.num_qo_heads for layer in model.layers) // _QUERY_HEADS_ON_CPU
+    return model.shard(next((tp for tp in range(most, 1, -1) if model.splits(tp)), 1))
+
+
+def applies(family: Family, model: str) -> bool:
+    """Return whether ``model`` has what ``family`` is about."""
+    if family == "free" or model == FREE_MODEL:
+        return family == "free" and model == FREE_MODEL
+    layers = load_model(model).case_layers()
+    if family in {"windows", "hybrid_pools"}:
+        return any(layer.kind == "sliding" for layer in layers)
+    if family == "shared_kv":
+        return any(layer.kv_owner is not None for layer in layers)
+    return True
+
+
+def pairs_of(families: Sequence[str], models: Sequence[str]) -> tuple[tuple[Family, str], ...]:
+    """Return the pairs of ``families`` and ``models`` that there are.
+
+    Without a family that is every one that a model has, and without a model ``free`` stands for it. Raises
+    ``InvalidInputError`` for an unknown one, and for one that none of the others goes with.
+    """
+    models = models or [FREE_MODEL]
+    for name in families:
+        _check_family(name)
+    pairs = [(family, model) for model in models for family in FAMILIES if applies(family, model)]
+    found = tuple(pair for pair in pairs if not families or pair[0] in families)
+    for name in families:
+        if all(family != name for family, _ in found):
+            source, given = "--family", f"{name} of {', '.join(models)}"
+            fitting = dict.fromkeys(family for family, _ in pairs)
+            raise InvalidInputError(source, given=given, allowed=", ".join(fitting))
+    return found
+
+
+def space_of(  # noqa: PLR0913 - what is asked, where, and at which cost
+    family: Family,
+    model: str,
+    *,
+    accelerated: bool,
+    max_kv_len: int,
+    long_kv_len: int = 0,
+    few_builds: bool = False,
+) -> Space:
+    """Return the cases of ``family`` for ``model``: short ones, or with ``long_kv_len`` those of so many keys.
+
+    On a GPU, where shapes are compiled, ``few_builds`` asks fewer of them. Raises ``InvalidInputError`` for an unknown
+    family or model.
+    """
+    space = _space_of(family, model, accelerated=accelerated, max_kv_len=max_kv_len, few_builds=few_builds)
+    if not long_kv_len:
+        return space
+    return replace(space, long_kv_len=long_kv_len, max_requests=min(space.max_requests, _LONG_REQUESTS))
+
+
+def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int, few_builds: bool) -> Space:
+    _check_family(family)
+    if family == "free":
+        if accelerated:
+            return Space(
+                name="free",
+                layers=free_layers(),
+                shapes=covering_shapes(few=few_builds),
+                max_kv_len=max_kv_len,
+                verify_lens=BUILT_VERIFY_LENS,
+                extremes=True,
+            )
+        return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300), extremes=True)
+    geometry = shard_for(load_model(model), accelerated=accelerated)
+    layers = geometry.case_layers()
+    own = family == "windows"
+    built = FEW_PAGE_SIZES if few_builds else ENGINE_PAGE_SIZES
+    if own:
+        layers = tuple(layer for layer in layers if layer.kind == "sliding" and layer.kv_owner is None)
+    return Space(
+        name=family,
+        layers=model_layers(layers),
+        model=geometry.name,
+        modes=tuple(mode for mode in MODES if mode == family) or MODES,
+        dtypes=SIXTEEN_BIT,
+        page_sizes=PAGE_SIZES if own else ENGINE_PAGE_SIZES,
+        max_requests=2 if own else 3,
+        max_kv_len=max_kv_len,
+        hybrid={"hybrid_pools": True, "windows": False}.get(family),
+        shapes=model_shapes(layers, built, SIXTEEN_BIT) if accelerated else None,
+        verify_lens=BUILT_VERIFY_LENS if accelerated else VERIFY_LENS,
+    )
+
+
+def _check_family(name: str) -> None:
+    if name not in FAMILIES:
+        source = "family"
+        raise InvalidInputError(source, given=repr(name), allowed=", ".join(FAMILIES))

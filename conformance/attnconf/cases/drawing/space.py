@@ -1,0 +1,76 @@
+"""Spaces: what a campaign draws its cases from, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from attnconf.cases.case import MAX_VERIFY_TOKENS, Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.cases.case import KVDtype, Mode, QDtype
+    from attnconf.cases.drawing.choices import Choices
+
+
+T = TypeVar("T")
+
+
+Draw: TypeAlias = "Callable[[Choices], T]"
+
+
+PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
+
+
+DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
+    ("float32", "float32"),
+    ("float16", "float16"),
+    ("bfloat16", "bfloat16"),
+    ("bfloat16", "float8_e4m3fn"),
+    ("float16", "float8_e4m3fn"),
+)
+
+
+MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
+
+
+VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is compiled into kernels: layers, page size and dtypes, drawn together where each one costs a build."""
+
+    layers: tuple[Layer, ...]
+    page_size: int
+    q_dtype: QDtype
+    kv_dtype: KVDtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """The cases that a campaign draws from.
+
+    ``layers`` draws a case's layers; ``past_window`` gives every case a request longer than the longest
+    window, so that each window masks keys. ``hybrid`` None leaves the pools free; ``max_kv_len`` bounds lengths where
+    no window asks for more. With a ``long_kv_len`` above 0 one request has that many keys or up to a page more, and
+    the others are short or between; ``lengths.shortened`` then shrinks what fails. With ``extremes`` some cases have
+    one dimension that is far larger than the others.
+    """
+
+    name: str
+    layers: Draw[tuple[Layer, ...]]
+    model: str = "free"
+    modes: tuple[Mode, ...] = MODES
+    dtypes: tuple[tuple[QDtype, KVDtype], ...] = DTYPES
+    page_sizes: tuple[int, ...] = PAGE_SIZES
+    max_requests: int = 3
+    max_kv_len: int = 300
+    long_kv_len: int = 0
+    max_new_tokens: int = 24
+    past_window: bool = True
+    hybrid: bool | None = None
+    shapes: Draw[Shape] | None = None
+    verify_lens: tuple[int, ...] = VERIFY_LENS
+    extremes: bool = False

@@ -1,0 +1,154 @@
+"""The attention geometry of a model: its layers' heads, windows, and whose KV each layer reads."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from attnconf.values import Value
+
+LayerKind = Literal["sliding", "full"]
+LARGEST = 2**31 - 1
+"""No head count, size or window of a real model exceeds a 32-bit integer; kernels index with them."""
+
+Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class LayerGeometry(Value):
+    """One attention layer.
+
+    ``window_left`` is attnconf's one window convention: a query at position i sees keys j with
+    ``i - window_left <= j <= i``; -1 is unlimited. A Hugging Face ``sliding_window`` W is ``window_left = W - 1``.
+    ``kv_owner`` is the index of the layer whose keys and values this layer reads; None means its own.
+    """
+
+    kind: LayerKind
+    window_left: Annotated[int, Field(ge=-1, le=LARGEST, strict=True)] = -1
+    num_qo_heads: Positive
+    num_kv_heads: Positive
+    head_dim: Positive
+    sm_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    logits_soft_cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    sinks: bool = False
+    kv_owner: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.num_qo_heads % self.num_kv_heads:
+            message = f"num_qo_heads {self.num_qo_heads} is not a multiple of num_kv_heads {self.num_kv_heads}"
+            raise ValueError(message)
+        if self.kind == "full" and self.window_left != -1:
+            message = f"a full layer has no window, but window_left is {self.window_left}"
+            raise ValueError(message)
+        if self.kind == "sliding" and self.window_left == -1:
+            message = "a sliding layer needs a window: window_left of 0 or more"
+            raise ValueError(message)
+        return self
+
+    @property
+    def group_size(self) -> int:
+        """Query heads per KV head."""
+        return self.num_qo_heads // self.num_kv_heads
+
+    @property
+    def cell_kind(self) -> str:
+        """The layer kind as receipts count it: sliding, full, sliding-shared or full-shared."""
+        return self.kind if self.kv_owner is None else f"{self.kind}-shared"
+
+
+def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
+    """Raise ``ValueError`` unless every ``kv_owner`` names an earlier, owning layer of the same kind and KV shape."""
+    for index, layer in enumerate(layers):
+        if layer.kv_owner is None:
+            continue
+        if layer.kv_owner >= index:
+            message = f"layer {index}: kv_owner {layer.kv_owner} is not an earlier layer"
+            raise ValueError(message)
+        owner = layers[layer.kv_owner]
+        if owner.kv_owner is not None:
+            message = f"layer {index}: kv_owner {layer.kv_owner} owns no KV itself"
+            raise ValueError(message)
+        if owner.kind != layer.kind:
+            message = (
+                f"layer {index}: a {layer.kind} layer cannot read the KV of the {owner.kind} layer {layer.kv_owner}"
+            )
+            raise ValueError(message)
+        if (owner.num_kv_heads, owner.head_dim) != (layer.num_kv_heads, layer.head_dim):
+            message = f"layer {index}: num_kv_heads and head_dim differ from those of its kv_owner {layer.kv_owner}"
+            raise ValueError(message)
+
+
+class ModelGeometry(Value):
+    """A model's attention layers, with the names under which engines select it."""
+
+    name: str
+    architectures: tuple[str, ...] = ()
+    layers: tuple[LayerGeometry, ...] = Field(min_length=1)
+    provenance: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_owners(self.layers)
+        return self
+
+    def shard(self, tp: int) -> ModelGeometry:
+        """Return one rank's geometry under tensor parallelism of degree ``tp``, named ``NAME@tpN``.
+
+        Query heads are split; KV heads are split too, and replicated once there are fewer of them than ranks, as
+        serving engines do. Raises ``ValueError`` when the heads do not divide.
+        """
+        if tp == 1:
+            return self
+        layers = tuple(_shard(layer, tp) for layer in self.layers)
+        return self.model_copy(update={"name": f"{self.name}@tp{tp}", "layers": layers})
+
+    def splits(self, tp: int) -> bool:
+        """Return whether tensor parallelism of degree ``tp`` divides the heads of every layer."""
+        return all(_splits(layer, tp) for layer in self.layers)
+
+    @property
+    def cell_kinds(self) -> tuple[str, ...]:
+        """The layer kinds that the model has, as receipts count them, sorted."""
+        return tuple(sorted({layer.cell_kind for layer in self.layers}))
+
+    def case_layers(self) -> tuple[LayerGeometry, ...]:
+        """Return one layer of each distinct geometry, owners first, with ``kv_owner`` pointing into the result.
+
+        A redirected layer is kept apart from the owner that it reads: the two differ in what a backend must do.
+        """
+        chosen: list[LayerGeometry] = []
+        position: dict[LayerGeometry, int] = {}
+        for layer in self.layers:
+            local = layer
+            if layer.kv_owner is not None:
+                local = layer.model_copy(update={"kv_owner": position[self.layers[layer.kv_owner]]})
+            if local not in position:
+                position[local] = len(chosen)
+                chosen.append(local)
+        return tuple(chosen)
+
+
+def unsharded(name: str) -> str:
+    """Return the model's name without the suffix that ``shard`` appends: ``gemma4-e2b@tp4`` is ``gemma4-e2b``."""
+    return _SHARD_SUFFIX.sub("", name)
+
+
+_SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
+
+
+def _splits(layer: LayerGeometry, tp: int) -> bool:
+    return tp >= 1 and layer.num_qo_heads % tp == 0 and (layer.num_kv_heads % tp == 0 or tp % layer.num_kv_heads == 0)
+
+
+def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
+    if not _splits(layer, tp):
+        message = f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}"
+        raise ValueError(message)
+    num_kv_heads = max(1, layer.num_kv_heads // tp)
+    return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": num_kv_heads})
+
+
+CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]

@@ -1,0 +1,164 @@
+"""Put logical inputs into pages: the Batch that a backend receives."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
+from attnconf.cases.inputs.layout import NULL_PAGE, Layout
+from attnconf.cases.inputs.logical import raised_score
+from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
+from attnconf.cases.inputs.storage import Store, allocate, by_token
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+    from attnconf.cases.inputs.batch import Pool
+    from attnconf.cases.inputs.logical import Logical
+
+_BAITED_PAGES = (8, 32)
+_BAITED_SLOTS = 512
+"""Bait costs more than the rest of a small case: large pages have it in fewer of them, within these limits."""
+
+
+def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device) -> Batch:
+    """Build the batch of ``case`` under ``layout`` on ``device``.
+
+    ``case`` gives paging and poison; requests, layers and dtypes must be those of ``logical``.
+    """
+    rng = torch.Generator().manual_seed(case.seed ^ 0x5EED)
+    q_lens = (*(request.new_tokens for request in case.requests), *[1] * case.padding_rows)
+    kv_lens = (*(request.kv_len for request in case.requests), *[case.padding_kv_len] * case.padding_rows)
+    caches = tuple(_cache(case, layout, logical, index, rng, device) for index in range(len(case.layers)))
+    layers = tuple(
+        LayerInputs(
+            geometry=geometry,
+            q=_padded_q(case, own.q, rng).to(device),
+            sinks=None if own.sinks is None else own.sinks.to(device),
+            cache=case.owner(index),
+        )
+        for index, (geometry, own) in enumerate(zip(case.layers, logical.layers, strict=True))
+    )
+    mapping = layout.full_to_swa()
+    return Batch(
+        mode=case.mode,
+        page_size=case.paging.page_size,
+        kv_layout=case.paging.layout,
+        storage=case.paging.storage,
+        qo_indptr=torch.tensor(list(accumulate(q_lens, initial=0)), dtype=torch.int32).to(device),
+        seq_lens=torch.tensor(kv_lens, dtype=torch.int32).to(device),
+        block_tables=layout.block_tables.to(device),
+        full_to_swa=None if mapping is None else mapping.to(device),
+        q_lens=q_lens,
+        kv_lens=kv_lens,
+        max_q_len=max(q_lens),
+        max_seq_len=max(1, *kv_lens),
+        layers=layers,
+        caches=caches,
+    )
+
+
+def pool_of(case: Case, layer: int) -> Pool:
+    """Return the pool that holds the keys and values of ``layer``."""
+    return "swa" if case.paging.hybrid and case.layers[layer].kind == "sliding" else "full"
+
+
+def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    if not case.padding_rows:
+        return q.clone()
+    extra = torch.randn((case.padding_rows, *q.shape[1:]), generator=rng).to(q.dtype)
+    return torch.cat([q, extra])
+
+
+def _cache(  # noqa: PLR0913 - one private step of assemble
+    case: Case, layout: Layout, logical: Logical, index: int, rng: torch.Generator, device: torch.device
+) -> KVCache:
+    geometry, paging, pool = case.layers[index], case.paging, pool_of(case, index)
+    store = allocate(
+        layout.num_pages[pool],
+        paging.page_size,
+        geometry.num_kv_heads,
+        geometry.head_dim,
+        paging.layout,
+        paging.storage,
+        getattr(torch, case.kv_dtype),
+        device,
+    )
+    _fill_store(store, case, rng)
+    k, v = (by_token(view, paging.layout) for view in store.views())
+    if case.poison.k == "stale":
+        _bait(k, case, layout, logical, index, pool, rng)
+    own_k, own_v = logical.stored(index, device)
+    for request, spec in enumerate(case.requests):
+        pages, tokens = layout.pages(pool, request, spec.kv_len), torch.arange(spec.kv_len)
+        kept = pages != NULL_PAGE
+        places = (pages[kept].to(device), (tokens[kept] % paging.page_size).to(device))
+        stored = (tokens[kept] + logical.kv_starts[request]).to(device)
+        bits(k)[places] = bits(own_k)[stored]
+        bits(v)[places] = bits(own_v)[stored]
+    k_view, v_view = store.views()
+    return KVCache(k_view, v_view, pool)
+
+
+def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
+    fill(store.k_base, case.poison.k, rng)
+    if not store.joint:
+        fill(store.v_base, case.poison.v, rng)
+        return
+    _, v = store.views()
+    values = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    fill(values, case.poison.v, rng)
+    bits(v).copy_(bits(values))
+
+
+def _bait(  # noqa: PLR0913 - one private step of assemble
+    k: torch.Tensor, case: Case, layout: Layout, logical: Logical, index: int, pool: Pool, rng: torch.Generator
+) -> None:
+    """Make stale keys matter: each dead slot that a mistake would reach holds a probe for a query row.
+
+    The slots behind a request's last token are aimed at that request's last row; the null page and free pages at
+    rows picked at random.
+    """
+    size = case.paging.page_size
+    rows = logical.layers[index].q.shape[0]
+    fewest, most = _BAITED_PAGES
+    baited = min(most, max(fewest, _BAITED_SLOTS // size))
+    free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:baited]
+    picks = torch.randint(0, rows, (len(free), size), generator=rng)
+    bits(k)[torch.tensor(free, device=k.device)] = bits(
+        aimed_keys(case, index, logical, picks).to(k.dtype).to(k.device)
+    )
+    for request, spec in enumerate(case.requests):
+        used = spec.kv_len % size
+        if used == 0 or spec.new_tokens == 0:
+            continue
+        page = layout.page(pool, request, spec.kv_len - 1)
+        last = torch.full((size - used,), logical.q_starts[request + 1] - 1)
+        bits(k)[page, used:] = bits(aimed_keys(case, index, logical, last).to(k.dtype).to(k.device))
+
+
+def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
+    """Return stored keys [*rows.shape, num_kv_heads, D] of layer ``index`` that draw the attention of query ``rows``.
+
+    The last dimension of ``rows`` counts slots: they take turns with the layers that read the cache, and within each
+    with the query heads of a group. A redirected layer's own cache is aimed at that layer, which must not read it.
+    """
+    readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index] or [index]
+    slots = torch.arange(rows.shape[-1])
+    longest = max(request.kv_len for request in case.requests)
+    rise = math.log(max(longest, 2)) + STALE_SCALE
+    keys = torch.empty((*rows.shape, case.layers[index].num_kv_heads, case.layers[index].head_dim))
+    for turn, reader in enumerate(readers):
+        mine = slots[turn :: len(readers)]
+        layer = case.layers[reader]
+        member = mine // len(readers) % layer.group_size
+        heads = torch.arange(layer.num_kv_heads)[None, :] * layer.group_size + member[:, None]
+        q = logical.layers[reader].q[rows[..., mine, None], heads].float()
+        score = raised_score(case, layer, rise)
+        step = score / (layer.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(1e-6)
+        keys[..., mine, :, :] = step * q
+    most = torch.finfo(getattr(torch, case.kv_dtype)).max
+    return (keys / case.layers[index].k_scale).clamp(-most, most)

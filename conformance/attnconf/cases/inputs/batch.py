@@ -1,0 +1,147 @@
+"""Batch: the tensors of one case, as every backend receives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.cases.case import KVLayout, Layer, Mode, Storage
+
+Pool = Literal["full", "swa"]
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """One layer's paged keys and values.
+
+    ``k`` and ``v`` are strided views, [num_pages, page_size, num_kv_heads, head_dim] in layout NHD and
+    [num_pages, num_kv_heads, page_size, head_dim] in HND. ``pool`` says which page ids index it: those of the block
+    table (full), or those that ``Batch.full_to_swa`` translates them to (swa).
+    """
+
+    k: torch.Tensor
+    v: torch.Tensor
+    pool: Pool
+
+
+@dataclass(frozen=True)
+class LayerInputs:
+    """One layer's inputs: ``q`` [tokens, num_qo_heads, head_dim], ``sinks`` [num_qo_heads] float32 or None.
+
+    ``cache`` indexes ``Batch.caches``: the layer's own, or its owner's when the layer is redirected.
+    """
+
+    geometry: Layer
+    q: torch.Tensor
+    sinks: torch.Tensor | None
+    cache: int
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One request of a derived batch: query rows [q_start, q_stop) of ``request``, over keys [kv_start, kv_stop).
+
+    ``kv_start`` must be a multiple of the page size: the block table row begins at its page.
+    """
+
+    request: int
+    q_start: int
+    q_stop: int
+    kv_stop: int
+    kv_start: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one call of an engine hands to its attention backend.
+
+    The KV of all tokens, the new ones included, is already in the caches. ``qo_indptr`` [rows + 1], ``seq_lens``
+    [rows] (cached plus new tokens) and ``block_tables`` [rows, columns] are int32 on the device; ``q_lens`` and
+    ``kv_lens`` are the same lengths on the host. Block tables hold page ids of the full pool; page 0 is the null page.
+    ``full_to_swa`` maps a token slot of the full pool to one of the swa pool (int64, 0 where there is none), or is
+    None without a hybrid pool. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima.
+    A redirected layer has a cache of its own, too: it holds nothing that the layer may read.
+    """
+
+    mode: Mode
+    page_size: int
+    kv_layout: KVLayout
+    storage: Storage
+    qo_indptr: torch.Tensor
+    seq_lens: torch.Tensor
+    block_tables: torch.Tensor
+    full_to_swa: torch.Tensor | None
+    q_lens: tuple[int, ...]
+    kv_lens: tuple[int, ...]
+    max_q_len: int
+    max_seq_len: int
+    layers: tuple[LayerInputs, ...]
+    caches: tuple[KVCache, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where all tensors of the batch live."""
+        return self.seq_lens.device
+
+    @property
+    def num_rows(self) -> int:
+        """Query tokens of the whole batch, padding rows included."""
+        return sum(self.q_lens)
+
+    def tensors(self) -> list[tuple[str, torch.Tensor]]:
+        """Return every input tensor with a name, for the check that a run changes none of them."""
+        named = [("qo_indptr", self.qo_indptr), ("seq_lens", self.seq_lens), ("block_tables", self.block_tables)]
+        if self.full_to_swa is not None:
+            named.append(("full_to_swa", self.full_to_swa))
+        for index, layer in enumerate(self.layers):
+            named.append((f"layers[{index}].q", layer.q))
+            if layer.sinks is not None:
+                named.append((f"layers[{index}].sinks", layer.sinks))
+        for index, cache in enumerate(self.caches):
+            named += [(f"caches[{index}].k", cache.k), (f"caches[{index}].v", cache.v)]
+        return named
+
+    def memory(self) -> list[tuple[str, torch.Tensor]]:
+        """Return the whole memory behind each input tensor as bytes: what lies between the pages is part of it."""
+        found: dict[int, tuple[str, torch.Tensor]] = {}
+        for name, tensor in self.tensors():
+            storage = tensor.untyped_storage()
+            whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+            found.setdefault(storage.data_ptr(), (name, whole))
+        return list(found.values())
+
+    def derive(self, rows: Sequence[BatchRow], mode: Mode) -> Batch:
+        """Return a batch of ``rows`` over the same caches: a part of this one, its chunks, or its requests repeated."""
+        starts = [0]
+        for length in self.q_lens:
+            starts.append(starts[-1] + length)
+        picked = torch.tensor(
+            [starts[row.request] + i for row in rows for i in range(row.q_start, row.q_stop)],
+            dtype=torch.int64,
+            device=self.device,
+        )
+        q_lens = tuple(row.q_stop - row.q_start for row in rows)
+        kv_lens = tuple(row.kv_stop - row.kv_start for row in rows)
+        tables = torch.zeros((len(rows), self.block_tables.shape[1]), dtype=torch.int32, device=self.device)
+        for target, row in enumerate(rows):
+            first = row.kv_start // self.page_size
+            source = self.block_tables[row.request, first:]
+            tables[target, : source.shape[0]] = source
+        indptr = torch.tensor([0, *q_lens], dtype=torch.int32).cumsum(0).to(torch.int32)
+        return replace(
+            self,
+            mode=mode,
+            qo_indptr=indptr.to(self.device),
+            seq_lens=torch.tensor(kv_lens, dtype=torch.int32, device=self.device),
+            block_tables=tables,
+            q_lens=q_lens,
+            kv_lens=kv_lens,
+            max_q_len=max(q_lens),
+            max_seq_len=max(kv_lens),
+            layers=tuple(replace(layer, q=layer.q[picked]) for layer in self.layers),
+        )

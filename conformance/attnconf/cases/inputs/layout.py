@@ -1,0 +1,170 @@
+"""Layout: where each token of a case lies, in page ids. Allocates, permutes, shares, reclaims; holds no tensor data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+    from attnconf.cases.inputs.batch import Pool
+
+NULL_PAGE = 0
+"""The page that no request owns: reclaimed pages and padding rows point at it, as in sglang and vLLM."""
+
+_HIGH_SLOTS = 4096
+"""Free slots below the pages of placement ``high``: enough that a wrapped or truncated page id misses."""
+
+_FAR_PAGES = 66_000
+"""Free pages below those of placement ``far``: their ids do not fit into 16 bits."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The page tables of a case.
+
+    ``tables[r]`` are request r's page ids in the full pool, exactly as many as its tokens need. ``swa_page`` maps a
+    page of the full pool to one of the swa pool (the null page where it is reclaimed); None without a hybrid pool.
+    ``block_tables`` [rows, columns] int32 is what the batch holds, padding rows and tail fill included.
+    """
+
+    page_size: int
+    tables: tuple[tuple[int, ...], ...]
+    swa_page: dict[int, int] | None
+    block_tables: torch.Tensor
+    num_pages: dict[Pool, int]
+
+    def page(self, pool: Pool, request: int, token: int) -> int:
+        """Return the page id in ``pool`` under which ``token`` of ``request`` is stored (the null page: nowhere)."""
+        page = self.tables[request][token // self.page_size]
+        return page if pool == "full" or self.swa_page is None else self.swa_page[page]
+
+    def pages(self, pool: Pool, request: int, tokens: int) -> torch.Tensor:
+        """Return the page id of each of the first ``tokens`` tokens of ``request``, int64."""
+        table = self.tables[request]
+        ids = table if pool == "full" or self.swa_page is None else [self.swa_page[page] for page in table]
+        return torch.tensor(ids, dtype=torch.int64).repeat_interleave(self.page_size)[:tokens]
+
+    def full_to_swa(self) -> torch.Tensor | None:
+        """Return the token-slot translation [full slots] int64, 0 where a slot has none; None without a swa pool."""
+        if self.swa_page is None:
+            return None
+        pages = torch.zeros(self.num_pages["full"], dtype=torch.int64)
+        for full, swa in self.swa_page.items():
+            pages[full] = swa
+        slots = pages[:, None] * self.page_size + torch.arange(self.page_size)
+        slots[pages == NULL_PAGE] = 0
+        return slots.reshape(-1)
+
+
+def place(case: Case, salt: int = 0) -> Layout:
+    """Lay out ``case``. Another ``salt`` gives another labelling of the same pages (clause 13)."""
+    rng = torch.Generator().manual_seed((case.seed * 1_000_003 + salt) % 2**63)
+    owned = _owned_pages(case)
+    distinct = sorted({page for pages in owned for page in pages})
+    full_ids, full_total = _label(len(distinct), case, rng, relabel=salt != 0)
+    label = dict(zip(distinct, full_ids, strict=True))
+    gone = _reclaimed(case, owned)
+    swa_page = None
+    num_pages: dict[Pool, int] = {"full": full_total}
+    if case.paging.hybrid:
+        kept = [page for page in distinct if page not in gone]
+        swa_ids, swa_total = _label(len(kept), case, rng, relabel=salt != 0)
+        swa_page = {label[page]: NULL_PAGE for page in gone}
+        swa_page |= {label[page]: swa for page, swa in zip(kept, _derange(swa_ids, kept, label), strict=True)}
+        num_pages["swa"] = swa_total
+    else:
+        label |= dict.fromkeys(gone, NULL_PAGE)
+    tables = tuple(tuple(label[page] for page in pages) for pages in owned)
+    return Layout(
+        page_size=case.paging.page_size,
+        tables=tables,
+        swa_page=swa_page,
+        block_tables=_block_tables(case, tables, full_total, rng),
+        num_pages=num_pages,
+    )
+
+
+def pages_needed(tokens: int, page_size: int) -> int:
+    """Return how many pages hold ``tokens`` tokens."""
+    return -(-tokens // page_size)
+
+
+def _owned_pages(case: Case) -> list[list[int]]:
+    """Return each request's pages as anonymous numbers, shared ones repeated."""
+    owned: list[list[int]] = []
+    fresh = 0
+    for request in case.requests:
+        count = pages_needed(request.kv_len, case.paging.page_size)
+        shared = owned[request.shares_with][: request.shared_pages] if request.shares_with is not None else []
+        new = list(range(fresh, fresh + count - len(shared)))
+        fresh += len(new)
+        owned.append([*shared, *new])
+    return owned
+
+
+def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tuple[list[int], int]:
+    """Return ``count`` page ids and the pool's size, null page included."""
+    paging = case.paging
+    usable = count + paging.slack_pages + (count + 1 if relabel else 0)
+    placement = "random" if relabel and paging.placement not in {"high", "far"} else paging.placement
+    if placement == "fragmented":
+        usable += count
+        ids = [2 * i + 1 for i in torch.randperm(count, generator=rng).tolist()]
+    elif placement in {"high", "far"}:
+        below = _FAR_PAGES if placement == "far" else max(2, _HIGH_SLOTS // paging.page_size)
+        usable += below
+        ids = [usable - i for i in torch.randperm(count, generator=rng).tolist()]
+    elif placement == "random":
+        ids = [i + 1 for i in torch.randperm(usable, generator=rng)[:count].tolist()]
+    elif placement == "reversed":
+        ids = list(range(count, 0, -1))
+    else:
+        ids = list(range(1, count + 1))
+    return ids, usable + 1
+
+
+def _derange(swa_ids: list[int], kept: list[int], label: dict[int, int]) -> list[int]:
+    """Shift the swa ids where they would equal the full ids: a translation that does nothing tests nothing."""
+    if len(kept) > 1 and any(label[page] == swa for page, swa in zip(kept, swa_ids, strict=True)):
+        for _ in range(len(kept)):
+            swa_ids = [*swa_ids[1:], swa_ids[0]]
+            if all(label[page] != swa for page, swa in zip(kept, swa_ids, strict=True)):
+                break
+    return swa_ids
+
+
+def _reclaimed(case: Case, owned: list[list[int]]) -> set[int]:
+    """Return the pages that lie wholly out of every window of every request that has them."""
+    if not case.paging.reclaimed:
+        return set()
+    window = max((layer.window_left for layer in case.layers if layer.kind == "sliding"), default=-1)
+    if window < 0:
+        return set()
+    gone: set[int] = set()
+    needed: set[int] = set()
+    for request, pages in zip(case.requests, owned, strict=True):
+        first_visible = max(0, request.prefix_len - window)
+        dead = first_visible // case.paging.page_size
+        gone.update(pages[:dead])
+        needed.update(pages[dead:])
+    return gone - needed
+
+
+def _block_tables(case: Case, tables: tuple[tuple[int, ...], ...], total: int, rng: torch.Generator) -> torch.Tensor:
+    rows = len(tables) + case.padding_rows
+    columns = max(1, *(len(table) for table in tables)) + case.paging.extra_columns
+    if case.paging.table_tail == "null":
+        filled = torch.full((rows, columns), NULL_PAGE, dtype=torch.int32)
+    elif case.paging.table_tail == "stale":
+        filled = torch.randint(0, total, (rows, columns), generator=rng, dtype=torch.int32)
+    else:
+        outside = torch.tensor([-1, total + 12_345, 2**31 - 1], dtype=torch.int32)
+        filled = outside[torch.randint(0, len(outside), (rows, columns), generator=rng)]
+    for row, table in enumerate(tables):
+        filled[row, : len(table)] = torch.tensor(table, dtype=torch.int32)
+    if case.padding_rows and case.padding_kv_len:
+        filled[len(tables) :, 0] = NULL_PAGE
+    return filled

@@ -1,0 +1,37 @@
+"""What lies in memory that no live token owns: free pages, page tails, the null page, padding between pages."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.noise import normal
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import PoisonKind
+
+STALE_SCALE = 4.0
+"""Stale values are finite and plausible, as an earlier request left them, but large enough to show."""
+
+_STALE_BLOCK = 2**16
+"""Elements of noise that are drawn, and repeated: to draw a whole pool of them costs more than running a kernel."""
+
+
+def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
+    """Overwrite all of ``tensor`` (contiguous) with ``kind``; what is drawn is the same on every device."""
+    dtype = tensor.dtype
+    if kind == "stale":
+        block = (STALE_SCALE * normal((min(tensor.numel(), _STALE_BLOCK),), rng)).to(dtype).to(tensor.device)
+        repeats = -(-tensor.numel() // block.numel())
+        bits(tensor).view(-1).copy_(bits(block).repeat(repeats)[: tensor.numel()])
+        return
+    value = {"zero": 0.0, "huge": torch.finfo(dtype).max, "inf": math.inf, "nan": math.nan}[kind]
+    pattern = torch.full((1,), value).to(dtype).to(tensor.device)
+    bits(tensor).copy_(bits(pattern).expand_as(bits(tensor)))
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return ``tensor`` viewed as integers of its width: copies and comparisons then keep NaN payloads."""
+    return tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])

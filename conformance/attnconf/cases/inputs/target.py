@@ -1,0 +1,103 @@
+"""The memory that one layer of a run writes: outputs between guards, every byte a sentinel until written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.poison import bits
+
+if TYPE_CHECKING:
+    from attnconf.cases.inputs.batch import Batch
+
+
+GUARD_ROWS = 4
+"""Rows before and behind the output that nobody may write."""
+
+
+_SENTINEL = {1: 0x7F, 2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
+"""A NaN with a payload of its own, by element size: an element that still holds it was not written."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The guarded memory of one run: every byte of ``out``, ``lse`` and their guards is a sentinel until written.
+
+    ``whole_out`` and ``whole_lse`` are the allocations, ``GUARD_ROWS`` longer on both sides.
+    """
+
+    whole_out: torch.Tensor
+    whole_lse: torch.Tensor | None
+
+    @property
+    def out(self) -> torch.Tensor:
+        """The output, [tokens, num_qo_heads, head_dim]."""
+        return self.whole_out[GUARD_ROWS:-GUARD_ROWS]
+
+    @property
+    def lse(self) -> torch.Tensor | None:
+        """The log-sum-exp, [tokens, num_qo_heads], if it was asked for."""
+        return None if self.whole_lse is None else self.whole_lse[GUARD_ROWS:-GUARD_ROWS]
+
+    def read(self, device: torch.device) -> Target:
+        """Return what stands here once the device is done, on ``device``: one wait for all of it."""
+        out = self.whole_out.to(device, non_blocking=True)
+        lse = None if self.whole_lse is None else self.whole_lse.to(device, non_blocking=True)
+        if self.whole_out.is_cuda:
+            torch.cuda.synchronize(self.whole_out.device)
+        return Target(out, lse)
+
+    @property
+    def _wholes(self) -> list[torch.Tensor]:
+        return [whole for whole in (self.whole_out, self.whole_lse) if whole is not None]
+
+    def look(self) -> tuple[int, bool]:
+        """Return how many elements of the output and the LSE were left alone, and whether nothing around was written.
+
+        All of it is counted where it lies, and a GPU waited for once.
+        """
+        wholes = self._wholes
+        inside = [_sentinels(whole[GUARD_ROWS:-GUARD_ROWS]) for whole in wholes]
+        around = [_sentinels(guard) for whole in wholes for guard in (whole[:GUARD_ROWS], whole[-GUARD_ROWS:])]
+        guards = sum(2 * GUARD_ROWS * whole[0].numel() for whole in wholes)
+        left, intact = torch.stack([torch.stack(inside).sum(), torch.stack(around).sum()]).tolist()
+        return int(left), intact == guards
+
+    @property
+    def unwritten(self) -> int:
+        """How many elements of the output and the LSE were left alone."""
+        return self.look()[0]
+
+    @property
+    def elements(self) -> int:
+        """How many elements the output and the LSE have."""
+        return self.out.numel() + (0 if self.lse is None else self.lse.numel())
+
+    def reset(self) -> None:
+        """Make every element unwritten again."""
+        for whole in self._wholes:
+            bits(whole[GUARD_ROWS:-GUARD_ROWS]).fill_(_SENTINEL[whole.element_size()])
+
+    @property
+    def guards_intact(self) -> bool:
+        """Whether nothing around the output and the LSE was written."""
+        return self.look()[1]
+
+
+def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:
+    """Allocate the guarded outputs of ``layer``."""
+    q = batch.layers[layer].q
+    rows = _guarded(q.shape[:2], torch.float32, batch.device) if lse else None
+    return Target(_guarded(q.shape, q.dtype, batch.device), rows)
+
+
+def _guarded(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    whole = torch.empty((shape[0] + 2 * GUARD_ROWS, *shape[1:]), dtype=dtype, device=device)
+    bits(whole).fill_(_SENTINEL[whole.element_size()])
+    return whole
+
+
+def _sentinels(tensor: torch.Tensor) -> torch.Tensor:
+    return (bits(tensor) == _SENTINEL[tensor.element_size()]).sum()

@@ -1,0 +1,89 @@
+"""Models: the shipped geometries by name, and those of the user's own files."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnconf.cases.geometry import LayerGeometry, ModelGeometry, unsharded
+from attnconf.cases.hf_config import model_from_config, model_name, read_model
+from attnconf.errors import InvalidInputError
+from attnconf.values import read_json
+from attnconf_fixtures import ROOT
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+
+FREE_MODEL = "free"
+"""The model name of cases whose geometry is drawn, too."""
+
+_FOLDER = ROOT / "models"
+_OPTION = "model"
+_LONGEST_DEGREE = 4
+
+
+@cache
+def shipped_models() -> tuple[str, ...]:
+    """Return the names of the geometries that attnconf ships, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
+
+
+def load_model(name_or_path: str) -> ModelGeometry:
+    """Return a model by its shipped name, or read it from a file or a checkpoint folder.
+
+    A file is a Hugging Face config.json, or a geometry: the JSON of a ``ModelGeometry``, known by its ``layers``.
+    Raises ``InvalidInputError``: for a name that is neither, it lists the shipped ones.
+    """
+    if name_or_path in shipped_models():
+        return _shipped(name_or_path)
+    path = Path(name_or_path)
+    if not _exists(path):
+        known = ", ".join(shipped_models())
+        allowed = f"a path to a config.json, or one of {known}"
+        raise InvalidInputError(_OPTION, given=ascii(name_or_path), allowed=allowed)
+    if path.is_dir():
+        path /= "config.json"
+    return _read(path)
+
+
+def credited_model(case: Case) -> str:
+    """Return the model that ``case`` is evidence for: the one that it names, if it has that model's layers.
+
+    A case that carries a shipped name over other geometry counts as ``free``: a toy must not prove a model. The name of
+    a user's own model is taken as it is.
+    """
+    name = unsharded(case.model)
+    if name not in shipped_models():
+        return case.model
+    degree = case.model.removeprefix(f"{name}@tp") if case.model != name else "1"
+    model = _shipped(name)
+    if len(degree) > _LONGEST_DEGREE or not model.splits(int(degree)):
+        return FREE_MODEL
+    known = {_plain(layer) for layer in model.shard(int(degree)).layers}
+    return case.model if all(_plain(layer) in known for layer in case.layers) else FREE_MODEL
+
+
+def _plain(layer: LayerGeometry) -> tuple[LayerGeometry, bool]:
+    """Return the geometry, and whether it is redirected: a case has its own scales, and owners at other places."""
+    fields = layer.model_dump(include=set(LayerGeometry.model_fields) - {"kv_owner"})
+    return LayerGeometry.model_validate(fields), layer.kv_owner is not None
+
+
+@cache
+def _shipped(name: str) -> ModelGeometry:
+    return read_model(_FOLDER / f"{name}.json")
+
+
+def _read(path: Path) -> ModelGeometry:
+    data = read_json(path)
+    if not (isinstance(data, dict) and "layers" in data):
+        return model_from_config(data, str(path), model_name(path))
+    return ModelGeometry.from_data(data, str(path))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long or with a zero byte
+        return False

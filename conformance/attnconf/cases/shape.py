@@ -1,0 +1,88 @@
+"""KernelShape: the compile-time part of a case, which decides what a backend can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from attnconf.cases.case import Case, KVDtype, KVLayout, Mode, QDtype, Storage
+    from attnconf.cases.inputs.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelShape:
+    """What picks a kernel for one layer of a case; lengths, tables and contents are not part of it.
+
+    ``max_q_len`` is the largest number of query tokens of a request; ``has_prefix`` says that some request has cached
+    tokens; ``windowed``, ``soft_cap`` and ``sinks`` that the feature is on.
+    """
+
+    mode: Mode
+    q_dtype: QDtype
+    kv_dtype: KVDtype
+    head_dim: int
+    num_qo_heads: int
+    num_kv_heads: int
+    page_size: int
+    kv_layout: KVLayout
+    storage: Storage
+    max_q_len: int
+    has_prefix: bool
+    windowed: bool
+    soft_cap: bool
+    sinks: bool
+
+    @property
+    def group_size(self) -> int:
+        """Query heads per KV head."""
+        return self.num_qo_heads // self.num_kv_heads
+
+
+def kernel_shape(case: Case, layer: int) -> KernelShape:
+    """Return the shape of one layer of ``case``."""
+    geometry = case.layers[layer]
+    return KernelShape(
+        mode=case.mode,
+        q_dtype=case.q_dtype,
+        kv_dtype=case.kv_dtype,
+        head_dim=geometry.head_dim,
+        num_qo_heads=geometry.num_qo_heads,
+        num_kv_heads=geometry.num_kv_heads,
+        page_size=case.paging.page_size,
+        kv_layout=case.paging.layout,
+        storage=case.paging.storage,
+        max_q_len=max(request.new_tokens for request in case.requests),
+        has_prefix=any(request.prefix_len for request in case.requests),
+        windowed=geometry.window_left >= 0,
+        soft_cap=geometry.logits_soft_cap is not None,
+        sinks=geometry.sinks,
+    )
+
+
+def batch_shape(batch: Batch, index: int) -> KernelShape:
+    """Return the shape of one layer of ``batch``; a redirected layer's KV is of its owner's shape."""
+    layer = batch.layers[index]
+    geometry = layer.geometry
+    return KernelShape(
+        mode=batch.mode,
+        q_dtype=_name(layer.q.dtype),  # type: ignore[arg-type]
+        kv_dtype=_name(batch.caches[layer.cache].k.dtype),  # type: ignore[arg-type]
+        head_dim=geometry.head_dim,
+        num_qo_heads=geometry.num_qo_heads,
+        num_kv_heads=geometry.num_kv_heads,
+        page_size=batch.page_size,
+        kv_layout=batch.kv_layout,
+        storage=batch.storage,
+        max_q_len=batch.max_q_len,
+        has_prefix=any(kv > q for q, kv in zip(batch.q_lens, batch.kv_lens, strict=True)),
+        windowed=geometry.window_left >= 0,
+        soft_cap=geometry.logits_soft_cap is not None,
+        sinks=layer.sinks is not None,
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,1 @@
+"""The command line, ``attnconf COMMAND``: one file a command."""

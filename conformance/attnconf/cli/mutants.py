@@ -1,0 +1,133 @@
+"""The command ``attnconf mutants``: hunt the shipped mutants, and say which clause caught each."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnconf.clauses import cite
+from attnconf.errors import InvalidInputError
+from attnconf.values import write_text
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+
+    from attnconf.mutants.hunt import Catch, Orders
+    from attnconf.mutants.mutant import Mutant
+
+EXIT_MISSED = 1
+EXIT_NOTHING_EXECUTED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--profile", choices=("smoke", "gate"), default="gate", help="whose cases are drawn (gate)")
+    parser.add_argument("--only", action="append", default=[], metavar="ID", help="this mutant only (repeatable)")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="M", help="of this model, config.json or free (repeatable)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="draw other cases (0)")
+    parser.add_argument("--jobs", type=int, default=_processors(), metavar="J", help="processes (one a processor)")
+    parser.add_argument("--shrink", action="store_true", help="find the smallest case of each; --json does so, too")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON, with the smallest case of each")
+
+
+def hunt(given: argparse.Namespace, show: Callable[[str], None]) -> int:
+    """Hunt the mutants that were asked for; return 1 if one escapes, and 3 if none could be hunted."""
+    from attnconf.cases.models import FREE_MODEL, load_model
+    from attnconf.mutants.hunt import Orders
+    from attnconf.mutants.registry import MUTANTS, mutant_named
+
+    for name, least in (("jobs", 1), ("seed", 0)):
+        if getattr(given, name) < least:
+            raise InvalidInputError("--" + name, given=str(getattr(given, name)), allowed=f"{least} or more")
+    for model in given.model:
+        if model != FREE_MODEL:
+            load_model(model)  # an unknown one is refused before a process is started
+    asked = tuple(mutant_named(name) for name in dict.fromkeys(given.only)) or MUTANTS
+    orders = Orders(
+        profile=given.profile,
+        models=tuple(given.model),
+        seed=given.seed,
+        shrink=given.shrink or given.json is not None,
+    )
+    found: list[Catch] = []
+    for mutant, catch in zip(asked, _hunted(orders, asked, given.jobs), strict=True):
+        found.append(catch)
+        show(_line(mutant, catch))
+        if given.shrink and catch.case is not None:
+            show(f"        {catch.case!r}")
+    hunted = [catch for catch in found if not catch.not_run]
+    show(_summary(hunted))
+    if given.json is not None:
+        write_text(Path(given.json), json.dumps(report_data(asked, found), indent=1) + "\n")
+    if not hunted:
+        return EXIT_NOTHING_EXECUTED
+    return 0 if all(catch.caught for catch in hunted) else EXIT_MISSED
+
+
+def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, Any]:
+    """Return the result as plain JSON data; what could not be hunted here is in ``not_run`` and counts nowhere."""
+    pairs = list(zip(asked, found, strict=True))
+    hunted = [(mutant, catch) for mutant, catch in pairs if not catch.not_run]
+    return {
+        "caught": sum(catch.caught for _, catch in hunted),
+        "total": len(hunted),
+        "mutants": [
+            {
+                "id": mutant.id,
+                "bug": mutant.bug,
+                "clause": mutant.clause,
+                "caught": catch.caught,
+                "cases": catch.cases,
+                "seconds": round(catch.seconds, 2),
+                "summary": mutant.summary,
+                "check": catch.check,
+                "first_clause": catch.first,
+                "case": None if catch.case is None else catch.case.to_data(),
+            }
+            for mutant, catch in hunted
+        ],
+        "not_run": [{"id": mutant.id, "reason": catch.not_run} for mutant, catch in pairs if catch.not_run],
+    }
+
+
+def _hunted(orders: Orders, asked: Sequence[Mutant], jobs: int) -> Iterator[Catch]:
+    """Yield each mutant's catch in order, as soon as it is there."""
+    from attnconf.mutants.hunt import hunt_named
+
+    names = [mutant.id for mutant in asked]
+    if jobs == 1 or len(names) == 1:
+        yield from map(partial(hunt_named, orders), names)
+        return
+    with ProcessPoolExecutor(min(jobs, len(names)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(partial(hunt_named, orders), names)
+
+
+def _line(mutant: Mutant, catch: Catch) -> str:
+    head = f"{mutant.id:30} {cite(mutant.clause):30}"
+    if catch.not_run:
+        return f"not run {head} {catch.not_run}"
+    effort = f"{catch.cases:4} cases {catch.seconds:6.1f} s"
+    if catch.caught:
+        first = "" if catch.first in {None, mutant.clause} else f" (clause {catch.first} first)"
+        return f"caught  {head} {catch.check:16} {effort}  {mutant.bug}: {mutant.summary}{first}"
+    instead = "caught by nothing" if catch.first is None else f"caught by clause {catch.first} instead"
+    return f"MISSED  {head} {instead:16} {effort}  {mutant.bug}: {mutant.summary}"
+
+
+def _summary(hunted: Sequence[Catch]) -> str:
+    caught = [catch for catch in hunted if catch.caught]
+    median = f", median {statistics.median(catch.cases for catch in caught):g} cases" if caught else ""
+    return f"{len(caught)} of {len(hunted)} mutants caught by their clause{median}"
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,211 @@
+"""``attnconf verify | merge | sign``: whether receipts prove a plan; receipts as one file; who wrote them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnconf.cli import policy as policy_command
+from attnconf.errors import InvalidInputError, printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from attnconf.gate.evidence import Evidence
+    from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.receipt import Receipt
+    from attnconf.gate.verify import Finding
+    from attnconf.policy.policy import Policy
+
+    Say = Callable[[str], None]
+
+EXIT_NOT_MET = 10
+EXIT_REHEARSED = 13
+"""A rehearsal ends so at best: never with 0, so that no gate can be opened by one."""
+
+_REHEARSAL = "REHEARSAL: simulated receipts stand for real ones here, so this proves nothing and never exits with 0"
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what ``attnconf verify`` takes."""
+    parser.add_argument("receipts", nargs="*", metavar="RECEIPT.json", help="receipts, or what attnconf merge made")
+    parser.add_argument("--policy", required=True, metavar="NAME|FILE", help="a shipped policy, or a TOML file")
+    parser.add_argument("--plan", required=True, metavar="FILE", help="what attnconf plan --fleet -o wrote")
+    parser.add_argument("--fleet", metavar="FILE", help="refuse a plan for another fleet than this file's")
+    parser.add_argument("--diff", metavar="BASE", help="what the plan was made with; needs --fleet")
+    parser.add_argument("--sha", metavar="SHA", help="the commit to be merged (that of the working directory)")
+    parser.add_argument("--allowed-signers", metavar="FILE", help="refuse what none of these signed; see ssh-keygen(1)")
+    parser.add_argument(
+        "--allow-unsealed", action="append", default=[], metavar="RECEIPT.json", help="an older file without a digest"
+    )
+    parser.add_argument(
+        "--rehearse-with-simulated-receipts", action="store_true", help="try a gate out; exits with 13 at best"
+    )
+
+
+def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what ``attnconf merge`` takes."""
+    parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE")
+
+
+def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what ``attnconf sign`` takes."""
+    parser.add_argument("receipt", metavar="RECEIPT.json")
+    parser.add_argument("--key", required=True, metavar="FILE", help="an SSH private key, or a public one of the agent")
+
+
+@dataclass
+class _Read:
+    """What the files hold: receipts by the name under which a finding speaks of them, and what is wrong with others."""
+
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+    unsealed: set[str] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+    signers: set[str] = field(default_factory=set)
+
+
+def verify(arguments: argparse.Namespace, say: Say) -> int:
+    """Print every finding; return 0 for none, 10 for some, 13 for none in a rehearsal."""
+    from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.sealed import TamperedError
+    from attnconf.gate.verify import Finding, Terms, verify_plan
+    from attnconf.gate.verify import verify as verify_receipts
+
+    policy = policy_command.read_sound(arguments.policy)
+    rehearsal: bool = arguments.rehearse_with_simulated_receipts
+    if rehearsal:
+        say(_REHEARSAL)
+    try:
+        plan = FleetPlan.read(Path(arguments.plan))
+    except TamperedError as error:
+        return _close(say, [Finding("tampered", str(error))])
+    findings = list(verify_plan(plan, _expected(arguments, policy, plan)))
+    if plan.digest is None:
+        findings.append(Finding("unsealed", f"{arguments.plan} has no digest, so an edit would not show"))
+    read = _read_all(arguments)
+    terms = Terms(unsealed=frozenset(read.unsealed), rehearsal=rehearsal)
+    found = verify_receipts(policy, plan, read.receipts, terms)
+    for note in found.notes:
+        say(f"note: {printable(note)}")
+    findings += [*read.findings, *found.findings]
+    if findings:
+        return _close(say, findings)
+    if not plan.jobs:
+        say(f"the change since {plan.base} touches no required cell of policy {policy.name}: nothing had to be proven")
+    else:
+        by = f", signed by {', '.join(sorted(read.signers))}" if read.signers else ""
+        count = len({one.identity for one in read.receipts.values()})
+        verb = "would be" if rehearsal else "is"
+        say(
+            f"policy {policy.name} {verb} met at {plan.git_sha}: {found.cells} required cells in"
+            f" {count} receipt{'s' * (count != 1)}{by}"
+        )
+    return EXIT_REHEARSED if rehearsal else 0
+
+
+def merge(arguments: argparse.Namespace, say: Say) -> int:
+    """Write receipts, each once, as one file."""
+    from attnconf.gate.evidence import evidence_of, parse_evidence
+    from attnconf.values import read_text
+
+    found = [parse_evidence(read_text(Path(name)), name) for name in arguments.receipts]
+    evidence = evidence_of(receipt for one in found for receipt in _parts(one))
+    try:
+        evidence.write(Path(arguments.output))
+    except OSError as error:
+        raise InvalidInputError(arguments.output, given=f"cannot be written ({error.strerror})") from None
+    say(f"{arguments.output}: {len(evidence.receipts)} receipts")
+    return 0
+
+
+def sign(arguments: argparse.Namespace, say: Say) -> int:
+    """Sign one receipt, or several merged ones; what cannot be read as such is not signed."""
+    from attnconf.gate import signatures
+    from attnconf.gate.evidence import parse_evidence
+    from attnconf.values import read_text
+
+    path = Path(arguments.receipt)
+    parse_evidence(read_text(path), str(path))
+    say(str(signatures.sign(path, Path(arguments.key))))
+    return 0
+
+
+def _close(say: Say, findings: list[Finding]) -> int:
+    for one in findings:
+        say(f"NOT MET ({one.kind}): {printable(one.sentence)}")
+    say(f"{len(findings)} finding{'s' * (len(findings) != 1)}: the gate stays shut")
+    return EXIT_NOT_MET
+
+
+def _expected(arguments: argparse.Namespace, policy: Policy, plan: FleetPlan) -> FleetPlan:
+    """Return the plan as it must be, by this policy, for the commit to be merged."""
+    from attnconf.gate.plans.fleet import read_fleet
+    from attnconf.gate.plans.fleet_plan import make_fleet_plan, plan_fleet
+    from attnconf.gate.receipt import git_sha
+
+    if arguments.diff is not None and arguments.fleet is None:
+        source = "--diff"
+        raise InvalidInputError(source, given="without --fleet", allowed="--diff beside the --fleet of the plan")
+    if arguments.sha is not None and not re.fullmatch(r"[0-9a-f]{40}", arguments.sha):
+        source = "--sha"
+        raise InvalidInputError(source, given=ascii(arguments.sha), allowed="the 40 hex digits of a commit")
+    sha = arguments.sha or git_sha(Path.cwd())
+    if sha is None:
+        source = "--sha"
+        raise InvalidInputError(source, given="missing, and this is no git repository", allowed="a commit")
+    if arguments.fleet is None:
+        return plan_fleet(policy, plan.fleet, sha)
+    if arguments.diff is None:
+        return plan_fleet(policy, read_fleet(Path(arguments.fleet)), sha)
+    made = make_fleet_plan(policy, arguments.policy, Path(arguments.fleet), arguments.diff)
+    return made.model_copy(update={"git_sha": sha})
+
+
+def _read_all(arguments: argparse.Namespace) -> _Read:
+    from attnconf.gate.evidence import parse_evidence
+    from attnconf.gate.receipt import Receipt
+    from attnconf.gate.sealed import TamperedError
+    from attnconf.gate.signatures import SignatureError, signer_of
+    from attnconf.gate.verify import Finding
+
+    if arguments.allowed_signers is not None and not Path(arguments.allowed_signers).is_file():
+        source = "--allowed-signers"
+        raise InvalidInputError(source, given=ascii(arguments.allowed_signers), allowed="a file of allowed signers")
+    read = _Read()
+    for name in dict.fromkeys(arguments.receipts):
+        path = Path(name)
+        try:
+            content = _bytes(path)
+            if arguments.allowed_signers is not None:
+                read.signers.add(signer_of(path, content, Path(arguments.allowed_signers)))
+            found = parse_evidence(content.decode(), name)
+        except TamperedError as error:
+            read.findings.append(Finding("tampered", str(error)))
+        except SignatureError as error:
+            read.findings.append(Finding("unsigned", str(error)))
+        except (InvalidInputError, UnicodeDecodeError) as error:
+            read.findings.append(Finding("unreadable", f"{name} is no receipt: {error}"))
+        else:
+            alone = isinstance(found, Receipt)
+            names = {name if alone else f"{name} ({one.identity[:12]})": one for one in _parts(found)}
+            read.receipts |= names
+            read.unsealed |= set(names) if name in arguments.allow_unsealed else set()
+    return read
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidInputError(str(path), given=f"cannot be read ({reason})") from None
+
+
+def _parts(found: Evidence | Receipt) -> tuple[Receipt, ...]:
+    from attnconf.gate.receipt import Receipt
+
+    return (found,) if isinstance(found, Receipt) else found.receipts

@@ -1,1 +1,0 @@
-"""Engines: what an installed serving engine would choose, asked of its own code."""

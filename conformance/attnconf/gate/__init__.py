@@ -1,0 +1,1 @@
+"""Gate: what runs proved, as receipts, and whether it is enough."""

@@ -1,0 +1,51 @@
+"""Failed case: what a receipt keeps of the smallest failing case of a test."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from attnconf.cases.case import Case
+from attnconf.judging.units import Units
+from attnconf.values import Value
+
+if TYPE_CHECKING:
+    from attnconf.judging.result import CaseResult
+
+_REFUSAL_CLAUSE = 20
+
+
+class FailedCase(Value):
+    """A case that ``backend`` fails, with the numbers of the ``clauses`` that it breaks.
+
+    ``worst_units`` is the largest error of a failing layer in units of the bound, None if no number is wrong. ``text``
+    says in lines what is wrong, ``replay`` is the command that repeats it where it was found.
+    """
+
+    backend: str
+    case: Case
+    clauses: tuple[Annotated[int, Field(ge=1)], ...]
+    worst_units: Units
+    text: str
+    replay: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What orders failed cases."""
+        return (self.backend, self.case.model, self.case.mode, self.case.id)
+
+
+def failed_case(result: CaseResult, *, text: str, replay: str) -> FailedCase:
+    """Return what is kept of ``result``, in which a layer failed."""
+    failing = [layer for layer in result.layers if layer.outcome.is_failure]
+    units = [failure.units for layer in failing for failure in layer.failures if failure.units is not None]
+    return FailedCase(
+        backend=result.backend,
+        case=result.case,
+        clauses=tuple(sorted({failure.clause for failure in result.failures} or {_REFUSAL_CLAUSE})),
+        worst_units=max((math.inf if math.isnan(one) else one for one in units), default=None),
+        text=text,
+        replay=replay,
+    )

@@ -1,0 +1,1 @@
+"""Plans: which runner of a fleet proves which cell, before anything runs."""

@@ -1,0 +1,65 @@
+"""Repository: what git says of the tree around a folder, for plans of what a change touches."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnconf.errors import InvalidInputError
+from attnconf.fields import quote
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A git repository by its top folder."""
+
+    top: Path
+
+    def commit(self, revision: str) -> str:
+        """Return the commit that ``revision`` names. Raises ``InvalidInputError`` for one that names none."""
+        done = _git(self.top, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
+        if done is None:
+            source = "--diff"
+            allowed = f"a commit that is in {self.top}; a shallow clone has few (fetch-depth: 0 fetches all)"
+            raise InvalidInputError(source, given=quote(revision), allowed=allowed)
+        return done.strip()
+
+    def changed_since(self, commit: str) -> tuple[str, ...]:
+        """Return the tracked files in which the working tree differs from ``commit``, by paths from the top, sorted.
+
+        A renamed file counts under both names.
+        """
+        done = _git(self.top, "diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "--")
+        if done is None:
+            source = "git diff"
+            raise InvalidInputError(source, given="failed", allowed="a repository that git can compare")
+        return tuple(sorted(name for name in done.split("\0") if name))
+
+    def text_at(self, commit: str, path: Path) -> str | None:
+        """Return what the file ``path`` held at ``commit``, None if it was not there, or lies outside."""
+        name = self.name_of(path)
+        return None if name is None else _git(self.top, "show", f"{commit}:{name}")
+
+    def name_of(self, path: Path) -> str | None:
+        """Return ``path`` from the top, None if it lies outside."""
+        whole = path.resolve()
+        return whole.relative_to(self.top).as_posix() if whole.is_relative_to(self.top) else None
+
+
+def repository_of(folder: Path) -> Repository:
+    """Return the repository around ``folder``. Raises ``InvalidInputError`` where there is none."""
+    done = _git(folder, "rev-parse", "--show-toplevel")
+    if done is None:
+        source = "--diff"
+        raise InvalidInputError(source, given=f"{folder} is in no git repository", allowed="a folder that is")
+    return Repository(Path(done.rstrip("\n")).resolve())
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60)  # noqa: S603 - no shell
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None

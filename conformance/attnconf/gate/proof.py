@@ -1,0 +1,120 @@
+"""Proofs: which required cells the evidence of a run proves, and what each of the others lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attnconf.cases.geometry import unsharded
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Sequence
+
+    from attnconf.gate.cells import Cell
+    from attnconf.policy.policy import Policy
+    from attnconf.policy.requirements import RequiredCell
+
+_CONTRACT = "[contract]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proofs:
+    """Each required cell in one of four places; beside it stands what it lacks or what excuses it.
+
+    ``needless`` says of which waived cells the proof is there.
+    """
+
+    proven: tuple[RequiredCell, ...]
+    unmet: tuple[tuple[RequiredCell, str], ...]
+    waived: tuple[tuple[RequiredCell, str], ...]
+    unsupported: tuple[tuple[RequiredCell, str], ...]
+    needless: tuple[str, ...]
+
+
+def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proofs:
+    """Hold the evidence ``cells`` against each required cell, under the waivers that have not expired ``today``."""
+    index = _index(cells)
+    valid = [waiver for waiver in policy.waivers if not waiver.is_expired(today)]
+    proven, needless = [], []
+    unmet: list[tuple[RequiredCell, str]] = []
+    waived: list[tuple[RequiredCell, str]] = []
+    unsupported: list[tuple[RequiredCell, str]] = []
+    for cell in wanted:
+        found = index.get((cell.backend, cell.model, cell.layer_kind, cell.mode), [])
+        found = [one for one in found if cell.dtypes in {"any", _dtypes(one)}]
+        lack = _lack(cell, found)
+        waiver = next((waiver for waiver in valid if waiver.has(cell)), None)
+        if not lack:
+            proven.append(cell)
+            if waiver is not None:
+                needless.append(f"{cell.text} is proven, so {waiver.text} must no longer select it")
+        elif cell.unsupported and _declines(cell, found):
+            unsupported.append((cell, f"{cell.text} is declared unsupported, as the policy allows: {cell.unsupported}"))
+        elif waiver is not None:
+            waived.append((cell, f"{cell.text} is not proven ({lack}), under {waiver.text}"))
+        else:
+            unmet.append((cell, lack))
+    return Proofs(
+        proven=tuple(proven),
+        unmet=tuple(unmet),
+        waived=tuple(waived),
+        unsupported=tuple(unsupported),
+        needless=tuple(needless),
+    )
+
+
+_Index = dict[tuple[str, str, str, str], list["Cell"]]
+
+
+def _index(cells: Iterable[Cell]) -> _Index:
+    index: _Index = {}
+    for cell in cells:
+        # a contract reading proves the adapter, not the kernel: it is kept to explain, and never has passed cells
+        name = cell.backend.removesuffix(_CONTRACT)
+        index.setdefault((name, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
+    return index
+
+
+def _dtypes(cell: Cell) -> str:
+    return cell.q_dtype if cell.q_dtype == cell.kv_dtype else f"{cell.q_dtype}+{cell.kv_dtype}"
+
+
+def _lack(wanted: RequiredCell, found: Sequence[Cell]) -> str:
+    """Return what the evidence lacks, empty for a proven cell."""
+    real = [cell for cell in found if cell.backend == wanted.backend]
+    passed = sum(cell.passed for cell in real)
+    broken = sum(cell.broken for cell in real)
+    effects = {feature: sum(cell.effect_of(feature) for cell in real) for feature in wanted.effective}
+    blind = [feature for feature, count in effects.items() if not count]
+    few = [feature for feature, count in effects.items() if count < wanted.effective_cases]
+    if broken:
+        return f"{broken} of its layers failed"
+    if passed < wanted.executed:
+        return f"{passed} layers passed, {wanted.executed} needed{_why(found)}"
+    if blind:
+        return f"{passed} layers passed, but none in which {' and '.join(blind)} mattered"
+    if few:
+        counts = " and ".join(f"{feature} mattered in {effects[feature]}" for feature in few)
+        return f"{passed} layers passed, but {counts} layers only, {wanted.effective_cases} needed"
+    return ""
+
+
+def _declines(wanted: RequiredCell, found: Sequence[Cell]) -> bool:
+    """Whether the backend itself declared all that it was asked of the cell unsupported."""
+    real = [cell for cell in found if cell.backend == wanted.backend]
+    executed = sum(cell.executed + cell.broken + cell.not_run for cell in real)
+    return not executed and any(cell.unsupported for cell in real)
+
+
+def _why(found: Sequence[Cell]) -> str:
+    contract = sum(cell.contract_only + (cell.passed if cell.backend.endswith(_CONTRACT) else 0) for cell in found)
+    if contract:
+        return f" ({contract} by contract only, which proves no kernel)"
+    reasons: dict[str, int] = {}
+    for cell in found:
+        for reason, count in cell.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    if not reasons:
+        return "" if found else " (no case asked)"
+    return f" ({max(sorted(reasons), key=reasons.__getitem__)})"

@@ -1,0 +1,154 @@
+"""Receipt: what a run proves, as a file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from attnconf.gate.cells import Cell, merge_cells, tally
+from attnconf.gate.failed_case import FailedCase
+from attnconf.gate.sealed import Digest, Sealed
+from attnconf.platforms import Platform, parse_sm
+from attnconf.values import Value
+from attnconf.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "Cell",
+    "FailedCase",
+    "PlatformRecord",
+    "PolicyRef",
+    "Receipt",
+    "git_sha",
+    "merge_cells",
+    "record_platform",
+    "recorded_platform",
+    "tally",
+]
+
+
+class PlatformRecord(Value):
+    """Where a run happened. ``sm`` is ``"10.0"``, None without a GPU; the others are version texts, None if missing.
+
+    ``simulated`` labels the machine of a rehearsal, on which nothing ran: it proves nothing.
+    """
+
+    device: str
+    sm: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")] | None
+    cuda: str | None
+    driver: str | None
+    python: str
+    torch: str | None
+    triton: str | None
+    flashinfer: str | None
+    flashinfer_cubin: str | None
+    simulated: bool = False
+
+    @property
+    def machine(self) -> str:
+        """The device in words, with its label if it is none."""
+        name = f"{self.device}, SM {self.sm}" if self.sm else "CPU only, no GPU"
+        return f"SIMULATED {name}" if self.simulated else name
+
+
+class PolicyRef(Value):
+    """The policy that a run was held to: its name, and the digest of its content."""
+
+    name: str
+    digest: str
+
+
+class Receipt(Sealed):
+    """What one run executed and found.
+
+    ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
+    ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
+    failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
+    both are None outside a plan. ``exit_status`` is how the run ended, 0 if it was green and None in older files;
+    ``complaints`` are what it found not to be met beside its cells and its policy. ``spared`` says by backend what its
+    drawn cases came without, for it does not promise to bear it; empty in older files. ``digest`` is that of everything
+    else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms; it is read as one of the
+    second schema. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
+    """
+
+    schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
+    attnconf: str = __version__
+    git_sha: str | None
+    platform: PlatformRecord
+    policy: PolicyRef | None
+    plan: Digest | None = None
+    job: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    profile: str
+    seed: Annotated[int, Field(ge=0)]
+    started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cells: tuple[Cell, ...]
+    failures: tuple[FailedCase, ...] = ()
+    exit_status: Annotated[int, Field(strict=True)] | None = None
+    complaints: tuple[str, ...] = ()
+    spared: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @property
+    def ending(self) -> str:
+        """How a run that was red ended, in words; empty if it was green, or if the file does not say."""
+        if not self.exit_status:
+            return ""
+        return f"its run ended with exit status {self.exit_status}" + "".join(f"; {one}" for one in self.complaints)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("schema") == "attnconf.receipt/1":
+            return {**data, "schema": "attnconf.receipt/2"}
+        return data
+
+
+def record_platform(platform: Platform, python: str) -> PlatformRecord:
+    """Return what a receipt says of ``platform``, under the Python version ``python``."""
+    packages = platform.packages
+    return PlatformRecord(
+        device=platform.device,
+        sm=None if platform.sm is None else platform.sm_text,
+        cuda=platform.cuda,
+        driver=platform.driver,
+        python=python,
+        torch=packages.get("torch"),
+        triton=packages.get("triton"),
+        flashinfer=packages.get("flashinfer-python"),
+        flashinfer_cubin=packages.get("flashinfer-cubin"),
+        simulated=platform.simulated,
+    )
+
+
+def recorded_platform(record: PlatformRecord) -> Platform:
+    """Return the platform that ``record`` was made of."""
+    versions = {
+        "torch": record.torch,
+        "triton": record.triton,
+        "flashinfer-python": record.flashinfer,
+        "flashinfer-cubin": record.flashinfer_cubin,
+    }
+    return Platform(
+        device=record.device,
+        sm=None if record.sm is None else parse_sm(record.sm),
+        cuda=record.cuda,
+        driver=record.driver,
+        packages={name: version for name, version in versions.items() if version is not None},
+        simulated=record.simulated,
+    )
+
+
+def git_sha(folder: Path) -> str | None:
+    """Return the commit of the repository around ``folder``, with ``-dirty`` if tracked files differ, or None."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - no shell
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    text = done.stdout.strip()
+    return text if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40}(-dirty)?", text) else None

@@ -1,0 +1,1 @@
+"""Judging: one case before one backend, posed, tried, checked and explained."""

@@ -1,0 +1,159 @@
+"""Which feature of a case a wrong answer needs: each is taken away in turn, and the backend asked again.
+
+A wrong page table reads dead slots, and a wrong window loses keys in sight; what was read says little about the clause
+that is broken. If the answer is right as soon as one feature is gone, the bug is in how that feature is served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attnconf.backends.demands import unmet_promise
+from attnconf.cases.case import Case, Request
+from attnconf.cases.drawing.lengths import longest_request
+from attnconf.judging.posed import Question
+from attnconf.judging.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+_LONGEST = 4096
+"""Keys of the longest request up to which a case is asked again."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One thing that a case may do without: ``clause`` rules it, ``without`` returns the case that lacks it.
+
+    One that has ``of_symptom`` is tried only where the answer looks like a breach of its clause.
+    """
+
+    clause: int
+    text: str
+    without: Callable[[Case, int, int], Case]
+    of_symptom: bool = False
+
+
+def blamed(trial: Trial, layer: int, request: int, symptom: int) -> Feature | None:
+    """Return the first feature without which ``trial``'s backend gives right answers on ``layer``, or None.
+
+    ``request`` is the one whose answer is wrong, ``symptom`` the clause that the wrong answer itself points to. A long
+    case gets None: to ask it a dozen times takes minutes, and its failure is cut to a shorter one first.
+    """
+    if longest_request(trial.case) > _LONGEST:
+        return None
+    features = [feature for feature in FEATURES if not feature.of_symptom or feature.clause == symptom]
+    simpler = _simpler(trial.case, layer, request, features)
+    return next((feature for feature, case in simpler if _is_right(trial, case, layer)), None)
+
+
+def _simpler(case: Case, layer: int, request: int, features: list[Feature]) -> Iterator[tuple[Feature, Case]]:
+    for feature in features:
+        try:
+            simpler = feature.without(case, layer, request)
+            valid = Case.model_validate(simpler.model_dump(by_alias=True))
+        except ValueError:  # the feature is part of something else that the case needs
+            continue
+        if valid != case:
+            yield feature, valid
+
+
+def _is_right(trial: Trial, case: Case, layer: int) -> bool:
+    asked = Trial(Question(case, trial.question.device), trial.backend, trial.platform, trial.missing)
+    if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
+        return False
+    try:
+        asked.outputs[layer] = asked.run(layer)
+        return all(asked.base_units(layer, request) <= 1.0 for request in range(len(case.requests)))
+    except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the feature is not to blame
+        return False
+
+
+def _paging(**changes: Any) -> Callable[[Case, int, int], Case]:  # noqa: ANN401 - fields of Paging
+    return lambda case, _layer, _request: case.model_copy(update={"paging": case.paging.model_copy(update=changes)})
+
+
+def _layers(case: Case, **changes: Any) -> Case:  # noqa: ANN401 - fields of Layer
+    return case.model_copy(update={"layers": tuple(layer.model_copy(update=changes) for layer in case.layers)})
+
+
+def _unshared(request: Request) -> Request:
+    return request.model_copy(update={"shares_with": None, "shared_pages": 0})
+
+
+def _own_kv(case: Case, layer: int, request: int) -> Case:
+    del request
+    layers = list(case.layers)
+    layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
+    return case.model_copy(update={"layers": tuple(layers)})
+
+
+def _as_stored(case: Case, layer: int, request: int) -> Case:
+    del layer, request
+    return _layers(case.model_copy(update={"kv_dtype": case.q_dtype}), k_scale=1.0, v_scale=1.0)
+
+
+def _asked_only(case: Case, layer: int, request: int) -> Case:
+    """Drop padding rows and the requests without query tokens, and with them who shares pages with whom."""
+    del layer, request
+    if not case.padding_rows and all(one.new_tokens for one in case.requests):
+        return case
+    requests = tuple(_unshared(one) for one in case.requests if one.new_tokens)
+    return case.model_copy(update={"requests": requests, "padding_rows": 0, "padding_kv_len": 0})
+
+
+def _one_page(case: Case, layer: int, request: int) -> Case:
+    """Give every request one page that holds all of it."""
+    del layer, request
+    requests = tuple(_unshared(one) for one in case.requests)
+    size = 1 << max(one.kv_len for one in case.requests).bit_length()
+    paging = case.paging.model_copy(
+        update={"page_size": max(case.paging.page_size, size), "placement": "identity", "extra_columns": 0}
+    )
+    return case.model_copy(update={"requests": requests, "paging": paging})
+
+
+def _full_pages(case: Case, layer: int, request: int) -> Case:
+    """Lengthen every prefix until the last page is full."""
+    del layer, request
+    size = case.paging.page_size
+    requests = tuple(
+        one.model_copy(update={"prefix_len": one.prefix_len + -one.kv_len % size}) for one in case.requests
+    )
+    return case.model_copy(update={"requests": requests})
+
+
+def _alone(case: Case, layer: int, request: int) -> Case:
+    del layer
+    alone = {"requests": (_unshared(case.requests[request]),), "padding_rows": 0, "padding_kv_len": 0}
+    # one request is no mixed batch
+    return case.model_copy(update={**alone, "mode": "extend" if case.mode == "mixed" else case.mode})
+
+
+def _one_head_each(case: Case, layer: int, request: int) -> Case:
+    del layer, request
+    layers = tuple(one.model_copy(update={"num_qo_heads": one.num_kv_heads}) for one in case.layers)
+    return case.model_copy(update={"layers": layers})
+
+
+FEATURES = (
+    Feature(11, "padding rows, or requests without query tokens", _asked_only),
+    Feature(7, "reclaimed pages", _paging(reclaimed=False)),
+    Feature(8, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
+    Feature(9, "KV sharing", _own_kv),
+    Feature(14, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart")),
+    Feature(14, "the layout of the cache", _paging(layout="HND", storage="apart")),
+    Feature(18, "8-bit keys and values", _as_stored),
+    Feature(3, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
+    Feature(3, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
+    Feature(6, "a last page that is not full", _full_pages, of_symptom=True),
+    Feature(5, "page ids in disorder", _paging(placement="identity")),
+    Feature(5, "several pages", _one_page),
+    Feature(5, "pages of several tokens", _paging(page_size=1)),
+    Feature(12, "the other requests of the batch", _alone),
+    Feature(2, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
+    Feature(4, "several query heads a KV head", _one_head_each),
+)
+"""What a case may do without, the narrow ones first: a pool of its own is not needed where there is no window."""

@@ -1,0 +1,151 @@
+"""Clause 17: decode is the last row of extend; chunks make the whole; parts merged through the LSE make the whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.batch import BatchRow
+from attnconf.cases.shape import kernel_shape
+from attnconf.judging.checks.agreement import Claim, judge
+from attnconf.judging.checks.check import Check
+from attnconf.judging.result import Failure
+from attnconf.numerics import bounded_answer, merge_answers, out_units
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case, Mode
+    from attnconf.judging.execution import Output
+    from attnconf.judging.trial import Trial
+
+CHECK_NAME = "consistency"
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    request = _telling_request(trial.case, layer)
+    parts = (_last_row, _as_extend, _chunked, _merged)
+    return [failure for part in parts if (failure := part(trial, layer, request)) is not None][:1]
+
+
+def _telling_request(case: Case, layer: int) -> int:
+    """Return a request that has query tokens: one of those whose keys the layer's window masks, if there are any."""
+    asked = [index for index, request in enumerate(case.requests) if request.new_tokens]
+    window = case.layers[layer].window_left
+    masked = [index for index in asked if 0 <= window < case.requests[index].kv_len - 1]
+    chosen = masked or asked
+    return chosen[case.seed % len(chosen)]
+
+
+def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for the last new token by the decode path."""
+    spec = trial.case.requests[request]
+    last = spec.new_tokens - 1
+    row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
+    if trial.case.mode == "decode" or not _supported(trial, layer, "decode", row):
+        return None
+    output = trial.run(layer, f"last row {request}", lambda: trial.question.batch.derive([row], "decode"))
+    claim = Claim(17, CHECK_NAME, "the last row, asked for as a decode")
+    return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens), "decode")
+
+
+def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for a decode or verify row by the extend path."""
+    spec = trial.case.requests[request]
+    row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
+    if trial.case.mode not in {"decode", "verify"} or not _supported(trial, layer, "extend", row):
+        return None
+    output = trial.run(layer, f"as extend {request}", lambda: trial.question.batch.derive([row], "extend"))
+    claim = Claim(17, CHECK_NAME, f"the rows of mode {trial.case.mode}, asked for as an extend")
+    return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim, mode="extend")
+
+
+def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for the new tokens in two calls; the later ones lie in the cache, and the first call must not see them."""
+    spec = trial.case.requests[request]
+    if spec.new_tokens < 2:  # noqa: PLR2004 - two chunks
+        return None
+    cut = 1 + trial.case.seed % (spec.new_tokens - 1)
+    chunks = [
+        BatchRow(request, 0, cut, spec.prefix_len + cut),
+        BatchRow(request, cut, spec.new_tokens, spec.kv_len),
+    ]
+    if not _supported(trial, layer, "extend", *chunks):
+        return None
+    for index, chunk in enumerate(chunks):
+        derived = partial(trial.question.batch.derive, [chunk], "extend")
+        output = trial.run(layer, f"chunk {request} {index}", derived)
+        claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
+        rows = slice(0, chunk.q_stop - chunk.q_start)
+        failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop), "extend")
+        if failure is not None:
+            return failure
+    return None
+
+
+def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Ask for the last row over two ranges of keys, and merge the answers through their LSE."""
+    spec, geometry = trial.case.requests[request], trial.case.layers[layer]
+    size = trial.case.paging.page_size
+    pages = (spec.kv_len - 1) // size
+    mergeable = (
+        trial.backend.promises.lse is not None and geometry.window_left < 0 and not geometry.sinks and pages >= 1
+    )
+    if not mergeable or trial.base_units(layer, request) > 1.0:
+        return None
+    cut = size * (1 + trial.case.seed % pages)
+    last = spec.new_tokens - 1
+    ranges = [(0, cut), (cut, spec.kv_len)]
+    rows = [BatchRow(request, last, last + 1, stop, start) for start, stop in ranges]
+    if not _supported(trial, layer, "decode", *rows):
+        return None
+    outputs: list[Output] = []
+    for index, row in enumerate(rows):
+        derived = partial(trial.question.batch.derive, [row], "decode")
+        outputs.append(trial.run(layer, f"part {request} {index}", derived))
+    units = _merged_units(trial, layer, request, ranges, outputs)
+    if units <= 1.0:
+        return None
+    what = f"keys 0 to {cut - 1} and {cut} to {spec.kv_len - 1}, merged through the LSE"
+    return Failure(clause=17, check=CHECK_NAME, layer=layer, units=units, summary=what)
+
+
+def _merged_units(
+    trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]
+) -> float:
+    """Merge two partial answers in float64, and hold the result against the merged answers of the oracle."""
+    whole = trial.question.scene(layer, request).problem
+    profile = trial.backend.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
+    expected = merge_answers(
+        [
+            bounded_answer(
+                replace(
+                    whole,
+                    q=whole.q[-1:],
+                    k=whole.k[start:stop],
+                    v=whole.v[start:stop],
+                    positions=torch.tensor([stop - start - 1], device=whole.q.device),
+                ),
+                profile,
+                trial.case.q_dtype,
+            )
+            for start, stop in ranges
+        ]
+    )
+    lses = torch.stack([output.lse[:1] for output in outputs if output.lse is not None]).double()
+    shares = torch.softmax(lses, dim=0)[..., None]
+    merged = (shares * torch.stack([output.out[:1] for output in outputs]).double()).sum(dim=0)
+    return float(out_units(merged, expected).max())
+
+
+def _supported(trial: Trial, layer: int, mode: Mode, *rows: BatchRow) -> bool:
+    return all(trial.supports_rows(layer, [row], mode) for row in rows)
+
+
+def _applies(trial: Trial, layer: int) -> bool:
+    del layer
+    return any(request.new_tokens for request in trial.case.requests)
+
+
+CHECK = Check("consistency", (17,), _applies, _run)

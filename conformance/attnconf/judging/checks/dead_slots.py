@@ -1,0 +1,59 @@
+"""Clauses 6 and 7: what lies in slots that no live token owns, and pages behind the window, change no bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.cases.case import Poison
+from attnconf.cases.inputs.assemble import assemble
+from attnconf.cases.inputs.layout import place
+from attnconf.judging.checks.agreement import Claim, compare_all
+from attnconf.judging.checks.check import Check, always
+from attnconf.values import digest
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+    from attnconf.judging.result import Failure
+    from attnconf.judging.trial import Trial
+
+
+def other_poison(trial: Trial, layer: int) -> Poison:
+    """Return other contents for the dead slots than the case has, of kinds that the backend promised to bear."""
+    case, promises = trial.case, trial.backend.promises
+    values = promises.dead_v & promises.reclaimed_v if _has_reclaimed(trial, layer) else promises.dead_v
+    none = {"inf"} if case.kv_dtype == "float8_e4m3fn" else set()
+    pairs = [(k, v) for k in sorted(promises.dead_k - none) for v in sorted(values - none)]
+    choices = [Poison(k=k, v=v) for k, v in pairs if (k, v) != (case.poison.k, case.poison.v)]
+    harsh = [choice for choice in choices if "nan" in {choice.k, choice.v}] or choices
+    draw = int(digest([case.seed, case.paging.to_data(), case.poison.to_data()]), 16)
+    pool = harsh if draw % 2 else choices
+    return pool[draw // 2 % len(pool)]
+
+
+def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
+    poison = other_poison(trial, layer)
+    was = trial.case.poison
+    what = f"dead slots hold {poison.k} keys and {poison.v} values, not {was.k} and {was.v}"
+    variant = trial.case.model_copy(update={"poison": poison})
+    return _compare_variant(trial, layer, variant, Claim(6, "dead_slots", what))
+
+
+def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
+    variant = trial.case.model_copy(update={"paging": trial.case.paging.model_copy(update={"reclaimed": False})})
+    return _compare_variant(
+        trial, layer, variant, Claim(7, "reclaimed", "pages behind the window are kept, not reclaimed")
+    )
+
+
+def _compare_variant(trial: Trial, layer: int, variant: Case, claim: Claim) -> list[Failure]:
+    question = trial.question
+    output = trial.run(layer, claim.check, lambda: assemble(variant, place(variant), question.logical, question.device))
+    return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
+
+
+def _has_reclaimed(trial: Trial, layer: int) -> bool:
+    return trial.case.paging.reclaimed and trial.case.layers[layer].kind == "sliding"
+
+
+DEAD_SLOTS = Check("dead_slots", (6,), always, _dead_slots)
+RECLAIMED = Check("reclaimed", (7,), _has_reclaimed, _reclaimed)

@@ -1,0 +1,38 @@
+"""Clause 11: a row over no key yields exactly zero, and LSE -inf; a request without query tokens yields no row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.judging.checks.check import Check
+from attnconf.judging.result import Failure
+
+if TYPE_CHECKING:
+    from attnconf.judging.trial import Trial
+
+
+def _applies(trial: Trial, layer: int) -> bool:
+    del layer
+    return trial.case.padding_rows > 0 and trial.case.padding_kv_len == 0
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    output = trial.outputs[layer]
+    start = trial.question.logical.q_starts[-1]
+    rows = output.out[start:]
+    failures = []
+    if not torch.equal(rows, torch.zeros_like(rows)):
+        failures.append(
+            Failure(clause=11, check="empty_rows", layer=layer, summary="a row with kv_len 0 is not all zeros")
+        )
+    sinks = trial.case.layers[layer].sinks
+    if output.lse is not None and not sinks and not bool(torch.isneginf(output.lse[start:]).all()):
+        failures.append(
+            Failure(clause=11, check="empty_rows", layer=layer, summary="the LSE of a row with kv_len 0 is not -inf")
+        )
+    return failures
+
+
+CHECK = Check("empty_rows", (11,), _applies, _run, extra=False)

@@ -1,0 +1,158 @@
+"""Clause 16: captured once in a CUDA graph, then replayed over longer and shorter batches, the answers are right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from attnconf.cases.inputs.poison import bits
+from attnconf.cases.inputs.target import make_target
+from attnconf.judging.checks.agreement import Claim, judge
+from attnconf.judging.checks.check import Check
+from attnconf.judging.execution import read_output
+from attnconf.judging.posed import Question
+from attnconf.judging.result import Failure
+from attnconf.judging.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.backends.protocol import Replayable
+    from attnconf.cases.case import Case
+    from attnconf.cases.inputs.batch import Batch
+
+CHECK_NAME = "cuda_graph"
+_WARM_UPS = 2
+
+
+def shorter(case: Case) -> Case:
+    """Return the same query lengths over shorter prefixes, the last one gone, with other inputs and no shared pages."""
+    last = len(case.requests) - 1
+    requests = tuple(
+        request.model_copy(
+            update={
+                "prefix_len": 0 if index == last else request.prefix_len // 2,
+                "shares_with": None,
+                "shared_pages": 0,
+            }
+        )
+        for index, request in enumerate(case.requests)
+    )
+    return case.model_copy(update={"requests": requests, "seed": case.seed ^ 1})
+
+
+def own_memory(batch: Batch, *, like: Batch) -> Batch:
+    """Return ``batch`` in memory of its own, in which ``like`` has room too."""
+    pages = [max(a.k.shape[0], b.k.shape[0]) for a, b in zip(batch.caches, like.caches, strict=True)]
+    caches = tuple(
+        replace(cache, k=_room(cache.k, count), v=_room(cache.v, count))
+        for cache, count in zip(batch.caches, pages, strict=True)
+    )
+    columns = max(batch.block_tables.shape[1], like.block_tables.shape[1])
+    slots = None
+    if batch.full_to_swa is not None and like.full_to_swa is not None:
+        slots = batch.full_to_swa.new_zeros(max(batch.full_to_swa.shape[0], like.full_to_swa.shape[0]))
+    static = replace(
+        batch,
+        seq_lens=batch.seq_lens.clone(),
+        qo_indptr=batch.qo_indptr.clone(),
+        block_tables=batch.block_tables.new_zeros((batch.block_tables.shape[0], columns)),
+        full_to_swa=slots,
+        max_seq_len=max(batch.max_seq_len, like.max_seq_len),
+        layers=tuple(replace(layer, q=layer.q.clone(), sinks=_copy(layer.sinks)) for layer in batch.layers),
+        caches=caches,
+    )
+    return load(static, batch)
+
+
+def load(static: Batch, batch: Batch) -> Batch:
+    """Copy the contents of ``batch`` into the memory of ``static``; its pages and columns may be fewer."""
+    static.seq_lens.copy_(batch.seq_lens)
+    static.block_tables.zero_()
+    static.block_tables[:, : batch.block_tables.shape[1]].copy_(batch.block_tables)
+    if static.full_to_swa is not None and batch.full_to_swa is not None:
+        static.full_to_swa.zero_()
+        static.full_to_swa[: batch.full_to_swa.shape[0]].copy_(batch.full_to_swa)
+    for target, source in zip(static.layers, batch.layers, strict=True):
+        target.q.copy_(source.q)
+        if target.sinks is not None and source.sinks is not None:
+            target.sinks.copy_(source.sinks)
+    for kept, cache in zip(static.caches, batch.caches, strict=True):
+        for to, of in ((kept.k, cache.k), (kept.v, cache.v)):
+            bits(to)[: of.shape[0]].copy_(bits(of))
+    return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens)
+
+
+def _room(view: torch.Tensor, pages: int) -> torch.Tensor:
+    """Return a zeroed tensor of ``pages`` pages with the strides of ``view``."""
+    shape = (pages, *view.shape[1:])
+    span = sum((size - 1) * stride for size, stride in zip(shape, view.stride(), strict=True)) + 1
+    return torch.zeros(span, dtype=view.dtype, device=view.device).as_strided(shape, view.stride())
+
+
+def _copy(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    return None if tensor is None else tensor.clone()
+
+
+def capture(launch: Callable[[], str]) -> tuple[Callable[[], None], str]:
+    """Warm ``launch`` up, capture it in a CUDA graph, and return what replays it, and the name that it returned."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
+            launch()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kernel = launch()
+
+    def replay() -> None:
+        graph.replay()
+        torch.cuda.synchronize()
+
+    return replay, kernel
+
+
+def replayed(
+    trial: Trial, layer: int, capturing: Callable[[Callable[[], str]], tuple[Callable[[], None], str]]
+) -> list[Failure]:
+    """Capture a layer over a shorter batch, replay it over the trial's own and the shorter one, and judge both."""
+    long = trial.question
+    short = Question(shorter(trial.case), long.device)
+    static = own_memory(short.batch, like=long.batch)
+    prepared = cast("Replayable", trial.backend.prepare(static))
+    base = trial.backend.promises.lse
+    target = make_target(static, layer, lse=base is not None)
+    trial.ran()
+    replay, kernel = capturing(lambda: prepared.run(layer, target.out, target.lse))
+    for question, name in ((long, "longer"), (short, "shorter")):
+        prepared.update(load(static, question.batch))
+        target.reset()
+        replay()
+        output = read_output(target, kernel, base, question.judge)
+        claim = Claim(16, CHECK_NAME, f"captured over one batch and replayed over a {name} one")
+        judged = trial if question is long else Trial(question, trial.backend, trial.platform)
+        if layer not in judged.outputs:
+            judged.outputs[layer] = judged.run(layer)
+        for request in range(len(question.case.requests)):
+            failure = judge(judged, layer, request, output, question.rows(request), claim)
+            if failure is not None:
+                return [failure]
+    return []
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    return replayed(trial, layer, capture)
+
+
+def _applies(trial: Trial, layer: int) -> bool:
+    """Engines capture what has few query tokens a request; an extend's shape changes with every batch."""
+    del layer
+    captured = trial.case.mode in {"decode", "verify"}
+    return captured and trial.question.device.type == "cuda" and trial.backend.promises.cuda_graph
+
+
+CHECK = Check(CHECK_NAME, (16,), _applies, _run)

@@ -1,0 +1,76 @@
+"""Clauses 1 to 5, 8, 9 and 18: the answer lies within the a-priori bound of the oracle's, and so does the LSE (3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.judging.blame import blamed
+from attnconf.judging.checks.check import Check, always
+from attnconf.judging.diagnose import UNEXPLAINED_CLAUSE, explain
+from attnconf.judging.result import Failure, Place
+from attnconf.numerics import lse_units, out_units
+
+if TYPE_CHECKING:
+    from attnconf.judging.trial import Trial
+
+ANSWER_CLAUSES = (1, 2, 3, 4, 5, 8, 9, 18)
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    worst: tuple[float, int] = (1.0, -1)
+    for request in range(len(trial.case.requests)):
+        units = trial.base_units(layer, request)
+        if units > worst[0]:
+            worst = (units, request)
+    if worst[1] < 0:
+        return []
+    return [_failure(trial, layer, worst[1])]
+
+
+def _failure(trial: Trial, layer: int, request: int) -> Failure:
+    output, rows = trial.outputs[layer], trial.question.rows(request)
+    expected = trial.expected(layer, request)
+    by_element = out_units(output.out[rows], expected)
+    if float(by_element.max()) <= 1.0 and output.lse is not None:
+        lse = lse_units(output.lse[rows], expected)
+        token, head = (int(i) for i in (lse == lse.max()).nonzero()[0])
+        actual = float(output.lse[rows][token, head])
+        return Failure(
+            clause=3,
+            check="numerics",
+            layer=layer,
+            units=float(lse.max()),
+            place=Place(layer=layer, request=request, token=token, head=head, dim=-1),
+            summary=f"LSE {actual:.6g}, but should be {float(expected.answer.lse[token, head]):.6g}",
+        )
+    token, head, dim = (int(i) for i in (by_element == by_element.max()).nonzero()[0])
+    wanted = float(expected.answer.out[token, head, dim])
+    if not trial.explains:
+        return Failure(
+            clause=UNEXPLAINED_CLAUSE,
+            check="numerics",
+            layer=layer,
+            units=float(by_element[token, head, dim]),
+            place=Place(layer=layer, request=request, token=token, head=head, dim=dim),
+            summary=f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}",
+        )
+    explanation = explain(trial, layer, request, token, head)
+    feature = None if explanation.exact else blamed(trial, layer, request, explanation.clause)
+    needs = "" if feature is None else f"right without {feature.text}"
+    wrong_rows = int((by_element > 1.0).any(dim=2).sum())
+    return Failure(
+        clause=explanation.clause if feature is None else feature.clause,
+        check="numerics",
+        layer=layer,
+        units=float(by_element[token, head, dim]),
+        place=explanation.place(layer, request, token, head, dim),
+        summary=(
+            f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}"
+            f" ({wrong_rows} of {by_element.shape[0] * by_element.shape[1]} rows of the request are wrong)"
+        ),
+        keys=explanation.keys,
+        suspicion="; ".join(part for part in (explanation.suspicion, needs) if part),
+    )
+
+
+CHECK = Check("numerics", ANSWER_CLAUSES, always, _run, extra=False)

@@ -1,0 +1,58 @@
+"""Clause 10: a run changes only its output and its LSE, writes all of them, and nothing around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.judging.checks.check import Check, always
+from attnconf.judging.execution import run_layer
+from attnconf.judging.result import Failure
+
+if TYPE_CHECKING:
+    from attnconf.judging.trial import Trial
+
+OUTPUTS_NAME = "outputs_written"
+INPUTS_NAME = "inputs_unchanged"
+
+
+def _run(trial: Trial, layer: int) -> list[Failure]:
+    output = trial.outputs[layer]
+    failures = []
+    if not output.guards_intact:
+        failures.append(_failure(layer, "memory around the output was written", OUTPUTS_NAME))
+    if output.unwritten:
+        summary = f"{output.unwritten} elements of the output or the LSE were not written"
+        failures.append(_failure(layer, summary, OUTPUTS_NAME))
+    return failures
+
+
+def _inputs(trial: Trial, layer: int) -> list[Failure]:
+    """Hold the batch against what it was before any layer ran; if it changed, find the layers that do it."""
+    name = trial.changed_input()
+    if name is None:
+        return []
+    alone = _changed_by(trial, layer)
+    if alone is not None:
+        return [_failure(layer, f"the run changed its input {alone}")]
+    if layer == min(trial.outputs) and not any(_changed_by(trial, other) for other in trial.outputs):
+        return [_failure(layer, f"the runs of this case changed its input {name}")]
+    return []
+
+
+def _changed_by(trial: Trial, layer: int) -> str | None:
+    """Return the input that a run of ``layer`` alone changes, the table building included, or None."""
+    batch = trial.question.fresh_batch()
+    before = [whole.clone() for _, whole in batch.memory()]
+    run_layer(trial.backend.prepare(batch), batch, layer, trial.backend.promises.lse)
+    pairs = zip(batch.memory(), before, strict=True)
+    return next((name for (name, now), copy in pairs if not torch.equal(now, copy)), None)
+
+
+def _failure(layer: int, summary: str, check: str = INPUTS_NAME) -> Failure:
+    return Failure(clause=10, check=check, layer=layer, summary=summary)
+
+
+OUTPUTS = Check(OUTPUTS_NAME, (10,), always, _run, extra=False)
+INPUTS = Check(INPUTS_NAME, (10,), always, _inputs, extra=False)

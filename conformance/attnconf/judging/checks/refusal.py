@@ -1,0 +1,131 @@
+"""Clause 20: what a backend declares unsupported it refuses, naming the reason, before it writes anything.
+
+The other checks look at what a backend claims to support. This one asks for the rest: a declaration that the code does
+not keep is how a wrong answer, or a crash, reaches a user whose engine did not ask ``supports`` first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.backends.builds import without_compiling
+from attnconf.backends.protocol import declared
+from attnconf.cases.inputs.target import make_target
+from attnconf.cases.shape import kernel_shape
+from attnconf.errors import UnsupportedError
+from attnconf.judging.execution import RAISED, classify, run_into, same_bits
+from attnconf.judging.posed import Question
+from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
+from attnconf.numerics import NumericsProfile, lse_units, out_units
+
+if TYPE_CHECKING:
+    import torch
+
+    from attnconf.backends.protocol import Backend, LseBase
+    from attnconf.cases.case import Case
+    from attnconf.judging.execution import Output
+    from attnconf.platforms import Platform
+
+CLAUSE = 20
+CHECK_NAME = "refusal"
+REFUSALS = (UnsupportedError, ValueError, NotImplementedError, TypeError)
+"""Exceptions that count as a refusal when they say why; anything else is a crash."""
+
+STALE = "declaration is stale: it ran and was right"
+
+
+def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torch.device) -> list[LayerResult]:
+    """Ask ``backend`` for each layer of ``case`` whose shape it declares unsupported; nothing is raised.
+
+    A refusal with a reason, or a right answer (reason ``STALE``), is the outcome unsupported. A wrong answer, a refusal
+    without a reason and one that comes after something was written fail clause 20; any other exception is crashed.
+    Nothing is compiled for it: where the library would do that first, the layer is not run.
+    """
+    question = Question(case, device)
+    found = []
+    for layer in range(len(case.layers)):
+        try:
+            if declared(backend, kernel_shape(case, layer), platform) is None:
+                continue
+        except RAISED as error:
+            outcome, text = classify(error)
+            found.append(LayerResult(layer=layer, outcome=outcome, reason=f"in supports: {text}"))
+            continue
+        found.append(_probe(question, layer, backend))
+    return found
+
+
+def probe_case(case: Case, backend: Backend, platform: Platform, device: torch.device) -> CaseResult:
+    """Return what comes of ``probe_refusal`` as the result of the whole case."""
+    layers = tuple(probe_refusal(case, backend, platform, device))
+    return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)
+
+
+def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
+    batch = question.batch
+    before = [(name, tensor.clone()) for name, tensor in batch.tensors()]
+    base: LseBase | None = backend.promises.lse
+    target = make_target(batch, layer, lse=base is not None)
+    output: Output | None = None
+    reason = ""
+    try:
+        with without_compiling(backend):
+            output = run_into(backend.prepare(batch), layer, target, base, question.judge)
+    except REFUSALS as error:
+        reason = classify(error)[1]
+        if not str(error).strip():
+            return _failed(layer, f"it refused with a bare {type(error).__name__}, naming no reason")
+    except RAISED as error:
+        outcome, text = classify(error)
+        return LayerResult(layer=layer, outcome=outcome, reason=text)
+    finally:
+        changed = [
+            name for (name, copy), (_, now) in zip(before, batch.tensors(), strict=True) if not same_bits(copy, now)
+        ]
+        _restore(before, batch.tensors())
+    if changed or not target.guards_intact:
+        where = f"its input {changed[0]}" if changed else "memory around the output"
+        return _failed(layer, f"it changed {where} on a shape that it declares unsupported")
+    if output is not None:
+        return _judge(question, layer, backend, output)
+    if target.unwritten < target.elements:
+        return _failed(layer, f"it wrote to the output before it refused ({reason})")
+    return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=reason)
+
+
+def _judge(question: Question, layer: int, backend: Backend, output: Output) -> LayerResult:
+    """Hold an answer that should not exist against the oracle."""
+    if output.unwritten:
+        return _failed(layer, f"it returned with {output.unwritten} elements unwritten, and raised nothing", output)
+    profile = _profile(question.case, layer, backend)
+    worst = 0.0
+    for request in range(len(question.case.requests)):
+        expected, rows = question.answer(layer, request, profile), question.rows(request)
+        if expected.answer.out.numel():
+            worst = max(worst, float(out_units(output.out[rows], expected).max()))
+            if output.lse is not None:
+                worst = max(worst, float(lse_units(output.lse[rows], expected).max()))
+    if worst > 1.0:
+        return _failed(layer, "it answered a shape that it declares unsupported, and wrongly", output, worst)
+    return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=STALE, kernel=output.kernel, worst_units=worst)
+
+
+def _profile(case: Case, layer: int, backend: Backend) -> NumericsProfile:
+    """Return the declared profile, or for a shape without one that of a kernel with P in the query's dtype."""
+    try:
+        return backend.numerics(kernel_shape(case, layer))
+    except Exception:  # noqa: BLE001 - nobody owes a profile for a shape that is not supported
+        return NumericsProfile(p=case.q_dtype, row_sum=case.q_dtype, partials=case.q_dtype)
+
+
+def _failed(layer: int, summary: str, output: Output | None = None, units: float | None = None) -> LayerResult:
+    failure = Failure(clause=CLAUSE, check=CHECK_NAME, layer=layer, units=units, summary=summary)
+    kernel = "" if output is None else output.kernel
+    return LayerResult(layer=layer, outcome=Outcome.FAILED, kernel=kernel, worst_units=units, failures=(failure,))
+
+
+def _restore(before: list[tuple[str, torch.Tensor]], now: list[tuple[str, torch.Tensor]]) -> None:
+    """Put changed inputs back, so that the next layer is asked the same question."""
+    for (_, copy), (_, tensor) in zip(before, now, strict=True):
+        if not same_bits(copy, tensor):
+            tensor.copy_(copy)

@@ -1,0 +1,227 @@
+"""Say what a wrong answer looks like: which known mistake explains it, which keys were read or lost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.case import Poison
+from attnconf.cases.inputs.assemble import assemble, pool_of
+from attnconf.cases.inputs.layout import place
+from attnconf.cases.shape import kernel_shape
+from attnconf.judging.execution import same_bits
+from attnconf.judging.mistakes import MISTAKES
+from attnconf.judging.result import Place
+from attnconf.numerics import Bounded, bounded_answer, out_units
+from attnconf.oracle import Answer
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import PoisonKind
+    from attnconf.judging.mistakes import Scene
+    from attnconf.judging.trial import Trial
+
+UNEXPLAINED_CLAUSE = 3
+_HULL = 1.05
+"""An answer is a mean of live values: beyond their largest by this factor, something else was read."""
+
+_REMAINDER = 0.1
+"""Share of a deviation that may remain when the loss of one key is taken to explain it."""
+
+_LIKENESS = 0.9
+"""Cosine from which a deviation counts as pointing at one key."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The clause that seems broken, the keys that seem involved, the kind of bug, and the key's place in memory.
+
+    ``exact`` says that it gives the wrong numbers within rounding.
+    """
+
+    clause: int
+    keys: str = ""
+    suspicion: str = ""
+    page: int | None = None
+    slot: int | None = None
+    exact: bool = False
+
+    def place(self, layer: int, request: int, token: int, head: int, dim: int) -> Place:
+        """Return the place of a wrong element together with that key's page and slot."""
+        return Place(layer=layer, request=request, token=token, head=head, dim=dim, page=self.page, slot=self.slot)
+
+
+def explain(trial: Trial, layer: int, request: int, token: int, head: int) -> Explanation:
+    """Explain the base run's answer to query row ``token`` and ``head`` of ``request``."""
+    actual = trial.outputs[layer].out[trial.question.rows(request)]
+    scene = trial.question.scene(layer, request)
+    if not bool(torch.isfinite(actual[token, head]).all()):
+        return _not_finite(trial, layer, request, token)
+    tolerance = 2.0 * trial.expected(layer, request).out_bound[token, head]
+    row = _row(scene, token, head, tolerance)
+    keys = _suspect_key(trial, scene, row, actual[token, head].double())
+    by_mistake = _matching_mistake(scene, trial, layer, actual)
+    if by_mistake is not None:
+        return replace(by_mistake, keys=keys.keys, page=keys.page, slot=keys.slot)
+    return _read_range(scene, row, actual[token, head].double()) or keys
+
+
+def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanation:
+    poison, spec = trial.case.poison, trial.case.requests[request]
+    if {poison.k, poison.v} & {"nan", "inf", "huge"} and _reads_dead_slots(trial, layer):
+        position = spec.prefix_len + token
+        return Explanation(
+            clause=6,
+            keys="a slot that no live token owns",
+            suspicion=f"poison ({poison.k} keys, {poison.v} values) reached the row at position {position}:"
+            " a dead slot was read",
+        )
+    return Explanation(
+        clause=UNEXPLAINED_CLAUSE, suspicion="a value that is not finite, although every input slot is finite"
+    )
+
+
+def _reads_dead_slots(trial: Trial, layer: int) -> bool:
+    """Return whether other contents of the dead slots, of a kind that every backend must bear, give other bits."""
+    question, poison = trial.question, trial.case.poison
+    kind: PoisonKind = "stale" if poison == Poison(k="zero", v="zero") else "zero"
+    variant = trial.case.model_copy(update={"poison": Poison(k=kind, v=kind)})
+    try:
+        output = trial.run(
+            layer, "other dead slots", lambda: assemble(variant, place(variant), question.logical, question.device)
+        )
+    except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the answer alone must tell
+        return True
+    return not same_bits(output.out, trial.outputs[layer].out)
+
+
+def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
+    """Return the first known mistake within whose own error bound the whole answer lies."""
+    profile = trial.backend.numerics(kernel_shape(trial.case, layer))
+    right = trial.expected(layer, scene.request)
+    for mistake in MISTAKES:
+        asked = mistake.apply(scene)
+        if asked is None:
+            continue
+        if isinstance(asked, Answer):
+            wrong = Bounded(asked, right.out_bound, right.lse_bound)
+        else:
+            wrong = bounded_answer(asked, profile, trial.case.q_dtype)
+        if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
+            return Explanation(
+                clause=mistake.clause,
+                suspicion=f"{mistake.text} (that explains every element of the request)",
+                exact=True,
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One query row and head: unnormalised ``weights`` [n] of all keys, seen or not, their sum with V, and the sink's.
+
+    ``answer`` and ``tolerance`` are [D]; keys ``first`` to ``position`` are in sight.
+    """
+
+    weights: torch.Tensor
+    values: torch.Tensor
+    sink: float
+    tolerance: torch.Tensor
+    first: int
+    position: int
+
+    def matches(self, actual: torch.Tensor, mass: torch.Tensor, weighted: torch.Tensor) -> torch.Tensor:
+        """Return how far ``actual`` lies from ``weighted`` [c, D] over ``mass`` [c] and the sink; up to 1 is equal."""
+        answers = weighted / (mass + self.sink)[:, None]
+        return ((answers - actual).abs() / self.tolerance).amax(dim=1)
+
+
+def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
+    problem = scene.problem
+    kv_head = problem.kv_head_of[head]
+    scores = problem.sm_scale * (problem.k[:, kv_head] @ problem.q[token, head])
+    if problem.soft_cap is not None:
+        scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
+    position = int(problem.positions[token])
+    first = max(0, position - problem.window_left) if problem.window_left >= 0 else 0
+    sink = -math.inf if problem.sinks is None else float(problem.sinks[head])
+    top = max(float(scores.max()), sink)
+    return _Row(torch.exp(scores - top), problem.v[:, kv_head], math.exp(sink - top), tolerance, first, position)
+
+
+def _read_range(scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation | None:
+    """Find a run of keys with one wrong end that gives the wrong answer: for every begin or end, from running sums."""
+    weighted = row.weights[:, None] * row.values
+    before = slice(0, row.position + 1)
+    masses = row.weights[before].flip(0).cumsum(0).flip(0)
+    residues = row.matches(actual, masses, weighted[before].flip(0).cumsum(0).flip(0))
+    begin = int(residues.argmin())
+    if float(residues[begin]) <= 1.0 and begin != row.first:
+        return _range(scene, row, begin, row.position, 2)
+    behind = slice(row.first, None)
+    residues = row.matches(actual, row.weights[behind].cumsum(0), weighted[behind].cumsum(0))
+    end = row.first + int(residues.argmin())
+    if float(residues.min()) > 1.0 or end == row.position:
+        return None
+    size = scene.layout.page_size
+    last_page = size > 1 and (end + 1) % size == 0 and row.position - end == size
+    return _range(scene, row, row.first, end, 5 if last_page else 1)
+
+
+def _range(scene: Scene, row: _Row, begin: int, end: int, clause: int) -> Explanation:
+    case, size = scene.logical.case, scene.layout.page_size
+    key = begin if clause == 2 else end  # noqa: PLR2004 - the window, whose border is the first key
+    return Explanation(
+        clause=clause,
+        keys=f"keys {begin} to {end} seem to be read; positions {row.first} to {row.position} are visible",
+        suspicion="the last page is lost" if clause == 5 else "",  # noqa: PLR2004 - paging
+        page=scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key),
+        slot=key % size,
+        exact=True,
+    )
+
+
+def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation:
+    """Find the one key whose loss or intrusion points from the right answer to the wrong one.
+
+    Losing a key of mass p moves the output by p / (1 - p) (out - v); reading one more of relative mass w moves it by
+    w / (1 + w) (v - out). So the deviation is along v - out, and its sign tells which of the two happened.
+    """
+    sight = slice(row.first, row.position + 1)
+    mass, weighted = row.weights[sight].sum(), row.weights[sight] @ row.values[sight]
+    answer = weighted / (mass + row.sink) if float(mass + row.sink) else torch.zeros_like(weighted)
+    deviation = actual - answer
+    directions = row.values - answer
+    likeness = (directions @ deviation) / (directions.norm(dim=1) * deviation.norm()).clamp_min(1e-30)
+    if likeness.numel() == 0:
+        return Explanation(clause=UNEXPLAINED_CLAUSE)
+    key = int(likeness.abs().argmax())
+    visible = f"positions {row.first} to {row.position} are visible"
+    in_sight, lost = row.first <= key <= row.position, float(likeness[key]) < 0
+    if float(likeness[key].abs()) < _LIKENESS or (lost and not in_sight):
+        beyond = bool((actual.abs() > _HULL * row.values.abs().amax(dim=0)).any())
+        if beyond and _reads_dead_slots(trial, scene.layer):
+            return Explanation(
+                clause=6, keys=f"no live key has such a value; {visible}", suspicion="a dead slot was read"
+            )
+        return Explanation(clause=UNEXPLAINED_CLAUSE, keys=f"no single live key explains it; {visible}")
+    left = (weighted - row.weights[key] * row.values[key]) / (mass - row.weights[key] + row.sink)
+    whole = float((actual - left).norm()) <= _REMAINDER * float(deviation.norm())
+    case = scene.logical.case
+    page = scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key)
+    return Explanation(
+        clause=_clause_of_key(row, key, in_sight=in_sight, lost=lost and whole),
+        keys=f"key {key} seems {'lost or underweighted' if lost else 'read too much'}; {visible}",
+        suspicion="a key in sight is lost" if lost and whole else ("" if in_sight else "a key out of sight is read"),
+        page=page,
+        slot=key % scene.layout.page_size,
+    )
+
+
+def _clause_of_key(row: _Row, key: int, *, in_sight: bool, lost: bool) -> int:
+    """Return the clause of a key that is lost whole (paging), weighs too little or too much, or is out of sight."""
+    if in_sight:
+        return 5 if lost else UNEXPLAINED_CLAUSE
+    return 2 if key < row.first else 1

@@ -1,0 +1,99 @@
+"""Footprint: how many bytes a case takes at its peak, as a function of the case alone.
+
+Let E be the elements of one layer's keys, tokens x num_kv_heads x head_dim, over all requests; e those of its longest
+request; b the bytes of a stored element. K and V count apart, so a layer stores 2 b E.
+
+1. Drawing (``inputs/logical.py``), on the host. Every layer is drafted in float32, 2 x 4 E, before one is stored; the
+   layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most 16 E.
+2. Pools (``inputs/assemble.py``), on the device, where filling one takes as much again: 2 b x slots x num_kv_heads x
+   head_dim x (1 + padding), with the pages that ``layout.place`` gives. A trial holds the batch, a pristine copy of it,
+   and those of the checks that need other pools: dead slots, reclaimed pages, another layout for each kind of layer,
+   other labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for
+   both. Not every case gets all of them: this is where the estimate is generous.
+3. The oracle (``oracle.py``, ``effects.py``), on the device: K and V of the right question and of a mistaken one in
+   float64, 4 x 8 e, and while the latter is read through wrong pages three temporaries more: 56 e. Then chunks of
+   KV heads: six temporaries like K and fourteen like the scores of all heads that read them, of at most
+   ``CHUNK_ELEMENTS`` each, or one head's.
+4. The backend, on the device: for what runs in PyTorch, six float32 tensors like the visible keys of the longest
+   request, expanded to every query head. A kernel takes less.
+
+Drawing comes before the rest: on a CPU the peak is the larger of 1 and (the stored tensors and 2 to 4). A device has a
+copy of the stored tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attnconf.cases.drawing.lengths import longest_request
+from attnconf.cases.inputs.assemble import pool_of
+from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.storage import PAGE_PADDING
+from attnconf.oracle import CHUNK_ELEMENTS
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case, Layer
+
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
+_DOUBLE = 8
+_SINGLE = 4
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Peak bytes on the ``host`` and on the ``device``; without an accelerator all of it is the host's."""
+
+    host: int
+    device: int
+
+
+def footprint(case: Case, *, accelerated: bool) -> Footprint:
+    """Return what ``case`` takes at its peak, at most, with one backend and all checks."""
+    stored_bytes = _BYTES[case.kv_dtype]
+    tokens = sum(request.kv_len for request in case.requests)
+    elements = [tokens * layer.num_kv_heads * layer.head_dim for layer in case.layers]
+    stored = 2 * stored_bytes * sum(elements)
+    drawing = 2 * _SINGLE * sum(elements) + stored + 4 * _SINGLE * max(elements)
+    pools = _pools(case, stored_bytes)
+    held = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
+    answering = stored + held + max(_working(case, layer) for layer in case.layers)
+    if accelerated:
+        return Footprint(host=max(drawing, stored), device=answering)
+    return Footprint(host=max(drawing, answering), device=0)
+
+
+def _pools(case: Case, stored_bytes: int) -> list[int]:
+    """Return the bytes of each layer's cache, K and V together, in one batch."""
+    pages = place(case).num_pages
+    slots = [pages[pool_of(case, index)] * case.paging.page_size for index in range(len(case.layers))]
+    padding = PAGE_PADDING / case.paging.page_size
+    return [
+        int(2 * stored_bytes * count * (layer.num_kv_heads * layer.head_dim + padding))
+        for count, layer in zip(slots, case.layers, strict=True)
+    ]
+
+
+def _copies(case: Case, *, accelerated: bool) -> int:
+    layouts = len({layer.kind for layer in case.layers})
+    batch_and_pristine, dead_slots, relabelled = 2, 1, 2
+    graph = 3 if accelerated and case.mode in {"decode", "verify"} else 0
+    return batch_and_pristine + dead_slots + relabelled + layouts + int(case.paging.reclaimed) + graph
+
+
+def _working(case: Case, layer: Layer) -> int:
+    """Return the bytes of the oracle and of a backend at work on the longest request of ``layer``."""
+    keys = longest_request(case)
+    rows = max(1, *(request.new_tokens for request in case.requests))
+    visible = min(keys, layer.window_left + rows) if layer.window_left >= 0 else keys
+    dim, heads = layer.head_dim, layer.num_qo_heads
+    problem = 7 * _DOUBLE * keys * layer.num_kv_heads * dim
+    # A mistake may drop the window, so a chunk counts every key.
+    group = layer.group_size if layer.group_size * rows * keys <= CHUNK_ELEMENTS else 1
+    in_chunk = min(heads // group, max(1, CHUNK_ELEMENTS // (keys * max(group * rows, dim))))
+    chunk = _DOUBLE * in_chunk * keys * (6 * dim + 14 * group * rows)
+    # A mistake may map heads anew: then each has keys of its own, and no bound is asked for.
+    mapped = min(heads, max(1, CHUNK_ELEMENTS // (keys * max(rows, dim)))) if layer.num_kv_heads > 1 else 0
+    chunk = max(chunk, _DOUBLE * mapped * keys * (3 * dim + 6 * rows))
+    backend = 6 * _SINGLE * visible * heads * (dim + rows)
+    return problem + max(chunk, backend)

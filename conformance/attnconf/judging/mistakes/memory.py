@@ -1,0 +1,187 @@
+"""Where keys and values are read: pages, pools, slots (clauses 5 and 8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.layout import NULL_PAGE
+from attnconf.judging.mistakes.mistake import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.judging.mistakes.mistake import Apply
+    from attnconf.judging.mistakes.scene import Scene
+    from attnconf.oracle import Problem
+
+_TILE = 64
+"""Keys of a kernel's tile: of a page that is larger, each tile must find its own slots."""
+
+
+def _pages(change: Callable[[Scene, list[int]], list[int] | None]) -> Apply:
+    def apply(scene: Scene) -> Problem | None:
+        right = scene.pages
+        wrong = change(scene, right) if right else None
+        if wrong is None or wrong == right:
+            return None
+        return _reread(scene, wrong, torch.arange(scene.spec.kv_len))
+
+    return apply
+
+
+def _reread(scene: Scene, pages: list[int], slots: torch.Tensor) -> Problem:
+    """Return the question with keys and values out of ``slots`` [kv_len] of ``pages``, without those out of sight."""
+    first = scene.first_seen
+    k, v = scene.keys_at(pages, slots[first:])
+    return replace(scene.problem, k=k, v=v, positions=scene.problem.positions - first)
+
+
+def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:
+    others = [table for index, table in enumerate(scene.layout.tables) if index != scene.request and table]
+    if not others or scene.pool == "swa":
+        return None
+    longest = max(others, key=len)
+    return [longest[min(column, len(longest) - 1)] for column in range(len(right))]
+
+
+def _swapped(scene: Scene, right: list[int]) -> list[int] | None:
+    """Swap the last page with the one before it; of two full pages, the order matters to causality alone."""
+    if len(right) < 2 or scene.spec.kv_len % scene.layout.page_size == 0:  # noqa: PLR2004 - two pages
+        return None
+    return [*right[:-2], right[-1], right[-2]]
+
+
+def _twice(_scene: Scene, right: list[int]) -> list[int] | None:
+    """Read the last page but one once more in place of the last."""
+    return [*right[:-1], right[-2]] if len(right) > 1 else None
+
+
+def _without_shared(scene: Scene, right: list[int]) -> list[int] | None:
+    count = scene.spec.shared_pages
+    seen = scene.first_seen < count * scene.layout.page_size
+    return [NULL_PAGE] * count + right[count:] if seen else None
+
+
+def _untranslated(scene: Scene, right: list[int]) -> list[int] | None:
+    del right
+    if scene.pool == "full":
+        return None
+    return [page % scene.layout.num_pages["swa"] for page in scene.layout.tables[scene.request]]
+
+
+def _new_untranslated(scene: Scene, right: list[int]) -> list[int] | None:
+    """Translate the pages of the prefix alone (sgl-project/sglang#24617)."""
+    wrong = _untranslated(scene, right)
+    if wrong is None:
+        return None
+    kept = scene.spec.prefix_len // scene.layout.page_size
+    return [*right[:kept], *wrong[kept:]]
+
+
+def _translated_as_slot(scene: Scene, right: list[int]) -> list[int] | None:
+    """Look a page id up in the translation of token slots: mapping[page], not mapping[page * size] // size."""
+    del right
+    if scene.layout.swa_page is None or scene.pool == "full":
+        return None
+    size, pages = scene.layout.page_size, scene.layout.swa_page
+    return [pages.get(page // size, NULL_PAGE) for page in scene.layout.tables[scene.request]]
+
+
+def _translated_full(scene: Scene, right: list[int]) -> list[int] | None:
+    if scene.layout.swa_page is None or scene.pool == "swa":
+        return None
+    return [scene.layout.swa_page[page] for page in right]
+
+
+def _slots(change: Callable[[torch.Tensor], torch.Tensor]) -> Apply:
+    """Read other slots of the right pages: ``change`` maps slots of each page, [kv_len], to others."""
+
+    def apply(scene: Scene) -> Problem | None:
+        size, tokens = scene.layout.page_size, torch.arange(scene.spec.kv_len)
+        wrong = change(tokens % size)
+        if torch.equal(wrong[scene.first_seen :], tokens[scene.first_seen :] % size):
+            return None
+        return _reread(scene, scene.pages, tokens // size * size + wrong)
+
+    return apply
+
+
+def _strides_swapped(scene: Scene) -> Problem | None:
+    """Read pages of layout NHD as HND, or the other way round."""
+    size, heads, dim = scene.layout.page_size, *scene.problem.k.shape[1:]
+    if size == 1 or heads == 1 or not scene.pages:
+        return None
+    by_token = scene.case.paging.layout == "NHD"
+
+    def misread(stored: torch.Tensor) -> torch.Tensor:
+        if by_token:
+            return stored.view(-1, heads, size, dim).transpose(1, 2).reshape(-1, heads, dim)
+        paged = stored.view(-1, size, heads, dim).transpose(1, 2)
+        return paged.reshape(-1, heads, dim)
+
+    k, v = scene.keys_at(scene.pages, torch.arange(len(scene.pages) * size))
+    count = scene.spec.kv_len
+    return replace(scene.problem, k=misread(k)[:count], v=misread(v)[:count])
+
+
+MEMORY = (
+    Mistake("untranslated", "hybrid", 8, "page ids of the full pool index the sliding pool", _pages(_untranslated)),
+    Mistake(
+        "new untranslated",
+        "hybrid",
+        8,
+        "page ids of the full pool index the sliding pool where the new tokens begin",
+        _pages(_new_untranslated),
+        claimed=False,
+    ),
+    Mistake(
+        "page as slot",
+        "hybrid",
+        8,
+        "a page id is looked up among token slots on its way to the sliding pool",
+        _pages(_translated_as_slot),
+    ),
+    Mistake("other pool", "hybrid", 8, "page ids of the sliding pool index the full pool", _pages(_translated_full)),
+    Mistake("neighbour's pages", "paging", 5, "another request's pages are read", _pages(_neighbour)),
+    Mistake(
+        "page off by one",
+        "paging",
+        5,
+        "the next page id is read",
+        _pages(lambda _s, right: [page + 1 for page in right]),
+    ),
+    Mistake(
+        "first page",
+        "paging",
+        5,
+        "the first page is read for every page",
+        _pages(lambda _s, right: right[:1] * len(right)),
+    ),
+    Mistake("pages swapped", "paging", 5, "the last two pages are read in each other's place", _pages(_swapped)),
+    Mistake("page twice", "paging", 5, "a page is read twice, and the next one not", _pages(_twice)),
+    Mistake(
+        "tile offset lost",
+        "paging",
+        5,
+        f"of a page, each tile of {_TILE} slots reads the first one's",
+        _slots(lambda slots: slots % _TILE),
+        claimed=False,
+    ),
+    Mistake(
+        "layout swapped",
+        "layout",
+        5,
+        "a page is read as if its slots and heads were in the other order",
+        _strides_swapped,
+    ),
+    Mistake(
+        "shared pages lost",
+        "shared_prefix",
+        5,
+        "pages that another request shares are not read",
+        _pages(_without_shared),
+    ),
+)

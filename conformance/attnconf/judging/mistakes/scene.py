@@ -1,0 +1,145 @@
+"""Scene: one request on one layer of a laid-out case, and what lies under other page ids than its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.assemble import aimed_keys, pool_of
+from attnconf.cases.inputs.layout import NULL_PAGE
+from attnconf.cases.inputs.noise import normal
+from attnconf.cases.inputs.poison import STALE_SCALE, bits
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case, Layer, Request
+    from attnconf.cases.inputs.batch import Pool
+    from attnconf.cases.inputs.layout import Layout
+    from attnconf.cases.inputs.logical import Logical
+    from attnconf.oracle import Problem
+
+_STALE_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a mistake can draw on: one request on one layer of a laid-out case."""
+
+    logical: Logical
+    layout: Layout
+    layer: int
+    request: int
+    problem: Problem
+
+    @property
+    def case(self) -> Case:
+        """The case."""
+        return self.logical.case
+
+    @property
+    def spec(self) -> Request:
+        """The request."""
+        return self.case.requests[self.request]
+
+    @property
+    def owner(self) -> Layer:
+        """The layer whose keys and values are read."""
+        return self.case.layers[self.case.owner(self.layer)]
+
+    @property
+    def pool(self) -> Pool:
+        """The pool in which they lie."""
+        return pool_of(self.case, self.case.owner(self.layer))
+
+    @cached_property
+    def pages(self) -> list[int]:
+        """The ids of the request's pages in that pool, in order."""
+        return self.layout.pages(self.pool, self.request, self.spec.kv_len)[:: self.layout.page_size].tolist()
+
+    @property
+    def first_seen(self) -> int:
+        """The oldest key that any row of the request sees."""
+        window = self.problem.window_left
+        return max(0, self.spec.prefix_len - window) if window >= 0 else 0
+
+    @property
+    def weighs(self) -> bool:
+        """Whether some row weighs its keys: over a single one, without a sink, no score matters."""
+        return self.problem.sinks is not None or (self.spec.kv_len > 1 and self.problem.window_left != 0)
+
+    def row_of_table(self) -> list[int]:
+        """Return the ids of that pool which the whole row of the block table leads to, the tail included.
+
+        What is outside the pool, or has no translation, leads to the null page: nothing of it is known.
+        """
+        row = self.layout.block_tables[self.request].tolist()
+        if self.pool == "swa" and self.layout.swa_page is not None:
+            return [self.layout.swa_page.get(page, NULL_PAGE) for page in row]
+        return [page if 0 <= page < self.layout.num_pages["full"] else NULL_PAGE for page in row]
+
+    def keys_at(
+        self, pages: list[int], slots: torch.Tensor | None = None, tail: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values, [n, num_kv_heads, D], as they would be read through ``pages`` of the layer's pool.
+
+        ``slots`` [n] int64 count the slots of those pages in order; left out, they are the first kv_len, or all there
+        are. A slot that no live token owns holds what ``assemble`` puts there in a stale pool, which every backend must
+        bear: a key aimed at some row, and of the first ``tail`` of them, which lie behind the request's end in its last
+        page, at the request's last row.
+        """
+        device = self.problem.k.device
+        ids = torch.tensor(pages, dtype=torch.int64)
+        read = self._token_of[torch.where(ids < len(self._token_of), ids, NULL_PAGE)].reshape(-1)
+        index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
+        live = index.clamp_min(0).to(device)
+        k, v = (_rows(stored, live).double() for stored in self.logical.stored(self.case.owner(self.layer), device))
+        dead = (index < 0).nonzero().view(-1)
+        if len(dead):
+            places = dead.to(device)
+            k[places], v[places] = self._stale(len(dead), tail)
+        if (self.owner.k_scale, self.owner.v_scale) == (1.0, 1.0):
+            return k, v
+        return k * self.owner.k_scale, v * self.owner.v_scale
+
+    @cached_property
+    def _token_of(self) -> torch.Tensor:
+        """The token of the batch in each slot of the layer's pool, [pages, page_size] int64, -1 in dead slots."""
+        size = self.layout.page_size
+        found = torch.full((self.layout.num_pages[self.pool], size), -1, dtype=torch.int64)
+        for request, spec in enumerate(self.case.requests):
+            stored = self.layout.pages(self.pool, request, spec.kv_len)
+            tokens = torch.arange(spec.kv_len)
+            live = stored != NULL_PAGE
+            found[stored[live], tokens[live] % size] = self.logical.kv_starts[request] + tokens[live]
+        return found
+
+    def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the stored keys and values of ``count`` dead slots; a block of them is repeated."""
+        if tail not in self._stale_blocks:
+            self._stale_blocks[tail] = self._stale_block(tail)
+        k, v = self._stale_blocks[tail]
+        repeated = torch.arange(count, device=k.device) % len(k)
+        return k[repeated], v[repeated]
+
+    @cached_property
+    def _stale_blocks(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        """The blocks that were asked for: several mistakes read the same one."""
+        return {}
+
+    def _stale_block(self, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
+        owner = self.case.owner(self.layer)
+        source = self.logical.layers[owner]
+        rng = torch.Generator().manual_seed(self.case.seed)
+        rows = torch.randint(0, source.q.shape[0], (tail + _STALE_BLOCK,), generator=rng)
+        rows[:tail] = self.logical.q_starts[self.request + 1] - 1
+        k = aimed_keys(self.case, owner, self.logical, rows).to(source.k.dtype)
+        v = STALE_SCALE * normal(k.shape, rng)
+        device = self.problem.k.device
+        return k.to(device).double(), v.to(device).double()
+
+
+def _rows(stored: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Return ``stored[index]``: as integers, since not every device indexes 8-bit floating-point numbers."""
+    return bits(stored)[index].view(stored.dtype)

@@ -1,0 +1,165 @@
+"""How scores become weights: scales, soft caps, sinks, merges, the base of the LSE (clause 3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.judging.mistakes.mistake import Mistake
+from attnconf.oracle import Answer, attend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.judging.mistakes.mistake import Apply
+    from attnconf.judging.mistakes.scene import Scene
+    from attnconf.oracle import Problem
+
+LN2 = math.log(2.0)
+_SAME_SCALE = 1e-3
+
+
+def _scale(change: Callable[[Problem], float]) -> Apply:
+    def apply(scene: Scene) -> Problem | None:
+        scale = change(scene.problem)
+        same = abs(scale / scene.problem.sm_scale - 1.0) < _SAME_SCALE
+        return replace(scene.problem, sm_scale=scale) if scene.weighs and not same else None
+
+    return apply
+
+
+def _soft_cap(change: Callable[[Problem, float], float | None]) -> Apply:
+    def apply(scene: Scene) -> Problem | None:
+        cap = scene.problem.soft_cap
+        if cap is None or not scene.weighs:
+            return None
+        wrong = change(scene.problem, cap)
+        same = wrong is not None and abs(wrong / cap - 1.0) < _SAME_SCALE
+        return None if same else replace(scene.problem, soft_cap=wrong)
+
+    return apply
+
+
+def _cap_after_mask(scene: Scene) -> Answer | None:
+    """Give each key out of sight the score -cap, which tanh makes of minus infinity."""
+    problem = scene.problem
+    if problem.soft_cap is None or problem.k.shape[0] == 0:
+        return None
+    seen = attend(problem)
+    hidden = torch.ones((problem.q.shape[0], problem.k.shape[0]), dtype=torch.float64, device=problem.k.device)
+    keys, rows = torch.arange(problem.k.shape[0], device=problem.k.device)[None], problem.positions[:, None]
+    hidden[(keys <= rows) & ((keys >= rows - problem.window_left) | (problem.window_left < 0))] = 0.0
+    if not bool(hidden.any()):
+        return None
+    values = torch.einsum("mj,jhd->mhd", hidden, problem.v[:, problem.kv_head_of])
+    log_mass = hidden.sum(dim=1).log()[:, None] - problem.soft_cap
+    lse = torch.logaddexp(seen.lse, log_mass.expand_as(seen.lse))
+    kept, each = torch.exp(seen.lse - lse), torch.exp(-problem.soft_cap - lse)
+    return Answer(kept[..., None] * seen.out + each[..., None] * values, lse)
+
+
+def _sinks(change: Callable[[torch.Tensor], torch.Tensor | None]) -> Apply:
+    def apply(scene: Scene) -> Problem | None:
+        sinks = scene.problem.sinks
+        if sinks is None:
+            return None
+        wrong = change(sinks)
+        same = wrong is not None and torch.equal(wrong, sinks)
+        return None if same else replace(scene.problem, sinks=wrong)
+
+    return apply
+
+
+def _merged_in_base_two(scene: Scene) -> Answer | None:
+    """Merge two halves of the keys by exp() of LSEs that are logarithms to base 2."""
+    problem = scene.problem
+    middle = problem.k.shape[0] // 2
+    if middle == 0:
+        return None
+    late = replace(
+        problem, k=problem.k[middle:], v=problem.v[middle:], positions=problem.positions - middle, sinks=None
+    )
+    parts = [attend(replace(problem, k=problem.k[:middle], v=problem.v[:middle])), attend(late)]
+    lses = torch.stack([part.lse for part in parts])
+    shares = torch.softmax(lses / LN2, dim=0).nan_to_num(nan=0.0)
+    outs = torch.stack([part.out for part in parts])
+    return Answer((shares[..., None] * outs).sum(dim=0), torch.logsumexp(lses, dim=0))
+
+
+def _lse_in_base_two(scene: Scene) -> Answer | None:
+    answer = attend(scene.problem)
+    return replace(answer, lse=answer.lse / LN2)
+
+
+SCORES = (
+    Mistake("soft cap off", "soft_cap", 3, "the soft cap is ignored", _soft_cap(lambda _problem, _cap: None)),
+    Mistake(
+        "soft cap unscaled",
+        "soft_cap",
+        3,
+        "the soft cap bends q.k before sm_scale is applied",
+        _soft_cap(lambda problem, cap: cap * problem.sm_scale),
+    ),
+    Mistake(
+        "soft cap log2",
+        "soft_cap",
+        3,
+        "the soft cap bends scores that hold a factor log2(e) already",
+        _soft_cap(lambda _problem, cap: cap * LN2),
+    ),
+    Mistake(
+        "soft cap after mask",
+        "soft_cap",
+        3,
+        "the soft cap is applied after the mask: keys out of sight get the score -cap",
+        _cap_after_mask,
+        claimed=False,
+    ),
+    Mistake("sinks off", "sinks", 3, "the sinks are ignored", _sinks(lambda _sinks: None)),
+    Mistake("sinks doubled", "sinks", 3, "each sink counts twice, as once a split", _sinks(lambda sinks: sinks + LN2)),
+    Mistake(
+        "sinks log2",
+        "sinks",
+        3,
+        "a sink is taken for a logarithm to base 2",
+        _sinks(lambda sinks: sinks * LN2),
+    ),
+    Mistake(
+        "sinks moved",
+        "sinks",
+        3,
+        "each head has the sink of its neighbour",
+        _sinks(lambda sinks: sinks.roll(1)),
+        claimed=False,
+    ),
+    Mistake(
+        "scale squared",
+        "sm_scale",
+        3,
+        "sm_scale is applied twice",
+        _scale(lambda problem: problem.sm_scale**2),
+    ),
+    Mistake("scale off", "sm_scale", 3, "sm_scale is not applied", _scale(lambda _problem: 1.0)),
+    Mistake(
+        "scale default",
+        "sm_scale",
+        3,
+        "1/sqrt(head_dim) in place of sm_scale",
+        _scale(lambda problem: problem.q.shape[2] ** -0.5),
+    ),
+    Mistake("scale log2", "sm_scale", 3, "a factor log2(e) is missing", _scale(lambda problem: problem.sm_scale * LN2)),
+    Mistake(
+        "merge in base two",
+        "split",
+        3,
+        "parts are merged by exp() of LSEs in base 2",
+        _merged_in_base_two,
+        claimed=False,
+    ),
+    Mistake(
+        "LSE in base two", "lse", 3, "the LSE is in base 2, not in the natural one", _lse_in_base_two, claimed=False
+    ),
+)

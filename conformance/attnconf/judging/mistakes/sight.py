@@ -1,0 +1,187 @@
+"""Which keys a row sees: causality, windows, prefixes, and lengths (clauses 1, 2 and 5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.judging.mistakes.mistake import Mistake
+
+if TYPE_CHECKING:
+    from attnconf.judging.mistakes.mistake import Apply
+    from attnconf.judging.mistakes.scene import Scene
+    from attnconf.oracle import Problem
+
+
+def _window(change: int | None) -> Apply:
+    def apply(scene: Scene) -> Problem | None:
+        window = scene.problem.window_left
+        if window < 0 or (change is not None and window + change < 0):
+            return None
+        return replace(scene.problem, window_left=-1 if change is None else window + change)
+
+    return apply
+
+
+def _window_of_chunk(scene: Scene) -> Problem | None:
+    """Count the window from the row's index among the new tokens; where that ends every window, it is off."""
+    window, prefix = scene.problem.window_left, scene.spec.prefix_len
+    if window < 0 or not prefix or scene.spec.new_tokens - 1 <= window:
+        return None
+    return replace(scene.problem, window_left=window + prefix)
+
+
+def _window_of_another(scene: Scene) -> Problem | None:
+    windows = [layer.window_left for layer in scene.case.layers if layer.window_left >= 0]
+    if scene.problem.window_left >= 0 or not windows or scene.spec.kv_len <= min(windows) + 1:
+        return None
+    return replace(scene.problem, window_left=min(windows))
+
+
+def _from_row_zero(scene: Scene) -> Problem | None:
+    prefix = scene.spec.prefix_len
+    return replace(scene.problem, positions=scene.problem.positions - prefix) if prefix else None
+
+
+def _without_prefix(scene: Scene) -> Problem | None:
+    prefix = scene.spec.prefix_len
+    seen = prefix and scene.problem.window_left != 0  # a window of one key holds no cached token
+    return _after(scene.problem, prefix) if seen else None
+
+
+def _without_oldest(scene: Scene) -> Problem | None:
+    problem = scene.problem
+    if problem.k.shape[0] < 2 or problem.window_left >= 0:  # noqa: PLR2004 - one key must be left
+        return None
+    return _after(problem, 1)
+
+
+def _after(problem: Problem, first: int) -> Problem:
+    """Return ``problem`` without its keys before ``first``."""
+    return replace(problem, k=problem.k[first:], v=problem.v[first:], positions=problem.positions - first)
+
+
+def _causal_off(scene: Scene) -> Problem | None:
+    return replace(scene.problem, causal=False) if scene.problem.positions.numel() > 1 else None
+
+
+def _moved_end(step: int) -> Apply:
+    """Let each row see up to its position plus ``step``; the old end of a window stays where it is."""
+
+    def apply(scene: Scene) -> Problem | None:
+        problem = scene.problem
+        window = problem.window_left + step if problem.window_left >= 0 else -1
+        if problem.positions.numel() < 2 or (problem.window_left >= 0 and window < 0):  # noqa: PLR2004 - see the next
+            return None  # of one row, this is the request's newest key, or a slot behind its end
+        return replace(problem, positions=problem.positions + step, window_left=window)
+
+    return apply
+
+
+def _without_newest(scene: Scene) -> Problem | None:
+    problem = scene.problem
+    return replace(problem, k=problem.k[:-1], v=problem.v[:-1]) if problem.k.shape[0] > 1 else None
+
+
+def _to_whole_pages(scene: Scene) -> Problem | None:
+    """Drop the tokens of the last page that is not full."""
+    count = scene.spec.kv_len // scene.layout.page_size * scene.layout.page_size
+    return _up_to(scene.problem, count)
+
+
+def _without_last_page(scene: Scene) -> Problem | None:
+    """Drop a full last page: its length was taken to be kv_len % page_size."""
+    size = scene.layout.page_size
+    return _up_to(scene.problem, scene.spec.kv_len - size) if scene.spec.kv_len % size == 0 else None
+
+
+def _up_to(problem: Problem, count: int) -> Problem | None:
+    if not 0 < count < problem.k.shape[0]:
+        return None
+    return replace(problem, k=problem.k[:count], v=problem.v[:count])
+
+
+def _last_page_full(scene: Scene) -> Problem | None:
+    return _longer(scene, -(-scene.spec.kv_len // scene.layout.page_size) * scene.layout.page_size)
+
+
+def _page_of_tail(scene: Scene) -> Problem | None:
+    if len(scene.row_of_table()) <= len(scene.pages):
+        return None
+    return _longer(scene, (len(scene.pages) + 1) * scene.layout.page_size)
+
+
+def _longest(scene: Scene) -> Problem | None:
+    return _longer(scene, max(request.kv_len for request in scene.case.requests))
+
+
+def _longer(scene: Scene, length: int) -> Problem | None:
+    """Read the request as ``length`` keys: what lies behind its end is read, and its rows stand at the new end."""
+    kv_len, size = scene.spec.kv_len, scene.layout.page_size
+    if not 0 < kv_len < length:
+        return None
+    pages = scene.row_of_table()[: -(-length // size)]
+    slots = torch.arange(kv_len, min(length, len(pages) * size))
+    k, v = scene.keys_at(pages, slots, tail=min(-kv_len % size, len(slots)))
+    problem = scene.problem
+    return replace(
+        problem,
+        k=torch.cat([problem.k, k]),
+        v=torch.cat([problem.v, v]),
+        positions=problem.positions + len(slots),
+    )
+
+
+SIGHT = (
+    Mistake("window off", "window", 2, "the window is ignored", _window(None)),
+    Mistake("window one more", "window", 2, "one key too many at the old end: window_left taken as W", _window(1)),
+    Mistake(
+        "window one less",
+        "window",
+        2,
+        "the oldest key of the window is lost: window_left keys, not window_left + 1",
+        _window(-1),
+    ),
+    Mistake(
+        "window of the chunk",
+        "window",
+        2,
+        "the window is counted from a row's index among the new tokens, not from its position",
+        _window_of_chunk,
+        claimed=False,
+    ),
+    Mistake(
+        "window everywhere",
+        "window",
+        2,
+        "a full layer is given the window of a sliding one",
+        _window_of_another,
+        claimed=False,
+    ),
+    Mistake("causal off", "causal", 1, "later keys are seen", _causal_off),
+    Mistake("causal strict", "causal", 1, "the newest key of the request is lost", _without_newest),
+    Mistake("one key ahead", "causal", 1, "one key too many at the new end: each row sees the next one", _moved_end(1)),
+    Mistake("own key lost", "causal", 1, "no row sees the key at its own position", _moved_end(-1)),
+    Mistake("top-left", "prefix", 1, "positions count from the first new token, not from the prefix", _from_row_zero),
+    Mistake("prefix lost", "prefix", 1, "only the new tokens are read, and no cached one", _without_prefix),
+    Mistake("oldest key lost", "kv_len", 1, "the oldest key of the request is lost", _without_oldest),
+    Mistake("last page lost", "kv_len", 1, "the tokens of a last page that is not full are lost", _to_whole_pages),
+    Mistake(
+        "full page lost",
+        "kv_len",
+        5,
+        "a full last page is taken for an empty one: its length as kv_len % page_size",
+        _without_last_page,
+    ),
+    Mistake("last page full", "page_tail", 5, "a last page is read to its end, past the last token", _last_page_full),
+    Mistake("table tail read", "table_tail", 5, "a page is read behind the request's last one", _page_of_tail),
+    Mistake(
+        "longest for all",
+        "host_hints",
+        5,
+        "the length of the longest request is taken for that of each",
+        _longest,
+    ),
+)

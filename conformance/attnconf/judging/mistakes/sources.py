@@ -1,0 +1,114 @@
+"""Whose keys and values are read, and with which scales: heads, KV sharing, quantised KV (clauses 4, 9 and 18)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.judging.mistakes.mistake import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.judging.mistakes.mistake import Apply, Mistaken
+    from attnconf.judging.mistakes.scene import Scene
+    from attnconf.oracle import Problem
+
+
+def _heads(change: Callable[[torch.Tensor, int, int], torch.Tensor]) -> Apply:
+    """Map query heads to KV heads by ``change(heads, num_qo_heads, num_kv_heads)``."""
+
+    @lru_cache(maxsize=64)
+    def changed(qo: int, kv: int, device: torch.device) -> torch.Tensor | None:
+        """Return the wrong map, or None where it is the right one: made once, and compared without a GPU's help."""
+        heads = torch.arange(qo)
+        mapping = change(heads, qo, kv).clamp_max(kv - 1)
+        return None if torch.equal(mapping, heads // (qo // kv)) else mapping.to(device)
+
+    def apply(scene: Scene) -> Problem | None:
+        mapping = changed(scene.problem.q.shape[1], scene.problem.k.shape[1], scene.problem.q.device)
+        return None if mapping is None else replace(scene.problem, kv_head_of=mapping)
+
+    return apply
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _kv_factors(change: Callable[[float, float], tuple[float, float]]) -> Apply:
+    """Read stored bytes with other scales than (k_scale, v_scale)."""
+
+    def apply(scene: Scene) -> Problem | None:
+        right = (scene.owner.k_scale, scene.owner.v_scale)
+        wrong = change(*right)
+        if wrong == right:
+            return None
+        problem = scene.problem
+        return replace(problem, k=problem.k * (wrong[0] / right[0]), v=problem.v * (wrong[1] / right[1]))
+
+    return apply
+
+
+def _own_scales(scene: Scene) -> Mistaken:
+    own = scene.case.layers[scene.layer]
+    return _kv_factors(lambda _k, _v: (own.k_scale, own.v_scale))(scene)
+
+
+def _own_kv(scene: Scene) -> Problem | None:
+    return None if scene.case.owner(scene.layer) == scene.layer else _kv_of(scene, scene.layer)
+
+
+def _others_kv(scene: Scene) -> Problem | None:
+    """Read the cache of an owner that is not the layer's, where there is one of the same shape."""
+    owner = scene.case.owner(scene.layer)
+    if owner == scene.layer:
+        return None
+    wanted = (scene.owner.kind, scene.owner.num_kv_heads, scene.owner.head_dim)
+    for index, layer in enumerate(scene.case.layers):
+        if index != owner and layer.kv_owner is None and (layer.kind, layer.num_kv_heads, layer.head_dim) == wanted:
+            return _kv_of(scene, index)
+    return None
+
+
+def _kv_of(scene: Scene, layer: int) -> Problem:
+    k, v = scene.logical.read_from(layer, scene.request, scene.problem.k.device)
+    return replace(scene.problem, k=k, v=v)
+
+
+SOURCES = (
+    Mistake("head modulo", "gqa", 4, "query heads map to KV heads by modulo", _heads(lambda h, _qo, kv: h % kv)),
+    Mistake(
+        "head by kv",
+        "gqa",
+        4,
+        "query heads are divided by num_kv_heads, not by the group size",
+        _heads(lambda h, _qo, kv: h // kv),
+    ),
+    Mistake("first head", "gqa", 4, "all query heads read KV head 0", _heads(lambda h, _qo, _kv: h * 0)),
+    Mistake(
+        "next head",
+        "gqa",
+        4,
+        "each query head reads the KV head behind its own",
+        _heads(lambda h, qo, kv: (h // (qo // kv) + 1) % kv),
+    ),
+    Mistake(
+        "padded group",
+        "gqa",
+        4,
+        "the group size is rounded up to a power of two",
+        _heads(lambda h, qo, kv: h // _power_of_two(qo // kv)),
+    ),
+    Mistake("own KV", "shared_kv", 9, "the redirected layer reads its own cache, not its owner's", _own_kv),
+    Mistake("own scales", "shared_kv", 9, "the redirected layer uses its own k_scale and v_scale", _own_scales),
+    Mistake("another's KV", "shared_kv", 9, "the redirected layer reads another owner's cache", _others_kv),
+    Mistake("k_scale off", "k_scale", 18, "k_scale is ignored", _kv_factors(lambda _k, v: (1.0, v))),
+    Mistake("v_scale off", "v_scale", 18, "v_scale is ignored", _kv_factors(lambda k, _v: (k, 1.0))),
+    Mistake("scales swapped", "k_scale", 18, "k_scale and v_scale are swapped", _kv_factors(lambda k, v: (v, k))),
+    Mistake("k_scale squared", "k_scale", 18, "k_scale is applied twice", _kv_factors(lambda k, v: (k * k, v))),
+    Mistake("v_scale squared", "v_scale", 18, "v_scale is applied twice", _kv_factors(lambda k, v: (k, v * v))),
+)

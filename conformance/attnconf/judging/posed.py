@@ -1,0 +1,118 @@
+"""A posed case: logical inputs, layout, batch and right answers, which do not depend on who answers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnconf.cases.inputs.assemble import assemble
+from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.logical import make_logical
+from attnconf.judging.execution import same_memory
+from attnconf.judging.mistakes import Scene
+from attnconf.numerics import Bounded, NumericsProfile, bounded_answer
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.inputs.layout import Layout
+    from attnconf.cases.inputs.logical import Logical
+    from attnconf.oracle import Problem
+
+
+HOST_WORK = 2**20
+"""Multiplications of a product of queries and keys up to which answers are judged on the CPU.
+
+What a case claims takes some fifty answers a request: a millisecond each there, and as long on a GPU, which starts them
+one operation at a time.
+"""
+
+
+KEPT_WORK = 2**24
+"""Up to which a request's keys and values are kept as float64, where they are judged: 256 MiB at most."""
+
+
+def work(case: Case) -> int:
+    """Return the multiplications of the largest product of queries and keys of one request."""
+    rows = max(request.new_tokens * request.kv_len for request in case.requests)
+    return rows * max(layer.num_qo_heads * layer.head_dim for layer in case.layers)
+
+
+class Question:
+    """The parts of a case that do not depend on who answers: logical inputs, layout, batch, right answers.
+
+    Backends run on ``device``; outputs are read to ``judge``, where the oracle works: for a small case the CPU. A GPU
+    takes 10 us to start each of some thousand operations, and the processes of a campaign wait for it in turn.
+    """
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self.case = case
+        self.device = device
+        self.judge = torch.device("cpu") if work(case) <= HOST_WORK else device
+        self._problems: dict[tuple[int, int], Problem] = {}
+        self._answers: dict[tuple[int, int, NumericsProfile], Bounded] = {}
+        self._memory: list[tuple[str, torch.Tensor]] = []
+        self._pristine: list[torch.Tensor] = []
+
+    @cached_property
+    def logical(self) -> Logical:
+        """Queries, keys and values before any page exists."""
+        return make_logical(self.case)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the tokens lie."""
+        return place(self.case)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The tensors that backends receive. Nobody may write to them; the read-only check sees to it."""
+        batch = self.fresh_batch()
+        self._memory = batch.memory()
+        self._pristine = [whole.clone() for _, whole in self._memory]
+        return batch
+
+    def fresh_batch(self) -> Batch:
+        """Return the same tensors once more, in memory of their own."""
+        return assemble(self.case, self.layout, self.logical, self.device)
+
+    def changed_input(self) -> str | None:
+        """Return the name of an input whose memory is not what it was, or None."""
+        if "batch" not in self.__dict__:
+            return None
+        if same_memory([whole for _, whole in self._memory], self._pristine):
+            return None
+        pairs = zip(self._memory, self._pristine, strict=True)
+        return next(name for (name, now), before in pairs if not torch.equal(now, before))
+
+    def restore(self) -> None:
+        """Build the batch anew for the next backend if this one changed it."""
+        if self.changed_input() is not None:
+            del self.batch
+
+    def rows(self, request: int) -> slice:
+        """Return the query rows of ``request`` in the batch."""
+        return slice(self.logical.q_starts[request], self.logical.q_starts[request + 1])
+
+    def problem(self, layer: int, request: int) -> Problem:
+        """Return the oracle's question for one request on one layer: kept where it is small."""
+        key = (layer, request)
+        if key in self._problems:
+            return self._problems[key]
+        problem = self.logical.problem(layer, request, self.judge)
+        if work(self.case) <= KEPT_WORK:
+            self._problems[key] = problem
+        return problem
+
+    def scene(self, layer: int, request: int) -> Scene:
+        """Return one request on one layer, as the mistakes see it."""
+        return Scene(self.logical, self.layout, layer, request, self.problem(layer, request))
+
+    def answer(self, layer: int, request: int, profile: NumericsProfile) -> Bounded:
+        """Return the oracle's answer with the bound of a kernel of ``profile``."""
+        key = (layer, request, profile)
+        if key not in self._answers:
+            self._answers[key] = bounded_answer(self.problem(layer, request), profile, self.case.q_dtype)
+        return self._answers[key]

@@ -1,0 +1,103 @@
+"""What a case on a backend ends in: typed outcomes, and failures that render themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnconf.backends.protocol import Evidence
+    from attnconf.cases.case import Case
+
+
+class Outcome(StrEnum):
+    """How one layer of one case ended on one backend. Nothing is a skip."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+    OOM = "oom"
+    NOT_RUN = "not_run"
+    CONTRACT_ONLY = "contract_only"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether this outcome fails a test: a wrong answer, an undeclared refusal, a crash, out of memory."""
+        return self in {Outcome.FAILED, Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM}
+
+    @property
+    def is_executed(self) -> bool:
+        """Whether the backend really computed something that was judged."""
+        return self in {Outcome.PASSED, Outcome.FAILED, Outcome.CONTRACT_ONLY}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a wrong element stands: logically, and where its nearest key lies in memory."""
+
+    request: int
+    token: int
+    head: int
+    dim: int
+    layer: int
+    page: int | None = None
+    slot: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One broken clause.
+
+    ``units`` is the error in units of the a-priori bound, None for a bitwise clause. ``keys`` says which keys seem to
+    have been read or lost, ``suspicion`` which known kind of mistake explains the numbers.
+    """
+
+    clause: int
+    check: str
+    summary: str
+    layer: int
+    units: float | None = None
+    place: Place | None = None
+    keys: str = ""
+    suspicion: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """One layer of one case on one backend.
+
+    ``effective`` names the features whose absence would have moved this layer's answer by at least ten units.
+    """
+
+    layer: int
+    outcome: Outcome
+    reason: str = ""
+    kernel: str = ""
+    worst_units: float | None = None
+    effective: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResult:
+    """One case on one backend, layer by layer."""
+
+    case: Case
+    backend: str
+    evidence: Evidence
+    layers: tuple[LayerResult, ...]
+    seconds: float = 0.0
+    checks: tuple[str, ...] = field(default=())
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Every failure of every layer."""
+        return tuple(failure for layer in self.layers for failure in layer.failures)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether any layer ended in a failing outcome."""
+        return any(layer.outcome.is_failure for layer in self.layers)

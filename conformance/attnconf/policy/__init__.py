@@ -1,0 +1,1 @@
+"""Policy: which backend a model gets on which platform, and what must be proven before."""

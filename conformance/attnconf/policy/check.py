@@ -1,0 +1,180 @@
+"""Check of a policy: whether every question has exactly one answer, and every choice can be met and must be proven."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from attnconf.errors import InvalidInputError
+from attnconf.policy.conditions import PACKAGE, value_of
+from attnconf.policy.question import Question
+from attnconf.policy.reach import EVERY, OPEN, reachable
+from attnconf.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from attnconf.policy.conditions import Condition
+    from attnconf.policy.policy import Policy, Rule
+
+FaultKind = Literal["hole", "overlap", "unreachable", "contradiction", "unproven", "waiver"]
+
+
+class Fault(Value):
+    """One thing that is wrong with a policy, in one sentence.
+
+    hole: a question that no rule takes. overlap: one that several take, the last of which is no fallback without
+    conditions. unreachable: a rule or refusal that never decides. contradiction: a choice whose needs can never hold
+    where it is made, or that is always refused. unproven: a choice that requires no cell which must run. waiver: one
+    that has expired, or that selects no required cell.
+    """
+
+    kind: FaultKind
+    sentence: str
+
+
+def check_policy(policy: Policy, today: dt.date | None = None) -> tuple[Fault, ...]:
+    """Return what is wrong with the policy, over all platforms and settings; ``today`` is the day, in UTC, of now.
+
+    Raises ``InvalidInputError`` when the rules overlap in more ways than can be analysed.
+    """
+    day = today or dt.datetime.now(dt.UTC).date()
+    faults = [*_needs(policy), *(fault for name in policy.architectures for fault in _architecture(policy, name))]
+    faults += [*_unproven(policy), *waiver_faults(policy, day)]
+    return tuple(dict.fromkeys(faults))
+
+
+def refuse_faulty(policy: Policy, source: str) -> None:
+    """Raise ``InvalidInputError`` with the first fault, unless it is of a waiver: those are the verdict's."""
+    fault = next((fault for fault in check_policy(policy) if fault.kind != "waiver"), None)
+    if fault is not None:
+        raise InvalidInputError(source, given=fault.sentence, allowed="a policy that passes attnconf policy check")
+
+
+def waiver_faults(policy: Policy, today: dt.date) -> Iterator[Fault]:
+    """Yield the waivers that have expired, and those that select no required cell of any rule."""
+    cells = policy.all_required
+    for waiver in policy.waivers:
+        if waiver.is_expired(today):
+            yield Fault(kind="waiver", sentence=f"{waiver.text} has expired")
+        if not any(waiver.has(cell) for cell in cells):
+            yield Fault(kind="waiver", sentence=f"{waiver.text} selects no required cell")
+
+
+def _needs(policy: Policy) -> Iterator[Fault]:
+    for name, needs in policy.backends.items():
+        if not _can_hold(needs):
+            yield Fault(kind="contradiction", sentence=f"backends.{name}: no platform is {needs.text}")
+    for refusal in policy.refusals:
+        if not _can_hold(refusal):
+            yield Fault(
+                kind="unreachable", sentence=f"refusal {refusal.name} never holds: no platform is {refusal.text}"
+            )
+
+
+def _can_hold(condition: Condition) -> bool:
+    return any(reachable([condition], Question(architecture="any"), users=EVERY))
+
+
+def _architecture(policy: Policy, architecture: str) -> Iterator[Fault]:
+    """Yield the faults of the rules of one architecture.
+
+    The conditions are its rules, then the needs of each backend, then the refusals; the first rule of a set decides.
+    """
+    rules = policy.rules_of(architecture)
+    conditions: list[Condition] = [*rules, *policy.backends.values(), *policy.refusals]
+    states = reachable(conditions, Question(architecture=architecture), users=OPEN)
+    taken = {state: sorted(index for index in state if index < len(rules)) for state in states}
+    hole = next((states[state] for state, indices in taken.items() if not indices), None)
+    if hole is not None:
+        yield Fault(kind="hole", sentence=f"{architecture}: no rule takes {_where(hole, rules)}")
+    yield from _overlaps(rules, states, taken, architecture)
+    yield from _undecided(policy, architecture, rules, taken)
+
+
+def _undecided(
+    policy: Policy, architecture: str, rules: tuple[Rule, ...], taken: Mapping[frozenset[int], list[int]]
+) -> Iterator[Fault]:
+    """Yield the rules that decide nowhere, or give nowhere what could run."""
+    backends = list(policy.backends)
+    for index, rule in enumerate(rules):
+        mine = [state for state, indices in taken.items() if indices and indices[0] == index]
+        if not mine:
+            why = (
+                "no platform is " + rule.text
+                if not any(index in state for state in taken)
+                else "earlier rules take all"
+            )
+            yield Fault(kind="unreachable", sentence=f"rule {rule.name} never decides for {architecture}: {why}")
+            continue
+        if rule.choice is None:
+            continue
+        for backend in rule.choice.backends:
+            need = len(rules) + backends.index(backend)
+            if not any(need in state for state in mine):
+                needs = policy.backends[backend].text
+                sentence = (
+                    f"rule {rule.name} gives {architecture} {backend}, which needs {needs}: never so where it decides"
+                )
+                yield Fault(kind="contradiction", sentence=sentence)
+        vetoes = {
+            len(rules) + len(backends) + place
+            for place, one in enumerate(policy.refusals)
+            if one.concerns(architecture, rule.choice)
+        }
+        if all(vetoes & state for state in mine):
+            sentence = f"rule {rule.name} gives {architecture} {' and '.join(rule.choice.backends)}: always refused"
+            yield Fault(kind="contradiction", sentence=sentence)
+
+
+def _overlaps(
+    rules: tuple[Rule, ...],
+    states: Mapping[frozenset[int], Question],
+    taken: Mapping[frozenset[int], list[int]],
+    architecture: str,
+) -> Iterator[Fault]:
+    seen = set()
+    for state, indices in taken.items():
+        specific = [index for index in indices if not rules[index].is_always]
+        for pair in pairwise(specific):
+            if pair in seen:
+                continue
+            seen.add(pair)
+            first, second = (rules[index].name for index in pair)
+            where = _where(states[state], rules)
+            yield Fault(kind="overlap", sentence=f"{architecture}: rules {first} and {second} both take {where}")
+
+
+def _unproven(policy: Policy) -> Iterator[Fault]:
+    for rule in policy.rules:
+        choice = rule.choice
+        if choice is None:
+            continue
+        for architecture in rule.architectures:
+            cells = policy.required_cells(architecture, rule.name, choice)
+            for backend in choice.backends:
+                if not any(cell.backend == backend and not cell.unsupported for cell in cells):
+                    sentence = f"rule {rule.name} gives {architecture} {backend}, of which no cell must be proven"
+                    yield Fault(kind="unproven", sentence=sentence)
+
+
+def _where(question: Question, conditions: Sequence[Condition]) -> str:
+    """Say for which question, naming only the axes that the conditions ask about."""
+    axes = dict.fromkeys(axis for condition in conditions for axis in condition.asks)
+    parts = [_axis_text(axis, question) for axis in axes]
+    return ", ".join(part for part in parts if part) or "any platform"
+
+
+def _axis_text(axis: str, question: Question) -> str:
+    value = value_of(axis, question)
+    if axis == "sm":
+        return "no GPU" if value is None else f"SM {value[0]}.{value[1]}"
+    if axis == "cuda":
+        return f"CUDA {value}" if value is not None else "no CUDA"
+    if axis.startswith(PACKAGE):
+        name = axis.removeprefix(PACKAGE)
+        return f"{name} {value}" if value is not None else f"no {name}"
+    if axis == "user":
+        return "" if value == "none" else f"the user's choice of {value}"
+    return "" if value is None else f"{axis} {value}"

@@ -1,0 +1,36 @@
+"""Installed engines: which there are, and how each is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.errors import InvalidInputError
+from attnconf.fields import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnconf.policy.drift.engine import Engine
+
+
+def _sglang() -> Engine:
+    from attnconf.policy.drift.sglang import SGLang
+
+    return SGLang()
+
+
+def _vllm() -> Engine:
+    from attnconf.policy.drift.vllm import VLLM
+
+    return VLLM()
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"sglang": _sglang, "vllm": _vllm}
+
+
+def installed_engine(name: str) -> Engine:
+    """Load an engine. Raises ``InvalidInputError`` for an unknown, ``BackendUnavailableError`` for an absent one."""
+    if name not in ENGINES:
+        option = "--engine"
+        raise InvalidInputError(option, given=quote(name), allowed=" or ".join(ENGINES))
+    return ENGINES[name]()

@@ -1,0 +1,177 @@
+"""Requirements: the cells that must be proven before a backend may be a default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from attnconf.cases.case import Mode
+from attnconf.cases.geometry import CellKind
+from attnconf.cases.models import load_model, shipped_models
+from attnconf.fields import quote
+from attnconf.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from attnconf.policy.question import Side
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.@:-]+$")]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Feature = Annotated[str, Field(pattern=r"^[a-z_]+$")]
+AtLeast = Annotated[int, Field(ge=1, le=10**6, strict=True)]
+Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+Dtypes = Literal["any", "float32", "float16", "bfloat16", "float16+float8_e4m3fn", "bfloat16+float8_e4m3fn"]
+"""The dtypes of a cell: of queries and KV alike, or ``queries+KV``; ``any`` counts the cells of all dtypes together."""
+
+
+def side_of(mode: Mode) -> Side:
+    """Return whose mode it is: decode steps are the decode backend's, all others the prefill backend's."""
+    return "decode" if mode == "decode" else "prefill"
+
+
+class RequiredCell(Value):
+    """One cell that must be proven, on any shard of its model.
+
+    At least ``executed`` of its layers must have been judged and passed, and each feature of ``effective`` must have
+    mattered in at least ``effective_cases`` of them. ``unsupported`` is the reason why the backend may declare the cell
+    unsupported instead, empty if it may not.
+    """
+
+    backend: str
+    model: str
+    layer_kind: CellKind
+    mode: Mode
+    dtypes: Dtypes = "any"
+    executed: int
+    effective: tuple[str, ...]
+    effective_cases: int = 1
+    unsupported: str = ""
+
+    @property
+    def id(self) -> str:
+        """What names the cell, whatever is asked of it: ``triton/gemma4-12b/full/decode/any``."""
+        return f"{self.backend}/{self.model}/{self.layer_kind}/{self.mode}/{self.dtypes}"
+
+    @property
+    def text(self) -> str:
+        """The cell in words."""
+        dtypes = "" if self.dtypes == "any" else f" {self.dtypes}"
+        return f"{self.backend} {self.model} {self.layer_kind} {self.mode}{dtypes}"
+
+    def strictest(self, other: RequiredCell) -> RequiredCell:
+        """Return what both ask of one cell."""
+        return self.model_copy(
+            update={
+                "executed": max(self.executed, other.executed),
+                "effective": tuple(dict.fromkeys((*self.effective, *other.effective))),
+                "effective_cases": max(self.effective_cases, other.effective_cases),
+                "unsupported": self.unsupported if other.unsupported else "",
+            }
+        )
+
+
+class Selection(Value):
+    """Some cells of a requirement; a list that is left empty selects all."""
+
+    models: tuple[Name, ...] = ()
+    layer_kinds: tuple[CellKind, ...] = ()
+    modes: tuple[Mode, ...] = ()
+    dtypes: tuple[Dtypes, ...] = ()
+
+    def has(self, cell: RequiredCell) -> bool:
+        """Whether it selects ``cell``."""
+        pairs = (
+            (self.models, cell.model),
+            (self.layer_kinds, cell.layer_kind),
+            (self.modes, cell.mode),
+            (self.dtypes, cell.dtypes),
+        )
+        return all(not chosen or value in chosen for chosen, value in pairs)
+
+
+class AllowedUnsupported(Selection):
+    """The cells that a backend may declare unsupported, and why that does no harm."""
+
+    backends: tuple[Name, ...] = ()
+    reason: Sentence
+
+
+class Requirement(Value):
+    """The cells that the backend of these ``architectures`` must have proven, whichever backend it is.
+
+    It binds the choices of the ``rules`` that it names, or of all. With an ``engine`` it asks that engine's own backend
+    of the chosen name, ``sglang:triton`` for ``triton``: the kernels, under the metadata that it builds. Every model in
+    every mode and dtype, for those of the ``layer_kinds`` that the model has. ``executed``, ``effective`` (by layer
+    kind) and ``effective_cases`` are those of ``RequiredCell``; ``allow_unsupported`` lists what the backend may
+    declare unsupported instead.
+    """
+
+    architectures: Names
+    rules: tuple[Name, ...] = ()
+    engine: Name | None = None
+    models: Names
+    layer_kinds: Annotated[tuple[CellKind, ...], Field(min_length=1)]
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
+    dtypes: Annotated[tuple[Dtypes, ...], Field(min_length=1)] = ("any",)
+    executed: AtLeast = 1
+    effective: dict[CellKind, tuple[Feature, ...]] = Field(default_factory=dict)
+    effective_cases: AtLeast = 1
+    allow_unsupported: tuple[AllowedUnsupported, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        unknown = [name for name in self.models if name not in shipped_models()]
+        if unknown:
+            message = f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}"
+            raise ValueError(message)
+        return self
+
+    def cells(self, *, prefill: str, decode: str) -> Iterator[RequiredCell]:
+        """Yield the cells under these backends, or under the engine's of their names."""
+        owner = "" if self.engine is None else f"{self.engine}:"
+        for model in self.models:
+            kinds = load_model(model).cell_kinds
+            for kind in (kind for kind in self.layer_kinds if kind in kinds):
+                for mode in self.modes:
+                    for dtypes in self.dtypes:
+                        cell = RequiredCell(
+                            backend=owner + (decode if side_of(mode) == "decode" else prefill),
+                            model=model,
+                            layer_kind=kind,
+                            mode=mode,
+                            dtypes=dtypes,
+                            executed=self.executed,
+                            effective=self.effective.get(kind, ()),
+                            effective_cases=self.effective_cases,
+                        )
+                        yield cell.model_copy(update={"unsupported": self._why_unsupported(cell)})
+
+    def _why_unsupported(self, cell: RequiredCell) -> str:
+        allowed = (
+            one
+            for one in self.allow_unsupported
+            if one.has(cell) and (not one.backends or cell.backend in one.backends)
+        )
+        return next((one.reason for one in allowed), "")
+
+
+def merged(cells: Iterable[RequiredCell]) -> tuple[RequiredCell, ...]:
+    """Return one cell for each id, with the strictest demands, in order of appearance."""
+    found: dict[str, RequiredCell] = {}
+    for cell in cells:
+        found[cell.id] = found[cell.id].strictest(cell) if cell.id in found else cell
+    return tuple(found.values())
+
+
+def grouped(cells: Iterable[RequiredCell]) -> list[str]:
+    """Return one line a backend and model, with its layer kinds and modes."""
+    groups: dict[tuple[str, str], list[RequiredCell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.backend, cell.model), []).append(cell)
+    return [
+        f"{backend} {model}: {', '.join(dict.fromkeys(cell.layer_kind for cell in some))}"
+        f" in {', '.join(dict.fromkeys(cell.mode for cell in some))}"
+        for (backend, model), some in groups.items()
+    ]

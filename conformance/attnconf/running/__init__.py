@@ -1,0 +1,1 @@
+"""Running: many cases, in sessions, explorations, campaigns and replays."""

@@ -1,0 +1,189 @@
+"""What a run will have to build: the shapes that its cases ask, the kernel modules behind them, and their cost."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
+
+from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
+from attnconf.backends.demands import unmet_promise, within
+from attnconf.cases.case import KVLayout
+from attnconf.cases.shape import KernelShape, kernel_shape
+from attnconf.judging.checks import consistency, labels
+from attnconf.judging.checks.catalogue import all_checks, rotated_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from attnconf.backends.protocol import Promises
+    from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
+    from attnconf.judging.checks.check import Check
+    from attnconf.running.session import Session
+
+PLANNED_CASES = 300
+"""How many cases of a family and model are drawn to know its shapes."""
+
+
+def asked_shapes(
+    case: Case, choose: Callable[[Case], tuple[Check, ...]] = rotated_checks, promises: Promises | None = None
+) -> Iterator[KernelShape]:
+    """Return the shapes of the layers of ``case``, and of the variants of it that its checks may run.
+
+    A layer that demands more than ``promises``, if any are given, is not run.
+    """
+    checks = choose(case)
+    for layer in range(len(case.layers)):
+        if promises is not None and unmet_promise(case, layer, promises):
+            continue
+        shape = kernel_shape(case, layer)
+        yield shape
+        if labels.LAYOUT in checks:
+            for layout in get_args(KVLayout):
+                yield replace(shape, kv_layout=layout)
+        if consistency.CHECK in checks:
+            yield replace(shape, mode="decode", max_q_len=1)
+            yield replace(shape, mode="extend")
+
+
+def shapes_asked(
+    session: Session, targets: Iterable[tuple[Family, str]], recorded: Iterable[Case], backend: str
+) -> Iterator[KernelShape]:
+    """Yield the shapes that drawn cases of ``targets``, and ``recorded`` ones as they are, ask of ``backend``.
+
+    Nothing is run. Of the very many cases of a target the first ``PLANNED_CASES`` count: they draw nearly every shape.
+    """
+    promises = session.backend(backend).promises
+    for family, model in targets:
+        for case in _planned(session, family, model).cases(family, model):
+            yield from asked_shapes(within(case, promises), promises=promises)
+    for case in recorded:
+        yield from asked_shapes(case, all_checks, promises)
+
+
+def _planned(session: Session, family: Family, model: str) -> Session:
+    """Return ``session``, or one that draws fewer cases."""
+    profile = session.profile
+    if profile.count(family, model, accelerated=session.platform.sm is not None) <= PLANNED_CASES:
+        return session
+    fewer = {**profile.examples, family: PLANNED_CASES}
+    return replace(session, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
+
+
+def default_jobs() -> int:
+    """Return how many jobs may build: MAX_JOBS, which compilers' users know, or the cores of this process."""
+    told = os.environ.get("MAX_JOBS", "")
+    return int(told) if told.isdecimal() and int(told) else len(os.sched_getaffinity(0))
+
+
+_NAMED = 3
+"""Up to how many modules of a backend that are not built are named before the first test."""
+
+
+@dataclass(frozen=True)
+class BackendBuilds:
+    """The modules that one backend needs: those to build, those that are built, and those beyond the budget."""
+
+    builder: Builder
+    missing: tuple[Build, ...]
+    cached: tuple[Build, ...]
+    beyond: tuple[Build, ...]
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What is to be built before a run, backend by backend, and with how many jobs."""
+
+    backends: dict[str, BackendBuilds]
+    jobs: int
+
+    @property
+    def missing(self) -> tuple[Build, ...]:
+        """What ``build`` will build."""
+        return tuple(build for needed in self.backends.values() for build in needed.missing)
+
+    @property
+    def cached(self) -> tuple[Build, ...]:
+        """What is built."""
+        return tuple(build for needed in self.backends.values() for build in needed.cached)
+
+    @property
+    def beyond(self) -> tuple[Build, ...]:
+        """What is not built, and costs more than the budget allows."""
+        return tuple(build for needed in self.backends.values() for build in needed.beyond)
+
+    @property
+    def lines(self) -> list[str]:
+        """The plan in words: one line, and one for each module beyond the budget. Nothing if no module is needed."""
+        first = self._first_line
+        return [*first, *(line for needed in self.backends.values() for line in _named(needed.beyond))]
+
+    @property
+    def brief(self) -> list[str]:
+        """The plan in fewer words: where many modules of a backend are beyond the budget, one line says so."""
+        found = self._first_line
+        for name, needed in self.backends.items():
+            if len(needed.beyond) <= _NAMED:
+                found += _named(needed.beyond)
+                continue
+            together = cost_text(sum(build.cpu_seconds for build in needed.beyond))
+            found.append(
+                f"not run without {len(needed.beyond)} modules of {name}, which are not built ({together};"
+                " attnconf build --dry-run names them)"
+            )
+        return found
+
+    @property
+    def _first_line(self) -> list[str]:
+        count = len(self.missing) + len(self.cached) + len(self.beyond)
+        if not count:
+            return []
+        seconds = wall_seconds(self.missing, self.jobs)
+        todo = f"about {seconds:.0f} s with {self.jobs} jobs" if self.missing else "nothing to build"
+        return [f"{count} kernel modules for these tests, {len(self.cached)} cached, {todo}"]
+
+    def build(self, progress: Callable[[str], None]) -> BuildReport:
+        """Build what is missing and return what came of it, all backends together."""
+        built: tuple[str, ...] = ()
+        failures: dict[str, str] = {}
+        seconds = 0.0
+        for needed in self.backends.values():
+            if needed.missing:
+                report = needed.builder.build(needed.missing, self.jobs, progress)
+                built += report.built
+                failures |= report.failures
+                seconds += report.seconds
+        cached = tuple(build.name for build in self.cached)
+        return BuildReport(built=built, cached=cached, failures=failures, seconds=seconds)
+
+
+def _named(builds: Iterable[Build]) -> list[str]:
+    return [f"not run without {build.name}, which is not built ({cost(build)})" for build in builds]
+
+
+def plan_builds(
+    session: Session,
+    backends: Sequence[str],
+    shapes_of: Callable[[str], Iterable[KernelShape]],
+    *,
+    jobs: int,
+    modules: Sequence[str] = (),
+) -> BuildPlan:
+    """Plan what the ``backends`` that work here need for the shapes that ``shapes_of`` says each is asked.
+
+    Only ``modules``, by name, if any are given, whatever they cost; else all that the session's budget allows.
+    """
+    planned: dict[str, BackendBuilds] = {}
+    for name in backends:
+        backend = None if session.why_not(name) else session.backend(name)
+        if not isinstance(backend, Builder):
+            continue
+        builds = backend.builds(frozenset(shapes_of(name)))
+        needed = [build for build in builds if not modules or build.name in modules]
+        cached = tuple(build for build in needed if backend.is_built(build))
+        rest = [build for build in needed if build not in cached]
+        beyond = tuple(build for build in rest if not modules and build.cpu_seconds > session.build_budget)
+        missing = tuple(build for build in rest if build not in beyond)
+        planned[name] = BackendBuilds(backend, missing, cached, beyond)
+    return BuildPlan(planned, jobs)

@@ -1,0 +1,291 @@
+"""Campaigns over many processes: false alarms of right backends, and the tightness of declared profiles."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from statistics import median
+from typing import TYPE_CHECKING
+
+from attnconf.backends.builds import Builder
+from attnconf.backends.demands import within
+from attnconf.cases.drawing.profiles import Profile
+from attnconf.cases.shape import KernelShape, kernel_shape
+from attnconf.errors import one_line
+from attnconf.judging.units import EDGES, unit_bin
+from attnconf.platforms import detect
+from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
+from attnconf.running.processes.crew import Crew
+from attnconf.running.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from attnconf.backends.protocol import Backend
+    from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
+    from attnconf.judging.result import CaseResult
+
+LOOSE = 0.1
+"""A kernel whose worst error stays below this share of its bound has a profile that is looser than tenfold."""
+
+MAX_KV_LEN = 400
+
+
+DRAWN_AT_ONCE = 400
+"""Cases of one exploration: Hypothesis draws better from a fresh seed than a thousand examples into one."""
+
+_PLANNING_SHARES = 8
+"""Of how many shares the cases are drawn to know which kernels to build: further ones ask the same shapes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one process explores at once: up to ``examples`` cases of one family and model, begun within ``seconds``."""
+
+    backend: str
+    family: Family
+    model: str
+    examples: int
+    seed: int
+    seconds: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """What is asked of a backend: some ``examples`` cases, spread over pairs of a family and a model.
+
+    No case begins after ``seconds``.
+    """
+
+    backend: str
+    targets: tuple[tuple[Family, str], ...]
+    examples: int
+    seed: int = 0
+    seconds: float = math.inf
+
+    def shares(self, processes: int) -> list[Share]:
+        """Return a share for each of ``processes``, and no fewer than there are targets; each draws its own cases.
+
+        Where a process has several, one after the other, they divide its time.
+        """
+        count = max(processes, len(self.targets))
+        seconds = self.seconds / -(-count // processes)
+        return [
+            Share(
+                backend=self.backend,
+                family=family,
+                model=model,
+                examples=-(-self.examples // count),
+                seed=self.seed * 1_000 + index,
+                seconds=seconds,
+            )
+            for index, (family, model) in zip(range(count), cycle(self.targets), strict=False)
+        ]
+
+
+@dataclass
+class Tightness:
+    """How the layers of one kernel under one declared profile lie below the bound: their worst errors in units.
+
+    ``reason`` is the profile's own word on a bound that is far above them.
+    """
+
+    units: list[float] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def worst(self) -> float:
+        """The largest error of all layers."""
+        return max(self.units)
+
+    @property
+    def median(self) -> float:
+        """The median of the layers' worst errors."""
+        return median(self.units)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether the bound is more than tenfold above every error seen."""
+        return self.worst < LOOSE
+
+    @property
+    def histogram(self) -> list[int]:
+        """The layers counted in the bins of ``EDGES`` and one above them."""
+        bins = [0] * (len(EDGES) + 1)
+        for units in self.units:
+            bins[unit_bin(units)] += 1
+        return bins
+
+    def add(self, units: Iterable[float], reason: str) -> None:
+        """Add layers."""
+        self.units += units
+        self.reason = self.reason or reason
+
+
+@dataclass
+class CampaignReport:
+    """What a campaign saw: counts of cases and layers, errors in units, and the failures.
+
+    ``lost`` says which explorations ended early, and by what: an error of their process, not a verdict. ``profiles``
+    maps a kernel, with the profile declared for it in parentheses, to its errors. ``seconds`` is the time of the cases,
+    ``build_seconds`` that of the builds before the first of them.
+    """
+
+    cases: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    profiles: dict[str, Tightness] = field(default_factory=dict)
+    failures: list[CaseResult] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    build_seconds: float = 0.0
+
+    def count(self, results: Iterable[CaseResult], backend: Backend) -> None:
+        """Add results of ``backend``."""
+        for result in results:
+            self.cases += 1
+            for layer in result.layers:
+                self.outcomes[layer.outcome.value] += 1
+                if layer.worst_units is None:
+                    continue
+                profile = backend.numerics(kernel_shape(result.case, layer.layer))
+                name = f"{layer.kernel} ({profile.text})"
+                self.profiles.setdefault(name, Tightness()).add([layer.worst_units], profile.reason)
+
+    def add(self, other: CampaignReport) -> None:
+        """Add another process's findings."""
+        self.cases += other.cases
+        self.outcomes += other.outcomes
+        self.failures += other.failures
+        self.lost += other.lost
+        for name, tightness in other.profiles.items():
+            self.profiles.setdefault(name, Tightness()).add(tightness.units, tightness.reason)
+
+    def to_data(self) -> dict[str, object]:
+        """Return plain JSON data."""
+        return {
+            "cases": self.cases,
+            "seconds": round(self.seconds, 1),
+            "build_seconds": round(self.build_seconds, 1),
+            "outcomes": dict(sorted(self.outcomes.items())),
+            "edges": list(EDGES),
+            "kernels": {
+                name: {
+                    "worst_units": round(found.worst, 4),
+                    "median_units": round(found.median, 4),
+                    "histogram": found.histogram,
+                    "reason": found.reason,
+                }
+                for name, found in sorted(self.profiles.items())
+            },
+            "failures": [result.case.to_data() for result in self.failures],
+            "lost": self.lost,
+        }
+
+
+def search(campaign: Campaign, processes: int, say: Callable[[str], None] = lambda _: None) -> CampaignReport:
+    """Explore ``campaign`` with several processes, which share the GPUs; stop none of them for a failure of another.
+
+    What the backend compiles is built first, with all cores; ``say`` receives lines about it.
+    """
+    shares = campaign.shares(processes)
+    found = CampaignReport()
+    with Crew(processes) as crew:
+        found.build_seconds = _build(shares, len(campaign.targets), crew, say)
+        started = time.perf_counter()
+        parts = crew.map(explore_share, shares, spoils=lambda part: bool(part.lost))
+        for share, part in zip(shares, parts, strict=True):
+            found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, part)]))
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def _build(shares: Sequence[Share], targets: int, crew: Crew, say: Callable[[str], None]) -> float:
+    """Build what the cases of ``shares`` need and return the seconds that planning and building took.
+
+    The first ``targets`` of them have one target each.
+    """
+    started = time.perf_counter()
+    session = _session(shares[0])
+    if session.platform.sm is None or not isinstance(session.backend(shares[0].backend), Builder):
+        return 0.0
+    asked = shares[: max(targets, _PLANNING_SHARES)]
+    known = [found for found in crew.map(asked_by_share, asked) if isinstance(found, frozenset)]
+    shapes = frozenset[KernelShape]().union(*known)
+    plan = plan_builds(session, [shares[0].backend], lambda _: shapes, jobs=default_jobs())
+    for line in plan.lines:
+        say(line)
+    report = plan.build(say)
+    for name, why in report.failures.items():
+        say(f"{name} does not build: {why}")
+    return time.perf_counter() - started
+
+
+def asked_by_share(share: Share) -> frozenset[KernelShape]:
+    """Return the kernel shapes that the first cases of one process's share ask."""
+    return frozenset(shapes_asked(_session(share), [(share.family, share.model)], (), share.backend))
+
+
+def explore_share(share: Share) -> CampaignReport:
+    """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here.
+
+    Any other error, such as one of a GPU that an illegal access took down, ends the share: what ran before counts.
+    """
+    until = time.monotonic() + share.seconds
+    session = _session(share)
+    backend = session.backend(share.backend)
+    found = CampaignReport()
+    asked: dict[str, CaseResult] = {}
+
+    def run(case: Case) -> CaseResult:
+        if time.monotonic() > until:
+            raise _TimeIsUpError
+        mild = within(case, backend.promises)
+        if mild.id not in asked:
+            asked[mild.id] = session.run(mild, share.backend, explain=False, count_effects=False)
+        return asked[mild.id]
+
+    def rerun(case: Case) -> CaseResult:
+        return session.ask(case, share.backend, "all", explain=False, count_effects=False)
+
+    try:
+        for start in range(0, share.examples, DRAWN_AT_ONCE):
+            drawn = replace(
+                session,
+                seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
+                profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
+            )
+            failure = drawn.explore(share.family, share.model, share.backend, run, rerun=rerun).failure
+            if failure is not None:
+                found.failures.append(failure)
+                explained = session.run(failure.case, share.backend, "all")
+                if explained.is_failure:
+                    found.failures[-1] = explained
+                break
+    except _TimeIsUpError:
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
+        found.lost.append(_lost(share, error))
+        found.failures = found.failures or [result for result in asked.values() if result.is_failure]
+    found.count(asked.values(), backend)
+    return found
+
+
+def _lost(share: Share, error: Exception) -> str:
+    return f"{share.family} of {share.model}: {one_line(error)}"
+
+
+class _TimeIsUpError(Exception):
+    """The share's time is over."""
+
+
+def _profile(share: Share, examples: int) -> Profile:
+    return Profile(name="campaign", models=(share.model,), examples={share.family: examples}, max_kv_len=MAX_KV_LEN)
+
+
+def _session(share: Share) -> Session:
+    profile = _profile(share, min(share.examples, PLANNED_CASES))
+    return Session(platform=detect(), profile=profile, seed=share.seed, isolate=False)

@@ -1,0 +1,134 @@
+"""Judge: what a test of the suite talks to. It explores, counts the evidence, and saves what fails."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
+from attnconf.gate.failed_case import failed_case
+from attnconf.judging.result import CaseResult, Outcome
+from attnconf.report.failure import describe_failure, render_failure
+from attnconf.running.explore import Exploration
+from attnconf.running.record import Proof, Unexecuted, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
+    from attnconf.judging.checks.catalogue import Choice
+    from attnconf.running.session import Session
+
+
+BETWEEN_REASONS = "; also: "
+"""What stands between the reasons of one test: a reason is a sentence, and may have a semicolon of its own."""
+
+
+class ConformanceFailure(AttnconfError):  # noqa: N818 - a verdict, not an error of attnconf
+    """A backend broke the contract; the text is the whole message."""
+
+
+class NotJudged(AttnconfError):  # noqa: N818 - an outcome, not an error
+    """Nothing was judged: ``outcome`` says in which way, the text why."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        self.outcome = outcome
+        super().__init__(reason)
+
+
+@dataclass
+class Judge:
+    """Runs cases for one test. ``record`` receives the evidence before a failure is raised."""
+
+    session: Session
+    record: Callable[[Proof], None]
+    failures: Path
+    replayed: Callable[[], dict[str, Case]]
+
+    def explore(self, family: Family, *, model: str, backend: str) -> None:
+        """Run the profile's cases of ``family`` for ``model`` on ``backend``.
+
+        Raises ``ConformanceFailure`` with the smallest failing case found, and ``NotJudged`` when no case was executed.
+        """
+        reason = self.session.why_not(backend)
+        if reason is not None:
+            self.not_run(family, model=model, backend=backend, reason=reason)
+            raise NotJudged(Outcome.NOT_RUN, reason)
+        self._conclude(self.session.explore(family, model, backend), backend, family)
+
+    def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
+        """Count the cases of ``family`` as not run, without running them."""
+        self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, reason).family(family, model))
+
+    def replay(self, name: str, *, backend: str) -> None:
+        """Run one recorded case, with every check. Raises as ``explore`` does."""
+        recorded = self.replayed()
+        if name not in recorded:
+            asked = f"recorded case {name!r}"
+            raise InvalidInputError(asked, allowed=", ".join(recorded))
+        self._run(recorded[name], backend, "all")
+
+    def check(self, case: Case, *, backend: str) -> CaseResult:
+        """Run a case of your own on ``backend`` and return what came of it. Raises as ``explore`` does."""
+        return self._run(case, backend, "rotated")
+
+    def _run(self, case: Case, backend: str, checks: Choice) -> CaseResult:
+        try:
+            result = self.session.run(case, backend, checks)
+        except BackendUnavailableError as error:
+            self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, str(error)).case(case))
+            raise NotJudged(Outcome.NOT_RUN, str(error)) from None
+        self._conclude(Exploration([result], result if result.is_failure else None), backend)
+        return result
+
+    def probe_refusals(self, *, backend: str) -> None:
+        """Ask ``backend`` for shapes that it declares unsupported (clause 20)."""
+        try:
+            target = self.session.backend(backend)
+        except BackendUnavailableError as error:
+            raise NotJudged(Outcome.NOT_RUN, str(error)) from None
+        found = self.session.explore_refusals(backend)
+        if found.failure is not None:
+            self._conclude(Exploration([found.failure], found.failure), backend)
+        asked = [layer for result in found.results for layer in result.layers]
+        if not asked:
+            raise NotJudged(Outcome.UNSUPPORTED, f"nothing to refuse: {backend} supports every shape that was drawn")
+        if all(layer.outcome is Outcome.NOT_RUN for layer in asked):
+            raise NotJudged(Outcome.NOT_RUN, _reasons(found.results))
+        # Refusing proves nothing about a kernel, so it counts in no cell; the test alone says that it went well.
+        held = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
+        self.record(Proof([], 0, held))
+
+    def _conclude(self, found: Exploration, backend: str, family: Family | None = None) -> None:
+        proof = replace(prove(found.results), family=family)
+        if found.failure is not None:
+            replay = self._save(found.failure, backend)
+            kept = failed_case(found.failure, text=describe_failure(found.failure), replay=replay)
+            self.record(replace(proof, failures=(kept,)))
+            raise ConformanceFailure(render_failure(found.failure, replay))
+        self.record(proof)
+        if proof.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
+            raise NotJudged(proof.outcome, _reasons(found.results))
+
+    def _save(self, failure: CaseResult, backend: str) -> str:
+        """Save the failing case and return the command that replays it."""
+        path = self.failures / f"{failure.case.id}-{backend}.json"
+        try:
+            self.failures.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(failure.case.to_data(), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            return f"(the case could not be saved as {path}: {error.strerror})"
+        if self.session.registry.registered(backend) is None:
+            return f"attnconf replay {path} --backend {backend}"
+        # a conftest registered it, and only pytest reads conftest files
+        command = "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=replay"
+        return f"{command} --attnconf-replay={path} --attnconf-backend={backend}"
+
+
+def _reasons(results: list[CaseResult]) -> str:
+    counted = Counter(layer.reason for result in results for layer in result.layers)
+    return BETWEEN_REASONS.join(reason for reason, _ in counted.most_common(3)) or "no case was drawn"

@@ -1,0 +1,65 @@
+"""What a run will ask at length, and what of it this machine's memory does not allow: said before the first test."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attnconf.cases.drawing.lengths import longest_request
+from attnconf.judging.footprint import footprint
+from attnconf.judging.memory import gigabytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
+    from attnconf.running.session import Session
+
+
+@dataclass(frozen=True)
+class LengthPlan:
+    """The long cases of a run, those that will not run, by (reason, model), and the largest needs of the others."""
+
+    cases: int
+    longest: int
+    unfit: dict[str, dict[str, int]]
+    host: int
+    device: int
+    room: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The plan in words; nothing if there is no long case."""
+        if not self.cases:
+            return []
+        needs = f"{gigabytes(self.device)} of GPU and {gigabytes(self.host)} of host memory"
+        refused = [
+            f"not run: {sum(models.values())} long cases of {', '.join(models)}: each {reason}"
+            for reason, models in self.unfit.items()
+        ]
+        asked = f"{self.cases} long cases for each backend, of up to {self.longest} keys"
+        return [f"{asked}; the largest that run need {needs}, and a process has {self.room}", *refused]
+
+
+def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> LengthPlan:
+    """Draw the long cases of each (family, model) that is ``asked``, and hold them against the session's memory."""
+    cases = [case for family, model in asked for case in session.long_cases(family, model)]
+    unfit: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    fitting: list[Case] = []
+    for case in cases:
+        reason = session.why_not_here(case)
+        if reason is None:
+            fitting.append(case)
+        else:
+            unfit[reason][case.model] += 1
+    needs = [footprint(case, accelerated=True) for case in fitting]
+    return LengthPlan(
+        cases=len(cases),
+        longest=max(map(longest_request, cases), default=0),
+        unfit={reason: dict(models) for reason, models in unfit.items()},
+        host=max((need.host for need in needs), default=0),
+        device=max((need.device for need in needs), default=0),
+        room=session.memory.text,
+    )

@@ -1,0 +1,154 @@
+"""The shipped models: their facts, their shards, and what load_model accepts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnconf.cases.models import load_model, shipped_models
+from attnconf.errors import InvalidInputError
+from attnconf_fixtures import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from attnconf.cases.geometry import LayerGeometry, ModelGeometry
+
+GEMMA4 = {
+    # name: (layers per cell kind, q heads, KV heads sliding/full, window)
+    "gemma4-e2b": ({"sliding": 12, "full": 3, "sliding-shared": 16, "full-shared": 4}, 8, (1, 1), 512),
+    "gemma4-e4b": ({"sliding": 20, "full": 4, "sliding-shared": 15, "full-shared": 3}, 8, (2, 2), 512),
+    "gemma4-12b": ({"sliding": 40, "full": 8}, 16, (8, 1), 1024),
+    "gemma4-26b-a4b": ({"sliding": 25, "full": 5}, 16, (8, 2), 1024),
+    "gemma4-31b": ({"sliding": 50, "full": 10}, 32, (16, 4), 1024),
+}
+
+OTHERS = {
+    # name: (layers per cell kind, q heads, KV heads, head_dim, window_left, soft cap, sinks)
+    "gemma2-9b": ({"sliding": 21, "full": 21}, 16, 8, 256, 4095, 50.0, False),
+    "gemma3-12b": ({"sliding": 40, "full": 8}, 16, 8, 256, 1023, None, False),
+    "gpt-oss-20b": ({"sliding": 12, "full": 12}, 64, 8, 64, 127, None, True),
+    "llama3-8b": ({"full": 32}, 32, 8, 128, None, None, False),
+    "mistral-7b": ({"sliding": 32}, 32, 8, 128, 4095, None, False),
+    "phi3-mini": ({"sliding": 32}, 32, 32, 96, 2046, None, False),
+    "qwen2.5-32b": ({"full": 64}, 40, 8, 128, None, None, False),
+    "qwen2.5-7b": ({"full": 28}, 28, 4, 128, None, None, False),
+}
+
+GROUPS = {"qwen2.5-7b": {7}, "qwen2.5-32b": {5}, "gpt-oss-20b": {8}, "phi3-mini": {1}, "gemma4-12b": {2, 16}}
+
+
+def of_kind(model: ModelGeometry, kind: str) -> list[LayerGeometry]:
+    return [layer for layer in model.layers if layer.kind == kind]
+
+
+def test_every_shipped_model_has_its_facts_checked_here() -> None:
+    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(GEMMA4))
+def test_gemma4(name: str) -> None:
+    kinds, num_qo_heads, num_kv_heads, window = GEMMA4[name]
+    model = load_model(name)
+    assert Counter(layer.cell_kind for layer in model.layers) == kinds
+    assert model.cell_kinds == tuple(sorted(kinds))
+    assert {layer.num_qo_heads for layer in model.layers} == {num_qo_heads}
+    sliding, full = of_kind(model, "sliding"), of_kind(model, "full")
+    assert {(layer.num_kv_heads, layer.head_dim, layer.window_left) for layer in sliding} == {
+        (num_kv_heads[0], 256, window - 1)
+    }
+    assert {(layer.num_kv_heads, layer.head_dim, layer.window_left) for layer in full} == {(num_kv_heads[1], 512, -1)}
+    assert {layer.sm_scale for layer in model.layers} == {1.0}
+    assert {layer.logits_soft_cap for layer in model.layers} == {None}
+    assert model.layers[-1].kind == "full"
+
+
+@pytest.mark.parametrize(("name", "sliding", "full"), [("gemma4-e2b", 13, 14), ("gemma4-e4b", 22, 23)])
+def test_shared_layers_read_the_last_own_layer_of_their_kind(name: str, sliding: int, full: int) -> None:
+    model = load_model(name)
+    shared = [layer for layer in model.layers if layer.kv_owner is not None]
+    assert {(layer.kind, layer.kv_owner) for layer in shared} == {("sliding", sliding), ("full", full)}
+    assert [layer.kv_owner for layer in model.layers[: full + 1]] == [None] * (full + 1)
+    assert len(model.case_layers()) == 4
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_other_models(name: str) -> None:
+    kinds, num_qo_heads, num_kv_heads, head_dim, window_left, soft_cap, sinks = OTHERS[name]
+    model = load_model(name)
+    assert Counter(layer.cell_kind for layer in model.layers) == kinds
+    assert {(layer.num_qo_heads, layer.num_kv_heads, layer.head_dim) for layer in model.layers} == {
+        (num_qo_heads, num_kv_heads, head_dim)
+    }
+    assert {layer.sm_scale for layer in model.layers} == {head_dim**-0.5}
+    assert {layer.window_left for layer in of_kind(model, "sliding")} <= {window_left}
+    assert {layer.logits_soft_cap for layer in model.layers} == {soft_cap}
+    assert {layer.sinks for layer in model.layers} == {sinks}
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_group_sizes(name: str) -> None:
+    assert {layer.group_size for layer in load_model(name).layers} == GROUPS[name]
+
+
+@pytest.mark.parametrize("name", sorted(GEMMA4.keys() | OTHERS.keys()))
+def test_every_file_says_where_its_facts_come_from(name: str) -> None:
+    data = json.loads((ROOT / "models" / f"{name}.json").read_text())
+    assert data["provenance"].keys() >= {"model", "facts", "rules"}
+    model = load_model(name)
+    assert model.provenance
+    assert model.architectures == tuple(data["architectures"])
+    assert model.name == name
+
+
+@pytest.mark.parametrize("name", sorted(GEMMA4.keys() | OTHERS.keys()))
+@pytest.mark.parametrize("tp", [1, 2, 4])
+def test_shards_keep_dims_windows_and_owners(name: str, tp: int) -> None:
+    model = load_model(name)
+    shard = model.shard(tp)
+    assert shard.name == (name if tp == 1 else f"{name}@tp{tp}")
+    for whole, part in zip(model.layers, shard.layers, strict=True):
+        assert part.num_qo_heads * tp == whole.num_qo_heads
+        assert part.num_kv_heads == max(1, whole.num_kv_heads // tp)
+        assert part.num_qo_heads % part.num_kv_heads == 0
+        changed = {"num_qo_heads", "num_kv_heads"}
+        assert part.model_dump(exclude=changed) == whole.model_dump(exclude=changed)
+    type(shard).model_validate(shard.model_dump())
+
+
+@pytest.mark.parametrize("tp", [0, -1, 3, 16])
+def test_a_shard_that_does_not_divide_is_refused(tp: int) -> None:
+    with pytest.raises(ValueError, match=f"8 query and 1 KV heads cannot be split over tp={tp}"):
+        load_model("gemma4-e2b").shard(tp)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"^model: 'gemma5'; allowed: a path to a config.json, or one of gemma2-9b"
+    ):
+        load_model("gemma5")
+
+
+@pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "no/such/config.json"])
+def test_odd_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError):
+        load_model(name)
+
+
+def test_a_file_and_a_checkpoint_folder_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text((ROOT / "models" / "llama3-8b.json").read_text())
+    assert load_model(str(folder)) == load_model(str(folder / "config.json"))
+    assert load_model(str(folder)).name == "my-model"
+    assert load_model(str(folder)).layers == load_model("llama3-8b").layers
+
+
+def test_a_geometry_file_is_read(tmp_path: Path) -> None:
+    model = load_model("gemma4-e2b")
+    path = tmp_path / "geometry.json"
+    path.write_text(json.dumps(model.to_data()))
+    assert load_model(str(path)) == model

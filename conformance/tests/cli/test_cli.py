@@ -1,0 +1,344 @@
+"""The command line, called in process: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnconf.backends.protocol import Prepared
+from attnconf.backends.reference import ReferenceBackend
+from attnconf.backends.registry import Registry
+from attnconf.cases.case import Case, Layer, Poison, Request
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.inputs.batch import Batch
+from attnconf.cli import main as cli
+from attnconf.cli import policy as policy_command
+from attnconf.gate.cells import Cell
+from attnconf.platforms import detect
+from attnconf.running.replay import bytes_needed
+from attnconf.running.session import Session
+from attnconf_fixtures import ROOT
+
+SMALL = Case(
+    mode="decode",
+    layers=(Layer(kind="sliding", window_left=7, num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25),),
+    requests=(Request(prefix_len=20), Request(prefix_len=3)),
+    poison=Poison(k="nan", v="huge"),
+)
+
+
+class OneKeyTooMany(ReferenceBackend):
+    """Reads a sliding window of one key more, and a full layer as if it had a window of 5."""
+
+    name = "broken"
+
+    def prepare(self, batch: Batch) -> Prepared:
+        layers = tuple(
+            replace(
+                layer,
+                geometry=layer.geometry.model_copy(update={"window_left": max(5, layer.geometry.window_left + 1)}),
+            )
+            for layer in batch.layers
+        )
+        return super().prepare(replace(batch, layers=layers))
+
+
+def broken_session(raises: Exception | None = None) -> Session:
+    session = Session(platform=detect(), profile=profile_named("replay"))
+
+    def make(_platform: object) -> OneKeyTooMany:
+        if raises is not None:
+            raise raises
+        return OneKeyTooMany()
+
+    session.registry.register("broken", make)
+    return session
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs ``attnconf`` and returns its exit status, stdout and stderr."""
+
+    def _run(*arguments: str | Path) -> tuple[int, str, str]:
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return _run
+
+
+def save(folder: Path, data: object, name: str = "case.json") -> Path:
+    path = folder / name
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def assert_refused(answer: tuple[int, str, str], status: int, *words: str) -> None:
+    assert answer[0] == status
+    assert answer[2].count("\n") == 1, answer[2]
+    assert "Traceback" not in answer[2]
+    assert answer[2].strip().isprintable()
+    assert all(word in answer[2] for word in words), answer[2]
+
+
+def test_doctor_names_every_backend_and_the_remedies(run: Run) -> None:
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert all(name in out for name in ("reference", "triton", "trtllm_mha"))
+
+
+def test_doctor_speaks_json(run: Run) -> None:
+    found = json.loads(run("doctor", "--json")[1])
+    status = {backend["name"]: backend["status"] for backend in found["backends"]}
+    assert status["reference"] == "works"
+    assert set(status) == set(Registry().names)
+    assert all(one["what"] and one["remedy"] for one in found["missing"])
+
+
+def test_doctor_fails_for_a_wrong_backend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_session", broken_session)
+    status, out, _ = run("doctor", "--json")
+    assert status == cli.EXIT_FAILED
+    assert next(one for one in json.loads(out)["backends"] if one["name"] == "broken")["status"] == "fails"
+
+
+def test_doctor_names_a_backend_that_cannot_start(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_session", lambda: broken_session(raises=RuntimeError("no such device")))
+    found = json.loads(run("doctor", "--json")[1])
+    broken = next(one for one in found["backends"] if one["name"] == "broken")
+    assert broken["status"] == "unavailable"
+    assert "no such device" in broken["detail"]
+
+
+def test_replay_judges_a_case_on_every_backend(run: Run, tmp_path: Path) -> None:
+    status, out, _ = run("replay", save(tmp_path, SMALL.to_data()))
+    assert status == 0
+    assert SMALL.id in out
+    assert "reference, kernel evidence" in out
+    assert "layer 0 sliding        passed" in out
+    assert "window" in out
+    assert out.endswith("layers judged, 0 failed\n")
+
+
+def test_replay_of_a_failing_case_fails_again_with_its_message(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_session", broken_session)
+    path = save(tmp_path, SMALL.to_data())
+    first = run("replay", path, "--backend", "broken")
+    assert first[0] == cli.EXIT_FAILED
+    assert "clause 2 (window)" in first[1]
+    assert f"replay: attnconf replay {path} --backend broken" in first[1]
+    assert run("replay", path, "--backend", "broken") == first
+
+
+def test_replay_that_executes_nothing_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_session", lambda: broken_session(raises=RuntimeError("no such device")))
+    status, out, err = run("replay", save(tmp_path, SMALL.to_data()), "--backend", "broken")
+    assert status == cli.EXIT_NOTHING_EXECUTED
+    assert "not_run: " in out
+    assert "nothing was executed" in err
+
+
+def test_replay_reads_a_folder_of_cases(run: Run, tmp_path: Path) -> None:
+    save(tmp_path, SMALL.to_data(), "one.json")
+    save(tmp_path, SMALL.model_copy(update={"seed": 2}).to_data(), "two.json")
+    status, out, _ = run("replay", tmp_path, "--backend", "reference")
+    assert status == 0
+    assert "2 layers judged" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "line 1"),
+        ("[]", "dictionary"),
+        ('{"seed": ' + "9" * 5000 + "}", "digits"),
+        ("[" * 100_000, "nested"),
+        ("\x00\xff", "JSON"),
+    ],
+)
+def test_replay_of_no_case_is_one_sentence(run: Run, tmp_path: Path, text: str, word: str) -> None:
+    assert_refused(run("replay", save(tmp_path, text)), cli.EXIT_BAD_INPUT, "case.json", word)
+
+
+def test_replay_of_no_file_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    assert_refused(run("replay", tmp_path / "gone.json"), cli.EXIT_BAD_INPUT, "gone.json", "No such file")
+    assert_refused(run("replay", tmp_path), cli.EXIT_BAD_INPUT, "no case files")
+
+
+def test_replay_on_an_unknown_backend_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    path = save(tmp_path, SMALL.to_data())
+    assert_refused(run("replay", path, "--backend", "x\n\x1b[31m"), cli.EXIT_BAD_INPUT, ", ".join(Registry().names))
+
+
+def test_a_case_beyond_this_machine_is_refused(run: Run, tmp_path: Path) -> None:
+    data = SMALL.to_data()
+    data["requests"][0]["prefix_len"] = 10**12
+    assert_refused(run("replay", save(tmp_path, data)), cli.EXIT_BAD_INPUT, "GiB")
+
+
+def test_the_memory_of_a_small_case_is_small() -> None:
+    assert bytes_needed(SMALL) < 10**6
+
+
+def test_plan_for_this_machine_and_for_another(run: Run) -> None:
+    here = json.loads(run("plan", "--policy", "sglang-gemma4", "--json")[1])
+    there = json.loads(run("plan", "--policy", "sglang-gemma4", "--sm", "10.0", "--json")[1])
+    assert "simulated" not in here["platform"]
+    assert there["platform"] == "SM 10.0 with CUDA 13.0 (simulated)"
+    assert {"trtllm_mha"} <= {one["cell"]["backend"] for one in there["here"]}
+
+
+def test_plan_in_words(run: Run) -> None:
+    status, out, _ = run("plan", "--policy", "sglang-gemma4", "--sm", "10.0")
+    assert status == 0
+    assert "trtllm_mha, by rule sm100" in out
+
+
+def test_plan_respects_the_users_choice(run: Run) -> None:
+    out = run("plan", "--policy", "sglang-gemma4", "--sm", "10.0", "--decode-backend", "triton")[1]
+    assert "trtllm_mha (prefill) and triton (decode)" in out
+
+
+def test_plan_of_an_invalid_policy_exits_11(run: Run, tmp_path: Path) -> None:
+    assert_refused(run("plan", "--policy", "nope"), policy_command.EXIT_FAULTY, "policy invalid", "sglang-gemma4")
+    path = save(tmp_path, "rules = 3", "p.toml")
+    assert_refused(run("plan", "--policy", path), policy_command.EXIT_FAULTY, "p.toml")
+
+
+def test_plan_for_no_platform_is_one_sentence(run: Run) -> None:
+    assert_refused(run("plan", "--policy", "sglang-gemma4", "--sm", "ten"), cli.EXIT_BAD_INPUT, "major.minor")
+    assert_refused(run("plan", "--policy", "sglang-gemma4", "--cuda", "12.8"), cli.EXIT_BAD_INPUT, "--sm")
+
+
+@pytest.mark.parametrize("arguments", [(), ("dance\n",), ("replay",), ("plan", "--policy"), ("doctor", "\x1b[2J")])
+def test_a_wrong_command_line_is_one_sentence(run: Run, arguments: tuple[str, ...]) -> None:
+    assert_refused(run(*arguments), cli.EXIT_BAD_INPUT)
+
+
+def cell(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of a cell
+    counts = dict.fromkeys(("failed", "unsupported", "refused", "crashed", "oom", "not_run", "contract_only"), 0)
+    base = {
+        "backend": "triton",
+        "model": "free",
+        "layer_kind": "full",
+        "mode": "decode",
+        "q_dtype": "bfloat16",
+        "kv_dtype": "bfloat16",
+        "features": (),
+        "executed": 3,
+        "passed": 3,
+        "worst_units": 0.4,
+        "reasons": {},
+    }
+    return Cell.model_validate({**base, **counts, **changes}).model_dump(mode="json")
+
+
+def receipt(*cells: dict[str, Any]) -> dict[str, Any]:
+    where = dict.fromkeys(("sm", "cuda", "driver", "torch", "triton", "flashinfer", "flashinfer_cubin"))
+    return {
+        "schema": "attnconf.receipt/1",
+        "git_sha": None,
+        "platform": {"device": "cpu", "python": "3.11", **where},
+        "policy": None,
+        "profile": "smoke",
+        "seed": 0,
+        "started": "2026-01-01T00:00:00Z",
+        "seconds": 1,
+        "cells": cells,
+    }
+
+
+NOT_RUN = {"executed": 0, "passed": 0, "not_run": 3, "worst_units": None, "reasons": {"not_run: no $GPU$ \u2028": 3}}
+
+
+def test_picture_of_a_receipt(run: Run, tmp_path: Path) -> None:
+    contract = cell(backend="trtllm_mha[contract]", passed=0, contract_only=3)
+    wrong = cell(mode="extend", passed=1, failed=2, worst_units="inf")
+    path = save(tmp_path, receipt(cell(), wrong, contract, cell(backend="$x$\n\x1b", **NOT_RUN)))
+    for name in ("out/a.png", "a.svg"):
+        status, out, _ = run("picture", path, "-o", tmp_path / name)
+        assert status == 0
+        assert out.strip() == str(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_picture_of_nothing(run: Run, tmp_path: Path) -> None:
+    path = save(tmp_path, receipt())
+    assert run("picture", path, "-o", tmp_path / "a.png")[0] == 0
+
+
+def test_picture_of_no_receipt_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    path = save(tmp_path, receipt(cell()))
+    assert_refused(run("picture", path, "-o", tmp_path / "a.exe"), cli.EXIT_BAD_INPUT, ".png")
+    assert_refused(run("picture", path, "-o", path / "a.png"), cli.EXIT_BAD_INPUT, "cannot be written")
+    assert_refused(run("picture", save(tmp_path, SMALL.to_data(), "c.json")), cli.EXIT_BAD_INPUT, "c.json")
+
+
+def mutated(data: Any, rng: random.Random) -> Any:  # noqa: ANN401 - JSON
+    """Return a copy of ``data`` with one place in it replaced, removed or doubled."""
+    odd = (None, True, -1, 0, 3, 7, 2**63, 10**30, 1e400, 0.5, "", "\x1b[31m\n", "decode", "full", [], {}, [[]], "nan")
+    copy = json.loads(json.dumps(data))
+    place = copy
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = rng.choice(keys)
+        inner = place[key]
+        if isinstance(inner, dict | list) and inner and rng.random() < 0.75:
+            place = inner
+            continue
+        act = rng.randrange(4)
+        if act == 0:
+            del place[key]
+        elif act == 1 and isinstance(place, list):
+            place.append(inner)
+        elif act == 1:
+            place[f"{key}\n\x1b"] = inner
+        else:
+            place[key] = rng.choice(odd)
+        return copy
+
+
+def test_500_mutated_case_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
+    rng = random.Random(20)  # noqa: S311 - a fuzz that repeats
+    refused = 0
+    full = SMALL.model_dump(mode="json", by_alias=True)
+    for index in range(500):
+        data = mutated(full, rng)
+        if index % 3 == 0:
+            data = mutated(data, rng) if data else data
+        text = json.dumps(data)
+        if index % 10 == 0:
+            cut = rng.randrange(len(text))
+            text = text[:cut] + rng.choice(("", "}", "\x00", "9" * 5000)) + text[cut + 1 :]
+        answer = run("replay", save(tmp_path, text), "--backend", "reference")
+        assert answer[0] in {0, cli.EXIT_BAD_INPUT, cli.EXIT_NOTHING_EXECUTED}, (text, answer)
+        if answer[0] == cli.EXIT_BAD_INPUT:
+            assert_refused(answer, cli.EXIT_BAD_INPUT)
+            refused += 1
+    assert 250 < refused < 500
+
+
+def test_100_mutated_policy_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
+    rng = random.Random(21)  # noqa: S311 - a fuzz that repeats
+    lines = (ROOT / "policies" / "sglang-gemma4.toml").read_text().splitlines()
+    for _ in range(100):
+        some = list(lines)
+        at = rng.randrange(len(some))
+        some[at] = rng.choice(("", "[[", some[at][: rng.randrange(len(some[at]) + 1)], "x = 1e99999", "\x1b = 3"))
+        answer = run("plan", "--policy", save(tmp_path, "\n".join(some), "p.toml"), "--sm", "10.0")
+        if answer[0] != 0:
+            assert_refused(answer, policy_command.EXIT_FAULTY)

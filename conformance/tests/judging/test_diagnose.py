@@ -1,0 +1,164 @@
+"""A wrong answer is explained: the mistake that reproduces it, or the key that was lost or read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from attnconf.backends.reference import ReferenceBackend
+from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.inputs.witnesses import plan_probes
+from attnconf.judging.diagnose import Explanation, explain
+from attnconf.judging.execution import Output
+from attnconf.judging.mistakes import MISTAKES, Mistake, answer_to
+from attnconf.judging.posed import Question
+from attnconf.judging.trial import Trial
+from attnconf.oracle import Problem, attend
+from attnconf.platforms import Platform
+
+PLAIN = {"num_qo_heads": 6, "num_kv_heads": 3, "head_dim": 64, "sm_scale": 0.5}
+SLIDING = {**PLAIN, "kind": "sliding", "window_left": 30}
+RICH = Case(
+    mode="extend",
+    kv_dtype="float8_e4m3fn",
+    layers=(
+        Layer(**SLIDING, sinks=True, logits_soft_cap=50.0, k_scale=0.4, v_scale=2.0),
+        Layer(**SLIDING, kv_owner=0, k_scale=0.25, v_scale=1.5),
+        Layer(kind="full", **PLAIN, k_scale=0.4, v_scale=2.0),
+    ),
+    requests=(Request(prefix_len=100, new_tokens=4), Request(prefix_len=70, new_tokens=4)),
+    paging=Paging(page_size=8, hybrid=True),
+    seed=7,
+)
+
+
+def trial_with(case: Case, layer: int, request: int, change: object) -> Trial:
+    """Return a trial whose backend answered ``change(problem)`` for one request, and was right elsewhere."""
+    trial = Trial(Question(case, torch.device("cpu")), ReferenceBackend(), Platform())
+    out = torch.cat([attend(trial.question.scene(layer, r).problem).out for r in range(len(case.requests))])
+    out[trial.question.rows(request)] = change(trial.question.scene(layer, request))
+    trial.outputs[layer] = Output(out.to(torch.bfloat16), None, "fake", 0, guards_intact=True)
+    return trial
+
+
+LAYER_FOR = {"own KV": 1, "own scales": 1, "neighbour's pages": 2, "window everywhere": 2, "oldest key lost": 2}
+LONG = {"requests": (Request(prefix_len=200, new_tokens=4), Request(prefix_len=150, new_tokens=40))}
+CASE_FOR = {
+    "window of the chunk": LONG,
+    "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
+    "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},
+    "merge in base two": {"seed": 16},
+    "sinks log2": {"layers": (Layer(**PLAIN, kind="full", sinks=True, k_scale=0.4, v_scale=2.0),)},
+    "padded group": {"layers": (Layer(**{**PLAIN, "num_kv_heads": 2}, kind="full", k_scale=0.4, v_scale=2.0),)},
+    "another's KV": {"layers": (RICH.layers[0], RICH.layers[0], RICH.layers[0].model_copy(update={"kv_owner": 0}))},
+    "tile offset lost": LONG | {"paging": Paging(page_size=128, hybrid=True)},
+    "shared pages lost": {
+        "requests": (
+            Request(prefix_len=100, new_tokens=4),
+            Request(prefix_len=70, new_tokens=4, shares_with=0, shared_pages=8),
+        )
+    },
+}
+OF_ONE_LAYER = {"soft cap after mask", "sinks log2", "padded group"}
+EXPLAINING = tuple(mistake for mistake in MISTAKES if mistake.name != "LSE in base two")
+
+
+@pytest.mark.parametrize("mistake", EXPLAINING, ids=lambda mistake: mistake.name.replace(" ", "_"))
+def test_each_known_mistake_is_recognised(mistake: Mistake) -> None:
+    changes = CASE_FOR.get(mistake.name, {})
+    if mistake.name in OF_ONE_LAYER:
+        changes = {**changes, "paging": Paging(page_size=8)}
+    case = RICH.model_copy(update=changes)
+    layer = LAYER_FOR.get(mistake.name, 2 if mistake.name in {"another's KV", "other pool"} else 0)
+    trial = trial_with(case, layer, 1, lambda scene: answer_to(mistake.apply(scene)).out)
+    found = explain(trial, layer, 1, 3, 0)
+    assert found.clause == mistake.clause
+    assert mistake.text in found.suspicion
+
+
+def without(problem: Problem, token: int) -> Problem:
+    keep = torch.arange(problem.k.shape[0]) != token
+    window = problem.window_left - 1
+    return replace(problem, k=problem.k[keep], v=problem.v[keep], positions=problem.positions - 1, window_left=window)
+
+
+def make(**changes: object) -> Case:
+    layer = Layer(kind="sliding", window_left=60, num_qo_heads=2, num_kv_heads=1, head_dim=64, sm_scale=0.125)
+    given = {
+        "mode": "decode",
+        "layers": (layer,),
+        "requests": (Request(prefix_len=99),),
+        "paging": Paging(page_size=8),
+        "seed": 2,
+    }
+    return Case(**{**given, **changes})
+
+
+def test_a_lost_key_is_named_with_its_place_in_memory() -> None:
+    case = make()
+    probe = next(p for p in plan_probes(case, 0) if p.required and p.name not in {"oldest", "newest"})
+    trial = trial_with(case, 0, 0, lambda scene: attend(without(scene.problem, probe.token)).out)
+    found = explain(trial, 0, 0, 0, probe.head)
+    assert found.clause == 5
+    assert found.keys == f"key {probe.token} seems lost or underweighted; positions 39 to 99 are visible"
+    assert found.suspicion == "a key in sight is lost"
+    assert (found.page, found.slot) == (trial.question.layout.page("full", 0, probe.token), probe.token % 8)
+
+
+@pytest.mark.parametrize(("token", "clause", "said"), [(20, 2, "out of sight"), (50, 3, "")])
+def test_a_key_that_is_read_too_much_is_named(token: int, clause: int, said: str) -> None:
+    def change(scene: object) -> torch.Tensor:
+        right = attend(scene.problem).out
+        return right + 0.5 * (scene.problem.v[token] - right)
+
+    found = explain(trial_with(make(), 0, 0, change), 0, 0, 0, 1)
+    assert found.clause == clause
+    assert found.keys.startswith(f"key {token} seems read too much")
+    assert said in found.suspicion
+
+
+def test_a_later_key_is_a_matter_of_causality() -> None:
+    case = make(mode="extend", requests=(Request(prefix_len=90, new_tokens=10),))
+
+    def change(scene: object) -> torch.Tensor:
+        right = attend(scene.problem).out
+        return right + 0.5 * (scene.problem.v[95] - right)
+
+    found = explain(trial_with(case, 0, 0, change), 0, 0, 0, 0)
+    assert found.clause == 1
+    assert found.keys.startswith("key 95 seems read too much; positions 30 to 90")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_poison_that_reaches_the_output_is_a_dead_slot(value: float) -> None:
+    case = make(poison=Poison(k="nan", v="huge"))
+    found = explain(trial_with(case, 0, 0, lambda scene: attend(scene.problem).out.fill_(value)), 0, 0, 0, 0)
+    assert found.clause == 6
+    assert "poison (nan keys, huge values) reached the row at position 99" in found.suspicion
+
+
+def test_nan_without_poison_is_not_blamed_on_dead_slots() -> None:
+    found = explain(trial_with(make(), 0, 0, lambda scene: attend(scene.problem).out.fill_(math.nan)), 0, 0, 0, 0)
+    assert found.clause == 3
+    assert "every input slot is finite" in found.suspicion
+
+
+def test_values_that_no_live_key_has_come_from_a_dead_slot() -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise = 40 * torch.randn(64, generator=rng, dtype=torch.float64)
+    found = explain(trial_with(make(), 0, 0, lambda scene: attend(scene.problem).out + noise), 0, 0, 0, 0)
+    assert found == Explanation(
+        clause=6, keys="no live key has such a value; positions 39 to 99 are visible", suspicion="a dead slot was read"
+    )
+
+
+def test_noise_is_left_unexplained() -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise = 0.05 * torch.randn(64, generator=rng, dtype=torch.float64)
+    found = explain(trial_with(make(), 0, 0, lambda scene: attend(scene.problem).out + noise), 0, 0, 0, 0)
+    assert found.clause == 3
+    assert found.keys == "no single live key explains it; positions 39 to 99 are visible"
+    assert not found.suspicion

@@ -1,0 +1,166 @@
+"""A process of its own: what ends it costs one result, and the next case is judged."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.errors import BackendUnavailableError
+from attnconf.judging.posed import Question
+from attnconf.judging.result import Outcome
+from attnconf.judging.run import run_case
+from attnconf.platforms import Platform
+from attnconf.running.processes.isolation import IsolatedBackend, Spec
+from attnconf.running.processes.last_words import reason
+from attnconf.running.session import Session
+from conformance.tests.support import wrecking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAYER = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
+
+
+def case(kv_len: int) -> Case:
+    return Case(mode="decode", layers=(LAYER, LAYER), requests=(Request(prefix_len=kv_len - 1),))
+
+
+@pytest.fixture
+def isolate() -> Iterator[object]:
+    made: list[IsolatedBackend] = []
+
+    def make(factory: object, seconds: float = 60.0) -> IsolatedBackend:
+        spec = Spec("wrecking", Platform(), factory)  # type: ignore[arg-type]
+        made.append(IsolatedBackend(spec, evidence="kernel", shown_as="wrecking", seconds=seconds))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.stop()
+
+
+@pytest.mark.parametrize(("factory", "reason"), [(wrecking.segfault, "SIGSEGV"), (wrecking.leave, "exit status 7")])
+def test_a_process_that_dies_is_one_crashed_result(isolate, factory, reason) -> None:  # noqa: ANN001
+    backend = isolate(factory)
+    assert {layer.outcome for layer in backend.run(case(20)).layers} == {Outcome.PASSED}
+    lost = backend.run(case(wrecking.TRIGGER))
+    assert [layer.outcome for layer in lost.layers] == [Outcome.CRASHED] * 2
+    assert reason in lost.layers[0].reason
+    assert {layer.outcome for layer in backend.run(case(21)).layers} == {Outcome.PASSED}
+    assert backend.starts == 2
+
+
+def test_what_is_declared_unsupported_is_asked_there_too(isolate) -> None:  # noqa: ANN001
+    """A shape that nobody should launch is the likeliest to take the process down."""
+    backend = isolate(wrecking.undeclared)
+    assert {layer.outcome for layer in backend.probe(case(20)).layers} == {Outcome.UNSUPPORTED}
+    assert [layer.outcome for layer in backend.probe(case(wrecking.TRIGGER)).layers] == [Outcome.CRASHED] * 2
+    assert {layer.outcome for layer in backend.probe(case(21)).layers} == {Outcome.UNSUPPORTED}
+
+
+def test_the_last_words_of_a_process_say_why_and_are_passed_on(isolate, capfd) -> None:  # noqa: ANN001
+    backend = isolate(wrecking.abort)
+    lost = backend.run(case(wrecking.TRIGGER))
+    why = "the process died (SIGABRT): CUDA error: an illegal memory access was encountered"
+    assert lost.layers[0].reason == why
+    assert capfd.readouterr().err.count("terminate called") == 1
+    assert not backend.run(case(20)).is_failure
+    assert backend.run(case(wrecking.TRIGGER)).layers[0].reason == why
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", ""),
+        ("a word\n\n", "a word"),
+        ("RuntimeError: no\nfor debugging\n", "RuntimeError: no"),
+        ("  what():   first\n  what():  second error\nan error\n", "second error"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_the_reason_is_one_line(said: str, why: str) -> None:
+    assert reason(said) == why
+
+
+def test_a_hang_is_one_crashed_result(isolate) -> None:  # noqa: ANN001
+    backend = isolate(wrecking.hang)
+    assert not backend.run(case(20)).is_failure
+    backend._seconds = 1.0
+    lost = backend.run(case(wrecking.TRIGGER))
+    assert lost.layers[0].outcome is Outcome.CRASHED
+    assert lost.layers[0].reason == "no answer within 1 s: the process was ended"
+    backend._seconds = 60.0
+    assert not backend.run(case(20)).is_failure
+
+
+def test_an_exception_needs_no_new_process(isolate) -> None:  # noqa: ANN001
+    backend = isolate(wrecking.complain)
+    assert "an ordinary exception" in backend.run(case(wrecking.TRIGGER)).layers[0].reason
+    assert not backend.run(case(20)).is_failure
+    assert backend.starts == 1
+
+
+def test_a_process_has_its_callers_environment_of_the_moment_it_starts(isolate, monkeypatch) -> None:  # noqa: ANN001
+    assert not isolate(wrecking.complain).run(case(20)).is_failure
+    monkeypatch.setenv(wrecking.SAID, "a word set later")
+    monkeypatch.delenv("HOME", raising=False)
+    told = isolate(wrecking.recite).run(case(wrecking.TRIGGER)).layers[0].reason
+    assert told.startswith("RuntimeError: a word set later, and no HOME")
+
+
+def test_the_processes_share_one_import_of_torch(isolate) -> None:  # noqa: ANN001
+    told = [isolate(wrecking.recite).run(case(wrecking.TRIGGER)).layers[0].reason for _ in range(2)]
+    assert told[0] == told[1]
+    parent = int(told[0].rpartition(" ")[2])
+    assert parent != os.getpid()
+    assert "libtorch" in Path(f"/proc/{parent}/maps").read_text()
+
+
+def test_the_input_is_not_looked_at_behind_the_last_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(question: Question) -> str | None:
+        if question.done:  # type: ignore[attr-defined]
+            message = "the device is lost"
+            raise RuntimeError(message)
+        return None
+
+    class Losing(wrecking.Wrecking):
+        def prepare(self, batch: object) -> object:
+            del batch
+            monkeypatch.setattr(Question, "done", True)
+            message = "CUDA error: an illegal memory access was encountered"
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(Question, "done", False, raising=False)
+    monkeypatch.setattr(Question, "changed_input", lost)
+    (result,) = run_case(case(20), [Losing("exit")], Platform(), torch.device("cpu"))
+    assert "illegal memory access" in result.layers[0].reason
+
+
+def test_a_backend_that_does_not_start_says_why(isolate) -> None:  # noqa: ANN001
+    with pytest.raises(BackendUnavailableError, match="not on cpu"):
+        isolate(wrecking.never).run(case(20))
+
+
+def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # noqa: ANN001
+    def local(platform: Platform) -> wrecking.Wrecking:
+        return wrecking.leave(platform)
+
+    with pytest.raises(BackendUnavailableError, match="cannot run in a process of its own"):
+        isolate(local)
+
+
+def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[None] = []
+    monkeypatch.setattr("attnconf.running.processes.isolation.forkserver.ensure_running", lambda: started.append(None))
+    session = Session(Platform(), profile_named("smoke"))
+    session.get_ready()
+    assert started == []
+    replace(session, isolate=True).get_ready()
+    assert started == [None]

@@ -1,0 +1,267 @@
+"""Campaigns over processes: what they count, and how they add up."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Self
+
+from attnconf.backends.builds import Build, BuildReport
+from attnconf.backends.flashinfer.trtllm_mha.backend import TrtllmMha
+from attnconf.backends.reference import ReferenceBackend
+from attnconf.cases.shape import KernelShape
+from attnconf.cli.main import main
+from attnconf.judging.result import CaseResult, LayerResult, Outcome
+from attnconf.mutants.registry import mutant_named
+from attnconf.platforms import simulate
+from attnconf.report.histogram import campaign_lines
+from attnconf.running.campaign import Campaign, CampaignReport, Share, Tightness, explore_share, search
+from attnconf.running.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from attnconf.cases.case import Case
+
+PAGED = "torch-paged (float32)"
+
+
+def share(examples: int = 4, seed: int = 0) -> Share:
+    return Share(backend="reference", family="free", model="free", examples=examples, seed=seed)
+
+
+def test_a_share_counts_every_layer_once() -> None:
+    found = explore_share(share())
+    layers = sum(found.outcomes.values())
+    assert found.cases >= 1
+    assert found.outcomes == Counter(passed=layers)
+    assert sum(sum(profile.histogram) for profile in found.profiles.values()) == layers
+    assert not found.failures
+
+
+def test_shares_of_different_seeds_draw_different_cases_and_add_up() -> None:
+    one, other = explore_share(share()), explore_share(share(seed=1))
+    assert one.profiles != other.profiles
+    total = CampaignReport()
+    total.add(one)
+    total.add(other)
+    assert total.cases == one.cases + other.cases
+    parts = [report.profiles[PAGED] for report in (one, other)]
+    assert total.profiles[PAGED].worst == max(part.worst for part in parts)
+    assert min(part.median for part in parts) <= total.profiles[PAGED].median <= max(part.median for part in parts)
+
+
+def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnconf.running.campaign.DRAWN_AT_ONCE", 3)
+    found = explore_share(share(examples=10))
+    assert 4 < found.cases <= 10
+    assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
+
+
+def test_no_case_begins_after_its_time_and_what_ran_before_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 1.0, 2.0, 3.0, 11.0])
+    monkeypatch.setattr("attnconf.running.campaign.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    found = explore_share(replace(share(examples=10), seconds=10))
+    assert found.cases == 3
+    assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
+
+
+def test_a_failure_is_shrunk_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "attnconf.running.session.Registry.make", lambda *_: mutant_named("window-one-more").make(simulate("9.0"))
+    )
+    found = explore_share(share(examples=40))
+    (failure,) = found.failures
+    assert 1 <= found.cases < 40
+    assert any(broken.clause == 2 and broken.suspicion for layer in failure.layers for broken in layer.failures)
+
+
+class Here:
+    """A crew of this process alone."""
+
+    def __init__(self, size: int) -> None:
+        assert size == 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, do: Callable[[Share], object], shares: Sequence[Share], **_: object) -> Iterator[object]:
+        for one in shares:
+            try:
+                yield do(one)
+            except BrokenProcessPool as error:
+                yield error
+
+
+def test_an_error_of_one_share_costs_that_share_and_its_failing_case_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnconf.running.campaign.Crew", Here)
+    right = Session.run
+    asked: list[str] = []
+
+    def run(self: Session, case: Case, *given: str, **how: bool) -> CaseResult:
+        asked.append(case.model)
+        if len(asked) == 3:  # an illegal access: the kernel's crash is a result, and whatever comes next raises
+            lost = LayerResult(layer=0, outcome=Outcome.CRASHED, reason="illegal memory access")
+            return replace(right(self, case, *given, **how), layers=(lost,))
+        if len(asked) > 3 and case.mode == "decode":
+            message = "CUDA error: an illegal memory access was encountered"
+            raise RuntimeError(message)
+        return right(self, case, *given, **how)
+
+    monkeypatch.setattr(Session, "run", run)
+    targets = (("decode", "llama3-8b"), ("extend", "llama3-8b"))
+    report = search(Campaign(backend="reference", targets=targets, examples=8), 1)
+    assert report.lost == ["decode of llama3-8b: RuntimeError: CUDA error: an illegal memory access was encountered"]
+    assert report.cases == 3 + 4
+    assert [layer.outcome for result in report.failures for layer in result.layers] == [Outcome.CRASHED]
+    assert campaign_lines(report, "b")[-1] == f"LOST: an exploration of {report.lost[0]}"
+    assert report.to_data()["lost"] == report.lost
+
+
+def test_a_process_that_dies_is_named_and_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def died(_share: Share) -> CampaignReport:
+        message = "a child process terminated abruptly"
+        raise BrokenProcessPool(message)
+
+    monkeypatch.setattr("attnconf.running.campaign.Crew", Here)
+    monkeypatch.setattr("attnconf.running.campaign.explore_share", died)
+    assert main(["campaign", "--backend", "reference", "--examples", "1"]) == 1
+    told = "LOST: an exploration of free of free: BrokenProcessPool: a child process terminated abruptly"
+    assert told in capsys.readouterr().out
+
+
+def lines(*units: float, reason: str = "") -> str:
+    report = CampaignReport(cases=1, outcomes=Counter(passed=1), profiles={"k (float32)": Tightness([*units], reason)})
+    return "\n".join(campaign_lines(report, "b"))
+
+
+def test_a_profile_looser_than_tenfold_is_named_and_its_reason_with_it() -> None:
+    assert "k (float32): profile looser than tenfold, and it declares no reason" in lines(0.01, 0.05)
+    assert "looser than tenfold: keys cancel" in lines(0.05, reason="keys cancel")
+    assert "looser" not in lines(0.05, 0.5, reason="keys cancel")
+
+
+def test_a_row_has_the_worst_the_median_and_the_bins() -> None:
+    row = next(line for line in lines(0.05, 0.15, 0.95, 1.5, 0.2).splitlines() if line.startswith("k (float32)"))
+    assert row.split()[2:] == ["1.500", "0.200", "1", "2", *["0"] * 7, "1", "1"]
+
+
+def test_the_query_rounded_to_eight_bits_gives_its_reason() -> None:
+    shape = KernelShape(
+        mode="decode",
+        q_dtype="bfloat16",
+        kv_dtype="float8_e4m3fn",
+        head_dim=128,
+        num_qo_heads=8,
+        num_kv_heads=1,
+        page_size=32,
+        kv_layout="NHD",
+        storage="apart",
+        max_q_len=1,
+        has_prefix=True,
+        windowed=False,
+        soft_cap=False,
+        sinks=False,
+    )
+    profile = TrtllmMha(simulate("9.0")).numerics(shape)
+    assert "query float8_e4m3fn" in profile.text
+    assert "Hoeffding" in profile.reason
+    assert profile == replace(profile, reason="")
+
+
+@dataclass
+class Compiler(ReferenceBackend):
+    """The reference with one kernel module a mode, on a machine that claims a GPU."""
+
+    builds_seen: list[str] = field(default_factory=list)
+
+    def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        return tuple(Build(mode, 1.0) for mode in sorted({shape.mode for shape in shapes}))
+
+    def is_built(self, build: Build) -> bool:
+        return build.name in self.builds_seen
+
+    def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
+        progress(f"{len(builds)} with {jobs} jobs")
+        self.builds_seen += [build.name for build in builds]
+        return BuildReport(built=tuple(self.builds_seen), failures={"decode": "error: no"}, seconds=1.0)
+
+    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
+        raise NotImplementedError
+
+
+def test_a_campaign_builds_before_its_first_case_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Compiler()
+    ran: list[int] = []
+
+    def explored(_share: Share) -> CampaignReport:
+        ran.append(len(backend.builds_seen))
+        return CampaignReport(cases=1)
+
+    monkeypatch.setattr("attnconf.running.session.Registry.make", lambda *_: backend)
+    monkeypatch.setattr("attnconf.running.campaign.detect", lambda: simulate("9.0"))
+    monkeypatch.setattr("attnconf.running.campaign.Crew", Here)
+    monkeypatch.setattr("attnconf.running.campaign.explore_share", explored)
+    said: list[str] = []
+    campaign = Campaign(backend="reference", targets=(("free", "free"),), examples=30)
+    report = search(campaign, 1, said.append)
+    assert said[0].startswith("4 kernel modules for these tests, 0 cached")
+    assert said[1].startswith("4 with ")
+    assert said[2] == "decode does not build: error: no"
+    assert ran == [4]
+    assert report.build_seconds > 0
+    assert "kernels planned and built before" in "\n".join(campaign_lines(report, "b"))
+
+
+def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "found.json"
+    status = main(["campaign", "--backend", "reference", "--examples", "4", "--json", str(target)])
+    assert status == 0
+    assert "reference: " in capsys.readouterr().out
+    data = json.loads(target.read_text())
+    assert 0 < data["kernels"][PAGED]["median_units"] <= data["kernels"][PAGED]["worst_units"] <= 1
+
+
+def test_a_campaign_is_spread_over_its_families_and_models() -> None:
+    targets = (("decode", "gemma4-e2b"), ("extend", "gemma4-e2b"), ("decode", "gemma4-31b"))
+    campaign = Campaign(backend="reference", targets=targets, examples=100, seed=3, seconds=60)
+    shares = campaign.shares(4)
+    assert [(share.family, share.model) for share in shares] == [*targets, targets[0]]
+    assert len({share.seed for share in shares}) == 4
+    assert {share.examples for share in shares} == {25}
+    assert {share.seconds for share in shares} == {60}
+    assert [share.seconds for share in campaign.shares(2)] == [30, 30, 30]
+
+
+def test_the_command_asks_every_family_of_a_model(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    given = ["--family", "decode", "--family", "shared_kv", "--model", "gemma4-e2b", "--model", "gemma4-31b"]
+    assert main(["campaign", "--backend", "reference", "--examples", "3", *given, "--json", str(target)]) == 0
+    data = json.loads(target.read_text())
+    assert (data["families"], data["models"]) == (["decode", "shared_kv"], ["gemma4-e2b", "gemma4-31b"])
+    assert data["cases"] == 3  # 31B shares no KV
+    assert data["platform"]["device"]
+
+
+def test_a_family_that_no_model_has_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["campaign", "--backend", "reference", "--family", "shared_kv", "--model", "gemma4-31b"])
+    assert status == 2
+    told = capsys.readouterr().err
+    allowed = "decode, extend, mixed, verify, windows, hybrid_pools"
+    assert told == f"attnconf: --family: shared_kv of gemma4-31b; allowed: {allowed}\n"
+
+
+def test_bad_numbers_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["campaign", "--backend", "reference", "--examples", "0"]) == 2
+    assert capsys.readouterr().err == "attnconf: --examples: 0; allowed: 1 or more\n"

@@ -1,0 +1,96 @@
+"""What the doctor says of backends that other packages bring: a sentence for each that is broken, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cli import main as cli
+from attnconf.platforms import detect
+from attnconf.running.session import Session
+from conformance.tests.support.broken_packages import BROKEN, Package, Site, member
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRONG = {
+    "affirming": (
+        "def supports(self, shape, platform): return True",
+        "in supports: TypeError: it returned True, and neither None nor Unsupported(reason)",
+    ),
+    "silent": (
+        "def prepare(self, batch): return Silent()",
+        "RuntimeError: run returned None, and not the name of the kernel that ran",
+    ),
+    "nameless": (
+        "def prepare(self, batch): return Silent('')",
+        "RuntimeError: run returned '', and not the name of the kernel that ran",
+    ),
+    "unready": (
+        "def prepare(self, batch): return None",
+        "AttributeError: 'NoneType' object has no attribute 'run'",
+    ),
+    "unsure": (
+        "def numerics(self, shape): return None",
+        "in numerics: AttributeError: 'NoneType' object has no attribute",
+    ),
+}
+"""One line of a backend's class each, and what comes of it when it is asked."""
+
+SILENT = """
+class Silent:
+    def __init__(self, kernel=None):
+        self.kernel = kernel
+
+    def run(self, layer, out, lse):
+        out.zero_()
+        return self.kernel
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A folder of installed packages."""
+    return Site(tmp_path, monkeypatch)
+
+
+def found(capsys: pytest.CaptureFixture[str], *, status: int) -> dict[str, dict[str, str]]:
+    """Run ``attnconf doctor --json`` and return its findings by backend."""
+    assert cli.main(["doctor", "--json"]) == status
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.out + printed.err
+    return {one["name"]: one for one in json.loads(printed.out)["backends"]}
+
+
+def test_each_broken_package_is_explained(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    sentences = {name: site.install(name, package) for name, package in BROKEN.items()}
+    findings = found(capsys, status=0)
+    assert {name: findings[name]["detail"] for name in BROKEN} == sentences
+    assert {findings[name]["status"] for name in BROKEN} == {"unavailable"}
+    assert findings["reference"]["status"] == "works"
+
+
+def test_a_backend_that_misbehaves_when_it_is_asked_fails(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, (line, _) in WRONG.items():
+        site.install(name, Package(SILENT + member(line), ""))
+    findings = found(capsys, status=cli.EXIT_FAILED)
+    assert {findings[name]["status"] for name in WRONG} == {"fails"}
+    for name, (_, says) in WRONG.items():
+        assert findings[name]["detail"].startswith(f"crashed: {says}")
+
+
+def test_a_backend_whose_process_does_not_start(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its module comes up here, and ends the process of its own."""
+    dying = "import multiprocessing, os\nif multiprocessing.parent_process(): os._exit(7)\n" + member("pass")
+    site.install("dying", Package(dying, ""))
+    session = Session(platform=detect(), profile=profile_named("replay"), isolate=True)
+    monkeypatch.setattr(type(session.registry), "names", ("dying", "reference"))
+    monkeypatch.setattr(cli, "_session", lambda: session)
+    findings = found(capsys, status=0)
+    assert findings["dying"]["status"] == "unavailable"
+    assert findings["dying"]["detail"] == "the process of backend dying: died at its start (exit status 7)"

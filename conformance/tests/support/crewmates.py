@@ -1,0 +1,22 @@
+"""What a crew's processes are told to do: at the top of a module, where another process finds it."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+
+from attnconf.running.processes.gpus import VISIBLE
+
+_turns = count(1)
+
+
+def work(piece: str) -> tuple[str, int, int, str | None]:
+    """Return the piece, the process, how many it had by then, and its GPU; ``die`` ends the process."""
+    if piece == "die":
+        os._exit(7)
+    return piece, os.getpid(), next(_turns), os.environ.get(VISIBLE)
+
+
+def fail(piece: str) -> str:
+    """Raise."""
+    raise ValueError(piece)

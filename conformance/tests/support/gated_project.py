@@ -1,0 +1,77 @@
+"""A project with a gate, planned and committed: what the gallery of false greens starts from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.models import load_model
+from attnconf.cli import main as cli
+from conformance.tests.support.gate_repository import git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+POLICY = """
+schema = "attnconf.policy/1"
+name = "toy"
+provenance = {{ engine = "toy", version = "1", file = "toy.py" }}
+backends = {{ {0} = {{}} }}
+[[rules]]
+name = "everywhere"
+architectures = ["GptOssForCausalLM"]
+backend = "{0}"
+[[required]]
+architectures = ["GptOssForCausalLM"]
+models = ["gpt-oss-20b"]
+layer_kinds = ["sliding"]
+modes = ["decode", "extend"]
+effective = {{ sliding = ["window"] }}
+"""
+"""The default is to be filled in; it must be proven in two cells."""
+
+FLEET = 'schema = "attnconf.fleet/1"\n[[runners]]\nname = "cpu"\nlabels = ["ubuntu-24.04"]\n'
+
+
+class Project:
+    """A repository with a policy, a fleet and two recorded cases of gpt-oss-20b, in which the window matters."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.monkeypatch = path, monkeypatch
+        (path / "cases").mkdir()
+        self.record("decode", prefix_len=200)
+        self.record("extend", prefix_len=200)
+
+    def record(self, mode: str, prefix_len: int) -> None:
+        geometry = next(one for one in load_model("gpt-oss-20b").shard(8).layers if one.kind == "sliding")
+        layers = (Layer.model_validate(geometry.model_dump()),)
+        requests = (Request(prefix_len=prefix_len, new_tokens=1 if mode == "decode" else 5),)
+        case = Case.model_validate({"model": "gpt-oss-20b@tp8", "mode": mode, "layers": layers, "requests": requests})
+        (self.path / "cases" / f"{mode}.json").write_text(json.dumps(case.to_data()))
+
+    def plan(self, policy: str, fleet: str) -> int:
+        """Commit the policy and the fleet, and plan the commit; return the exit status of ``attnconf plan``."""
+        (self.path / "toy.toml").write_text(policy)
+        (self.path / "fleet.toml").write_text(fleet)
+        git(self.path, "init", "-q")
+        git(self.path, "add", "toy.toml", "fleet.toml")
+        self.commit()
+        return self.replan()
+
+    def replan(self) -> int:
+        return cli.main(["plan", "--policy", "toy.toml", "--fleet", "fleet.toml", "-o", "plan.json"])
+
+    def commit(self) -> None:
+        git(self.path, "commit", "-qm", "change", "--allow-empty")
+
+    def conftest(self, text: str) -> None:
+        path = self.path / "conftest.py"
+        path.write_text(f"{path.read_text()}\n{text}\n")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.path / name).read_text()
+        assert old in text
+        (self.path / name).write_text(text.replace(old, new, 1))

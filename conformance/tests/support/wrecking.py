@@ -1,0 +1,110 @@
+"""Backends that take their process down; importable by name, so that a process of their own can make them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from typing import TYPE_CHECKING
+
+from attnconf.backends.protocol import Unsupported
+from attnconf.backends.reference import ReferenceBackend
+
+if TYPE_CHECKING:
+    from attnconf.backends.protocol import Prepared
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.shape import KernelShape
+    from attnconf.platforms import Platform
+
+TRIGGER = 13
+"""A request of so many keys is the one that wrecks."""
+
+SAID = "ATTNCONF_TEST_SAID"
+
+ABORT = """a warning
+terminate called after throwing an instance of 'c10::AcceleratorError'
+  what():  CUDA error: an illegal memory access was encountered
+Search for `cudaErrorIllegalAddress' in the documentation.
+CUDA kernel errors might be asynchronously reported at some other API call.
+frame #0: c10::Error::Error(c10::SourceLocation) + 0x9d (0x7f in libc10.so)
+"""
+"""What PyTorch writes when a CUDA error meets a destructor."""
+
+
+class Wrecking(ReferenceBackend):
+    """Right, but for the way it takes one length."""
+
+    def __init__(self, how: str) -> None:
+        self.name = self.how = how
+
+    def prepare(self, batch: Batch) -> Prepared:
+        if TRIGGER in batch.kv_lens:
+            wreck(self.how)
+        return super().prepare(batch)
+
+
+def wreck(how: str) -> None:
+    if how == "segfault":
+        ctypes.string_at(0)
+    elif how == "abort":
+        os.write(2, ABORT.encode())
+        os.abort()
+    elif how == "exit":
+        os._exit(7)
+    elif how == "hang":
+        time.sleep(3600)
+    else:
+        raise RuntimeError(_said(how))
+
+
+def _said(how: str) -> str:
+    if how == "recite":
+        return f"{os.environ.get(SAID)}, and {'a' if 'HOME' in os.environ else 'no'} HOME, child of {os.getppid()}"
+    return "an ordinary exception"
+
+
+class Undeclared(Wrecking):
+    """The same, and it declares every shape unsupported."""
+
+    def supports(self, _shape: KernelShape, _platform: Platform) -> Unsupported:
+        return Unsupported("it has no kernel")
+
+
+def undeclared(platform: Platform) -> Undeclared:
+    del platform
+    return Undeclared("segfault")
+
+
+def segfault(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("segfault")
+
+
+def abort(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("abort")
+
+
+def leave(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("exit")
+
+
+def hang(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("hang")
+
+
+def complain(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("raise")
+
+
+def recite(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("recite")
+
+
+def never(platform: Platform) -> Wrecking:
+    message = f"not on {platform.device}"
+    raise RuntimeError(message)
