@@ -154,7 +154,7 @@ def test_an_unknown_or_absent_engine_is_one_sentence(
     assert main(["policy", "drift", "--engine", "other"]) == 2
     assert capsys.readouterr().err == "attnconf: --engine: 'other'; allowed: sglang or vllm\n"
 
-    def absent() -> engines.Engine:
+    def absent() -> Engine:
         message = "sglang is not installed"
         raise BackendUnavailableError(message)
 
