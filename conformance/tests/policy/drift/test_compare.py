@@ -16,7 +16,7 @@ from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.policy.drift import compare as drift
 from attnconf.policy.drift import installed
 from attnconf.policy.drift.compare import compare, questions
-from attnconf.policy.drift.engine import Answer, Scope
+from attnconf.policy.drift.engine import Answer, Engine, Scope
 from attnconf.policy.policy import load_policy
 from attnconf.policy.question import Question
 from attnconf.policy.resolution import resolve
