@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-CLAUSES: dict[int, str] = {
-    1: "causal",
-    2: "window",
-    3: "scores",
-    4: "GQA",
-    5: "paging",
-    6: "dead slots",
-    7: "reclaimed pages",
-    8: "hybrid pools",
-    9: "KV sharing",
-    10: "read-only",
-    11: "empty rows",
-    12: "independence",
-    13: "relabelling",
-    14: "layout",
-    15: "determinism",
-    16: "CUDA graphs",
-    17: "consistency",
-    18: "quantised KV",
-    19: "host hints",
-    20: "refusal",
+from enum import IntEnum
+
+
+class Clause(IntEnum):
+    """One clause of the contract: its number, under the name that its title gives it."""
+
+    CAUSAL = 1
+    WINDOW = 2
+    SCORES = 3
+    GQA = 4
+    PAGING = 5
+    DEAD_SLOTS = 6
+    RECLAIMED_PAGES = 7
+    HYBRID_POOLS = 8
+    KV_SHARING = 9
+    READ_ONLY = 10
+    EMPTY_ROWS = 11
+    INDEPENDENCE = 12
+    RELABELLING = 13
+    LAYOUT = 14
+    DETERMINISM = 15
+    CUDA_GRAPHS = 16
+    CONSISTENCY = 17
+    QUANTISED_KV = 18
+    HOST_HINTS = 19
+    REFUSAL = 20
+
+    @property
+    def title(self) -> str:
+        """The clause's title in CONTRACT.md."""
+        return _TITLES.get(self, self.name.lower().replace("_", " "))
+
+
+_TITLES = {
+    Clause.GQA: "GQA",
+    Clause.KV_SHARING: "KV sharing",
+    Clause.READ_ONLY: "read-only",
+    Clause.CUDA_GRAPHS: "CUDA graphs",
+    Clause.QUANTISED_KV: "quantised KV",
 }
-"""Title by number."""
+"""Titles that are not a member's name in lower case."""
 
 
 def cite(clause: int) -> str:
-    """Return how a report names a clause: ``clause 2 (window)``."""
-    return f"clause {clause} ({CLAUSES[clause]})"
+    """Return how a report names a clause: ``clause 2 (window)``. Raises ``ValueError`` for a number of none."""
+    return f"clause {int(clause)} ({Clause(clause).title})"

@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 
 from attnconf.backends.protocol import Promises
-from attnconf.clauses import CLAUSES, cite
+from attnconf.clauses import Clause, cite
 from attnconf.judging.checks.catalogue import CHECKS
-from attnconf.judging.checks.refusal import CHECK_NAME, CLAUSE
+from attnconf.judging.checks.refusal import CHECK_NAME
 from attnconf.judging.mistakes import MISTAKES
 
 TEXT = (Path(__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
 SECTIONS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]
 NUMBERED = {int(section.split(".")[0]): section for section in SECTIONS if section[0].isdigit()}
-JUDGED = {check.name: check.clauses for check in CHECKS} | {CHECK_NAME: (CLAUSE,)}
+JUDGED = {check.name: check.clauses for check in CHECKS} | {CHECK_NAME: (Clause.REFUSAL,)}
 
 
 def test_the_contract_has_the_clauses_of_the_table_in_order() -> None:
@@ -23,8 +23,8 @@ def test_the_contract_has_the_clauses_of_the_table_in_order() -> None:
     titles = [(int(number), title) for number, title in headings]
     assert [number for number, _ in titles] == list(range(1, 21))
     for number, title in titles:
-        assert title.lower() == CLAUSES[number].lower()
-    assert list(CLAUSES) == list(range(1, 21))
+        assert title.lower() == Clause(number).title.lower()
+    assert list(Clause) == list(range(1, 21))
 
 
 def test_every_clause_says_what_is_required_what_may_be_declined_and_who_judges() -> None:
@@ -46,7 +46,7 @@ def test_each_clause_names_the_checks_that_claim_it() -> None:
 
 
 def test_every_clause_is_claimed_by_a_check() -> None:
-    assert {clause for clauses in JUDGED.values() for clause in clauses} == set(CLAUSES)
+    assert {clause for clauses in JUDGED.values() for clause in clauses} == set(Clause)
 
 
 def test_every_promise_is_named_in_the_contract() -> None:

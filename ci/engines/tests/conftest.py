@@ -51,6 +51,6 @@ def judge(platform: Platform) -> Judge:
 
     def judged(backend: Backend, case: Case, *, thorough: bool = False) -> CaseResult:
         chosen = tuple(check for check in CHECKS if thorough or not check.extra)
-        return run_case(case, [backend], platform, torch.device("cpu"), choose=lambda _: chosen)[0]
+        return run_case(case, backend, platform, torch.device("cpu"), choose=lambda _: chosen)
 
     return judged

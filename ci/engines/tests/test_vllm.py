@@ -70,7 +70,7 @@ def case(mode: str, **changes: object) -> Case:
 
 
 def judge(backend: VllmTriton, asked: Case) -> CaseResult:
-    return run_case(asked, [backend], backend.platform, torch.device("cpu"), choose=lambda _: CHECKS)[0]
+    return run_case(asked, backend, backend.platform, torch.device("cpu"), choose=lambda _: CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_it_keeps_the_contract_on_gemma_4(vllm: VllmTriton, family: Family, mode
     if not applies(family, model):
         return
     drawn = fitting_cases(family, model, storage="sliced", dtypes=DTYPES, max_kv_len=200, examples=1)
-    results = [run_case(asked, [vllm], vllm.platform, torch.device("cpu"))[0] for asked in drawn]
+    results = [run_case(asked, vllm, vllm.platform, torch.device("cpu")) for asked in drawn]
     assert [result.failures for result in results if result.is_failure] == []
     assert Outcome.PASSED in {layer.outcome for result in results for layer in result.layers}
 
@@ -139,7 +139,7 @@ def test_keys_are_split_where_vllm_splits_them(
     module = importlib.import_module(KERNELS)
     for name in ("kernel_unified_attention", "reduce_segments"):
         monkeypatch.setattr(module, name, _Spy(vars(module)[name], launched, name))
-    run_case(asked, [vllm], vllm.platform, torch.device("cpu"), choose=lambda _: CHECKS[:1])
+    run_case(asked, vllm, vllm.platform, torch.device("cpu"), choose=lambda _: CHECKS[:1])
     assert "kernel_unified_attention" in launched
     assert ("reduce_segments" in launched) is split
 

@@ -85,14 +85,19 @@ def without_compiling(backend: Backend) -> AbstractContextManager[None]:
     return backend.without_compiling() if isinstance(backend, CompilesOnDemand) else nullcontext()
 
 
-def missing_build(backend: Backend, shape: KernelShape, budget: float = BUILD_BUDGET) -> str | None:
-    """Return why ``shape`` cannot be run before something is built, or None: cheaper builds start when first needed."""
+def missing_build(backend: Backend, shape: KernelShape, budget: float = BUILD_BUDGET) -> Build | None:
+    """Return what must be built before ``shape`` can be run, or None: cheaper builds start when first needed."""
     if not isinstance(backend, Builder):
         return None
     for build in backend.builds((shape,)):
         if build.cpu_seconds > budget and not backend.is_built(build):
-            return f"its kernel module {build.name} is not built ({cost(build)}; attnconf build --module {build.name})"
+            return build
     return None
+
+
+def unbuilt_reason(build: Build) -> str:
+    """Return in words why a shape whose ``build`` is missing is not run."""
+    return f"its kernel module {build.name} is not built ({cost(build)}; attnconf build --module {build.name})"
 
 
 def cost(build: Build) -> str:

@@ -29,7 +29,7 @@ def power(arguments: argparse.Namespace, make_session: Callable[[], Session], sa
     import torch
 
     from attnconf.cases.vectors import read_cases
-    from attnconf.judging.posed import Question
+    from attnconf.judging.posed import PosedCase
     from attnconf.judging.power import case_power
     from attnconf.report.power import power_lines
     from attnconf.running.replay import check_size
@@ -43,7 +43,7 @@ def power(arguments: argparse.Namespace, make_session: Callable[[], Session], sa
         on = (session.backend(arguments.backend), session.platform)
     powers = []
     for name, case in cases.items():
-        powers.append(case_power(name, Question(case, torch.device("cpu")), on))
+        powers.append(case_power(name, PosedCase(case, torch.device("cpu")), on))
         for line in power_lines(powers[-1]):
             say(line)
     if arguments.json is not None:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from attnconf.cases.case import Case
+from attnconf.clauses import Clause
 from attnconf.judging.units import Units
 from attnconf.values import Value
 
 if TYPE_CHECKING:
     from attnconf.judging.result import CaseResult
-
-_REFUSAL_CLAUSE = 20
 
 
 class FailedCase(Value):
@@ -44,7 +43,7 @@ def failed_case(result: CaseResult, *, text: str, replay: str) -> FailedCase:
     return FailedCase(
         backend=result.backend,
         case=result.case,
-        clauses=tuple(sorted({failure.clause for failure in result.failures} or {_REFUSAL_CLAUSE})),
+        clauses=tuple(sorted({failure.clause for failure in result.failures} or {Clause.REFUSAL})),
         worst_units=max((math.inf if math.isnan(one) else one for one in units), default=None),
         text=text,
         replay=replay,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Request
 from attnconf.cases.drawing.lengths import longest_request
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:
@@ -61,12 +61,11 @@ def _simpler(case: Case, layer: int, request: int, features: list[Feature]) -> I
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:
-    asked = Trial(Question(case, trial.question.device), trial.backend, trial.platform, trial.missing)
+    asked = Trial(PosedCase(case, trial.posed.device), trial.backend, trial.platform, trial.missing)
     if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
         return False
     try:
-        asked.outputs[layer] = asked.run(layer)
-        return all(asked.base_units(layer, request) <= 1.0 for request in range(len(case.requests)))
+        return asked.is_right(layer)
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the feature is not to blame
         return False
 

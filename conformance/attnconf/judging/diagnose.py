@@ -12,6 +12,7 @@ from attnconf.cases.case import Poison
 from attnconf.cases.inputs.assemble import assemble, pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.shape import kernel_shape
+from attnconf.clauses import Clause
 from attnconf.judging.execution import same_bits
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.result import Place
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from attnconf.judging.mistakes import Scene
     from attnconf.judging.trial import Trial
 
-UNEXPLAINED_CLAUSE = 3
+UNEXPLAINED_CLAUSE = Clause.SCORES
 _HULL = 1.05
 """An answer is a mean of live values: beyond their largest by this factor, something else was read."""
 
@@ -41,7 +42,7 @@ class Explanation:
     ``exact`` says that it gives the wrong numbers within rounding.
     """
 
-    clause: int
+    clause: Clause
     keys: str = ""
     suspicion: str = ""
     page: int | None = None
@@ -55,8 +56,8 @@ class Explanation:
 
 def explain(trial: Trial, layer: int, request: int, token: int, head: int) -> Explanation:
     """Explain the base run's answer to query row ``token`` and ``head`` of ``request``."""
-    actual = trial.outputs[layer].out[trial.question.rows(request)]
-    scene = trial.question.scene(layer, request)
+    actual = trial.base(layer).out[trial.posed.rows(request)]
+    scene = trial.posed.scene(layer, request)
     if not bool(torch.isfinite(actual[token, head]).all()):
         return _not_finite(trial, layer, request, token)
     tolerance = 2.0 * trial.expected(layer, request).out_bound[token, head]
@@ -73,7 +74,7 @@ def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanati
     if {poison.k, poison.v} & {"nan", "inf", "huge"} and _reads_dead_slots(trial, layer):
         position = spec.prefix_len + token
         return Explanation(
-            clause=6,
+            clause=Clause.DEAD_SLOTS,
             keys="a slot that no live token owns",
             suspicion=f"poison ({poison.k} keys, {poison.v} values) reached the row at position {position}:"
             " a dead slot was read",
@@ -85,16 +86,16 @@ def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanati
 
 def _reads_dead_slots(trial: Trial, layer: int) -> bool:
     """Return whether other contents of the dead slots, of a kind that every backend must bear, give other bits."""
-    question, poison = trial.question, trial.case.poison
+    posed, poison = trial.posed, trial.case.poison
     kind: PoisonKind = "stale" if poison == Poison(k="zero", v="zero") else "zero"
     variant = trial.case.model_copy(update={"poison": Poison(k=kind, v=kind)})
     try:
         output = trial.run(
-            layer, "other dead slots", lambda: assemble(variant, place(variant), question.logical, question.device)
+            layer, "other dead slots", lambda: assemble(variant, place(variant), posed.logical, posed.device)
         )
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the answer alone must tell
         return True
-    return not same_bits(output.out, trial.outputs[layer].out)
+    return not same_bits(output.out, trial.base(layer).out)
 
 
 def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
@@ -111,7 +112,7 @@ def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tens
             wrong = bounded_answer(asked, profile, trial.case.q_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
             return Explanation(
-                clause=mistake.clause,
+                clause=Clause(mistake.clause),
                 suspicion=f"{mistake.text} (that explains every element of the request)",
                 exact=True,
             )
@@ -159,7 +160,7 @@ def _read_range(scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation | 
     residues = row.matches(actual, masses, weighted[before].flip(0).cumsum(0).flip(0))
     begin = int(residues.argmin())
     if float(residues[begin]) <= 1.0 and begin != row.first:
-        return _range(scene, row, begin, row.position, 2)
+        return _range(scene, row, begin, row.position, Clause.WINDOW)
     behind = slice(row.first, None)
     residues = row.matches(actual, row.weights[behind].cumsum(0), weighted[behind].cumsum(0))
     end = row.first + int(residues.argmin())
@@ -167,16 +168,16 @@ def _read_range(scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation | 
         return None
     size = scene.layout.page_size
     last_page = size > 1 and (end + 1) % size == 0 and row.position - end == size
-    return _range(scene, row, row.first, end, 5 if last_page else 1)
+    return _range(scene, row, row.first, end, Clause.PAGING if last_page else Clause.CAUSAL)
 
 
-def _range(scene: Scene, row: _Row, begin: int, end: int, clause: int) -> Explanation:
+def _range(scene: Scene, row: _Row, begin: int, end: int, clause: Clause) -> Explanation:
     case, size = scene.logical.case, scene.layout.page_size
-    key = begin if clause == 2 else end  # noqa: PLR2004 - the window, whose border is the first key
+    key = begin if clause is Clause.WINDOW else end
     return Explanation(
         clause=clause,
         keys=f"keys {begin} to {end} seem to be read; positions {row.first} to {row.position} are visible",
-        suspicion="the last page is lost" if clause == 5 else "",  # noqa: PLR2004 - paging
+        suspicion="the last page is lost" if clause is Clause.PAGING else "",
         page=scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key),
         slot=key % size,
         exact=True,
@@ -204,7 +205,9 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
         beyond = bool((actual.abs() > _HULL * row.values.abs().amax(dim=0)).any())
         if beyond and _reads_dead_slots(trial, scene.layer):
             return Explanation(
-                clause=6, keys=f"no live key has such a value; {visible}", suspicion="a dead slot was read"
+                clause=Clause.DEAD_SLOTS,
+                keys=f"no live key has such a value; {visible}",
+                suspicion="a dead slot was read",
             )
         return Explanation(clause=UNEXPLAINED_CLAUSE, keys=f"no single live key explains it; {visible}")
     left = (weighted - row.weights[key] * row.values[key]) / (mass - row.weights[key] + row.sink)
@@ -220,8 +223,8 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
     )
 
 
-def _clause_of_key(row: _Row, key: int, *, in_sight: bool, lost: bool) -> int:
+def _clause_of_key(row: _Row, key: int, *, in_sight: bool, lost: bool) -> Clause:
     """Return the clause of a key that is lost whole (paging), weighs too little or too much, or is out of sight."""
     if in_sight:
-        return 5 if lost else UNEXPLAINED_CLAUSE
-    return 2 if key < row.first else 1
+        return Clause.PAGING if lost else UNEXPLAINED_CLAUSE
+    return Clause.WINDOW if key < row.first else Clause.CAUSAL

@@ -11,7 +11,7 @@ import torch
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.target import Target, make_target
 from attnconf.errors import UnbuiltError, UnsupportedError, one_line
-from attnconf.judging.result import Outcome
+from attnconf.judging.result import LayerResult, Outcome
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import LseBase, Prepared
@@ -83,6 +83,13 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return Outcome.OOM, text
     return Outcome.CRASHED, text
+
+
+def ended(layer: int, error: BaseException, stage: str = "") -> LayerResult:
+    """Return the result of a layer that ``error`` ended, in ``stage`` of its judgement where that is not its run."""
+    outcome, text = classify(error)
+    reason = f"in {stage}: {text}" if stage else text
+    return LayerResult(layer=layer, outcome=outcome, reason=reason, error=type(error).__name__)
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:

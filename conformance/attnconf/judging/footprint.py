@@ -30,6 +30,7 @@ from attnconf.cases.drawing.lengths import longest_request
 from attnconf.cases.inputs.assemble import pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.storage import PAGE_PADDING
+from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.oracle import CHUNK_ELEMENTS
 
 if TYPE_CHECKING:
@@ -75,10 +76,9 @@ def _pools(case: Case, stored_bytes: int) -> list[int]:
 
 
 def _copies(case: Case, *, accelerated: bool) -> int:
-    layouts = len({layer.kind for layer in case.layers})
-    batch_and_pristine, dead_slots, relabelled = 2, 1, 2
-    graph = 3 if accelerated and case.mode in {"decode", "verify"} else 0
-    return batch_and_pristine + dead_slots + relabelled + layouts + int(case.paging.reclaimed) + graph
+    """Return how many times the pools are held: by the batch, its pristine copy, and every check that needs others."""
+    checks = [check for check in CHECKS if accelerated or not check.needs_gpu]
+    return 2 + sum(check.pools(case) for check in checks)
 
 
 def _working(case: Case, layer: Layer) -> int:

@@ -31,7 +31,7 @@ one operation at a time.
 
 
 KEPT_WORK = 2**24
-"""Up to which a request's keys and values are kept as float64, where they are judged: 256 MiB at most."""
+"""The largest work of a case whose float64 keys and values are kept, where they are judged: 256 MiB at most."""
 
 
 def work(case: Case) -> int:
@@ -40,19 +40,20 @@ def work(case: Case) -> int:
     return rows * max(layer.num_qo_heads * layer.head_dim for layer in case.layers)
 
 
-class Question:
+class PosedCase:
     """The parts of a case that do not depend on who answers: logical inputs, layout, batch, right answers.
 
-    Backends run on ``device``; outputs are read to ``judge``, where the oracle works: for a small case the CPU. A GPU
+    Backends run on ``device``; outputs are read to ``oracle_device``: for a small case the CPU. A GPU
     takes 10 us to start each of some thousand operations, and the processes of a campaign wait for it in turn.
     """
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.case = case
         self.device = device
-        self.judge = torch.device("cpu") if work(case) <= HOST_WORK else device
+        self.oracle_device = torch.device("cpu") if work(case) <= HOST_WORK else device
         self._problems: dict[tuple[int, int], Problem] = {}
         self._answers: dict[tuple[int, int, NumericsProfile], Bounded] = {}
+        self._batch: Batch | None = None
         self._memory: list[tuple[str, torch.Tensor]] = []
         self._pristine: list[torch.Tensor] = []
 
@@ -66,13 +67,14 @@ class Question:
         """Where the tokens lie."""
         return place(self.case)
 
-    @cached_property
+    @property
     def batch(self) -> Batch:
         """The tensors that backends receive. Nobody may write to them; the read-only check sees to it."""
-        batch = self.fresh_batch()
-        self._memory = batch.memory()
-        self._pristine = [whole.clone() for _, whole in self._memory]
-        return batch
+        if self._batch is None:
+            self._batch = self.fresh_batch()
+            self._memory = self._batch.memory()
+            self._pristine = [whole.clone() for _, whole in self._memory]
+        return self._batch
 
     def fresh_batch(self) -> Batch:
         """Return the same tensors once more, in memory of their own."""
@@ -80,28 +82,21 @@ class Question:
 
     def changed_input(self) -> str | None:
         """Return the name of an input whose memory is not what it was, or None."""
-        if "batch" not in self.__dict__:
-            return None
-        if same_memory([whole for _, whole in self._memory], self._pristine):
+        if self._batch is None or same_memory([whole for _, whole in self._memory], self._pristine):
             return None
         pairs = zip(self._memory, self._pristine, strict=True)
         return next(name for (name, now), before in pairs if not torch.equal(now, before))
-
-    def restore(self) -> None:
-        """Build the batch anew for the next backend if this one changed it."""
-        if self.changed_input() is not None:
-            del self.batch
 
     def rows(self, request: int) -> slice:
         """Return the query rows of ``request`` in the batch."""
         return slice(self.logical.q_starts[request], self.logical.q_starts[request + 1])
 
     def problem(self, layer: int, request: int) -> Problem:
-        """Return the oracle's question for one request on one layer: kept where it is small."""
+        """Return the oracle's problem for one request on one layer: kept where it is small."""
         key = (layer, request)
         if key in self._problems:
             return self._problems[key]
-        problem = self.logical.problem(layer, request, self.judge)
+        problem = self.logical.problem(layer, request, self.oracle_device)
         if work(self.case) <= KEPT_WORK:
             self._problems[key] = problem
         return problem

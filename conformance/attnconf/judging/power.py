@@ -17,7 +17,7 @@ from attnconf.values import Value
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
     from attnconf.judging.mistakes import Mistake
-    from attnconf.judging.posed import Question
+    from attnconf.judging.posed import PosedCase
     from attnconf.platforms import Platform
 
 NO_ROW = "no query row"
@@ -83,21 +83,21 @@ class CasePower(Value):
 
 
 def layer_power(
-    question: Question, layer: int, profile: NumericsProfile | None = None, *, lse: bool = True
+    posed: PosedCase, layer: int, profile: NumericsProfile | None = None, *, lse: bool = True
 ) -> LayerPower:
     """Return which mistakes ``layer`` of a case exposes in a kernel of ``profile`` (P in the query's dtype).
 
     With ``lse`` false the kernel returns no LSE. Each mistake is evaluated over all rows in float64, so a long case
     takes as many attentions as there are mistakes.
     """
-    kernel = profile or NumericsProfile(p=question.case.q_dtype)
+    kernel = profile or NumericsProfile(p=posed.case.q_dtype)
     requests = tuple(
-        RequestPower(request=index, exposures=_exposures(question, layer, index, kernel, lse=lse))
-        for index in range(len(question.case.requests))
+        RequestPower(request=index, exposures=_exposures(posed, layer, index, kernel, lse=lse))
+        for index in range(len(posed.case.requests))
     )
     found = LayerPower(
         layer=layer,
-        layer_kind=question.case.layers[layer].cell_kind,
+        layer_kind=posed.case.layers[layer].cell_kind,
         profile=kernel.text,
         requests=requests,
     )
@@ -111,31 +111,31 @@ def layer_power(
     )
 
 
-def case_power(name: str, question: Question, on: tuple[Backend, Platform] | None = None) -> CasePower:
+def case_power(name: str, posed: PosedCase, on: tuple[Backend, Platform] | None = None) -> CasePower:
     """Return the power of a case in units of the bound of a backend's kernels on a platform; it runs no kernel."""
-    layers = range(len(question.case.layers))
+    layers = range(len(posed.case.layers))
     if on is None:
-        powers = tuple(layer_power(question, layer) for layer in layers)
+        powers = tuple(layer_power(posed, layer) for layer in layers)
     else:
-        powers = tuple(_on_backend(question, layer, *on) for layer in layers)
+        powers = tuple(_on_backend(posed, layer, *on) for layer in layers)
     shown = "" if on is None else on[0].name
-    return CasePower(name=name, case_id=question.case.id, backend=shown, layers=powers)
+    return CasePower(name=name, case_id=posed.case.id, backend=shown, layers=powers)
 
 
-def _on_backend(question: Question, layer: int, backend: Backend, platform: Platform) -> LayerPower:
-    shape = kernel_shape(question.case, layer)
+def _on_backend(posed: PosedCase, layer: int, backend: Backend, platform: Platform) -> LayerPower:
+    shape = kernel_shape(posed.case, layer)
     refusal = backend.supports(shape, platform)
     if refusal is not None:
-        kind = question.case.layers[layer].cell_kind
+        kind = posed.case.layers[layer].cell_kind
         return LayerPower(layer=layer, layer_kind=kind, profile="", unsupported=refusal.reason)
-    return layer_power(question, layer, backend.numerics(shape), lse=backend.promises.lse is not None)
+    return layer_power(posed, layer, backend.numerics(shape), lse=backend.promises.lse is not None)
 
 
 def _exposures(
-    question: Question, layer: int, request: int, profile: NumericsProfile, *, lse: bool
+    posed: PosedCase, layer: int, request: int, profile: NumericsProfile, *, lse: bool
 ) -> tuple[Exposure, ...]:
-    scene = question.scene(layer, request)
-    expected = question.answer(layer, request, profile)
+    scene = posed.scene(layer, request)
+    expected = posed.answer(layer, request, profile)
     found = []
     for mistake in MISTAKES:
         if expected.answer.out.numel() == 0:

@@ -69,12 +69,16 @@ class Failure:
 class LayerResult:
     """One layer of one case on one backend.
 
+    ``reason`` says on one line why it was not judged. Beside it, as data: ``error`` is what ended it, an exception's
+    type or the end of its process, and ``unbuilt`` the kernel module that is not built, where that is why.
     ``effective`` names the features whose absence would have moved this layer's answer by at least ten units.
     """
 
     layer: int
     outcome: Outcome
     reason: str = ""
+    error: str = ""
+    unbuilt: str = ""
     kernel: str = ""
     worst_units: float | None = None
     effective: tuple[str, ...] = ()

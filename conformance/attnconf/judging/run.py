@@ -1,4 +1,4 @@
-"""Run one case on one or many backends: the one function that suite, command line, replay and benchmarks call."""
+"""Run one case on one backend: the one function that suite, command line, replay and benchmarks call."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.builds import BUILD_BUDGET, missing_build
+from attnconf.backends.builds import BUILD_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
 from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
 from attnconf.judging.effects import effective_features, mistake_units
-from attnconf.judging.execution import RAISED, classify
+from attnconf.judging.execution import RAISED, ended
 from attnconf.judging.memory import crowded
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Case
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
     case: Case,
-    backends: Sequence[Backend],
+    backend: Backend,
     platform: Platform,
     device: torch.device,
     *,
@@ -41,69 +41,75 @@ def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
     build_budget: float = BUILD_BUDGET,
     explain: bool = True,
     count_effects: bool = True,
-) -> list[CaseResult]:
-    """Run ``case`` on each of ``backends`` on ``device`` and judge it by the checks that ``choose`` picks.
+) -> CaseResult:
+    """Run ``case`` on ``backend`` on ``device`` and judge it by the checks that ``choose`` picks.
 
     Whatever a backend does (a wrong answer, a refusal, an exception, out of memory) becomes a typed outcome of its
-    layers; nothing is raised. Inputs and right answers are derived once and shared. A kernel whose build costs more CPU
-    seconds than ``build_budget`` is used only if it is built. With ``explain`` false a wrong answer is only told from a
-    right one: why it is wrong, and of which clause, takes dozens of answers, and a search asks only for the last one.
-    Without ``count_effects`` the results are no evidence: no layer says which features mattered to it.
+    layers; nothing is raised. A kernel whose build costs more CPU seconds than ``build_budget`` is used only if it is
+    built. With ``explain`` false a wrong answer is only told from a right one: why it is wrong, and of which clause,
+    takes dozens of answers, and a search asks only for the last one. Without ``count_effects`` the results are no
+    evidence: no layer says which features mattered to it.
     """
-    question = Question(case, device)
-    results = []
-    for backend in backends:
-        missing = partial(missing_build, backend, budget=build_budget)
-        trial = Trial(question, backend, platform, missing, explains=explain, counts_effects=count_effects)
-        results.append(_run_backend(trial, choose(case)))
-        if backend is not backends[-1]:
-            question.restore()  # not behind the last one: it may have lost the device
-    return results
-
-
-def _run_backend(trial: Trial, checks: tuple[Check, ...]) -> CaseResult:
     started = time.perf_counter()
-    question, backend = trial.question, trial.backend
-    done: dict[int, LayerResult] = {}
-    for layer in range(len(question.case.layers)):
-        try:
-            shape = kernel_shape(question.case, layer)
-            refusal = unmet_promise(question.case, layer, backend.promises) or declared(backend, shape, trial.platform)
-            missing = None if refusal is not None else trial.missing(shape)
-        except RAISED as error:
-            done[layer] = _ended(layer, error, "in supports: ")
-            continue
-        if refusal is not None:
-            done[layer] = LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=refusal.reason)
-        elif missing is not None:
-            done[layer] = LayerResult(layer=layer, outcome=Outcome.NOT_RUN, reason=missing)
-    waiting = [layer for layer in range(len(question.case.layers)) if layer not in done]
-    for layer in waiting:
-        try:
-            trial.outputs[layer] = trial.run(layer)
-        except RAISED as error:
-            done[layer] = _ended(layer, error)
-    for layer in trial.outputs:
-        done[layer] = _judge_layer(trial, layer, checks)
-    if any(found.outcome is Outcome.OOM for found in done.values()):
-        _excuse(done, crowded(question.case, question.device))
+    missing = partial(missing_build, backend, budget=build_budget)
+    trial = Trial(PosedCase(case, device), backend, platform, missing, explains=explain, counts_effects=count_effects)
+    checks = choose(case)
+    layers = _run_layers(trial, checks)
     return CaseResult(
-        case=question.case,
+        case=case,
         backend=backend.name,
         evidence=backend.evidence,
-        layers=tuple(done[layer] for layer in sorted(done)),
+        layers=layers,
         seconds=time.perf_counter() - started,
         checks=tuple(check.name for check in checks),
     )
 
 
+def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, ...]:
+    """Ask for every layer that is supported before the first one is judged: they share a batch."""
+    case = trial.case
+    done: dict[int, LayerResult] = {}
+    for layer in range(len(case.layers)):
+        found = _not_asked(trial, layer)
+        if found is not None:
+            done[layer] = found
+    for layer in range(len(case.layers)):
+        if layer in done:
+            continue
+        try:
+            trial.base(layer)
+        except RAISED as error:
+            done[layer] = ended(layer, error)
+    for layer in trial.answered:
+        done[layer] = _judge_layer(trial, layer, checks)
+    if any(found.outcome is Outcome.OOM for found in done.values()):
+        _excuse(done, crowded(case, trial.posed.device))
+    return tuple(done[layer] for layer in sorted(done))
+
+
+def _not_asked(trial: Trial, layer: int) -> LayerResult | None:
+    """Return the result of a layer that is not run: declared unsupported, not built, or its declaration fails."""
+    try:
+        shape = kernel_shape(trial.case, layer)
+        refusal = unmet_promise(trial.case, layer, trial.backend.promises)
+        refusal = refusal or declared(trial.backend, shape, trial.platform)
+        missing = None if refusal is not None else trial.missing(shape)
+    except RAISED as error:
+        return ended(layer, error, "supports")
+    if refusal is not None:
+        return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=refusal.reason)
+    if missing is not None:
+        return LayerResult(layer=layer, outcome=Outcome.NOT_RUN, reason=unbuilt_reason(missing), unbuilt=missing.name)
+    return None
+
+
 def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerResult:
     failures: list[Failure] = []
-    kernel = trial.outputs[layer].kernel
+    kernel = trial.base(layer).kernel
     try:
         worst = max(trial.base_units(layer, request) for request in range(len(trial.case.requests)))
     except RAISED as error:
-        return _ended(layer, error, "in numerics: ")
+        return ended(layer, error, "numerics")
     corrupted = trial.changed_input() is not None
     for check in checks:
         settled = corrupted or (bool(failures) and not trial.explains)
@@ -112,14 +118,14 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         try:
             failures += check.run(trial, layer)
         except RAISED as error:
-            ended = _ended(layer, error, f"in check {check.name}: ")
-            return replace(ended, kernel=kernel, worst_units=worst, failures=tuple(failures))
+            result = ended(layer, error, f"check {check.name}")
+            return replace(result, kernel=kernel, worst_units=worst, failures=tuple(failures))
     passed = Outcome.PASSED if trial.backend.evidence == "kernel" else Outcome.CONTRACT_ONLY
     try:
         effective = _effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else ()
     except torch.OutOfMemoryError as error:
         if not failures:
-            return replace(_ended(layer, error, "in effects: "), kernel=kernel)
+            return replace(ended(layer, error, "effects"), kernel=kernel)
         effective = ()
     return LayerResult(
         layer=layer,
@@ -140,14 +146,9 @@ def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
             done[index] = LayerResult(layer=index, outcome=Outcome.NOT_RUN, reason=why)
 
 
-def _ended(layer: int, error: BaseException, where: str = "") -> LayerResult:
-    outcome, text = classify(error)
-    return LayerResult(layer=layer, outcome=outcome, reason=where + text)
-
-
 def _effective(trial: Trial, layer: int) -> tuple[str, ...]:
     requests = trial.case.requests
     # The small ones first: a mistake that shows in one of them is not looked for in the others.
     order = sorted(range(len(requests)), key=lambda index: requests[index].kv_len * requests[index].new_tokens)
-    units = mistake_units((trial.question.scene(layer, request), trial.expected(layer, request)) for request in order)
+    units = mistake_units((trial.posed.scene(layer, request), trial.expected(layer, request)) for request in order)
     return effective_features(units)

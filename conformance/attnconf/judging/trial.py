@@ -1,8 +1,8 @@
-"""A case made ready to be asked (``Question``), and asked of one backend (``Trial``)."""
+"""A trial: one posed case before one backend, which runs it and variants of it, and measures in units."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,16 +14,45 @@ from attnconf.numerics import Bounded, lse_units, out_units
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from attnconf.backends.builds import Build
     from attnconf.backends.protocol import Backend, Prepared
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.inputs.batch import Batch, BatchRow
     from attnconf.cases.shape import KernelShape
-    from attnconf.judging.posed import Question
+    from attnconf.judging.posed import PosedCase
     from attnconf.platforms import Platform
+
+BASE = "base"
+"""The name of the posed case's own batch among those that a trial prepares."""
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What another run answered to one request on one layer.
+
+    Its answers are ``output[rows]``. They must equal the rows ``within`` of the request's (None: all of them), as the
+    kernel for ``mode`` (None: the case's) gives them.
+    """
+
+    layer: int
+    request: int
+    output: Output
+    rows: slice
+    within: slice | None = None
+    mode: Mode | None = None
+
+    @property
+    def first_token(self) -> int:
+        """The number of the first row among the request's query tokens."""
+        return self.within.start if self.within else 0
+
+    def expected(self, whole: Bounded) -> Bounded:
+        """Return the part of the request's answer ``whole`` that this run is held against."""
+        return whole if self.within is None else slice_rows(whole, self.within)
 
 
 class Trial:
-    """One case before one backend: runs it, and variants of it, and measures in units.
+    """One case before one backend.
 
     ``missing`` says which build a supported shape still lacks: the variants that need one are not chosen. With
     ``explains`` false a wrong answer is only told from a right one; without ``counts_effects`` nobody asks which
@@ -32,83 +61,91 @@ class Trial:
 
     def __init__(  # noqa: PLR0913 - who is asked what, and how thoroughly
         self,
-        question: Question,
+        posed: PosedCase,
         backend: Backend,
         platform: Platform,
-        missing: Callable[[KernelShape], str | None] = lambda _: None,
+        missing: Callable[[KernelShape], Build | None] = lambda _: None,
         *,
         explains: bool = True,
         counts_effects: bool = True,
     ) -> None:
-        self.question = question
+        self.posed = posed
         self.explains = explains
         self.counts_effects = counts_effects
         self.missing = missing
-        self.case = question.case
+        self.case = posed.case
         self.backend = backend
         self.platform = platform
-        self.outputs: dict[int, Output] = {}
+        self._base: dict[int, Output] = {}
         self._changed: tuple[str | None] | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
         self._base_units: dict[tuple[int, int], float] = {}
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """The layers whose base run succeeded, in the order in which they ran."""
+        return tuple(self._base)
+
+    def base(self, layer: int) -> Output:
+        """Return what the backend answered to ``layer`` of the case, run once. Raises what the backend raises."""
+        if layer not in self._base:
+            self._base[layer] = self.run(layer)
+        return self._base[layer]
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Let the backend build the metadata of ``batch``. From now on it may change what it was given."""
+        self._changed = None
+        return self.backend.prepare(batch)
 
     def prepared(self, name: str, build: Callable[[], Batch]) -> tuple[Prepared, Batch]:
         """Return the batch called ``name``, built and prepared once."""
         if name not in self._prepared:
             batch = build()
-            self._prepared[name] = (self.backend.prepare(batch), batch)
+            self._prepared[name] = (self.prepare(batch), batch)
         return self._prepared[name]
 
     def run(
-        self, layer: int, name: str = "base", build: Callable[[], Batch] | None = None, *, lse: bool = True
+        self, layer: int, name: str = BASE, build: Callable[[], Batch] | None = None, *, lse: bool = True
     ) -> Output:
-        """Run ``layer`` on the batch called ``name``; the base batch is the question's own."""
-        self.ran()
-        prepared, batch = self.prepared(name, build or (lambda: self.question.batch))
-        return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None, self.question.judge)
-
-    def ran(self) -> None:
-        """Note that the backend runs: what it was given may have changed."""
+        """Run ``layer`` on the batch called ``name``; the base batch is that of the posed case."""
+        prepared, batch = self.prepared(name, build or (lambda: self.posed.batch))
         self._changed = None
+        return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None, self.posed.oracle_device)
 
     def changed_input(self) -> str | None:
-        """Return the name of an input whose memory is not what it was, or None: looked at once after a run."""
+        """Return the name of an input whose memory is not what it was, or None: compared once after a run."""
         if self._changed is None:
-            self._changed = (self.question.changed_input(),)
+            self._changed = (self.posed.changed_input(),)
         return self._changed[0]
 
     def expected(self, layer: int, request: int, mode: Mode | None = None) -> Bounded:
         """Return the right answer, bounded for the kernel that serves this backend's ``mode`` (the case's)."""
         shape = replace(kernel_shape(self.case, layer), mode=mode or self.case.mode)
-        return self.question.answer(layer, request, self.backend.numerics(shape))
+        return self.posed.answer(layer, request, self.backend.numerics(shape))
+
+    def base_rerun(self, layer: int, request: int) -> Rerun:
+        """Return the base run's answer to one request."""
+        return Rerun(layer, request, self.base(layer), self.posed.rows(request))
 
     def base_units(self, layer: int, request: int) -> float:
         """Return the worst error of the base run on one request, in units."""
         key = (layer, request)
         if key not in self._base_units:
-            self._base_units[key] = self.units(layer, request, self.outputs[layer], self.question.rows(request))
+            self._base_units[key] = self.units(self.base_rerun(layer, request))
         return self._base_units[key]
 
-    def units(  # noqa: PLR0913 - what is measured by what
-        self,
-        layer: int,
-        request: int,
-        output: Output,
-        rows: slice,
-        within: slice | None = None,
-        mode: Mode | None = None,
-    ) -> float:
-        """Return the worst error of ``output[rows]`` in units; they are rows ``within`` of the request's (all).
+    def is_right(self, layer: int) -> bool:
+        """Return whether the base run of ``layer`` lies within the bound on every request."""
+        return all(self.base_units(layer, request) <= 1.0 for request in range(len(self.case.requests)))
 
-        ``mode`` is that of the run (the case's).
-        """
-        expected = self.expected(layer, request, mode)
-        part = slice_rows(expected, within) if within is not None else expected
-        if part.answer.out.numel() == 0:
+    def units(self, rerun: Rerun) -> float:
+        """Return the worst error of a run on one request, in units; 0.0 where it has no row."""
+        expected = rerun.expected(self.expected(rerun.layer, rerun.request, rerun.mode))
+        if expected.answer.out.numel() == 0:
             return 0.0
-        worst = out_units(output.out[rows], part).max()
-        if output.lse is not None:
-            worst = torch.maximum(worst, lse_units(output.lse[rows], part).max())
+        worst = out_units(rerun.output.out[rerun.rows], expected).max()
+        if rerun.output.lse is not None:
+            worst = torch.maximum(worst, lse_units(rerun.output.lse[rerun.rows], expected).max())
         return float(worst)
 
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.cases.inputs.assemble import pool_of
-from attnconf.clauses import cite
+from attnconf.clauses import Clause, cite
 from attnconf.judging.result import Outcome
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.judging.result import CaseResult, Failure, LayerResult, Place
 
-_REFUSAL_CLAUSE = 20
 _THREE_DIGITS = 100
 _READABLE = 10**7
 _UNDECLARED = {
@@ -52,7 +51,7 @@ def _layer(case: Case, result: LayerResult) -> list[str]:
         )
     ]
     if result.outcome in _UNDECLARED:
-        lines.append(f"  {cite(_REFUSAL_CLAUSE)}: {_UNDECLARED[result.outcome]}: {result.reason}")
+        lines.append(f"  {cite(Clause.REFUSAL)}: {_UNDECLARED[result.outcome]}: {result.reason}")
     for failure in result.failures:
         lines += _failure(case, failure)
     return lines

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
 from attnconf.backends.demands import unmet_promise, within
-from attnconf.cases.case import KVLayout
 from attnconf.cases.shape import KernelShape, kernel_shape
-from attnconf.judging.checks import consistency, labels
 from attnconf.judging.checks.catalogue import all_checks, rotated_checks
 
 if TYPE_CHECKING:
@@ -39,12 +37,8 @@ def asked_shapes(
             continue
         shape = kernel_shape(case, layer)
         yield shape
-        if labels.LAYOUT in checks:
-            for layout in get_args(KVLayout):
-                yield replace(shape, kv_layout=layout)
-        if consistency.CHECK in checks:
-            yield replace(shape, mode="decode", max_q_len=1)
-            yield replace(shape, mode="extend")
+        for check in checks:
+            yield from check.shapes(shape)
 
 
 def shapes_asked(

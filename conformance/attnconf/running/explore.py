@@ -93,7 +93,7 @@ class _Shrinking:
 
 
 Kind = tuple[str, str]
-"""An outcome, and the check that failed or the exception that was raised."""
+"""An outcome, and the check that failed or what ended the layer."""
 
 
 def kinds_of_failure(result: CaseResult) -> frozenset[Kind]:
@@ -103,9 +103,5 @@ def kinds_of_failure(result: CaseResult) -> frozenset[Kind]:
         if layer.outcome is Outcome.FAILED:
             kinds |= {(layer.outcome.value, failure.check) for failure in layer.failures}
         elif layer.outcome.is_failure:
-            error = layer.reason.removeprefix("in ").split(": ")
-            kinds.add((layer.outcome.value, next((part for part in error if part.endswith(_RAISED)), error[0])))
+            kinds.add((layer.outcome.value, layer.error))
     return frozenset(kinds)
-
-
-_RAISED = ("Error", "Exception", "Exit")

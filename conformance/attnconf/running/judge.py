@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
-    from attnconf.judging.checks.catalogue import Choice
+    from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.running.session import Session
 
 
@@ -76,7 +76,7 @@ class Judge:
         """Run a case of your own on ``backend`` and return what came of it. Raises as ``explore`` does."""
         return self._run(case, backend, "rotated")
 
-    def _run(self, case: Case, backend: str, checks: Choice) -> CaseResult:
+    def _run(self, case: Case, backend: str, checks: CheckSelection) -> CaseResult:
         try:
             result = self.session.run(case, backend, checks)
         except BackendUnavailableError as error:

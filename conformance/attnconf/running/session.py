@@ -17,7 +17,7 @@ from attnconf.cases.drawing.lengths import shortened
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
 from attnconf.errors import BackendUnavailableError
-from attnconf.judging.checks.catalogue import CHOICES
+from attnconf.judging.checks.catalogue import SELECTIONS
 from attnconf.judging.checks.refusal import probe_case
 from attnconf.judging.memory import Memory, let_go
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
     from attnconf.cases.drawing.profiles import Profile
-    from attnconf.judging.checks.catalogue import Choice
+    from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.platforms import Platform
 
     Asked = Callable[[Case], CaseResult]
@@ -110,7 +110,7 @@ class Session:
         self,
         case: Case,
         backend: str,
-        checks: Choice = "rotated",
+        checks: CheckSelection = "rotated",
         *,
         explain: bool = True,
         count_effects: bool = True,
@@ -127,18 +127,18 @@ class Session:
             return self._isolated_backend(backend).run(case, checks, explain=explain, count_effects=count_effects)
         result = run_case(
             case,
-            [self.backend(backend)],
+            self.backend(backend),
             self.platform,
             self.device,
-            choose=CHOICES[checks],
+            choose=SELECTIONS[checks],
             build_budget=self.build_budget,
             explain=explain,
             count_effects=count_effects,
-        )[0]
+        )
         let_go(self.device)
         return result
 
-    def ask(self, case: Case, backend: str, checks: Choice = "rotated", **how: bool) -> CaseResult:
+    def ask(self, case: Case, backend: str, checks: CheckSelection = "rotated", **how: bool) -> CaseResult:
         """Run a drawn case, as far as the backend promises to bear it, and ``how`` as ``run`` takes it.
 
         The result has the case that was run.

@@ -17,7 +17,7 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.cli.main import main
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.checks.labels import other_paging
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
@@ -77,14 +77,14 @@ def session_of(backend: Compiler, profile: str = "smoke", budget: float = 120.0)
 
 def test_what_lacks_a_long_build_is_not_run_and_says_how_to_build_it() -> None:
     backend = Compiler(long=frozenset({"verify-NHD"}))
-    layer = run_case(CASE, [backend], Platform(), CPU)[0].layers[0]
+    layer = run_case(CASE, backend, Platform(), CPU).layers[0]
     assert layer.outcome is Outcome.NOT_RUN
     assert layer.reason == (
         "its kernel module verify-NHD is not built (about 60 CPU minutes; attnconf build --module verify-NHD)"
     )
-    assert run_case(CASE, [backend], Platform(), CPU, build_budget=3600.0)[0].layers[0].outcome is Outcome.PASSED
+    assert run_case(CASE, backend, Platform(), CPU, build_budget=3600.0).layers[0].outcome is Outcome.PASSED
     backend.ready.add("verify-NHD")
-    assert run_case(CASE, [backend], Platform(), CPU)[0].layers[0].outcome is Outcome.PASSED
+    assert run_case(CASE, backend, Platform(), CPU).layers[0].outcome is Outcome.PASSED
 
 
 def test_the_doctor_does_not_blame_a_backend_whose_module_is_not_built() -> None:
@@ -106,14 +106,14 @@ def test_checks_choose_variants_that_are_built(others: set[str]) -> None:
         return prepare(batch)  # type: ignore[arg-type]
 
     backend.prepare = note  # type: ignore[assignment, method-assign]
-    result = run_case(CASE, [backend], Platform(), CPU, choose=all_checks)[0]
+    result = run_case(CASE, backend, Platform(), CPU, choose=all_checks)
     assert {layer.outcome for layer in result.layers} == {Outcome.PASSED}
     assert "verify-NHD" in seen
     assert not seen & others
 
 
 def test_a_trial_that_is_told_of_no_build_lacks_none() -> None:
-    trial = Trial(Question(CASE, CPU), ReferenceBackend(), Platform())
+    trial = Trial(PosedCase(CASE, CPU), ReferenceBackend(), Platform())
     assert other_paging(trial, 0) is not None
     assert trial.missing(kernel_shape(CASE, 0)) is None
 

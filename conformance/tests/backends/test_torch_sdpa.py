@@ -41,7 +41,7 @@ def case(**changes: object) -> Case:
 
 
 def ask(given: Case) -> CaseResult:
-    return run_case(given, [make(CPU)], CPU, torch.device("cpu"), choose=all_checks)[0]
+    return run_case(given, make(CPU), CPU, torch.device("cpu"), choose=all_checks)
 
 
 @pytest.mark.parametrize(("q_dtype", "kv_dtype"), DTYPES)

@@ -62,7 +62,7 @@ def test_each_kernel_is_judged_by_its_own_profile(mode: Mode, coarse: Mode, toke
         requests=(Request(prefix_len=50, new_tokens=tokens),),
     )
     backend = Coarse(coarse, declared)
-    result = run_case(case, [backend], Platform(), torch.device("cpu"), choose=lambda _: (consistency.CHECK,))[0]
+    result = run_case(case, backend, Platform(), torch.device("cpu"), choose=lambda _: (consistency.CHECK,))
     assert result.layers[0].outcome is (Outcome.PASSED if declared else Outcome.FAILED)
 
 
@@ -81,7 +81,5 @@ def test_layers_that_ask_for_different_requests_get_their_own(mode: Mode, seed: 
         ),
         seed=seed,
     )
-    result = run_case(
-        case, [ReferenceBackend()], Platform(), torch.device("cpu"), choose=lambda _: (consistency.CHECK,)
-    )
-    assert [layer.outcome for layer in result[0].layers] == [Outcome.PASSED, Outcome.PASSED]
+    result = run_case(case, ReferenceBackend(), Platform(), torch.device("cpu"), choose=lambda _: (consistency.CHECK,))
+    assert [layer.outcome for layer in result.layers] == [Outcome.PASSED, Outcome.PASSED]

@@ -14,7 +14,7 @@ from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.judging.diagnose import Explanation, explain
 from attnconf.judging.execution import Output
 from attnconf.judging.mistakes import MISTAKES, Mistake, answer_to
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.oracle import Problem, attend
 from attnconf.platforms import Platform
@@ -37,10 +37,10 @@ RICH = Case(
 
 def trial_with(case: Case, layer: int, request: int, change: object) -> Trial:
     """Return a trial whose backend answered ``change(problem)`` for one request, and was right elsewhere."""
-    trial = Trial(Question(case, torch.device("cpu")), ReferenceBackend(), Platform())
-    out = torch.cat([attend(trial.question.scene(layer, r).problem).out for r in range(len(case.requests))])
-    out[trial.question.rows(request)] = change(trial.question.scene(layer, request))
-    trial.outputs[layer] = Output(out.to(torch.bfloat16), None, "fake", 0, guards_intact=True)
+    trial = Trial(PosedCase(case, torch.device("cpu")), ReferenceBackend(), Platform())
+    out = torch.cat([attend(trial.posed.scene(layer, r).problem).out for r in range(len(case.requests))])
+    out[trial.posed.rows(request)] = change(trial.posed.scene(layer, request))
+    trial._base[layer] = Output(out.to(torch.bfloat16), None, "fake", 0, guards_intact=True)
     return trial
 
 
@@ -105,7 +105,7 @@ def test_a_lost_key_is_named_with_its_place_in_memory() -> None:
     assert found.clause == 5
     assert found.keys == f"key {probe.token} seems lost or underweighted; positions 39 to 99 are visible"
     assert found.suspicion == "a key in sight is lost"
-    assert (found.page, found.slot) == (trial.question.layout.page("full", 0, probe.token), probe.token % 8)
+    assert (found.page, found.slot) == (trial.posed.layout.page("full", 0, probe.token), probe.token % 8)
 
 
 @pytest.mark.parametrize(("token", "clause", "said"), [(20, 2, "out of sight"), (50, 3, "")])

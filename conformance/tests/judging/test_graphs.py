@@ -11,7 +11,7 @@ from attnconf.backends.triton import make
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.judging.checks.graphs import load, own_memory, replayed, shorter
 from attnconf.judging.execution import same_bits
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.platforms import detect
 
@@ -46,7 +46,7 @@ def test_the_shorter_batch_keeps_query_lengths_and_loses_keys() -> None:
 def test_loading_a_batch_gives_its_contents_in_the_memory_of_the_other() -> None:
     for storage in ("apart", "interleaved", "padded", "sliced"):
         given = case(storage=storage, layout="HND")
-        long, short = Question(given, CPU).batch, Question(shorter(given), CPU).batch
+        long, short = PosedCase(given, CPU).batch, PosedCase(shorter(given), CPU).batch
         static = own_memory(short, like=long)
         where = [tensor.data_ptr() for _, tensor in static.tensors()]
         for batch in (long, short):
@@ -82,13 +82,13 @@ class _Stale:
 def test_a_right_backend_replays_right(storage: str) -> None:
     backend = make(detect())
     given = case(storage=storage, page_size=8)
-    trial = Trial(Question(given, CPU), backend, detect())
+    trial = Trial(PosedCase(given, CPU), backend, detect())
     assert [replayed(trial, layer, _interpreted) for layer in range(2)] == [[], []]
 
 
 def test_tables_that_are_not_refreshed_show(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = make(detect())
-    trial = Trial(Question(case(page_size=8), CPU), backend, detect())
+    trial = Trial(PosedCase(case(page_size=8), CPU), backend, detect())
     prepare = backend.prepare
     monkeypatch.setattr(type(backend), "prepare", lambda _self, batch: _Stale(prepare(batch)))
     (failure,) = replayed(trial, 1, _interpreted)

@@ -124,7 +124,7 @@ def test_out_of_memory_is_the_backends_unless_others_hold_it(
     why: str | None, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("attnconf.judging.run.crowded", lambda *_: why)
-    (result,) = run_case(a_case(20), [_Full()], Platform(), torch.device("cpu"))
+    result = run_case(a_case(20), _Full(), Platform(), torch.device("cpu"))
     assert [layer.outcome for layer in result.layers] == [outcome] * 2
     assert {layer.reason for layer in result.layers} == {why or "OutOfMemoryError: CUDA out of memory"}
 
@@ -135,7 +135,7 @@ def test_an_oracle_without_memory_for_its_effects_is_typed_as_well(monkeypatch: 
         raise torch.OutOfMemoryError(message)
 
     monkeypatch.setattr("attnconf.judging.run.mistake_units", full)
-    (result,) = run_case(a_case(20), [ReferenceBackend()], Platform(), torch.device("cpu"))
+    result = run_case(a_case(20), ReferenceBackend(), Platform(), torch.device("cpu"))
     assert {(layer.outcome, layer.reason) for layer in result.layers} == {
         (Outcome.OOM, "in effects: OutOfMemoryError: CUDA out of memory")
     }

@@ -18,7 +18,7 @@ from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cli import main as cli
 from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
 from attnconf.judging.mistakes import MISTAKES
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.power import CasePower, LayerPower, case_power, layer_power
 from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
@@ -30,7 +30,7 @@ SLIDING = Layer(kind="sliding", window_left=15, **HEADS)
 FULL = Layer(kind="full", **HEADS)
 
 
-def question(**changes: object) -> Question:
+def posed(**changes: object) -> PosedCase:
     given_case = {
         "mode": "decode",
         "layers": (SLIDING, FULL),
@@ -38,7 +38,7 @@ def question(**changes: object) -> Question:
         "paging": Paging(page_size=8, hybrid=True),
         "seed": 3,
     }
-    return Question(Case(**{**given_case, **changes}), torch.device("cpu"))
+    return PosedCase(Case(**{**given_case, **changes}), torch.device("cpu"))
 
 
 def units(power: LayerPower, mistake: str) -> list[float | None]:
@@ -50,7 +50,7 @@ def hidden(power: LayerPower, mistake: str) -> list[str]:
 
 
 def test_a_window_is_exposed_by_the_request_that_it_cuts_alone() -> None:
-    power = layer_power(question(), 0)
+    power = layer_power(posed(), 0)
     for mistake in ("window off", "window one more", "window one less"):
         long, short = units(power, mistake)
         assert long is not None
@@ -62,7 +62,7 @@ def test_a_window_is_exposed_by_the_request_that_it_cuts_alone() -> None:
 
 
 def test_what_makes_no_difference_is_not_applicable() -> None:
-    power = layer_power(question(), 1)
+    power = layer_power(posed(), 1)
     for mistake in ("window off", "soft cap off", "sinks off", "own KV", "k_scale off", "untranslated"):
         assert units(power, mistake) == [None, None]
         assert set(hidden(power, mistake)) == {"makes no difference here"}
@@ -71,7 +71,7 @@ def test_what_makes_no_difference_is_not_applicable() -> None:
 
 def test_an_effect_below_ten_units_is_not_exposed_and_its_feature_not_effective() -> None:
     near = FULL.model_copy(update={"sm_scale": 0.13})  # 1 / sqrt(64) is 0.125
-    case = question(layers=(near,), paging=Paging(page_size=8))
+    case = posed(layers=(near,), paging=Paging(page_size=8))
     power = layer_power(case, 0)
     assert units(power, "scale default")[0] < 10
     assert hidden(power, "scale default")[0] == "below 10 units"
@@ -82,29 +82,29 @@ def test_an_effect_below_ten_units_is_not_exposed_and_its_feature_not_effective(
 
 def test_a_request_without_query_rows_exposes_nothing() -> None:
     requests = (Request(prefix_len=30, new_tokens=3), Request(prefix_len=20, new_tokens=0))
-    power = layer_power(question(mode="extend", requests=requests), 1)
+    power = layer_power(posed(mode="extend", requests=requests), 1)
     silent = power.requests[1].exposures
     assert {(one.units, one.hidden) for one in silent} == {(None, "no query row")}
 
 
 def test_every_mistake_is_told_for_every_request() -> None:
-    power = layer_power(question(), 0)
+    power = layer_power(posed(), 0)
     for request in power.requests:
         assert [one.mistake for one in request.exposures] == [mistake.name for mistake in MISTAKES]
 
 
 def test_the_units_are_those_of_the_kernel() -> None:
-    coarse, fine = (layer_power(question(), 0, NumericsProfile(p=p)) for p in ("bfloat16", "float32"))
+    coarse, fine = (layer_power(posed(), 0, NumericsProfile(p=p)) for p in ("bfloat16", "float32"))
     assert units(fine, "window off")[0] > units(coarse, "window off")[0]
-    assert layer_power(question(), 0).profile == "P bfloat16"
+    assert layer_power(posed(), 0).profile == "P bfloat16"
 
 
 def test_a_backend_without_lse_hides_its_base() -> None:
     backend = ReferenceBackend()
-    silent = layer_power(question(), 0, lse=False)
+    silent = layer_power(posed(), 0, lse=False)
     assert set(hidden(silent, "LSE in base two")) == {"the backend returns no LSE"}
-    assert units(layer_power(question(), 0), "LSE in base two")[0] > 1000
-    assert case_power("x", question(), (backend, Platform())).backend == "reference"
+    assert units(layer_power(posed(), 0), "LSE in base two")[0] > 1000
+    assert case_power("x", posed(), (backend, Platform())).backend == "reference"
 
 
 class Declining(ReferenceBackend):
@@ -116,7 +116,7 @@ class Declining(ReferenceBackend):
 
 
 def test_a_declined_layer_has_its_reason_and_no_figures() -> None:
-    power = case_power("x", question(), (Declining(), Platform()))
+    power = case_power("x", posed(), (Declining(), Platform()))
     assert (power.layers[0].unsupported, power.layers[0].requests) == ("no windows", ())
     assert power.layers[1].requests
     assert "  layer 0 sliding: declining declares it unsupported: no windows" in list(power_lines(power))
@@ -125,7 +125,7 @@ def test_a_declined_layer_has_its_reason_and_no_figures() -> None:
 @given(cases(FREE))
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_power_counts_the_features_that_a_run_counts(case: Case) -> None:
-    asked = Question(case, torch.device("cpu"))
+    asked = PosedCase(case, torch.device("cpu"))
     profile = NumericsProfile(p=case.q_dtype)
     for layer in range(len(case.layers)):
         requests = range(len(case.requests))
@@ -141,7 +141,7 @@ def save(path: Path, case: Case) -> str:
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = save(tmp_path / "one.json", question().case)
+    path = save(tmp_path / "one.json", posed().case)
     assert cli.main(["power", path, "--json", str(tmp_path / "p.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("(one)")
@@ -150,13 +150,13 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pyte
     assert any(line.startswith("    weakest claim: ") for line in lines)
     assert any("not exposed, not applicable: " in line and "soft cap off" in line for line in lines)
     read = [CasePower.from_data(data, "p.json") for data in json.loads((tmp_path / "p.json").read_text())]
-    assert [one.case_id for one in read] == [question().case.id]
-    assert read[0] == case_power("one", question())
+    assert [one.case_id for one in read] == [posed().case.id]
+    assert read[0] == case_power("one", posed())
 
 
 def test_the_command_takes_folders_and_a_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
-        save(tmp_path / f"{name}.json", question(seed=ord(name)).case)
+        save(tmp_path / f"{name}.json", posed(seed=ord(name)).case)
     assert cli.main(["power", str(tmp_path), "--backend", "reference"]) == 0
     out = capsys.readouterr().out
     assert out.count("case ") == 2
@@ -180,7 +180,7 @@ def test_bad_input_is_one_sentence(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save(tmp_path / "one.json", question().case)
+    save(tmp_path / "one.json", posed().case)
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "empty").mkdir()
     assert cli.main(["power", *arguments]) == 2
@@ -191,6 +191,6 @@ def test_bad_input_is_one_sentence(
 
 
 def test_an_infinite_effect_survives_json() -> None:
-    power = layer_power(question(), 0)
+    power = layer_power(posed(), 0)
     first = power.requests[0].exposures[0].model_copy(update={"units": math.inf})
     assert type(first).from_data(first.to_data(), "x").units == math.inf

@@ -13,8 +13,8 @@ from attnconf.backends.flashinfer.trtllm_mha import make as trtllm_mha
 from attnconf.backends.protocol import Promises, Scratched, Workspace
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Request
-from attnconf.judging.checks.workspace import CHECK
-from attnconf.judging.posed import Question
+from attnconf.judging.checks.determinism import WORKSPACE as CHECK
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
 from attnconf.platforms import Platform, detect
@@ -56,12 +56,11 @@ class Scratching(ReferenceBackend):
 
 
 def ask(backend: Backend, case: Case = CASE, platform: Platform | None = None) -> CaseResult:
-    (result,) = run_case(case, [backend], platform or Platform(), CPU, choose=lambda _: (CHECK,))
-    return result
+    return run_case(case, backend, platform or Platform(), CPU, choose=lambda _: (CHECK,))
 
 
 def prepared(backend: Backend, case: Case = CASE) -> Any:  # noqa: ANN401 - what the backend prepares
-    return backend.prepare(Question(case, CPU).batch)
+    return backend.prepare(PosedCase(case, CPU).batch)
 
 
 def test_the_run_sees_dirt_behind_the_bytes_that_must_be_zero_and_zeros_follow() -> None:
@@ -111,7 +110,7 @@ def test_bytes_that_are_not_left_zero_are_named_on_the_layer_that_left_them_and_
 
 
 def test_a_backend_without_a_workspace_is_not_asked() -> None:
-    trial = Trial(Question(CASE, CPU), ReferenceBackend(), Platform())
+    trial = Trial(PosedCase(CASE, CPU), ReferenceBackend(), Platform())
     assert not CHECK.applies(trial, 0)
 
 

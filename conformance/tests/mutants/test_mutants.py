@@ -23,7 +23,7 @@ from attnconf.judging.checks.catalogue import CHECKS, all_checks, rotated_checks
 from attnconf.judging.checks.graphs import CHECK_NAME as GRAPH_CHECK
 from attnconf.judging.checks.graphs import replayed
 from attnconf.judging.checks.refusal import CHECK_NAME as REFUSAL_CHECK
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
@@ -52,7 +52,7 @@ def judged(make: Callable, case: Case) -> CaseResult:
     """Run ``case`` through every check, and where nothing of it is supported, through the probe of refusals."""
     SESSION.registry.register("mutant", make)
     backend = make(SESSION.platform)
-    result = run_case(case, [backend], SESSION.platform, SESSION.device, choose=all_checks)[0]
+    result = run_case(case, backend, SESSION.platform, SESSION.device, choose=all_checks)
     if any(layer.outcome.is_executed or layer.outcome.is_failure for layer in result.layers):
         return result
     session = Session(platform=SESSION.platform, profile=SESSION.profile)
@@ -110,7 +110,7 @@ def test_without_its_check_nothing_catches_that_mutant(check: str) -> None:
     assert {failure.check for failure in proven(mutant.id).failures} == {check}
     others = tuple(one for one in CHECKS if one.name != check)
     backend = mutant.make(SESSION.platform)
-    found = run_case(mutant.proof, [backend], SESSION.platform, SESSION.device, choose=lambda _: others)[0]
+    found = run_case(mutant.proof, backend, SESSION.platform, SESSION.device, choose=lambda _: others)
     assert not found.is_failure
     assert found.layers
 
@@ -121,11 +121,11 @@ def test_a_mutant_of_replays_is_caught_when_what_was_captured_runs_again(mutant:
         name = launch()
         return launch, name
 
-    trial = Trial(Question(mutant.proof, SESSION.device), mutant.make(SESSION.platform), SESSION.platform)
+    trial = Trial(PosedCase(mutant.proof, SESSION.device), mutant.make(SESSION.platform), SESSION.platform)
     for layer in range(len(mutant.proof.layers)):
-        trial.outputs[layer] = trial.run(layer)
+        trial.base(layer)
         assert trial.base_units(layer, 0) <= 1.0
-    failures = [failure for layer in trial.outputs for failure in replayed(trial, layer, rerun)]
+    failures = [failure for layer in trial.answered for failure in replayed(trial, layer, rerun)]
     assert [failure.clause for failure in failures] == [mutant.clause]
 
 
@@ -159,8 +159,11 @@ def test_making_a_mutant_leaves_the_implementation_alone() -> None:
     assert reference.ReferenceBackend is before
     assert type(made).__name__ == before.__name__
     assert not isinstance(made, before)
-    result = run_case(ask("decode", SLIDING), [before(), made], SESSION.platform, SESSION.device, choose=all_checks)
-    assert [one.is_failure for one in result] == [False, True]
+    found = [
+        run_case(ask("decode", SLIDING), backend, SESSION.platform, SESSION.device, choose=all_checks)
+        for backend in (before(), made)
+    ]
+    assert [one.is_failure for one in found] == [False, True]
 
 
 @pytest.mark.parametrize(("name", "window"), [("window-short-in-decode", 32_766), ("causal-strict", -1)])
@@ -168,7 +171,7 @@ def test_one_key_in_32768_is_caught_in_one_case(name: str, window: int) -> None:
     layer = SLIDING.model_copy(update={"window_left": window} if window >= 0 else {"window_left": -1, "kind": "full"})
     case = ask("decode", layer, requests=(Request(prefix_len=32_767),), q_dtype="bfloat16", kv_dtype="bfloat16")
     mutant = mutant_named(name)
-    found = run_case(case, [mutant.make(SESSION.platform)], SESSION.platform, SESSION.device, choose=rotated_checks)[0]
+    found = run_case(case, mutant.make(SESSION.platform), SESSION.platform, SESSION.device, choose=rotated_checks)
     assert mutant.clause in broken_clauses(found)
 
 
@@ -177,7 +180,7 @@ def test_the_loss_of_any_key_of_32768_shows_in_one_float32_case(lost: int) -> No
     make = edited("reference", Edit("(keys > positions)", f"((keys > positions) | (keys == {lost}))"))
     case = ask("decode", requests=(Request(prefix_len=32_767),), seed=4)
     backend = make(SESSION.platform)
-    found = run_case(case, [backend], SESSION.platform, SESSION.device, choose=lambda _: (numerics.CHECK,))[0]
+    found = run_case(case, backend, SESSION.platform, SESSION.device, choose=lambda _: (numerics.CHECK,))
     assert found.is_failure
 
 
@@ -285,8 +288,8 @@ def test_any_harness_can_run_a_mutant() -> None:
     import torch
 
     case = ask("decode", SLIDING)
-    question = Question(case, SESSION.device)
-    batch: Batch = question.batch
+    posed = PosedCase(case, SESSION.device)
+    batch: Batch = posed.batch
     outputs = []
     for make in (mutant_named("window-one-more").make, reference.make):
         out = torch.empty_like(batch.layers[0].q)

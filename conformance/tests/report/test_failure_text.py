@@ -130,7 +130,7 @@ class OneMore(ReferenceBackend):
 
 
 def test_a_real_failure_says_clause_units_place_memory_keys_bug_case_and_replay() -> None:
-    result = run_case(CASE, [OneMore()], Platform(), torch.device("cpu"), choose=all_checks)[0]
+    result = run_case(CASE, OneMore(), Platform(), torch.device("cpu"), choose=all_checks)
     text = render_failure(result, "attnconf replay x.json")
     assert text.count("clause 2 (window), check numerics: out = ") == 2
     assert len(re.findall(r"^    error:  \d{2,} \u00d7 the bound$", text, flags=re.MULTILINE)) == 2

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
-    from attnconf.judging.checks.catalogue import Choice
+    from attnconf.judging.checks.catalogue import CheckSelection
 
 FULL = LayerGeometry(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
 CASE = Case(mode="decode", layers=(Layer.model_validate(FULL.model_dump()),), requests=(Request(prefix_len=9),))
@@ -157,7 +157,7 @@ def test_replay_runs_every_check_and_knows_its_cases(judge: Judge, monkeypatch: 
     asked: list[str] = []
     run = judge.session.run
 
-    def spy(case: Case, backend: str, checks: Choice = "rotated") -> CaseResult:
+    def spy(case: Case, backend: str, checks: CheckSelection = "rotated") -> CaseResult:
         asked.append(checks)
         return run(case, backend, checks)
 

@@ -2,110 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from attnconf.clauses import Clause
 from attnconf.judging.execution import same_bits
 from attnconf.judging.result import Failure, Place
-from attnconf.judging.trial import slice_rows
+from attnconf.judging.trial import Rerun
 from attnconf.numerics import lse_units, out_units
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Mode
     from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
 
 
-_DETERMINISM = 15
-
-
 @dataclass(frozen=True)
-class Claim:
-    """What a comparison would show to be broken; ``what`` says what was different about the other run."""
+class Comparison:
+    """What a difference would break; ``what`` says in which way the other run differed from the base run."""
 
-    clause: int
+    clause: Clause
     check: str
     what: str
 
 
-def compare_all(trial: Trial, layer: int, output: Output, claim: Claim, *, bitwise: bool) -> list[Failure]:
+def compare_all(trial: Trial, layer: int, output: Output, comparison: Comparison, *, bitwise: bool) -> list[Failure]:
     """Compare a run of the whole batch with the base run; report the first request that differs."""
     for request in range(len(trial.case.requests)):
-        failure = compare(trial, layer, request, output, trial.question.rows(request), claim, bitwise=bitwise)
+        rerun = Rerun(layer, request, output, trial.posed.rows(request))
+        failure = compare(trial, rerun, comparison, bitwise=bitwise)
         if failure is not None:
             return [failure]
     return []
 
 
-def compare(  # noqa: PLR0913 - what is compared with what
-    trial: Trial, layer: int, request: int, output: Output, rows: slice, claim: Claim, *, bitwise: bool
-) -> Failure | None:
-    """Compare ``output[rows]`` with the base run of ``request``; by the oracle when ``bitwise`` is not promised."""
+def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool) -> Failure | None:
+    """Compare a run with the base run of its request; by the oracle when ``bitwise`` is not promised."""
     if not bitwise:
-        return judge(trial, layer, request, output, rows, claim)
-    base, own = trial.outputs[layer], trial.question.rows(request)
-    same = same_bits(output.out[rows], base.out[own]) and (
-        output.lse is None or base.lse is None or same_bits(output.lse[rows], base.lse[own])
-    )
-    if same:
+        return against_oracle(trial, rerun, comparison)
+    base = trial.base_rerun(rerun.layer, rerun.request)
+    if _same(rerun, base):
         return None
-    again = trial.run(layer)
-    repeats = same_bits(again.out, base.out) and (
-        again.lse is None or base.lse is None or same_bits(again.lse, base.lse)
-    )
-    if not repeats:
-        what = f"the same call again gives other bits, so nothing can be said of this: {claim.what}"
-        claim = Claim(_DETERMINISM, claim.check, what)
-    expected, actual = base.out[own], output.out[rows]
+    again = trial.run(rerun.layer)
+    whole = slice(None)
+    if not _same(replace(base, output=again, rows=whole), replace(base, rows=whole)):
+        what = f"the same call again gives other bits, so nothing can be said of this: {comparison.what}"
+        comparison = replace(comparison, clause=Clause.DETERMINISM, what=what)
+    expected, actual = base.output.out[base.rows], rerun.output.out[rerun.rows]
     different = (expected != actual) & ~(expected.isnan() & actual.isnan())
     place = None
     if bool(different.any()):
         token, head, dim = (int(i) for i in different.nonzero()[0])
-        place = Place(layer=layer, request=request, token=token, head=head, dim=dim)
+        place = Place(layer=rerun.layer, request=rerun.request, token=token, head=head, dim=dim)
+    changed = f"{int(different.sum())} of {different.numel()} output elements changed, and none may"
     return Failure(
-        clause=claim.clause,
-        check=claim.check,
-        layer=layer,
-        units=trial.units(layer, request, output, rows),
+        clause=comparison.clause,
+        check=comparison.check,
+        layer=rerun.layer,
+        units=trial.units(rerun),
         place=place,
-        summary=f"{claim.what}: {int(different.sum())} of {different.numel()} output elements changed, and none may",
+        summary=f"{comparison.what}: {changed}",
     )
 
 
-def judge(  # noqa: PLR0913 - what is judged by what
-    trial: Trial,
-    layer: int,
-    request: int,
-    output: Output,
-    rows: slice,
-    claim: Claim,
-    within: slice | None = None,
-    mode: Mode | None = None,
-) -> Failure | None:
-    """Compare ``output[rows]``, run in ``mode`` (the case's), with the oracle's answer to ``request``, rows ``within``.
+def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failure | None:
+    """Compare a run with the oracle's answer.
 
     Where the base run is wrong itself, the numerics check says so, and a variant's wrong answer proves nothing more.
     """
-    if layer in trial.outputs and trial.base_units(layer, request) > 1.0:
+    if trial.base_units(rerun.layer, rerun.request) > 1.0:
         return None
-    units = trial.units(layer, request, output, rows, within, mode)
+    units = trial.units(rerun)
     if units <= 1.0:
         return None
-    place = _worst_place(trial, layer, request, output, rows, within, mode)
-    return Failure(clause=claim.clause, check=claim.check, layer=layer, units=units, place=place, summary=claim.what)
+    return Failure(
+        clause=comparison.clause,
+        check=comparison.check,
+        layer=rerun.layer,
+        units=units,
+        place=_worst_place(trial, rerun),
+        summary=comparison.what,
+    )
 
 
-def _worst_place(  # noqa: PLR0913 - what is judged by what
-    trial: Trial, layer: int, request: int, output: Output, rows: slice, within: slice | None, mode: Mode | None
-) -> Place:
-    """Return where the worst element of ``output[rows]`` stands; dim -1 is the LSE."""
-    expected = trial.expected(layer, request, mode)
-    part = expected if within is None else slice_rows(expected, within)
-    units = out_units(output.out[rows], part)
-    if output.lse is not None:
-        by_row = lse_units(output.lse[rows], part)
+def _same(one: Rerun, other: Rerun) -> bool:
+    """Return whether two runs gave the same bits; an LSE that one of them lacks is not compared."""
+    lse, other_lse = one.output.lse, other.output.lse
+    return same_bits(one.output.out[one.rows], other.output.out[other.rows]) and (
+        lse is None or other_lse is None or same_bits(lse[one.rows], other_lse[other.rows])
+    )
+
+
+def _worst_place(trial: Trial, rerun: Rerun) -> Place:
+    """Return where the worst element stands; dim -1 is the LSE."""
+    expected = rerun.expected(trial.expected(rerun.layer, rerun.request, rerun.mode))
+    units = out_units(rerun.output.out[rerun.rows], expected)
+    token, head, dim = (int(i) for i in (units == units.max()).nonzero()[0])
+    if rerun.output.lse is not None:
+        by_row = lse_units(rerun.output.lse[rerun.rows], expected)
         if float(by_row.max()) > float(units.max()):
             token, head = (int(i) for i in (by_row == by_row.max()).nonzero()[0])
-            return Place(layer=layer, request=request, token=token + (within.start if within else 0), head=head, dim=-1)
-    token, head, dim = (int(i) for i in (units == units.max()).nonzero()[0])
-    return Place(layer=layer, request=request, token=token + (within.start if within else 0), head=head, dim=dim)
+            dim = -1
+    return Place(layer=rerun.layer, request=rerun.request, token=token + rerun.first_token, head=head, dim=dim)

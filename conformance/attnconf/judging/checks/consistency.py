@@ -10,13 +10,18 @@ import torch
 
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.shape import kernel_shape
-from attnconf.judging.checks.agreement import Claim, judge
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check
 from attnconf.judging.result import Failure
+from attnconf.judging.trial import Rerun
 from attnconf.numerics import bounded_answer, merge_answers, out_units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from attnconf.cases.case import Case, Mode
+    from attnconf.cases.shape import KernelShape
     from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
 
@@ -45,9 +50,9 @@ def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
     row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
     if trial.case.mode == "decode" or not _supported(trial, layer, "decode", row):
         return None
-    output = trial.run(layer, f"last row {request}", lambda: trial.question.batch.derive([row], "decode"))
-    claim = Claim(17, CHECK_NAME, "the last row, asked for as a decode")
-    return judge(trial, layer, request, output, slice(0, 1), claim, slice(last, spec.new_tokens), "decode")
+    output = trial.run(layer, f"last row {request}", lambda: trial.posed.batch.derive([row], "decode"))
+    rerun = Rerun(layer, request, output, slice(0, 1), slice(last, spec.new_tokens), "decode")
+    return against_oracle(trial, rerun, _comparison("the last row, asked for as a decode"))
 
 
 def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
@@ -56,9 +61,9 @@ def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
     if trial.case.mode not in {"decode", "verify"} or not _supported(trial, layer, "extend", row):
         return None
-    output = trial.run(layer, f"as extend {request}", lambda: trial.question.batch.derive([row], "extend"))
-    claim = Claim(17, CHECK_NAME, f"the rows of mode {trial.case.mode}, asked for as an extend")
-    return judge(trial, layer, request, output, slice(0, spec.new_tokens), claim, mode="extend")
+    output = trial.run(layer, f"as extend {request}", lambda: trial.posed.batch.derive([row], "extend"))
+    rerun = Rerun(layer, request, output, slice(0, spec.new_tokens), mode="extend")
+    return against_oracle(trial, rerun, _comparison(f"the rows of mode {trial.case.mode}, asked for as an extend"))
 
 
 def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
@@ -74,11 +79,12 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
     if not _supported(trial, layer, "extend", *chunks):
         return None
     for index, chunk in enumerate(chunks):
-        derived = partial(trial.question.batch.derive, [chunk], "extend")
+        derived = partial(trial.posed.batch.derive, [chunk], "extend")
         output = trial.run(layer, f"chunk {request} {index}", derived)
-        claim = Claim(17, CHECK_NAME, f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
         rows = slice(0, chunk.q_stop - chunk.q_start)
-        failure = judge(trial, layer, request, output, rows, claim, slice(chunk.q_start, chunk.q_stop), "extend")
+        rerun = Rerun(layer, request, output, rows, slice(chunk.q_start, chunk.q_stop), "extend")
+        comparison = _comparison(f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
+        failure = against_oracle(trial, rerun, comparison)
         if failure is not None:
             return failure
     return None
@@ -102,20 +108,20 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
         return None
     outputs: list[Output] = []
     for index, row in enumerate(rows):
-        derived = partial(trial.question.batch.derive, [row], "decode")
+        derived = partial(trial.posed.batch.derive, [row], "decode")
         outputs.append(trial.run(layer, f"part {request} {index}", derived))
     units = _merged_units(trial, layer, request, ranges, outputs)
     if units <= 1.0:
         return None
     what = f"keys 0 to {cut - 1} and {cut} to {spec.kv_len - 1}, merged through the LSE"
-    return Failure(clause=17, check=CHECK_NAME, layer=layer, units=units, summary=what)
+    return Failure(clause=Clause.CONSISTENCY, check=CHECK_NAME, layer=layer, units=units, summary=what)
 
 
 def _merged_units(
     trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]
 ) -> float:
     """Merge two partial answers in float64, and hold the result against the merged answers of the oracle."""
-    whole = trial.question.scene(layer, request).problem
+    whole = trial.posed.scene(layer, request).problem
     profile = trial.backend.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
     expected = merge_answers(
         [
@@ -139,6 +145,10 @@ def _merged_units(
     return float(out_units(merged, expected).max())
 
 
+def _comparison(what: str) -> Comparison:
+    return Comparison(Clause.CONSISTENCY, CHECK_NAME, what)
+
+
 def _supported(trial: Trial, layer: int, mode: Mode, *rows: BatchRow) -> bool:
     return all(trial.supports_rows(layer, [row], mode) for row in rows)
 
@@ -148,4 +158,9 @@ def _applies(trial: Trial, layer: int) -> bool:
     return any(request.new_tokens for request in trial.case.requests)
 
 
-CHECK = Check("consistency", (17,), _applies, _run)
+def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
+    yield replace(shape, mode="decode", max_q_len=1)
+    yield replace(shape, mode="extend")
+
+
+CHECK = Check(CHECK_NAME, (Clause.CONSISTENCY,), _applies, _run, shapes=_shapes)

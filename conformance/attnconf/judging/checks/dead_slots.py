@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from attnconf.cases.case import Poison
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
-from attnconf.judging.checks.agreement import Claim, compare_all
-from attnconf.judging.checks.check import Check, always
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, compare_all
+from attnconf.judging.checks.check import Check, always, one_pool
 from attnconf.values import digest
 
 if TYPE_CHECKING:
@@ -35,25 +36,34 @@ def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
     was = trial.case.poison
     what = f"dead slots hold {poison.k} keys and {poison.v} values, not {was.k} and {was.v}"
     variant = trial.case.model_copy(update={"poison": poison})
-    return _compare_variant(trial, layer, variant, Claim(6, "dead_slots", what))
+    return _compare_variant(trial, layer, variant, Comparison(Clause.DEAD_SLOTS, "dead_slots", what))
 
 
 def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
     variant = trial.case.model_copy(update={"paging": trial.case.paging.model_copy(update={"reclaimed": False})})
     return _compare_variant(
-        trial, layer, variant, Claim(7, "reclaimed", "pages behind the window are kept, not reclaimed")
+        trial,
+        layer,
+        variant,
+        Comparison(Clause.RECLAIMED_PAGES, "reclaimed", "pages behind the window are kept, not reclaimed"),
     )
 
 
-def _compare_variant(trial: Trial, layer: int, variant: Case, claim: Claim) -> list[Failure]:
-    question = trial.question
-    output = trial.run(layer, claim.check, lambda: assemble(variant, place(variant), question.logical, question.device))
-    return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
+def _compare_variant(trial: Trial, layer: int, variant: Case, comparison: Comparison) -> list[Failure]:
+    posed = trial.posed
+    output = trial.run(layer, comparison.check, lambda: assemble(variant, place(variant), posed.logical, posed.device))
+    return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
 
 
 def _has_reclaimed(trial: Trial, layer: int) -> bool:
     return trial.case.paging.reclaimed and trial.case.layers[layer].kind == "sliding"
 
 
-DEAD_SLOTS = Check("dead_slots", (6,), always, _dead_slots)
-RECLAIMED = Check("reclaimed", (7,), _has_reclaimed, _reclaimed)
+DEAD_SLOTS = Check("dead_slots", (Clause.DEAD_SLOTS,), always, _dead_slots, pools=one_pool)
+RECLAIMED = Check(
+    "reclaimed",
+    (Clause.RECLAIMED_PAGES,),
+    _has_reclaimed,
+    _reclaimed,
+    pools=lambda case: int(case.paging.reclaimed),
+)

@@ -1,23 +1,32 @@
-"""Clauses 15 and 19: the same call gives the same bits, A, B, A included; larger host hints change nothing."""
+"""Clauses 15 and 19: the same call gives the same bits, over any scratch memory; larger host hints change nothing."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
+from attnconf.backends.protocol import Scratched
 from attnconf.cases.inputs.batch import BatchRow
-from attnconf.judging.checks.agreement import Claim, compare_all
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check, always
+from attnconf.judging.result import Failure
+from attnconf.judging.trial import BASE
 
 if TYPE_CHECKING:
+    from attnconf.backends.protocol import Workspace
     from attnconf.cases.inputs.batch import Batch
-    from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
+
+DIRT = 0xFF
+"""A byte that makes NaN of every floating-point type, and -1 or the largest number of every integer type."""
 
 
 def _repeated(trial: Trial, layer: int) -> list[Failure]:
     """Run the other layers and another batch (the requests in reverse), then the same call again: A, B, A."""
-    for other in trial.outputs:
+    for other in trial.answered:
         if other != layer:
             trial.run(other)
     rows = [
@@ -27,23 +36,69 @@ def _repeated(trial: Trial, layer: int) -> list[Failure]:
     ]
     if trial.supports_rows(layer, rows, trial.case.mode):
         # A name of its own: the other batch must be prepared now, after the base run, and not by an earlier check.
-        trial.run(layer, f"between, layer {layer}", lambda: trial.question.batch.derive(rows, trial.case.mode))
+        trial.run(layer, f"between, layer {layer}", lambda: trial.posed.batch.derive(rows, trial.case.mode))
     output = trial.run(layer)
-    claim = Claim(15, "repeated", "the same call again, after other layers and another batch")
-    return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
+    comparison = Comparison(Clause.DETERMINISM, "repeated", "the same call again, after other layers and another batch")
+    return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
 
 
 def _hinted(trial: Trial, layer: int) -> list[Failure]:
     def build() -> Batch:
-        batch = trial.question.batch
+        batch = trial.posed.batch
         query_hint = batch.max_q_len + 9 if trial.case.mode in {"extend", "mixed"} else batch.max_q_len
         return replace(batch, max_seq_len=2 * batch.max_seq_len + 100, max_q_len=query_hint)
 
     output = trial.run(layer, "host_hints", build)
     promises = trial.backend.promises
-    claim = Claim(19, "host_hints", "larger max_seq_len and max_q_len")
-    return compare_all(trial, layer, output, claim, bitwise=promises.hint_invariant and promises.deterministic)
+    comparison = Comparison(Clause.HOST_HINTS, "host_hints", "larger max_seq_len and max_q_len")
+    return compare_all(trial, layer, output, comparison, bitwise=promises.hint_invariant and promises.deterministic)
 
 
-REPEATED = Check("repeated", (15,), always, _repeated)
-HOST_HINTS = Check("host_hints", (19,), always, _hinted)
+def _over_dirt(trial: Trial, layer: int) -> list[Failure]:
+    """Run the layer over dirty scratch memory, which is zero again afterwards, whatever the run left there."""
+    parts = [_parts(workspace) for workspace in _workspaces(trial)]
+    for kept, free in parts:
+        kept.zero_()
+        free.fill_(DIRT)
+    try:
+        output = trial.run(layer)
+        failures = [_left_behind(layer, kept) for kept, _ in parts if bool(kept.any())]
+    finally:
+        for kept, free in parts:
+            kept.zero_()
+            free.zero_()
+    comparison = Comparison(
+        Clause.DETERMINISM, "workspace", f"the same call over scratch memory full of 0x{DIRT:X} bytes"
+    )
+    compared = compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
+    return failures[:1] or compared
+
+
+def _left_behind(layer: int, kept: torch.Tensor) -> Failure:
+    places = kept.nonzero()
+    summary = (
+        f"{places.shape[0]} of the first {kept.numel()} bytes of the workspace, which must be zero at every launch, "
+        f"are not zero after the run; the first of them is byte {int(places[0])}"
+    )
+    return Failure(clause=Clause.DETERMINISM, check="workspace", layer=layer, summary=summary)
+
+
+def _parts(workspace: Workspace) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the bytes that must be zero at a launch, and those that may hold anything."""
+    whole = workspace.memory.view(-1).view(torch.uint8)
+    return whole[: workspace.zero_bytes], whole[workspace.zero_bytes :]
+
+
+def _workspaces(trial: Trial) -> tuple[Workspace, ...]:
+    prepared, _ = trial.prepared(BASE, lambda: trial.posed.batch)
+    return prepared.workspaces() if isinstance(prepared, Scratched) else ()
+
+
+def _has_workspaces(trial: Trial, layer: int) -> bool:
+    del layer
+    return bool(_workspaces(trial))
+
+
+REPEATED = Check("repeated", (Clause.DETERMINISM,), always, _repeated)
+HOST_HINTS = Check("host_hints", (Clause.HOST_HINTS,), always, _hinted)
+WORKSPACE = Check("workspace", (Clause.DETERMINISM,), _has_workspaces, _over_dirt, on_top=True)

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.clauses import Clause
 from attnconf.judging.checks.check import Check
 from attnconf.judging.result import Failure
 
 if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
+
+CHECK_NAME = "empty_rows"
 
 
 def _applies(trial: Trial, layer: int) -> bool:
@@ -19,20 +22,20 @@ def _applies(trial: Trial, layer: int) -> bool:
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
-    output = trial.outputs[layer]
-    start = trial.question.logical.q_starts[-1]
+    output = trial.base(layer)
+    start = trial.posed.logical.q_starts[-1]
     rows = output.out[start:]
     failures = []
     if not torch.equal(rows, torch.zeros_like(rows)):
-        failures.append(
-            Failure(clause=11, check="empty_rows", layer=layer, summary="a row with kv_len 0 is not all zeros")
-        )
+        failures.append(_failure(layer, "a row with kv_len 0 is not all zeros"))
     sinks = trial.case.layers[layer].sinks
     if output.lse is not None and not sinks and not bool(torch.isneginf(output.lse[start:]).all()):
-        failures.append(
-            Failure(clause=11, check="empty_rows", layer=layer, summary="the LSE of a row with kv_len 0 is not -inf")
-        )
+        failures.append(_failure(layer, "the LSE of a row with kv_len 0 is not -inf"))
     return failures
 
 
-CHECK = Check("empty_rows", (11,), _applies, _run, extra=False)
+def _failure(layer: int, summary: str) -> Failure:
+    return Failure(clause=Clause.EMPTY_ROWS, check=CHECK_NAME, layer=layer, summary=summary)
+
+
+CHECK = Check(CHECK_NAME, (Clause.EMPTY_ROWS,), _applies, _run, extra=False)

@@ -9,12 +9,13 @@ import torch
 
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.target import make_target
-from attnconf.judging.checks.agreement import Claim, judge
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check
 from attnconf.judging.execution import read_output
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Failure
-from attnconf.judging.trial import Trial
+from attnconf.judging.trial import Rerun, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 CHECK_NAME = "cuda_graph"
 _WARM_UPS = 2
+_CAPTURED = ("decode", "verify")
+"""Modes that engines capture: they have few query tokens a request; the shape of an extend changes with every batch."""
 
 
 def shorter(case: Case) -> Case:
@@ -120,25 +123,25 @@ def replayed(
     trial: Trial, layer: int, capturing: Callable[[Callable[[], str]], tuple[Callable[[], None], str]]
 ) -> list[Failure]:
     """Capture a layer over a shorter batch, replay it over the trial's own and the shorter one, and judge both."""
-    long = trial.question
-    short = Question(shorter(trial.case), long.device)
+    long = trial.posed
+    short = PosedCase(shorter(trial.case), long.device)
     static = own_memory(short.batch, like=long.batch)
-    prepared = cast("Replayable", trial.backend.prepare(static))
+    prepared = cast("Replayable", trial.prepare(static))
     base = trial.backend.promises.lse
     target = make_target(static, layer, lse=base is not None)
-    trial.ran()
     replay, kernel = capturing(lambda: prepared.run(layer, target.out, target.lse))
-    for question, name in ((long, "longer"), (short, "shorter")):
-        prepared.update(load(static, question.batch))
+    for posed, name in ((long, "longer"), (short, "shorter")):
+        prepared.update(load(static, posed.batch))
         target.reset()
         replay()
-        output = read_output(target, kernel, base, question.judge)
-        claim = Claim(16, CHECK_NAME, f"captured over one batch and replayed over a {name} one")
-        judged = trial if question is long else Trial(question, trial.backend, trial.platform)
-        if layer not in judged.outputs:
-            judged.outputs[layer] = judged.run(layer)
-        for request in range(len(question.case.requests)):
-            failure = judge(judged, layer, request, output, question.rows(request), claim)
+        output = read_output(target, kernel, base, posed.oracle_device)
+        what = f"captured over one batch and replayed over a {name} one"
+        comparison = Comparison(Clause.CUDA_GRAPHS, CHECK_NAME, what)
+        judged = trial if posed is long else Trial(posed, trial.backend, trial.platform)
+        judged.base(layer)
+        for request in range(len(posed.case.requests)):
+            rerun = Rerun(layer, request, output, posed.rows(request))
+            failure = against_oracle(judged, rerun, comparison)
             if failure is not None:
                 return [failure]
     return []
@@ -149,10 +152,13 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _applies(trial: Trial, layer: int) -> bool:
-    """Engines capture what has few query tokens a request; an extend's shape changes with every batch."""
     del layer
-    captured = trial.case.mode in {"decode", "verify"}
-    return captured and trial.question.device.type == "cuda" and trial.backend.promises.cuda_graph
+    return trial.case.mode in _CAPTURED and trial.posed.device.type == "cuda" and trial.backend.promises.cuda_graph
 
 
-CHECK = Check(CHECK_NAME, (16,), _applies, _run)
+def _pools(case: Case) -> int:
+    """Count a shorter batch, its copy, and one with room for both."""
+    return 3 if case.mode in _CAPTURED else 0
+
+
+CHECK = Check(CHECK_NAME, (Clause.CUDA_GRAPHS,), _applies, _run, on_top=True, needs_gpu=True, pools=_pools)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.cases.inputs.batch import BatchRow
-from attnconf.judging.checks.agreement import Claim, compare
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, compare
 from attnconf.judging.checks.check import Check, always
 from attnconf.judging.execution import same_bits
 from attnconf.judging.result import Failure
+from attnconf.judging.trial import Rerun
 
 if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
+
+CHECK_NAME = "independence"
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
@@ -22,14 +26,15 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
     other = asked[(trial.case.seed + 1) % len(asked)]
     neighbour = BatchRow(other, 0, trial.case.requests[other].new_tokens, trial.case.requests[other].kv_len)
-    base = trial.question.batch
+    base = trial.posed.batch
     promises = trial.backend.promises
     bitwise = promises.batch_invariant and promises.deterministic
     if not trial.supports_rows(layer, [row], trial.case.mode):
         return []
     alone = trial.run(layer, "alone", lambda: base.derive([row], trial.case.mode))
-    claim = Claim(12, "independence", f"request {request} alone in the batch")
-    failure = compare(trial, layer, request, alone, slice(0, spec.new_tokens), claim, bitwise=bitwise)
+    comparison = Comparison(Clause.INDEPENDENCE, CHECK_NAME, f"request {request} alone in the batch")
+    rerun = Rerun(layer, request, alone, slice(0, spec.new_tokens))
+    failure = compare(trial, rerun, comparison, bitwise=bitwise)
     if failure is not None:
         return [failure]
     if not trial.supports_rows(layer, [row, neighbour], trial.case.mode):
@@ -37,11 +42,14 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     twice = trial.run(layer, "twice", lambda: base.derive([neighbour, row, row], trial.case.mode))
     count, start = spec.new_tokens, neighbour.q_stop
     first, second = slice(start, start + count), slice(start + count, start + 2 * count)
-    claim = Claim(12, "independence", f"request {request} twice in the batch, behind request {other}")
-    failure = compare(trial, layer, request, twice, second, claim, bitwise=bitwise)
+    comparison = Comparison(
+        Clause.INDEPENDENCE, CHECK_NAME, f"request {request} twice in the batch, behind request {other}"
+    )
+    failure = compare(trial, Rerun(layer, request, twice, second), comparison, bitwise=bitwise)
     if failure is None and bitwise and not same_bits(twice.out[first], twice.out[second]):
-        failure = Failure(clause=12, check="independence", layer=layer, summary=f"{claim.what}: its two copies differ")
+        summary = f"{comparison.what}: its two copies differ"
+        failure = Failure(clause=Clause.INDEPENDENCE, check=CHECK_NAME, layer=layer, summary=summary)
     return [] if failure is None else [failure]
 
 
-CHECK = Check("independence", (12,), always, _run)
+CHECK = Check(CHECK_NAME, (Clause.INDEPENDENCE,), always, _run)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.cases.case import KVLayout, Storage
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
-from attnconf.judging.checks.agreement import Claim, compare_all
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check, always
 from attnconf.values import digest
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Paging
+    from collections.abc import Iterator
+
+    from attnconf.cases.case import Case, Paging
+    from attnconf.cases.shape import KernelShape
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
 
 
 def _relabelled(trial: Trial, layer: int) -> list[Failure]:
-    question = trial.question
-    if any(trial.base_units(layer, request) > 1.0 for request in range(len(trial.case.requests))):
+    posed = trial.posed
+    if not trial.is_right(layer):
         return []  # a wrong page was read already: of course its id matters
     output = trial.run(
-        layer, "relabelled", lambda: assemble(trial.case, place(trial.case, salt=1), question.logical, question.device)
+        layer, "relabelled", lambda: assemble(trial.case, place(trial.case, salt=1), posed.logical, posed.device)
     )
-    claim = Claim(13, "relabelled", "the same pages under other ids")
-    return compare_all(trial, layer, output, claim, bitwise=trial.backend.promises.deterministic)
+    comparison = Comparison(Clause.RELABELLING, "relabelled", "the same pages under other ids")
+    return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
 
 
 def other_paging(trial: Trial, layer: int) -> Paging | None:
@@ -48,12 +53,28 @@ def _laid_out(trial: Trial, layer: int) -> list[Failure]:
     paging = other_paging(trial, layer)
     if paging is None:
         return []
-    question = trial.question
+    posed = trial.posed
     variant = trial.case.model_copy(update={"paging": paging})
     name = f"layout {paging.layout}, storage {paging.storage}"
-    output = trial.run(layer, name, lambda: assemble(variant, place(variant), question.logical, question.device))
-    return compare_all(trial, layer, output, Claim(14, "layout", f"wrong under {name}"), bitwise=False)
+    output = trial.run(layer, name, lambda: assemble(variant, place(variant), posed.logical, posed.device))
+    comparison = Comparison(Clause.LAYOUT, "layout", f"wrong under {name}")
+    return compare_all(trial, layer, output, comparison, bitwise=False)
 
 
-RELABELLED = Check("relabelled", (13,), always, _relabelled)
-LAYOUT = Check("layout", (14,), always, _laid_out)
+def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
+    return (replace(shape, kv_layout=layout) for layout in get_args(KVLayout))
+
+
+def _layouts(case: Case) -> int:
+    """Count another layout for each kind of layer."""
+    return len({layer.kind for layer in case.layers})
+
+
+RELABELLED = Check(
+    "relabelled",
+    (Clause.RELABELLING,),
+    always,
+    _relabelled,
+    pools=lambda _: 2,  # in a pool of twice the pages
+)
+LAYOUT = Check("layout", (Clause.LAYOUT,), always, _laid_out, shapes=_shapes, pools=_layouts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.clauses import Clause
 from attnconf.judging.blame import blamed
 from attnconf.judging.checks.check import Check, always
 from attnconf.judging.diagnose import UNEXPLAINED_CLAUSE, explain
@@ -13,7 +14,17 @@ from attnconf.numerics import lse_units, out_units
 if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
-ANSWER_CLAUSES = (1, 2, 3, 4, 5, 8, 9, 18)
+CHECK_NAME = "numerics"
+ANSWER_CLAUSES = (
+    Clause.CAUSAL,
+    Clause.WINDOW,
+    Clause.SCORES,
+    Clause.GQA,
+    Clause.PAGING,
+    Clause.HYBRID_POOLS,
+    Clause.KV_SHARING,
+    Clause.QUANTISED_KV,
+)
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
@@ -28,7 +39,7 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _failure(trial: Trial, layer: int, request: int) -> Failure:
-    output, rows = trial.outputs[layer], trial.question.rows(request)
+    output, rows = trial.base(layer), trial.posed.rows(request)
     expected = trial.expected(layer, request)
     by_element = out_units(output.out[rows], expected)
     if float(by_element.max()) <= 1.0 and output.lse is not None:
@@ -36,8 +47,8 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
         token, head = (int(i) for i in (lse == lse.max()).nonzero()[0])
         actual = float(output.lse[rows][token, head])
         return Failure(
-            clause=3,
-            check="numerics",
+            clause=Clause.SCORES,
+            check=CHECK_NAME,
             layer=layer,
             units=float(lse.max()),
             place=Place(layer=layer, request=request, token=token, head=head, dim=-1),
@@ -48,7 +59,7 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
     if not trial.explains:
         return Failure(
             clause=UNEXPLAINED_CLAUSE,
-            check="numerics",
+            check=CHECK_NAME,
             layer=layer,
             units=float(by_element[token, head, dim]),
             place=Place(layer=layer, request=request, token=token, head=head, dim=dim),
@@ -60,7 +71,7 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
     wrong_rows = int((by_element > 1.0).any(dim=2).sum())
     return Failure(
         clause=explanation.clause if feature is None else feature.clause,
-        check="numerics",
+        check=CHECK_NAME,
         layer=layer,
         units=float(by_element[token, head, dim]),
         place=explanation.place(layer, request, token, head, dim),
@@ -73,4 +84,4 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
     )
 
 
-CHECK = Check("numerics", ANSWER_CLAUSES, always, _run, extra=False)
+CHECK = Check(CHECK_NAME, ANSWER_CLAUSES, always, _run, extra=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.clauses import Clause
 from attnconf.judging.checks.check import Check, always
 from attnconf.judging.execution import run_layer
 from attnconf.judging.result import Failure
@@ -18,7 +19,7 @@ INPUTS_NAME = "inputs_unchanged"
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
-    output = trial.outputs[layer]
+    output = trial.base(layer)
     failures = []
     if not output.guards_intact:
         failures.append(_failure(layer, "memory around the output was written", OUTPUTS_NAME))
@@ -36,14 +37,14 @@ def _inputs(trial: Trial, layer: int) -> list[Failure]:
     alone = _changed_by(trial, layer)
     if alone is not None:
         return [_failure(layer, f"the run changed its input {alone}")]
-    if layer == min(trial.outputs) and not any(_changed_by(trial, other) for other in trial.outputs):
+    if layer == min(trial.answered) and not any(_changed_by(trial, other) for other in trial.answered):
         return [_failure(layer, f"the runs of this case changed its input {name}")]
     return []
 
 
 def _changed_by(trial: Trial, layer: int) -> str | None:
     """Return the input that a run of ``layer`` alone changes, the table building included, or None."""
-    batch = trial.question.fresh_batch()
+    batch = trial.posed.fresh_batch()
     before = [whole.clone() for _, whole in batch.memory()]
     run_layer(trial.backend.prepare(batch), batch, layer, trial.backend.promises.lse)
     pairs = zip(batch.memory(), before, strict=True)
@@ -51,8 +52,8 @@ def _changed_by(trial: Trial, layer: int) -> str | None:
 
 
 def _failure(layer: int, summary: str, check: str = INPUTS_NAME) -> Failure:
-    return Failure(clause=10, check=check, layer=layer, summary=summary)
+    return Failure(clause=Clause.READ_ONLY, check=check, layer=layer, summary=summary)
 
 
-OUTPUTS = Check(OUTPUTS_NAME, (10,), always, _run, extra=False)
-INPUTS = Check(INPUTS_NAME, (10,), always, _inputs, extra=False)
+OUTPUTS = Check(OUTPUTS_NAME, (Clause.READ_ONLY,), always, _run, extra=False)
+INPUTS = Check(INPUTS_NAME, (Clause.READ_ONLY,), always, _inputs, extra=False)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import without_compiling
-from attnconf.backends.protocol import declared
+from attnconf.backends.protocol import Dispatching, declared
 from attnconf.cases.inputs.target import make_target
 from attnconf.cases.shape import kernel_shape
+from attnconf.clauses import Clause
 from attnconf.errors import UnsupportedError
-from attnconf.judging.execution import RAISED, classify, run_into, same_bits
-from attnconf.judging.posed import Question
+from attnconf.judging.checks.check import Check, always
+from attnconf.judging.execution import RAISED, classify, ended, run_into, same_bits
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.numerics import NumericsProfile, lse_units, out_units
 
@@ -24,10 +26,11 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend, LseBase
     from attnconf.cases.case import Case
     from attnconf.judging.execution import Output
+    from attnconf.judging.trial import Trial
     from attnconf.platforms import Platform
 
-CLAUSE = 20
 CHECK_NAME = "refusal"
+FALLBACK_NAME = "fallback"
 REFUSALS = (UnsupportedError, ValueError, NotImplementedError, TypeError)
 """Exceptions that count as a refusal when they say why; anything else is a crash."""
 
@@ -41,17 +44,16 @@ def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torc
     without a reason and one that comes after something was written fail clause 20; any other exception is crashed.
     Nothing is compiled for it: where the library would do that first, the layer is not run.
     """
-    question = Question(case, device)
+    posed = PosedCase(case, device)
     found = []
     for layer in range(len(case.layers)):
         try:
             if declared(backend, kernel_shape(case, layer), platform) is None:
                 continue
         except RAISED as error:
-            outcome, text = classify(error)
-            found.append(LayerResult(layer=layer, outcome=outcome, reason=f"in supports: {text}"))
+            found.append(ended(layer, error, "supports"))
             continue
-        found.append(_probe(question, layer, backend))
+        found.append(_probe(posed, layer, backend))
     return found
 
 
@@ -61,8 +63,8 @@ def probe_case(case: Case, backend: Backend, platform: Platform, device: torch.d
     return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)
 
 
-def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
-    batch = question.batch
+def _probe(posed: PosedCase, layer: int, backend: Backend) -> LayerResult:
+    batch = posed.batch
     before = [(name, tensor.clone()) for name, tensor in batch.tensors()]
     base: LseBase | None = backend.promises.lse
     target = make_target(batch, layer, lse=base is not None)
@@ -70,14 +72,13 @@ def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
     reason = ""
     try:
         with without_compiling(backend):
-            output = run_into(backend.prepare(batch), layer, target, base, question.judge)
+            output = run_into(backend.prepare(batch), layer, target, base, posed.oracle_device)
     except REFUSALS as error:
         reason = classify(error)[1]
         if not str(error).strip():
             return _failed(layer, f"it refused with a bare {type(error).__name__}, naming no reason")
     except RAISED as error:
-        outcome, text = classify(error)
-        return LayerResult(layer=layer, outcome=outcome, reason=text)
+        return ended(layer, error)
     finally:
         changed = [
             name for (name, copy), (_, now) in zip(before, batch.tensors(), strict=True) if not same_bits(copy, now)
@@ -87,20 +88,20 @@ def _probe(question: Question, layer: int, backend: Backend) -> LayerResult:
         where = f"its input {changed[0]}" if changed else "memory around the output"
         return _failed(layer, f"it changed {where} on a shape that it declares unsupported")
     if output is not None:
-        return _judge(question, layer, backend, output)
+        return _judge(posed, layer, backend, output)
     if target.unwritten < target.elements:
         return _failed(layer, f"it wrote to the output before it refused ({reason})")
     return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=reason)
 
 
-def _judge(question: Question, layer: int, backend: Backend, output: Output) -> LayerResult:
+def _judge(posed: PosedCase, layer: int, backend: Backend, output: Output) -> LayerResult:
     """Hold an answer that should not exist against the oracle."""
     if output.unwritten:
         return _failed(layer, f"it returned with {output.unwritten} elements unwritten, and raised nothing", output)
-    profile = _profile(question.case, layer, backend)
+    profile = _profile(posed.case, layer, backend)
     worst = 0.0
-    for request in range(len(question.case.requests)):
-        expected, rows = question.answer(layer, request, profile), question.rows(request)
+    for request in range(len(posed.case.requests)):
+        expected, rows = posed.answer(layer, request, profile), posed.rows(request)
         if expected.answer.out.numel():
             worst = max(worst, float(out_units(output.out[rows], expected).max()))
             if output.lse is not None:
@@ -119,13 +120,29 @@ def _profile(case: Case, layer: int, backend: Backend) -> NumericsProfile:
 
 
 def _failed(layer: int, summary: str, output: Output | None = None, units: float | None = None) -> LayerResult:
-    failure = Failure(clause=CLAUSE, check=CHECK_NAME, layer=layer, units=units, summary=summary)
+    failure = Failure(clause=Clause.REFUSAL, check=CHECK_NAME, layer=layer, units=units, summary=summary)
     kernel = "" if output is None else output.kernel
     return LayerResult(layer=layer, outcome=Outcome.FAILED, kernel=kernel, worst_units=units, failures=(failure,))
 
 
 def _restore(before: list[tuple[str, torch.Tensor]], now: list[tuple[str, torch.Tensor]]) -> None:
-    """Put changed inputs back, so that the next layer is asked the same question."""
+    """Put changed inputs back, so that the next layer is asked the same posed."""
     for (_, copy), (_, tensor) in zip(before, now, strict=True):
         if not same_bits(copy, tensor):
             tensor.copy_(copy)
+
+
+def _fallback(trial: Trial, layer: int) -> list[Failure]:
+    """Hold the kernel that ran against those that the backend says serve the shape."""
+    ran = trial.base(layer).kernel
+    if not isinstance(trial.backend, Dispatching):
+        return []
+    named = trial.backend.kernels(kernel_shape(trial.case, layer))
+    if ran in named:
+        return []
+    summary = f"{ran} ran, and not {' or '.join(sorted(named)) or 'any kernel that it names'}: a silent fallback"
+    return [Failure(clause=Clause.REFUSAL, check=FALLBACK_NAME, layer=layer, summary=summary)]
+
+
+FALLBACK = Check(FALLBACK_NAME, (Clause.REFUSAL,), always, _fallback, extra=False)
+"""The kernel that ran is one that the backend names for the shape, and not another in its place."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Backend, Evidence
     from attnconf.cases.case import Case
-    from attnconf.judging.checks.catalogue import Choice
+    from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.platforms import Platform
 
 START_SECONDS = 300.0
@@ -87,7 +87,7 @@ class IsolatedBackend:
         self._words: LastWords | None = None
         self.starts = 0
 
-    def run(self, case: Case, checks: Choice = "rotated", **how: bool) -> CaseResult:
+    def run(self, case: Case, checks: CheckSelection = "rotated", **how: bool) -> CaseResult:
         """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result."""
         return self._ask(case, checks, how)
 
@@ -95,17 +95,19 @@ class IsolatedBackend:
         """Ask there for the layers of ``case`` that the backend declares unsupported; else as ``run``."""
         return self._ask(case, None, {})
 
-    def _ask(self, case: Case, checks: Choice | None, how: dict[str, bool]) -> CaseResult:
+    def _ask(self, case: Case, checks: CheckSelection | None, how: dict[str, bool]) -> CaseResult:
         started = time.perf_counter()
         pipe = self._connect()
         pipe.send((case, checks, how))
         if not pipe.poll(self._seconds):
             self.stop()
-            return self._lost(case, f"no answer within {self._seconds:g} s: the process was ended", started)
+            reason = f"no answer within {self._seconds:g} s: the process was ended"
+            return self._lost(case, reason, "no answer", started)
         try:
             answer = pipe.recv()
         except (EOFError, OSError):
-            return self._lost(case, f"the process died {self._end()}", started)
+            status, end = self._end()
+            return self._lost(case, f"the process died {end}", status, started)
         result, healthy = answer
         if not healthy:
             self.stop()
@@ -145,26 +147,27 @@ class IsolatedBackend:
         try:
             error = here.recv() if ready else f"did not start within {START_SECONDS:g} s"
         except (EOFError, OSError):
-            error = f"died at its start {self._end()}"
+            error = f"died at its start {self._end()[1]}"
         if error is not None:
             self.stop()
             message = f"the process of backend {self._spec.name}: {error}"
             raise BackendUnavailableError(message)
         return here
 
-    def _end(self) -> str:
-        """Return how the process ended, and its last words."""
+    def _end(self) -> tuple[str, str]:
+        """Return how the process ended, as a signal or exit status, and that in parentheses with its last words."""
         code = None
         if self._process is not None:
             self._process.join(_END_SECONDS)
             code = self._process.exitcode
-        how = f"({signal.Signals(-code).name if code is not None and code < 0 else f'exit status {code}'})"
+        status = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
         why = reason(self.stop())
-        return f"{how}: {why}" if why else how
+        return status, f"({status}): {why}" if why else f"({status})"
 
-    def _lost(self, case: Case, reason: str, started: float) -> CaseResult:
+    def _lost(self, case: Case, reason: str, error: str, started: float) -> CaseResult:
         layers = tuple(
-            LayerResult(layer=index, outcome=Outcome.CRASHED, reason=reason) for index in range(len(case.layers))
+            LayerResult(layer=index, outcome=Outcome.CRASHED, reason=reason, error=error)
+            for index in range(len(case.layers))
         )
         seconds = time.perf_counter() - started
         return CaseResult(case=case, backend=self._name, evidence=self._evidence, layers=layers, seconds=seconds)
@@ -179,7 +182,7 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
     import torch
 
     from attnconf.backends.registry import Registry
-    from attnconf.judging.checks.catalogue import CHOICES
+    from attnconf.judging.checks.catalogue import SELECTIONS
     from attnconf.judging.checks.refusal import probe_case
     from attnconf.judging.memory import let_go
     from attnconf.judging.run import run_case
@@ -204,9 +207,9 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
         if checks is None:
             result = probe_case(case, backend, spec.platform, device)
         else:
-            choose = CHOICES[checks]
+            choose = SELECTIONS[checks]
             budget = spec.build_budget
-            result = run_case(case, [backend], spec.platform, device, choose=choose, build_budget=budget, **how)[0]
+            result = run_case(case, backend, spec.platform, device, choose=choose, build_budget=budget, **how)
         crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
         healthy = not (crashed and device.type == "cuda" and _is_lost(device))
         pipe.send((result, healthy))

@@ -11,7 +11,7 @@ from attnconf.cases.case import Case
 from attnconf.cases.drawing.families import Family
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult
 from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
@@ -29,11 +29,11 @@ def shares(family: Family, model: str, seeds: range) -> tuple[Counter[str], Coun
     effective: Counter[str] = Counter()
 
     def ask(case: Case) -> CaseResult:
-        question = Question(case, torch.device("cpu"))
+        posed = PosedCase(case, torch.device("cpu"))
         profile = NumericsProfile(p=case.q_dtype)
         for layer in range(len(case.layers)):
             requests = range(len(case.requests))
-            pairs = [(question.scene(layer, r), question.answer(layer, r, profile)) for r in requests]
+            pairs = [(posed.scene(layer, r), posed.answer(layer, r, profile)) for r in requests]
             units = mistake_units(pairs)
             claimed.update({FEATURE_OF[name] for name in units})
             effective.update(effective_features(units))

@@ -19,7 +19,7 @@ from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import by_token
 from attnconf.judging.execution import same_bits
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.platforms import Platform
 
@@ -42,25 +42,25 @@ def make(**changes: object) -> Case:
 @given(cases(FREE))
 @SETTINGS
 def test_every_live_token_is_where_the_layout_says_bit_for_bit(case: Case) -> None:
-    question = Question(case, CPU)
-    for index, cache in enumerate(question.batch.caches):
+    posed = PosedCase(case, CPU)
+    for index, cache in enumerate(posed.batch.caches):
         pool = pool_of(case, index)
         assert cache.pool == pool
-        own = question.logical.layers[index]
+        own = posed.logical.layers[index]
         for stored, logical in ((cache.k, own.k), (cache.v, own.v)):
             tokens = by_token(stored, case.paging.layout)
             for request, spec in enumerate(case.requests):
                 for token in range(spec.kv_len):
-                    page = question.layout.page(pool, request, token)
+                    page = posed.layout.page(pool, request, token)
                     if page != NULL_PAGE:
-                        wanted = logical[question.logical.kv_starts[request] + token]
+                        wanted = logical[posed.logical.kv_starts[request] + token]
                         assert same_bits(tokens[page, token % case.paging.page_size], wanted)
 
 
 @given(cases(FREE))
 @SETTINGS
 def test_lengths_and_offsets_agree_on_host_and_device(case: Case) -> None:
-    batch = Question(case, CPU).batch
+    batch = PosedCase(case, CPU).batch
     assert batch.seq_lens.tolist() == list(batch.kv_lens)
     assert batch.qo_indptr.diff().tolist() == list(batch.q_lens)
     assert batch.num_rows == sum(r.new_tokens for r in case.requests) + case.padding_rows == batch.layers[0].q.shape[0]
@@ -73,13 +73,13 @@ def test_lengths_and_offsets_agree_on_host_and_device(case: Case) -> None:
 @pytest.mark.parametrize("layout", ["NHD", "HND"])
 def test_dead_slots_hold_their_poison_and_live_ones_do_not(kind: str, storage: str, layout: str) -> None:
     case = make(poison=Poison(k="zero", v=kind), paging=Paging(page_size=8, storage=storage, layout=layout))
-    question = Question(case, CPU)
-    cache = question.batch.caches[0]
+    posed = PosedCase(case, CPU)
+    cache = posed.batch.caches[0]
     values = by_token(cache.v, layout).float()
     live = torch.zeros(values.shape[:2], dtype=torch.bool)
     for request, spec in enumerate(case.requests):
         for token in range(spec.kv_len):
-            live[question.layout.page("full", request, token), token % 8] = True
+            live[posed.layout.page("full", request, token), token % 8] = True
     wanted = {"zero": 0.0, "huge": torch.finfo(torch.bfloat16).max, "inf": math.inf, "nan": math.nan}[kind]
     dead = values[~live]
     assert dead.numel() > 0
@@ -92,10 +92,10 @@ def test_dead_slots_hold_their_poison_and_live_ones_do_not(kind: str, storage: s
 def test_stale_keys_are_baited() -> None:
     """A dead slot behind a request's last token would draw the attention of its last row."""
     case = make(requests=(Request(prefix_len=20),), poison=Poison(), paging=Paging(page_size=16))
-    question = Question(case, CPU)
-    page = question.layout.page("full", 0, 20)
-    keys = by_token(question.batch.caches[0].k, "NHD")[page].float()
-    q = question.logical.layers[0].q[-1].float()
+    posed = PosedCase(case, CPU)
+    page = posed.layout.page("full", 0, 20)
+    keys = by_token(posed.batch.caches[0].k, "NHD")[page].float()
+    q = posed.logical.layers[0].q[-1].float()
     scores = LAYER.sm_scale * torch.einsum("hd,shd->sh", q, keys.repeat_interleave(2, dim=1))
     assert float(scores[5:].amax(dim=1).min()) > math.log(21)
 
@@ -112,7 +112,7 @@ def test_stale_keys_are_baited() -> None:
 )
 def test_storages_share_memory_as_they_say(storage: str, layout: str, contiguous: bool) -> None:  # noqa: FBT001
     case = make(paging=Paging(page_size=8, storage=storage, layout=layout))
-    cache = Question(case, CPU).batch.caches[0]
+    cache = PosedCase(case, CPU).batch.caches[0]
     assert cache.k.is_contiguous() == contiguous
     one_allocation = cache.k.untyped_storage().data_ptr() == cache.v.untyped_storage().data_ptr()
     assert one_allocation == (storage in {"interleaved", "sliced"})
@@ -149,7 +149,7 @@ def test_nothing_of_the_memory_is_left_to_chance(monkeypatch: pytest.MonkeyPatch
     case = make(layers=(LAYER, LAYER.model_copy(update={"kv_owner": 0})), paging=Paging(slack_pages=9))
     torch.use_deterministic_algorithms(mode=True)  # fills what is allocated with NaN
     try:
-        caches = Question(case, CPU).batch.caches
+        caches = PosedCase(case, CPU).batch.caches
     finally:
         torch.use_deterministic_algorithms(mode=False)
     assert not any(stored.isnan().any() for cache in caches for stored in (cache.k, cache.v))
@@ -183,7 +183,7 @@ def test_a_derived_batch_takes_rows_pages_and_lengths_of_its_requests() -> None:
         requests=(Request(prefix_len=20, new_tokens=3), Request(new_tokens=2)),
         paging=Paging(page_size=8),
     )
-    batch = Question(case, CPU).batch
+    batch = PosedCase(case, CPU).batch
     derived = batch.derive([BatchRow(1, 0, 2, 2), BatchRow(0, 1, 3, 23, 8)], "extend")
     assert derived.q_lens == (2, 2)
     assert derived.kv_lens == (2, 15)
@@ -194,37 +194,35 @@ def test_a_derived_batch_takes_rows_pages_and_lengths_of_its_requests() -> None:
 
 
 def test_memory_covers_the_space_between_pages() -> None:
-    batch = Question(make(paging=Paging(storage="padded", page_size=8)), CPU).batch
+    batch = PosedCase(make(paging=Paging(storage="padded", page_size=8)), CPU).batch
     names = dict(batch.memory())
     assert names["caches[0].k"].numel() > batch.caches[0].k.numel() * batch.caches[0].k.element_size()
 
 
-def test_a_changed_input_is_noticed_and_undone() -> None:
-    question = Question(make(paging=Paging(storage="padded", page_size=8)), CPU)
-    assert question.changed_input() is None
-    before = bits(question.batch.caches[0].v).clone()
-    whole = dict(question.batch.memory())["caches[0].v"]
-    whole[question.batch.caches[0].v[0].numel() * 2 + 4] ^= 1
-    assert torch.equal(bits(question.batch.caches[0].v), before)
-    assert question.changed_input() == "caches[0].v"
-    question.restore()
-    assert question.changed_input() is None
+def test_a_changed_input_is_noticed() -> None:
+    posed = PosedCase(make(paging=Paging(storage="padded", page_size=8)), CPU)
+    assert posed.changed_input() is None
+    before = bits(posed.batch.caches[0].v).clone()
+    whole = dict(posed.batch.memory())["caches[0].v"]
+    whole[posed.batch.caches[0].v[0].numel() * 2 + 4] ^= 1
+    assert torch.equal(bits(posed.batch.caches[0].v), before)
+    assert posed.changed_input() == "caches[0].v"
 
 
 def test_what_a_run_changes_is_seen_after_it() -> None:
     """The inputs are compared once after a run, not before every question about them."""
-    question = Question(make(), CPU)
-    trial = Trial(question, ReferenceBackend(), Platform())
+    posed = PosedCase(make(), CPU)
+    trial = Trial(posed, ReferenceBackend(), Platform())
     trial.run(0)
     assert trial.changed_input() is None
-    dict(question.batch.memory())["qo_indptr"][0] += 1
+    dict(posed.batch.memory())["qo_indptr"][0] += 1
     assert trial.changed_input() is None
-    trial.ran()
+    trial.prepare(posed.batch)
     assert trial.changed_input() == "qo_indptr"
 
 
 def test_a_large_case_is_judged_where_it_runs_and_a_small_one_on_the_cpu() -> None:
     device = torch.device("meta")
-    assert Question(make(), device).judge == CPU
+    assert PosedCase(make(), device).oracle_device == CPU
     large = make(mode="extend", requests=(Request(prefix_len=60_000, new_tokens=100),))
-    assert Question(large, device).judge == device
+    assert PosedCase(large, device).oracle_device == device

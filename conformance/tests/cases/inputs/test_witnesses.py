@@ -14,7 +14,7 @@ from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, change_in_units
 from attnconf.oracle import Answer, Weights, attend
 
@@ -84,10 +84,10 @@ def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: st
     layer = Layer(kind="full", **{**LAYER, **changes})
     requests = (Request(prefix_len=32_765, new_tokens=3),)
     case = Case(mode="extend", kv_dtype=kv_dtype, layers=(layer,), requests=requests, seed=12)
-    question = Question(case, torch.device("cpu"))
-    tokens = {probe.token for probe in question.logical.layers[0].probes if probe.required}
+    posed = PosedCase(case, torch.device("cpu"))
+    tokens = {probe.token for probe in posed.logical.layers[0].probes if probe.required}
     assert len(tokens) >= 8
-    expected = question.answer(0, 0, NumericsProfile(p="bfloat16"))
+    expected = posed.answer(0, 0, NumericsProfile(p="bfloat16"))
     changed: dict[int, Answer] = {}
 
     def lose(weights: Weights) -> None:
@@ -96,7 +96,7 @@ def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: st
             out = (expected.answer.out - (p * v).transpose(0, 1)) / (1.0 - p).transpose(0, 1)
             changed[token] = Answer(out, expected.answer.lse)
 
-    attend(question.logical.problem(0, 0), lose)
+    attend(posed.logical.problem(0, 0), lose)
     assert min(change_in_units(answer, expected) for answer in changed.values()) > EFFECTIVE_UNITS
 
 
@@ -118,9 +118,9 @@ def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: st
 )
 def test_a_feature_that_is_on_is_effective(feature: str, changes: dict[str, object]) -> None:
     case = make(**changes)
-    question = Question(case, torch.device("cpu"))
-    expected = question.answer(0, 0, NumericsProfile(p="bfloat16"))
-    units = mistake_units([(question.scene(0, 0), expected)])
+    posed = PosedCase(case, torch.device("cpu"))
+    expected = posed.answer(0, 0, NumericsProfile(p="bfloat16"))
+    units = mistake_units([(posed.scene(0, 0), expected)])
     assert feature in effective_features(units), units
 
 
@@ -163,20 +163,18 @@ def test_a_redirected_layer_and_its_owner_have_their_scores_at_one_level() -> No
 
 
 def test_a_window_that_masks_nothing_is_not_effective() -> None:
-    question = Question(make(window=1000), torch.device("cpu"))
-    units = mistake_units([(question.scene(0, 0), question.answer(0, 0, NumericsProfile(p="bfloat16")))])
+    posed = PosedCase(make(window=1000), torch.device("cpu"))
+    units = mistake_units([(posed.scene(0, 0), posed.answer(0, 0, NumericsProfile(p="bfloat16")))])
     assert "window" not in effective_features(units)
 
 
 @given(cases(FREE))
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_first_and_last_rows_settle_what_all_rows_would(case: Case) -> None:
-    question = Question(case, torch.device("cpu"))
+    posed = PosedCase(case, torch.device("cpu"))
     for layer in range(len(case.layers)):
         requests = range(len(case.requests))
-        pairs = [
-            (question.scene(layer, request), question.answer(layer, request, NumericsProfile())) for request in requests
-        ]
+        pairs = [(posed.scene(layer, request), posed.answer(layer, request, NumericsProfile())) for request in requests]
         whole: dict[str, float] = {}
         for scene, expected in pairs:
             for mistake in CLAIMED:

@@ -13,7 +13,7 @@ import torch
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.errors import BackendUnavailableError
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
@@ -124,8 +124,8 @@ def test_the_processes_share_one_import_of_torch(isolate) -> None:  # noqa: ANN0
 
 
 def test_the_input_is_not_looked_at_behind_the_last_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(question: Question) -> str | None:
-        if question.done:  # type: ignore[attr-defined]
+    def lost(posed: PosedCase) -> str | None:
+        if posed.done:  # type: ignore[attr-defined]
             message = "the device is lost"
             raise RuntimeError(message)
         return None
@@ -133,13 +133,13 @@ def test_the_input_is_not_looked_at_behind_the_last_backend(monkeypatch: pytest.
     class Losing(wrecking.Wrecking):
         def prepare(self, batch: object) -> object:
             del batch
-            monkeypatch.setattr(Question, "done", True)
+            monkeypatch.setattr(PosedCase, "done", True)
             message = "CUDA error: an illegal memory access was encountered"
             raise RuntimeError(message)
 
-    monkeypatch.setattr(Question, "done", False, raising=False)
-    monkeypatch.setattr(Question, "changed_input", lost)
-    (result,) = run_case(case(20), [Losing("exit")], Platform(), torch.device("cpu"))
+    monkeypatch.setattr(PosedCase, "done", False, raising=False)
+    monkeypatch.setattr(PosedCase, "changed_input", lost)
+    result = run_case(case(20), Losing("exit"), Platform(), torch.device("cpu"))
     assert "illegal memory access" in result.layers[0].reason
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from packaging.version import Version
 
-from attnconf.backends.builds import Build, Builder, missing_build
+from attnconf.backends.builds import Build, Builder, missing_build, unbuilt_reason
 from attnconf.backends.flashinfer import library
 from attnconf.backends.flashinfer.cache import MANIFEST, VARIABLE, Manifest
 from attnconf.backends.flashinfer.fa import make_fa2, make_fa3
@@ -28,7 +28,7 @@ from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.cli.main import main
 from attnconf.errors import BackendUnavailableError, InvalidInputError
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform, simulate
@@ -168,7 +168,7 @@ from attnconf.backends.flashinfer.fa.build import jit_spec
 from attnconf import Case, Layer, Paging, Request
 from attnconf.platforms import Platform
 from attnconf.cases.shape import kernel_shape
-from attnconf.judging.posed import Question
+from attnconf.judging.posed import PosedCase
 
 class Asked(Exception):
     pass
@@ -199,7 +199,7 @@ with (
         backend, shape = make(platform), kernel_shape(case, 0)
         if backend.supports(shape, platform):
             continue
-        batch = Question(case, torch.device("cpu")).batch
+        batch = PosedCase(case, torch.device("cpu")).batch
         prepared = backend.prepare(batch)
         assert not asked
         try:
@@ -315,7 +315,9 @@ def test_a_missing_module_is_named_with_its_price(template: Template, places: Si
     (build,) = backend.builds([SHAPE])
     minutes = {"fa2": 6, "fa3": 17}[template]
     why = f"its kernel module {build.name} is not built (about {minutes} CPU minutes; attnconf build --module"
-    assert (missing_build(backend, SHAPE) or "").startswith(why)
+    missing = missing_build(backend, SHAPE)
+    assert missing is not None
+    assert unbuilt_reason(missing).startswith(why)
     assert missing_build(backend, SHAPE, budget=1000.0) is None
     put(places.FLASHINFER_JIT_DIR, build.name)
     assert missing_build(backend, SHAPE) is None
@@ -349,7 +351,7 @@ def test_a_layer_without_its_module_is_not_run_and_no_other_layer_compiles_it(
         paging=Paging(page_size=8),
     )
     machine = of_release("0.6.13", simulated=False)
-    result = run_case(case, [make_fa2(machine)], machine, torch.device("cpu"))[0]
+    result = run_case(case, make_fa2(machine), machine, torch.device("cpu"))
     assert result.layers[1].outcome is Outcome.NOT_RUN
     assert f"its kernel module {CAPPED} is not built" in str(result.layers[1].reason)
     assert result.layers[0].kernel == "fa2-prefill"
@@ -386,7 +388,7 @@ def test_a_batch_that_is_prepared_finds_the_carried_modules(
     backend = make_fa2(of_release("0.6.13", simulated=False))
     layer = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=64, sm_scale=0.25)
     case = Case(mode="decode", layers=(layer,), requests=(Request(prefix_len=3),))
-    backend.prepare(Question(case, torch.device("cpu")).batch)
+    backend.prepare(PosedCase(case, torch.device("cpu")).batch)
     assert (places.FLASHINFER_AOT_DIR / PLAIN / f"{PLAIN}.so").exists()
 
 

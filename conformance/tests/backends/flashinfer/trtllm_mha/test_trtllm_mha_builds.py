@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf.backends.builds import Build, missing_build, wall_seconds
+from attnconf.backends.builds import Build, missing_build, unbuilt_reason, wall_seconds
 from attnconf.backends.flashinfer.cache import MANIFEST, VARIABLE, Manifest
 from attnconf.backends.flashinfer.trtllm_mha import make, variants
 from attnconf.backends.flashinfer.trtllm_mha.variants import FmhaV2, Variant, Xqa, read
@@ -172,7 +172,9 @@ def test_what_is_built_is_found_in_either_folder(places: SimpleNamespace, put: P
 def test_a_long_build_that_is_missing_is_named_with_its_price(places: SimpleNamespace, put: Put) -> None:
     backend = make(HOPPER)
     reason = f"its kernel module {LONG} is not built (about 30 CPU minutes; attnconf build --module {LONG})"
-    assert missing_build(backend, EXTEND) == reason
+    missing = missing_build(backend, EXTEND)
+    assert missing is not None
+    assert unbuilt_reason(missing) == reason
     assert missing_build(backend, DECODE) is None
     assert missing_build(backend, DECODE, budget=0) is not None
     assert missing_build(backend, EXTEND, budget=2000) is None
