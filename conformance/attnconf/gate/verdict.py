@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Unmet(Value):
-    """One requirement that does not hold here, in one sentence. ``cell`` is the one that lacks proof, if it is that."""
+    """One requirement that does not hold here, in one sentence.
+
+    ``cell`` is the unproven cell, or None for other complaints.
+    """
 
     kind: Literal["refused", "unavailable", "below_floor", "no_evidence", "nothing_proven", "waiver"]
     backend: str

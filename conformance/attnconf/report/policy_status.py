@@ -43,7 +43,7 @@ class PolicyStatus:
 
 
 def policies_of(receipts: Sequence[Receipt], policy: Policy | None) -> dict[str, Policy | None]:
-    """Return the policies to judge by, by name; None for one that is not at hand as it was."""
+    """Return the policies to judge by, by name; None where the policy has changed since or is not shipped."""
     if policy is not None:
         return {policy.name: policy}
     found: dict[str, Policy | None] = {}
