@@ -123,12 +123,12 @@ def hidden(state: State) -> list[str]:
 
 def judge_policy(state: State, policy: Policy) -> Verdict:
     """Hold the evidence against ``policy``, as far as the job of a plan asks when the run is one."""
-    from attnconf.gate.verdict import judge, narrowed
+    from attnconf.gate.verdict import narrowed, reach_verdict
     from attnconf.policy.resolution import resolve_all
 
     backends = {name: state.session.why_not(name) for name in state.session.registry.names}
     platform = state.policy_platform
-    verdict = judge(policy, resolve_all(policy, platform), state.cells, platform, backends)
+    verdict = reach_verdict(policy, resolve_all(policy, platform), state.cells, platform, backends)
     if state.plan is None:
         return verdict
     return narrowed(verdict, state.plan.job_named(state.option("job")).cells)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from attnconf.cases.case import Case
+from attnconf.cases.features import Feature
 from attnconf.errors import InvalidInputError
 from attnconf.values import Value, read_json
 from attnconf_fixtures import ROOT
@@ -26,7 +27,7 @@ class Vector(Value):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     note: str
     bug: str = ""
-    shows: tuple[str, ...] = ()
+    shows: tuple[Feature, ...] = ()
     case: Case
 
 

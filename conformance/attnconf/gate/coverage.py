@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from attnconf.cases.drawing.families import Family
+    from attnconf.cases.features import Feature
     from attnconf.cases.geometry import CellKind
     from attnconf.gate.cells import Cell
 
@@ -17,10 +18,10 @@ _SLIDING: tuple[CellKind, ...] = ("sliding", "sliding-shared")
 _SHARED: tuple[CellKind, ...] = ("sliding-shared", "full-shared")
 _ALL: tuple[CellKind, ...] = ("sliding", "full", "sliding-shared", "full-shared")
 
-_OF_KIND = {"window": _SLIDING, "shared_kv": _SHARED}
+_OF_KIND: dict[Feature, tuple[CellKind, ...]] = {"window": _SLIDING, "shared_kv": _SHARED}
 """Every family asks windowed layers past their window, and redirected ones with a decoy of their own."""
 
-_OF_FAMILY: dict[Family, dict[str, tuple[CellKind, ...]]] = {
+_OF_FAMILY: dict[Family, dict[Feature, tuple[CellKind, ...]]] = {
     "decode": {"paging": _ALL},
     "extend": {"causal": _ALL, "prefix": _ALL},
     "mixed": {"causal": _ALL},
@@ -32,7 +33,7 @@ _OF_FAMILY: dict[Family, dict[str, tuple[CellKind, ...]]] = {
 }
 
 
-def required_features(family: Family) -> dict[str, tuple[CellKind, ...]]:
+def required_features(family: Family) -> dict[Feature, tuple[CellKind, ...]]:
     """Return the features that must matter in some judged layer of ``family``, each with the kinds of layers."""
     return _OF_KIND | _OF_FAMILY[family]
 

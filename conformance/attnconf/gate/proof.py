@@ -1,4 +1,4 @@
-"""Proofs: which required cells the evidence of a run proves, and what each of the others lacks."""
+"""Proof: which required cells the evidence of a run proves, and what each of the others lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTRACT = "[contract]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proofs:
+class Proof:
     """Each required cell in one of four places; beside it stands what it lacks or what excuses it.
 
     ``needless`` says of which waived cells the proof is there.
@@ -32,7 +32,7 @@ class Proofs:
     needless: tuple[str, ...]
 
 
-def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proofs:
+def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proof:
     """Hold the evidence ``cells`` against each required cell, under the waivers that have not expired ``today``."""
     index = _index(cells)
     valid = [waiver for waiver in policy.waivers if not waiver.is_expired(today)]
@@ -55,7 +55,7 @@ def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell],
             waived.append((cell, f"{cell.text} is not proven ({lack}), under {waiver.text}"))
         else:
             unmet.append((cell, lack))
-    return Proofs(
+    return Proof(
         proven=tuple(proven),
         unmet=tuple(unmet),
         waived=tuple(waived),

@@ -15,7 +15,7 @@ from attnconf.gate.cells import merge_cells
 from attnconf.gate.plans.fleet import differences
 from attnconf.gate.plans.fleet_plan import required_on
 from attnconf.gate.receipt import recorded_platform
-from attnconf.gate.verdict import judge, narrowed
+from attnconf.gate.verdict import narrowed, reach_verdict
 from attnconf.policy.resolution import resolve_all
 from attnconf.version import __version__
 
@@ -184,7 +184,7 @@ def _judge(  # noqa: PLR0913 - what is judged, by what, where
         findings.append(Finding("stale", sentence))
     # whether a backend loads there is what the receipt itself shows
     working = dict.fromkeys(name for one in resolutions for name in one.backends)
-    verdict = narrowed(judge(policy, resolutions, cells, platform, working, today=terms.today), wanted)
+    verdict = narrowed(reach_verdict(policy, resolutions, cells, platform, working, today=terms.today), wanted)
     for unmet in verdict.unmet:
         kind = "not proven" if unmet.cell is None else _kind(unmet.cell, cells)
         findings.append(Finding(kind, f"runner {runner.name}: {unmet.sentence}"))

@@ -24,8 +24,8 @@ _LONGEST = 4096
 
 
 @dataclass(frozen=True)
-class Feature:
-    """One thing that a case may do without: ``clause`` rules it, ``without`` returns the case that lacks it.
+class Removal:
+    """A feature that a case may do without: ``clause`` rules it, ``without`` returns the case that lacks it.
 
     One that has ``of_symptom`` is tried only where the answer looks like a breach of its clause.
     """
@@ -36,28 +36,28 @@ class Feature:
     of_symptom: bool = False
 
 
-def blamed(trial: Trial, layer: int, request: int, symptom: int) -> Feature | None:
-    """Return the first feature without which ``trial``'s backend gives right answers on ``layer``, or None.
+def blamed(trial: Trial, layer: int, request: int, symptom: int) -> Removal | None:
+    """Return the first removal after which ``trial``'s backend gives right answers on ``layer``, or None.
 
     ``request`` is the one whose answer is wrong, ``symptom`` the clause that the wrong answer itself points to. A long
     case gets None: to ask it a dozen times takes minutes, and its failure is cut to a shorter one first.
     """
     if longest_request(trial.case) > _LONGEST:
         return None
-    features = [feature for feature in FEATURES if not feature.of_symptom or feature.clause == symptom]
-    simpler = _simpler(trial.case, layer, request, features)
-    return next((feature for feature, case in simpler if _is_right(trial, case, layer)), None)
+    removals = [removal for removal in REMOVALS if not removal.of_symptom or removal.clause == symptom]
+    simpler = _simpler(trial.case, layer, request, removals)
+    return next((removal for removal, case in simpler if _is_right(trial, case, layer)), None)
 
 
-def _simpler(case: Case, layer: int, request: int, features: list[Feature]) -> Iterator[tuple[Feature, Case]]:
-    for feature in features:
+def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> Iterator[tuple[Removal, Case]]:
+    for removal in removals:
         try:
-            simpler = feature.without(case, layer, request)
+            simpler = removal.without(case, layer, request)
             valid = Case.model_validate(simpler.model_dump(by_alias=True))
         except ValueError:  # the feature is part of something else that the case needs
             continue
         if valid != case:
-            yield feature, valid
+            yield removal, valid
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:
@@ -137,22 +137,22 @@ def _one_head_each(case: Case, layer: int, request: int) -> Case:
     return case.model_copy(update={"layers": layers})
 
 
-FEATURES = (
-    Feature(11, "padding rows, or requests without query tokens", _asked_only),
-    Feature(7, "reclaimed pages", _paging(reclaimed=False)),
-    Feature(8, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
-    Feature(9, "KV sharing", _own_kv),
-    Feature(14, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart")),
-    Feature(14, "the layout of the cache", _paging(layout="HND", storage="apart")),
-    Feature(18, "8-bit keys and values", _as_stored),
-    Feature(3, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
-    Feature(3, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
-    Feature(6, "a last page that is not full", _full_pages, of_symptom=True),
-    Feature(5, "page ids in disorder", _paging(placement="identity")),
-    Feature(5, "several pages", _one_page),
-    Feature(5, "pages of several tokens", _paging(page_size=1)),
-    Feature(12, "the other requests of the batch", _alone),
-    Feature(2, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
-    Feature(4, "several query heads a KV head", _one_head_each),
+REMOVALS = (
+    Removal(11, "padding rows, or requests without query tokens", _asked_only),
+    Removal(7, "reclaimed pages", _paging(reclaimed=False)),
+    Removal(8, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
+    Removal(9, "KV sharing", _own_kv),
+    Removal(14, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart")),
+    Removal(14, "the layout of the cache", _paging(layout="HND", storage="apart")),
+    Removal(18, "8-bit keys and values", _as_stored),
+    Removal(3, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
+    Removal(3, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
+    Removal(6, "a last page that is not full", _full_pages, of_symptom=True),
+    Removal(5, "page ids in disorder", _paging(placement="identity")),
+    Removal(5, "several pages", _one_page),
+    Removal(5, "pages of several tokens", _paging(page_size=1)),
+    Removal(12, "the other requests of the batch", _alone),
+    Removal(2, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
+    Removal(4, "several query heads a KV head", _one_head_each),
 )
 """What a case may do without, the narrow ones first: a pool of its own is not needed where there is no window."""

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from attnconf.errors import InvalidInputError
-from attnconf.policy.conditions import PACKAGE, value_of
 from attnconf.policy.question import Question
 from attnconf.policy.reach import EVERY, OPEN, reachable
 from attnconf.values import Value
@@ -162,19 +161,5 @@ def _unproven(policy: Policy) -> Iterator[Fault]:
 def _where(question: Question, conditions: Sequence[Condition]) -> str:
     """Say for which question, naming only the axes that the conditions ask about."""
     axes = dict.fromkeys(axis for condition in conditions for axis in condition.asks)
-    parts = [_axis_text(axis, question) for axis in axes]
+    parts = [axis.words(axis.value_of(question)) for axis in axes]
     return ", ".join(part for part in parts if part) or "any platform"
-
-
-def _axis_text(axis: str, question: Question) -> str:
-    value = value_of(axis, question)
-    if axis == "sm":
-        return "no GPU" if value is None else f"SM {value[0]}.{value[1]}"
-    if axis == "cuda":
-        return f"CUDA {value}" if value is not None else "no CUDA"
-    if axis.startswith(PACKAGE):
-        name = axis.removeprefix(PACKAGE)
-        return f"{name} {value}" if value is not None else f"no {name}"
-    if axis == "user":
-        return "" if value == "none" else f"the user's choice of {value}"
-    return "" if value is None else f"{axis} {value}"

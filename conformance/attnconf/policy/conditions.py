@@ -8,24 +8,18 @@ from packaging.utils import canonicalize_name
 from pydantic import Field, model_validator
 
 from attnconf.cases.case import KVDtype
+from attnconf.policy.axes import AXES, package_axis
 from attnconf.policy.question import Algorithm, Mask, Named, Question
-from attnconf.policy.ranges import SmPattern, Specifier, WholeRange, sm_in, version_in, whole_in
+from attnconf.policy.ranges import SmPattern, Specifier, WholeRange
 from attnconf.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from attnconf.platforms import Platform
+    from attnconf.policy.axes import Axis
 
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-
-Axis = str
-"""What a condition may ask about: ``sm``, ``cuda``, ``package NAME``, ``kv_dtype``, ``mask``, ``q_len``,
-``speculative``, ``topk``, ``page_size``, ``user``."""
-
-PACKAGE = "package "
-OPEN_PAGE_SIZE = "none"
-"""The page size of a user who names none."""
 
 
 class Floor(Value):
@@ -61,14 +55,14 @@ class Condition(Value):
         return self
 
     @property
-    def platform_asks(self) -> dict[Axis, Any]:
+    def platform_asks(self) -> dict[Axis[Any, Any], Any]:
         """What is asked of the platform, by axis."""
-        asked: dict[Axis, Any] = {"sm": self.sm, "cuda": self.cuda}
-        asked |= {PACKAGE + canonicalize_name(name): specifier for name, specifier in self.packages.items()}
+        asked = {axis: getattr(self, axis.name) for axis in AXES if axis.role == "platform"}
+        asked |= {package_axis(name): specifier for name, specifier in self.packages.items()}
         return {axis: value for axis, value in asked.items() if value}
 
     @property
-    def asks(self) -> Mapping[Axis, Any]:
+    def asks(self) -> Mapping[Axis[Any, Any], Any]:
         """What is asked, by axis."""
         return self.platform_asks
 
@@ -80,21 +74,20 @@ class Condition(Value):
     @property
     def text(self) -> str:
         """The demand in words, such as ``SM 10.x with CUDA >=12.8``."""
-        return (
-            " with ".join(f"{subject(axis)} {in_words(value)}" for axis, value in self.asks.items()) or "any platform"
-        )
+        demands = [f"{axis.subject} {_in_words(asked)}" for axis, asked in self.asks.items()]
+        return " with ".join(demands) or "any platform"
 
     def floors(self, platform: Platform) -> tuple[Floor, ...]:
         """Compare each demand on the platform with ``platform``."""
+        question = Question(architecture="any", platform=platform)
         return tuple(
             Floor(
-                subject=subject(axis),
-                needs=in_words(value),
-                found=_found(axis, found),
-                met=meets(axis, value, found),
+                subject=axis.subject,
+                needs=_in_words(asked),
+                found=axis.text(axis.value_of(question)),
+                met=axis.contains(asked, axis.value_of(question)),
             )
-            for axis, value in self.platform_asks.items()
-            for found in [platform_value(axis, platform)]
+            for axis, asked in self.platform_asks.items()
         )
 
     def holds(self, platform: Platform) -> bool:
@@ -119,60 +112,16 @@ class Situation(Condition):
     user: tuple[Named, ...] = ()
 
     @property
-    def asks(self) -> Mapping[Axis, Any]:
+    def asks(self) -> Mapping[Axis[Any, Any], Any]:
         """What is asked, by axis."""
-        axes = ("kv_dtype", "mask", "q_len", "speculative", "topk", "page_size", "user")
-        settings = {axis: getattr(self, axis) for axis in axes}
-        return {**self.platform_asks, **{axis: value for axis, value in settings.items() if value}}
+        served = {axis: getattr(self, axis.name) for axis in AXES if axis.role != "platform"}
+        return {**self.platform_asks, **{axis: value for axis, value in served.items() if value}}
 
     def takes(self, question: Question) -> bool:
         """Whether ``question`` fulfils every demand."""
-        return all(meets(axis, value, value_of(axis, question)) for axis, value in self.asks.items())
+        return all(axis.contains(asked, axis.value_of(question)) for axis, asked in self.asks.items())
 
 
-def meets(axis: Axis, asked: Any, value: Any) -> bool:  # noqa: ANN401 - each axis has its own type
-    """Whether ``value`` is what a condition asks of ``axis``."""
-    match axis:
-        case "sm":
-            return any(sm_in(pattern, value) for pattern in asked)
-        case "page_size" if value is None:
-            return OPEN_PAGE_SIZE in asked
-        case "page_size":
-            return any(whole_in(one, value) for one in asked if one != OPEN_PAGE_SIZE)
-        case "q_len" | "topk":
-            return any(whole_in(one, value) for one in asked)
-        case "kv_dtype" | "mask" | "speculative" | "user":
-            return value in asked
-        case _:
-            return version_in(asked, value)
-
-
-def platform_value(axis: Axis, platform: Platform) -> Any:  # noqa: ANN401 - each axis has its own type
-    """Return what ``platform`` is on an axis of ``Condition``."""
-    if axis in {"sm", "cuda"}:
-        return getattr(platform, axis)
-    wanted = axis.removeprefix(PACKAGE)
-    return next((text for name, text in platform.packages.items() if canonicalize_name(name) == wanted), None)
-
-
-def value_of(axis: Axis, question: Question) -> Any:  # noqa: ANN401 - each axis has its own type
-    """Return what ``question`` says on ``axis``."""
-    if axis == "user":
-        return question.user.named
-    if axis in Question.model_fields:
-        return getattr(question, axis)
-    return platform_value(axis, question.platform)
-
-
-def subject(axis: Axis) -> str:
-    """Return what an axis is called in a sentence."""
-    return {"sm": "SM", "cuda": "CUDA", "user": "user's choice of"}.get(axis, axis.removeprefix(PACKAGE))
-
-
-def in_words(asked: Any) -> str:  # noqa: ANN401 - each axis has its own type
+def _in_words(asked: str | Iterable[object]) -> str:
     """Return what is asked of an axis, as a sentence shows it."""
     return asked if isinstance(asked, str) else " or ".join(map(str, asked))
-
-
-def _found(axis: Axis, value: Any) -> str | None:  # noqa: ANN401 - each axis has its own type
-    return f"{value[0]}.{value[1]}" if axis == "sm" and value is not None else value

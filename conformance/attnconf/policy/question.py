@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attnconf.cases.case import KVDtype
-from attnconf.platforms import Platform, platform_text
+from attnconf.platforms import Platform
 from attnconf.values import Value
 
 Side = Literal["prefill", "decode"]
@@ -58,20 +58,3 @@ class Question(Value):
     topk: Positive = 1
     page_size: Positive | None = None
     user: UserChoice = UserChoice()
-
-    @property
-    def settings(self) -> str:
-        """What differs from the defaults, in words: ``kv_dtype float8_e4m3fn, q_len 4``; empty if nothing does."""
-        fields = type(self).model_fields
-        names = [
-            name
-            for name in ("kv_dtype", "mask", "q_len", "speculative", "topk", "page_size")
-            if getattr(self, name) != fields[name].default
-        ]
-        return ", ".join(f"{name} {getattr(self, name)}" for name in names)
-
-    @property
-    def text(self) -> str:
-        """The question in words: ``Gemma4ForCausalLM on SM 10.0 with CUDA 13.0, q_len 4``."""
-        settings = self.settings
-        return f"{self.architecture} on {platform_text(self.platform)}" + (f", {settings}" if settings else "")

@@ -26,6 +26,9 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+_TOO_MANY = 10**6
+"""From here on a whole number is no size or count that an engine has."""
+
 _PART = re.compile(r"(>=|<=|>|<)(.+)")
 _SM = r"\d{1,2}\.\d"
 _NUMBER = r"\d{1,6}"
@@ -51,7 +54,6 @@ def _whole_range(value: object) -> object:
     raise ValueError(message)
 
 
-_TOO_MANY = 10**6
 WholeRange = Annotated[
     int | str,
     BeforeValidator(_whole_range),

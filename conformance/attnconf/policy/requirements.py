@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from attnconf.cases.case import Mode
+from attnconf.cases.features import Feature
 from attnconf.cases.geometry import CellKind
 from attnconf.cases.models import load_model, shipped_models
 from attnconf.fields import quote
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.@:-]+$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-Feature = Annotated[str, Field(pattern=r"^[a-z_]+$")]
 AtLeast = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 Dtypes = Literal["any", "float32", "float16", "bfloat16", "float16+float8_e4m3fn", "bfloat16+float8_e4m3fn"]
@@ -45,7 +45,7 @@ class RequiredCell(Value):
     mode: Mode
     dtypes: Dtypes = "any"
     executed: int
-    effective: tuple[str, ...]
+    effective: tuple[str, ...]  # open, unlike a policy: the plan of another version may name others
     effective_cases: int = 1
     unsupported: str = ""
 

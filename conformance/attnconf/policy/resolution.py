@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from attnconf.platforms import platform_text
+from attnconf.policy.axes import settings_text
 from attnconf.policy.conditions import Floor
 from attnconf.policy.policy import Choice
 from attnconf.policy.question import Question, UserChoice
@@ -96,7 +97,7 @@ def resolve(policy: Policy, question: Question) -> Resolution:
         policy=policy.name,
         architecture=question.architecture,
         platform=platform_text(question.platform),
-        settings=question.settings,
+        settings=settings_text(question),
         by="refused",
         rule=None if rule is None else rule.name,
         default=None if default is None else _in_words(default.prefill, default.decode),

@@ -15,8 +15,8 @@ from attnconf.gate.cells import merge_cells
 from attnconf.gate.plans.fleet_plan import planned_cells
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.gaps import Gap
-from attnconf.report.judgement import held_rules, judge_policy, policies_of
 from attnconf.report.matrix import Matrix, arrange, count_reasons
+from attnconf.report.policy_status import held_rules, policies_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.gate.receipt import PlatformRecord, Receipt
     from attnconf.policy.policy import Policy
-    from attnconf.report.judgement import Judgement, Status
+    from attnconf.report.policy_status import PolicyStatus, Status
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Site:
     runs: Mapping[str, Receipt]
     matrix: Matrix
     backends: tuple[Backend, ...]
-    judgements: tuple[Judgement, ...]
+    policy_statuses: tuple[PolicyStatus, ...]
     failures: tuple[FailedCase, ...]
     unexplained: tuple[Cell, ...]
     where: str = ""
@@ -71,7 +71,7 @@ class Site:
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """What is not met here: of a policy, or by what a run found itself."""
-        found = [gap for one in self.judgements for gap in one.gaps]
+        found = [gap for one in self.policy_statuses for gap in one.gaps]
         told = bool(found) or any(one.broken for one in self.backends)
         for name, receipt in self.runs.items():
             if receipt.complaints:
@@ -105,9 +105,9 @@ class Document:
     sites: tuple[Site, ...]
 
     @property
-    def judgements(self) -> list[tuple[Site, Judgement]]:
+    def policy_statuses(self) -> list[tuple[Site, PolicyStatus]]:
         """Every verdict with its platform."""
-        return [(site, one) for site in self.sites for one in site.judgements]
+        return [(site, one) for site in self.sites for one in site.policy_statuses]
 
     @property
     def gaps(self) -> list[Gap]:
@@ -118,15 +118,15 @@ class Document:
     def excused(self) -> list[tuple[str, list[Gap]]]:
         """What fails nothing and must be seen, by headings: a waiver with its issue, owner and last day comes first."""
         found = {
-            "Waived": [gap for _, one in self.judgements for gap in one.waived],
-            "Unsupported": [gap for _, one in self.judgements for gap in one.allowed],
+            "Waived": [gap for _, one in self.policy_statuses for gap in one.waived],
+            "Unsupported": [gap for _, one in self.policy_statuses for gap in one.allowed],
             "Notes": [Gap(text) for text in self._each("remarks")],
             "Claims": [Gap(text) for text in self._each("claims")],
         }
         return [(heading, gaps) for heading, gaps in found.items() if gaps]
 
     def _each(self, name: str) -> dict[str, None]:
-        return dict.fromkeys(text for _, one in self.judgements for text in getattr(one, name))
+        return dict.fromkeys(text for _, one in self.policy_statuses for text in getattr(one, name))
 
     @property
     def unmet(self) -> int:
@@ -140,7 +140,7 @@ class Document:
     @property
     def status(self) -> Status:
         """``not met`` if anything is wrong or unproven, ``met`` if every policy is met, ``open`` if none was judged."""
-        statuses = {one.status for _, one in self.judgements}
+        statuses = {one.status for _, one in self.policy_statuses}
         if self.total("broken") or "not met" in statuses or self.gaps or not self.total("executed"):
             return "not met"
         return "met" if statuses == {"met"} else "open"
@@ -160,7 +160,7 @@ class Document:
         found += [f"{unmet:,} requirement{'s' * (unmet != 1)} not met"] if unmet else []
         if found:
             return " and ".join(found).capitalize()
-        names = " and ".join(dict.fromkeys(one.policy for _, one in self.judgements))
+        names = " and ".join(dict.fromkeys(one.policy for _, one in self.policy_statuses))
         if self.status == "met":
             return f"Policy {names} is met on {' and '.join(dict.fromkeys(site.title for site in self.sites))}"
         return f"Nothing broken; policy {names} was not judged" if names else "Nothing broken; no policy was asked"
@@ -207,8 +207,8 @@ def _site(
         runs=runs,
         matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
         backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
-        judgements=tuple(
-            judge_policy(name, found, receipts[0].platform, cells, held, planned_cells(plan, receipts), where)
+        policy_statuses=tuple(
+            verdict_of(name, found, receipts[0].platform, cells, held, planned_cells(plan, receipts), where)
             for name, found in policies_of(receipts, policy).items()
         ),
         failures=tuple(failures[key] for key in sorted(failures)),

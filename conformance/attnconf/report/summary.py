@@ -51,9 +51,9 @@ def _parts(document: Document) -> Iterator[str]:
     yield from _section("Broken, without a kept case", (_broken(site) for site in document.sites if site.unexplained))
     for heading, gaps in document.excused:
         yield from _section(heading, (line for gap in gaps for line in _gap(gap)))
-    notes = (f"- {markdown(one.note)}" for _, one in document.judgements if one.note)
+    notes = (f"- {markdown(one.note)}" for _, one in document.policy_statuses if one.note)
     yield from _section("Not judged", notes)
-    owed = dict.fromkeys(sentence for _, one in document.judgements for sentence in one.elsewhere)
+    owed = dict.fromkeys(sentence for _, one in document.policy_statuses for sentence in one.elsewhere)
     yield from _section("Needed from elsewhere", (f"- {markdown(sentence)}" for sentence in owed))
     for site in document.sites:
         yield from _section(site.title, (_backend(site, one) for one in site.backends))

@@ -129,6 +129,15 @@ def test_two_vectors_of_one_name_are_refused(tmp_path: Path) -> None:
         read_cases(tmp_path / "v.json")
 
 
+def test_a_vector_shows_known_features_only(tmp_path: Path) -> None:
+    vector = {"name": "x", "note": "n", "shows": ["widnow"], "case": a_case().to_data()}
+    (tmp_path / "v.json").write_text(
+        json.dumps({"schema": "attnconf.vectors/1", "provenance": "p", "vectors": [vector]})
+    )
+    with pytest.raises(InvalidInputError, match=r"v.json: vectors.0.shows.0 is 'widnow'; allowed: .* or 'window'"):
+        read_cases(tmp_path / "v.json")
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="holds no case files"):
         read_cases(tmp_path)

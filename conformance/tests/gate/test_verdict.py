@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from attnconf.gate.cells import Cell
-from attnconf.gate.verdict import Verdict, judge
+from attnconf.gate.verdict import Verdict, reach_verdict
 from attnconf.platforms import Platform
 from attnconf.policy.policy import Policy, load_policy
 from attnconf.policy.question import Question
@@ -29,7 +29,7 @@ def wanted_on(platform: Platform) -> list[RequiredCell]:
 
 
 def verdict(cells: list[Cell], platform: Platform = CPU, **backends: str | None) -> Verdict:
-    return judge(
+    return reach_verdict(
         POLICY, resolve_all(POLICY, platform), cells, platform, {"triton": None, "trtllm_mha": None, **backends}
     )
 
@@ -84,7 +84,7 @@ def test_an_unavailable_default_is_unmet() -> None:
         "unavailable",
         "triton is the default here but unavailable: no module triton",
     )
-    (unmet,) = judge(POLICY, resolve_all(POLICY, CPU), cells, CPU, {"reference": None}).unmet
+    (unmet,) = reach_verdict(POLICY, resolve_all(POLICY, CPU), cells, CPU, {"reference": None}).unmet
     assert unmet.sentence.endswith("no backend of that name is registered, only reference")
 
 
@@ -103,7 +103,7 @@ def test_nothing_proves_anything_for_a_simulated_platform() -> None:
 
 
 def test_a_refusal_is_unmet() -> None:
-    judged = judge(POLICY, [resolve(POLICY, Question(architecture="Other"))], [], CPU, {})
+    judged = reach_verdict(POLICY, [resolve(POLICY, Question(architecture="Other"))], [], CPU, {})
     assert [unmet.kind for unmet in judged.unmet] == ["refused"]
 
 
@@ -124,7 +124,7 @@ def test_a_policy_that_refuses_everything_here_is_not_met() -> None:
 def test_nothing_required_of_a_simulated_platform_is_not_met() -> None:
     policy = Policy.from_data({**TOY, "required": []}, "toy")
     platform = gpu((10, 0)).model_copy(update={"simulated": True})
-    assert not judge(policy, resolve_all(policy, platform), [], platform, {"a": None}).is_met
+    assert not reach_verdict(policy, resolve_all(policy, platform), [], platform, {"a": None}).is_met
 
 
 def test_a_cell_of_other_dtypes_proves_nothing() -> None:

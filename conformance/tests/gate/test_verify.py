@@ -15,7 +15,7 @@ from attnconf.cli import plan as plan_command
 from attnconf.cli import verify as verify_command
 from attnconf.gate.cells import Cell
 from attnconf.gate.plans.fleet_plan import FleetPlan
-from attnconf.gate.verdict import judge
+from attnconf.gate.verdict import reach_verdict
 from attnconf.policy.policy import parse_policy
 from attnconf.policy.resolution import resolve_all
 from conformance.tests.support.gate_receipts import proof, receipt_of
@@ -215,7 +215,9 @@ def test_verify_and_the_verdict_of_a_run_agree(gate: Gate) -> None:
     for change in (lambda cell: cell, *(change for change, kind, _ in LACKS if kind != "not executed")):
         cells = shared(plan, change)
         platform = plan.fleet.platform(plan.fleet.by_name["b200"])
-        verdict = judge(policy, resolve_all(policy, platform), cells, platform, {"trtllm_mha": None, "triton": None})
+        verdict = reach_verdict(
+            policy, resolve_all(policy, platform), cells, platform, {"trtllm_mha": None, "triton": None}
+        )
         status, out, _ = gate.verify(gate.write("cpu"), gate.write("b200", cells=cells))
         assert (status == 0) is verdict.is_met
         assert all(unmet.sentence in out for unmet in verdict.unmet)

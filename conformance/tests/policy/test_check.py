@@ -261,6 +261,15 @@ def test_the_command_refuses_what_is_no_policy(tmp_path: Path, capsys: pytest.Ca
     assert main(["plan", "--policy", str(tmp_path / "none.toml")]) == 11
 
 
+def test_the_command_refuses_a_misspelt_feature(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy_file.write_text(TEXT.replace('"window"', '"widnow"', 1), encoding="utf-8")
+    assert main(["policy", "check", str(policy_file)]) == 11
+    error = capsys.readouterr().err
+    place = f"attnconf: policy invalid: {policy_file}: required.0.effective.sliding.0"
+    assert error.startswith(f"{place} is 'widnow'; allowed: Input should be 'causal', 'gqa', ")
+    assert error.count("\n") == 1
+
+
 def test_other_commands_refuse_a_faulty_policy(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy_file.write_text(TEXT.replace('name = "otherwise"', 'name = "otherwise"\nsm = ["<10.0"]'), encoding="utf-8")
     assert main(["plan", "--policy", str(policy_file), "--sm", "10.0"]) == 11

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from attnconf.gate.verdict import judge
+from attnconf.gate.verdict import reach_verdict
 from attnconf.policy.policy import load_policy
 from attnconf.policy.resolution import resolve_all
 from attnconf.report.terminal import verdict_lines
@@ -94,7 +94,7 @@ def test_an_allowance_of_all_cells_proves_nothing() -> None:
 
 def test_a_claim_is_shown_and_never_met() -> None:
     shipped = load_policy("sglang-gemma4")
-    assert judge(shipped, resolve_all(shipped, CPU), [], CPU, {}).claims == (
+    assert reach_verdict(shipped, resolve_all(shipped, CPU), [], CPU, {}).claims == (
         (
             "claimed, not measured here: rule sm100 gains 13 to 22 % in end-to-end throughput over triton"
             " (sgl-project/sglang#25006)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attnconf.cli.main import main
 from attnconf.errors import AttnconfError
 from attnconf.gate.cells import Cell
-from attnconf.gate.verdict import judge
+from attnconf.gate.verdict import reach_verdict
 from attnconf.platforms import Platform
 from attnconf.policy.check import check_policy
 from attnconf.policy.policy import load_policy
@@ -115,7 +115,7 @@ def check_verdict(policy: Policy, platform: Platform, drawn: Sequence[int]) -> V
     wanted = {cell.id: cell for resolution in resolutions for cell in resolution.required}
     kept = [cell for index, cell in enumerate(wanted.values()) if drawn[index % len(drawn)]]
     cells = [passed(cell) for cell in kept if cell.executed < 10**6]
-    judged = judge(policy, resolutions, cells, platform, WORKING, today=TODAY)
+    judged = reach_verdict(policy, resolutions, cells, platform, WORKING, today=TODAY)
     if judged.is_met:
         shown = {(cell.backend, cell.model, cell.layer_kind, cell.mode) for cell in cells}
         missing = [

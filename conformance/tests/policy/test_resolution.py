@@ -259,8 +259,3 @@ def test_a_page_size_that_the_user_leaves_open(asked: list[object], page_size: i
     policy = a_policy(backend="a", page_size=asked)
     question = FITS.model_copy(update={"page_size": page_size})
     assert resolve(policy, question).rule == takes
-
-
-def test_the_mask_of_images_is_said() -> None:
-    question = Question(architecture="X", mask="images")
-    assert question.text == "X on no GPU, mask images"

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnconf.gate.verdict import judge
+from attnconf.gate.verdict import reach_verdict
 from attnconf.platforms import Platform
 from attnconf.policy.policy import Policy
 from attnconf.policy.question import Question, UserChoice
@@ -108,7 +108,7 @@ def test_resolution_is_total(data: dict[str, Any], question: Question) -> None:
     elif not resolution.stated:
         assert not taking
     assert Resolution.from_data(resolution.model_dump(mode="json"), "test") == resolution
-    judge(policy, [resolution], [], question.platform, {})
+    reach_verdict(policy, [resolution], [], question.platform, {})
 
 
 @given(policies, questions)

@@ -84,7 +84,7 @@ def test_without_a_policy_nothing_is_said_to_be_met() -> None:
 def test_a_policy_that_is_not_at_hand_is_not_judged_and_a_shipped_one_is() -> None:
     other = compose({"r.json": a_receipt(*proven())})
     assert (other.status, other.headline) == ("open", "Nothing broken; policy toy was not judged")
-    assert "--policy" in other.judgements[0][1].note
+    assert "--policy" in other.policy_statuses[0][1].note
     shipped = load_policy("sglang-gemma4")
     named = PolicyRef(name=shipped.name, digest=policy_digest(shipped))
     assert compose({"r.json": a_receipt(*proven(), policy=named)}).status == "not met"
@@ -150,9 +150,9 @@ def test_receipts_of_one_platform_add_up() -> None:
 def test_what_another_receipt_decides_is_not_owed_by_others() -> None:
     b200 = {**H200, "device": "NVIDIA B200", "sm": "10.0"}
     alone = document(a_receipt(*proven()))
-    assert "from SM 10.x" in alone.judgements[0][1].elsewhere[0]
+    assert "from SM 10.x" in alone.policy_statuses[0][1].elsewhere[0]
     together = document(a_receipt(*proven()), a_receipt(*proven(), where=b200))
-    assert all(one.elsewhere == () for _, one in together.judgements)
+    assert all(one.elsewhere == () for _, one in together.policy_statuses)
 
 
 def test_the_histogram_counts_layers_and_cells_where_a_receipt_has_none() -> None:

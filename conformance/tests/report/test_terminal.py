@@ -9,7 +9,7 @@ import pytest
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.errors import BackendUnavailableError
 from attnconf.gate.cells import Cell
-from attnconf.gate.verdict import judge
+from attnconf.gate.verdict import reach_verdict
 from attnconf.platforms import Platform, simulate
 from attnconf.policy.policy import load_policy
 from attnconf.policy.resolution import resolve_all
@@ -131,7 +131,7 @@ def test_the_policy_is_resolved_for_the_simulated_platform() -> None:
 
 def test_the_verdict_says_whether_the_policy_is_met() -> None:
     policy, platform = load_policy("sglang-gemma4"), Platform()
-    verdict = judge(policy, resolve_all(policy, platform), [], platform, {"triton": None})
+    verdict = reach_verdict(policy, resolve_all(policy, platform), [], platform, {"triton": None})
     lines = verdict_lines(policy, verdict)
     assert lines[0] == f"policy sglang-gemma4 is NOT met: {len(verdict.unmet)} requirements"
     assert len(verdict.unmet) > 10

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from attnconf.gate.cells import Cell
-from attnconf.gate.verdict import Verdict, judge
+from attnconf.gate.verdict import Verdict, reach_verdict
 from attnconf.platforms import Platform
 from attnconf.policy.policy import Policy
 from attnconf.policy.resolution import resolve_all
@@ -71,4 +71,4 @@ def evidence(policy: Policy, **by_mode: dict[str, Any] | None) -> list[Cell]:
 
 
 def held(policy: Policy, cells: list[Cell], today: dt.date = TODAY) -> Verdict:
-    return judge(policy, resolve_all(policy, CPU), cells, CPU, {"a": None, "b": None}, today=today)
+    return reach_verdict(policy, resolve_all(policy, CPU), cells, CPU, {"a": None, "b": None}, today=today)

@@ -66,11 +66,11 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
             summary=f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}",
         )
     explanation = explain(trial, layer, request, token, head)
-    feature = None if explanation.exact else blamed(trial, layer, request, explanation.clause)
-    needs = "" if feature is None else f"right without {feature.text}"
+    removal = None if explanation.exact else blamed(trial, layer, request, explanation.clause)
+    needs = "" if removal is None else f"right without {removal.text}"
     wrong_rows = int((by_element > 1.0).any(dim=2).sum())
     return Failure(
-        clause=explanation.clause if feature is None else feature.clause,
+        clause=explanation.clause if removal is None else removal.clause,
         check=CHECK_NAME,
         layer=layer,
         units=float(by_element[token, head, dim]),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from attnconf.cases.features import Feature
 from attnconf.oracle import Answer, Problem, attend
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ Mistaken: TypeAlias = Problem | Answer | None
 """What a mistaken kernel answers: another problem, or another answer where no problem has it; None: what is asked."""
 
 Apply: TypeAlias = "Callable[[Scene], Mistaken]"
+
+Broken: TypeAlias = Feature | Literal["lse", "split"]
+"""What a mistake breaks. None that breaks the LSE or the merge of a split is claimed, so no case can show these two."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Mistake:
     """
 
     name: str
-    feature: str
+    feature: Broken
     clause: int
     text: str
     apply: Apply

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attnconf.cases.case import KVDtype
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform
+from attnconf.policy.axes import question_text
 from attnconf.policy.drift.engine import Answer, Engine, Scope
 from attnconf.policy.question import Question, UserChoice
 from attnconf.policy.resolution import resolve
@@ -93,26 +94,19 @@ def compare(policy: Policy, engine: Engine) -> Drift:
 
 
 def questions(policy: Policy, engine: Engine) -> Iterator[Question]:
-    """Yield architecture x capability x CUDA x drafts x KV dtype x mask x page size x the user's choice."""
+    """Yield architecture x capability x CUDA x drafts x KV dtype x the engine's other settings x the user's choice."""
     scope = engine.scope
     machines = [Platform(device="asked", sm=sm, cuda=cuda, simulated=True) for sm, cuda in product(SMS, CUDAS)]
     drafts = (("none", 1, 1), *scope.drafts)
     users = list(_users(policy, scope))
-    for architecture, platform, draft, kv_dtype, mask, page_size, user in product(
-        policy.architectures, machines, drafts, KV_DTYPES, scope.masks, scope.page_sizes, users
+    varied = {"kv_dtype": KV_DTYPES, **scope.settings}
+    settings = [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
+    for architecture, platform, draft, setting, user in product(
+        policy.architectures, machines, drafts, settings, users
     ):
-        algorithm, q_len, topk = draft
-        yield Question(
-            architecture=architecture,
-            platform=platform,
-            kv_dtype=kv_dtype,
-            mask=mask,
-            q_len=q_len,
-            speculative=algorithm,
-            topk=topk,
-            page_size=page_size,
-            user=user,
-        )
+        speculative, q_len, topk = draft
+        fields = {"speculative": speculative, "q_len": q_len, "topk": topk, **setting}
+        yield Question.model_validate({"architecture": architecture, "platform": platform, "user": user, **fields})
 
 
 def _users(policy: Policy, scope: Scope) -> Iterator[UserChoice]:
@@ -142,4 +136,4 @@ def _example(question: Question) -> str:
     user = question.user
     sides = (("", user.attention), ("prefill ", user.prefill), ("decode ", user.decode))
     named = [f"{side}{name}" for side, name in sides if name is not None]
-    return question.text + (f", user's {' and '.join(named)}" if named else "")
+    return question_text(question) + (f", user's {' and '.join(named)}" if named else "")

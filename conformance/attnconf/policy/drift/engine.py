@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attnconf.policy.question import Algorithm, Mask, Positive, Question
+from pydantic import Field
+
+from attnconf.policy.question import Algorithm, Positive, Question
 from attnconf.values import Value
 
 
@@ -27,15 +29,14 @@ class Scope(Value):
     """What an engine is asked about, beside architectures, platforms and KV dtypes.
 
     ``drafts`` are its kinds of speculative decoding, each as (algorithm, query tokens, width); ``others`` backends that
-    a user may name beside those of the policy; ``sides``: a user may name one for each side. The rest are values of
-    ``Question``.
+    a user may name beside those of the policy; ``sides``: a user may name one for each side. ``settings`` lists for
+    other fields of ``Question`` the values that matter to it; a field that it leaves out keeps its default.
     """
 
     drafts: tuple[tuple[Algorithm, Positive, Positive], ...]
     others: tuple[str, ...]
     sides: bool = True
-    page_sizes: tuple[Positive | None, ...] = (None, 16)
-    masks: tuple[Mask, ...] = ("causal",)
+    settings: dict[str, tuple[int | str | None, ...]] = Field(default_factory=dict)
 
 
 class Engine(Protocol):

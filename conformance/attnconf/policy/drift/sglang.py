@@ -26,6 +26,7 @@ from unittest import mock
 from attnconf.backends.engines.absent import stand_ins
 from attnconf.backends.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
+from attnconf.policy.axes import question_text
 from attnconf.policy.drift.engine import Answer, Scope
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class SGLang:
     scope = Scope(
         drafts=tuple((name, *tokens) for name, tokens in product(("EAGLE", "FROZEN_KV_MTP"), (_CHAIN, _TREE))),
         others=("fa3", "fa4"),
+        settings={"page_size": (None, 16)},
     )
 
     def __init__(self) -> None:
@@ -98,7 +100,8 @@ class SGLang:
         except _REFUSALS as error:
             return Answer(refusal=str(error) or type(error).__name__)
         except Exception as error:
-            message = f"sglang {self.version} cannot be asked about {question.text}: {type(error).__name__}: {error}"
+            asked = question_text(question)
+            message = f"sglang {self.version} cannot be asked about {asked}: {type(error).__name__}: {error}"
             raise BackendUnavailableError(message) from error
         return Answer(prefill=prefill, decode=decode)
 

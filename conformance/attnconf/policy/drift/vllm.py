@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.backends.engines.absent import stand_ins
 from attnconf.backends.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
+from attnconf.policy.axes import question_text
 from attnconf.policy.drift.engine import Answer, Scope
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ class VLLM:
         drafts=(("mtp", 4, 1),),
         others=("vllm:flex",),
         sides=False,
-        page_sizes=(None, 16, 64, 128),
-        masks=("causal", "images"),
+        settings={"mask": ("causal", "images"), "page_size": (None, 16, 64, 128)},
     )
 
     def __init__(self) -> None:
@@ -103,7 +103,9 @@ class VLLM:
         except _REFUSALS as error:
             return Answer(refusal=str(error) or type(error).__name__)
         except Exception as error:
-            message = f"vllm {self.version} cannot be asked about {question.text}: {type(error).__name__}: {error}"
+            message = (
+                f"vllm {self.version} cannot be asked about {question_text(question)}: {type(error).__name__}: {error}"
+            )
             raise BackendUnavailableError(message) from error
 
     def _choose(self, question: Question) -> Answer:

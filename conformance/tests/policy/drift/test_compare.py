@@ -31,7 +31,7 @@ class Told:
 
     name = "sglang"
     version = "0.5.23"
-    scope = Scope(drafts=(("EAGLE", 4, 1), ("EAGLE", 8, 4)), others=("fa3", "fa4"), page_sizes=(None,))
+    scope = Scope(drafts=(("EAGLE", 4, 1), ("EAGLE", 8, 4)), others=("fa3", "fa4"))
 
     def __init__(self, change: Change = lambda _, answer: answer) -> None:
         self.change = change
@@ -68,7 +68,9 @@ def test_the_questions_are_the_whole_product() -> None:
 
 def test_an_engine_is_asked_what_it_has_options_for() -> None:
     engine = Told()
-    engine.scope = Scope(drafts=(), others=(), sides=False, page_sizes=(None, 64), masks=("causal", "images"))
+    engine.scope = Scope(
+        drafts=(), others=(), sides=False, settings={"page_size": (None, 64), "mask": ("causal", "images")}
+    )
     asked = list(questions(POLICY, engine))
     assert len(asked) == 4 * 3 * 2 * 2 * 2 * 2 * 3
     assert {question.user.named for question in asked} == {"none", "both"}

@@ -1,4 +1,4 @@
-"""Judgements: which policies receipts name, and whether each holds on the platform of its runs."""
+"""Policy statuses: which policies receipts name, and whether each holds on the platform of its runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from attnconf.gate.receipt import recorded_platform
-from attnconf.gate.verdict import judge, narrowed
+from attnconf.gate.verdict import narrowed, reach_verdict
 from attnconf.policy.policy import load_policy, policy_digest, shipped_policies
 from attnconf.policy.resolution import resolve_all
 from attnconf.report.gaps import Gap, gaps_of
@@ -23,7 +23,7 @@ Status = Literal["met", "not met", "open"]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PolicyStatus:
     """Whether one policy holds on one platform: the gaps where it does not, and what other platforms still owe.
 
     ``waived`` and ``allowed`` are not proven, and the policy lets them pass; ``remarks`` are what is wrong with waivers
@@ -43,7 +43,7 @@ class Judgement:
 
 
 def policies_of(receipts: Sequence[Receipt], policy: Policy | None) -> dict[str, Policy | None]:
-    """Return the policies to judge by, by name; None for one that is not at hand as it was."""
+    """Return the policies to judge by, by name; None where the policy has changed since or is not shipped."""
     if policy is not None:
         return {policy.name: policy}
     found: dict[str, Policy | None] = {}
@@ -63,7 +63,7 @@ def held_rules(runs: Mapping[str, Receipt], policy: Policy | None) -> frozenset[
     return frozenset(resolved.rule for one in found for resolved in resolve_all(one, platform) if resolved.rule)
 
 
-def judge_policy(  # noqa: PLR0913 - what a verdict is about
+def verdict_of(  # noqa: PLR0913 - what a verdict is about
     name: str,
     policy: Policy | None,
     record: PlatformRecord,
@@ -71,23 +71,23 @@ def judge_policy(  # noqa: PLR0913 - what a verdict is about
     held_elsewhere: frozenset[str],
     wanted: tuple[RequiredCell, ...] | None,
     where: str,
-) -> Judgement:
+) -> PolicyStatus:
     """Judge the policy ``name`` by the ``cells`` of one platform: where a plan says, ``wanted`` alone.
 
     ``where`` stands in front of what is not met.
     """
     if policy is None:
         note = f"policy {name} is not at hand as it was when the receipt was written: name its file with --policy"
-        return Judgement(name, "open", note=note)
+        return PolicyStatus(name, "open", note=note)
     platform = recorded_platform(record)
     resolutions = resolve_all(policy, platform)
     # a receipt says by its reasons what did not load; here every backend counts as one that would
     backends = dict.fromkeys(backend for one in resolutions for backend in (one.prefill, one.decode) if backend)
-    verdict = judge(policy, resolutions, cells, platform, backends)
+    verdict = reach_verdict(policy, resolutions, cells, platform, backends)
     if wanted is not None:
         verdict = narrowed(verdict, wanted).model_copy(update={"elsewhere": ()})  # the plan says who owes what
     elsewhere = tuple(other.sentence for other in verdict.elsewhere if other.rule not in held_elsewhere)
-    return Judgement(
+    return PolicyStatus(
         name,
         "met" if verdict.is_met else "not met",
         gaps_of(verdict.unmet, where),
