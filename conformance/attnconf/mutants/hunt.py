@@ -11,6 +11,7 @@ from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import detect
 from attnconf.running.agenda import agenda
+from attnconf.running.explore import explore
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
@@ -108,12 +109,9 @@ class Hunter:
         def first(case: Case) -> CaseResult:
             return run(case) if case.id == asked.case.id else replace(known, case=case)
 
-        if asked.family is None:
-            found = self.session.explore_refusals(mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS)
-        else:
-            found = self.session.explore(
-                asked.family, asked.model, mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS
-            )
+        drawn = self.session.drawn
+        draws = (drawn.refusals,) if asked.family is None else drawn.draws(asked.family, asked.model)
+        found = explore(draws, first, rerun=every, shrink_seconds=SHRINK_SECONDS)
         return caught if found.failure is None else found.failure.case
 
     def _only(self, mutant: Mutant, run: Callable[[Case], CaseResult]) -> Callable[[Case], CaseResult]:

@@ -45,10 +45,10 @@ def agenda(session: Session) -> tuple[Asked, ...]:
         Asked(case, family, model)
         for family in FAMILIES
         for model in profile.targets(family)
-        for case in session.cases(family, model)
+        for case in session.drawn.cases(family, model)
     ]
     ordered = (drawn[index] for index in by_variety([asked.case for asked in drawn]))
-    return tuple(_with_probes(ordered, (Asked(case, None) for case in session.refusal_cases())))
+    return tuple(_with_probes(ordered, (Asked(case, None) for case in session.drawn.refusals.cases)))
 
 
 def _with_probes(cases: Iterator[Asked], probes: Iterator[Asked]) -> Iterator[Asked]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Promises
     from attnconf.cases.case import Case
+    from attnconf.cases.drawing.drawn import DrawnCases
     from attnconf.cases.drawing.families import Family
     from attnconf.judging.checks.check import Check
     from attnconf.running.session import Session
@@ -56,19 +57,19 @@ def shapes_asked(
     """
     promises = session.backend(backend).promises
     for family, model in targets:
-        for case in _planned(session, family, model).cases(family, model):
+        for case in _planned(session.drawn, family, model).cases(family, model):
             yield from asked_shapes(within(case, promises), promises=promises)
     for case in recorded:
         yield from asked_shapes(case, all_checks, promises)
 
 
-def _planned(session: Session, family: Family, model: str) -> Session:
-    """Return ``session``, or one that draws fewer cases."""
-    profile = session.profile
-    if profile.count(family, model, accelerated=session.platform.sm is not None) <= PLANNED_CASES:
-        return session
+def _planned(drawn: DrawnCases, family: Family, model: str) -> DrawnCases:
+    """Return ``drawn``, or fewer cases of ``family``."""
+    profile = drawn.profile
+    if profile.count(family, model, accelerated=drawn.accelerated) <= PLANNED_CASES:
+        return drawn
     fewer = {**profile.examples, family: PLANNED_CASES}
-    return replace(session, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
+    return replace(drawn, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
 
 
 def default_jobs() -> int:

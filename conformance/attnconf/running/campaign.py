@@ -18,6 +18,7 @@ from attnconf.errors import one_line
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import detect
 from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
+from attnconf.running.explore import explore
 from attnconf.running.processes.crew import Crew
 from attnconf.running.session import Session
 
@@ -254,11 +255,11 @@ def explore_share(share: Share) -> CampaignReport:
     try:
         for start in range(0, share.examples, DRAWN_AT_ONCE):
             drawn = replace(
-                session,
+                session.drawn,
                 seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
                 profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
             )
-            failure = drawn.explore(share.family, share.model, share.backend, run, rerun=rerun).failure
+            failure = explore(drawn.draws(share.family, share.model), run, rerun=rerun).failure
             if failure is not None:
                 found.failures.append(failure)
                 explained = session.run(failure.case, share.backend, "all")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome
 from attnconf.report.failure import describe_failure, render_failure
-from attnconf.running.explore import Exploration
+from attnconf.running.explore import Exploration, explore
 from attnconf.running.record import Proof, Unexecuted, prove
 
 if TYPE_CHECKING:
@@ -58,7 +59,14 @@ class Judge:
         if reason is not None:
             self.not_run(family, model=model, backend=backend, reason=reason)
             raise NotJudged(Outcome.NOT_RUN, reason)
-        self._conclude(self.session.explore(family, model, backend), backend, family)
+        ask = partial(self.session.ask, backend=backend)
+        found = explore(
+            self.session.drawn.draws(family, model),
+            partial(ask, explain=False),
+            rerun=partial(ask, checks="all", explain=False),
+            explain=partial(ask, checks="all"),
+        )
+        self._conclude(found, backend, family)
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
@@ -91,7 +99,7 @@ class Judge:
             target = self.session.backend(backend)
         except BackendUnavailableError as error:
             raise NotJudged(Outcome.NOT_RUN, str(error)) from None
-        found = self.session.explore_refusals(backend)
+        found = explore([self.session.drawn.refusals], partial(self.session.probe, backend=backend))
         if found.failure is not None:
             self._conclude(Exploration([found.failure], found.failure), backend)
         asked = [layer for result in found.results for layer in result.layers]

@@ -45,7 +45,7 @@ class LengthPlan:
 
 def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> LengthPlan:
     """Draw the long cases of each (family, model) that is ``asked``, and hold them against the session's memory."""
-    cases = [case for family, model in asked for case in session.long_cases(family, model)]
+    cases = [case for family, model in asked for case in session.drawn.long_cases(family, model)]
     unfit: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     fitting: list[Case] = []
     for case in cases:

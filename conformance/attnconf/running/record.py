@@ -67,22 +67,15 @@ class Unexecuted:
 
     def family(self, family: Family, model: str) -> Proof:
         """Count the cases that the session would draw of ``family`` for ``model``; none of them is run."""
-        results: list[CaseResult] = []
-
-        def draw(case: Case) -> CaseResult:
-            results.append(self._ended(case, self.outcome))
-            return self._ended(case, Outcome.NOT_RUN)  # not a failure: all cases are to be drawn, and none shrunk
-
-        self.session.explore(family, model, self.backend, run=draw)
-        return prove(results)
+        return prove([self._ended(case) for case in self.session.drawn.cases(family, model)])
 
     def case(self, case: Case) -> Proof:
         """Count one case."""
-        return prove([self._ended(case, self.outcome)])
+        return prove([self._ended(case)])
 
-    def _ended(self, case: Case, outcome: Outcome) -> CaseResult:
+    def _ended(self, case: Case) -> CaseResult:
         name = self.backend
-        if outcome is Outcome.CRASHED and self.session.why_not(name) is None:
+        if self.outcome is Outcome.CRASHED and self.session.why_not(name) is None:
             name = self.session.backend(name).name  # what died may be a contract reading; what did not run is a kernel
-        layers = tuple(LayerResult(layer=i, outcome=outcome, reason=self.reason) for i in range(len(case.layers)))
+        layers = tuple(LayerResult(layer=i, outcome=self.outcome, reason=self.reason) for i in range(len(case.layers)))
         return CaseResult(case=case, backend=name, evidence="kernel", layers=layers)

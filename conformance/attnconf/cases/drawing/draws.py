@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis.internal.conjecture import providers
 
+from attnconf.cases.drawing.lengths import shortened
 from attnconf.cases.drawing.strategies import cases
 from attnconf.cases.drawing.traits import ALONE, cost, pairs
 
@@ -80,9 +81,18 @@ class Draws:
 
         self._search(asked, Phase.generate, Phase.shrink)
 
+    def shorter(self, failing: Case) -> Iterator[Case]:
+        """Return shorter cases than a ``failing`` one, the shortest first, that ``shrink`` cannot reach."""
+        return shortened(failing) if self.is_long else iter(())
+
+    @property
+    def is_long(self) -> bool:
+        """Whether each case has a request of ``space.long_kv_len`` keys."""
+        return self.space.long_kv_len > 0
+
     @property
     def _candidates(self) -> int:
-        return 1 if self.space.long_kv_len else CANDIDATES  # what is long is meant to cost
+        return 1 if self.is_long else CANDIDATES  # what is long is meant to cost
 
     def _search(self, fails: Callable[[Case], bool], *phases: Phase) -> None:
         more = (self._candidates - 1) * min(self.examples, PICKED)
