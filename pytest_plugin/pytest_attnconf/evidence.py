@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.verdict import Verdict
     from attnconf.policy.policy import Policy
-    from attnconf.running.record import Proof
+    from attnconf.running.record import Record
     from pytest_attnconf.state import State
 
 _SUITE_TEST = re.compile(r"attnconf/suite/test_(\w+)\.py::\w+\[(.+)\]\Z|\Atest_(\w+)\.py::\w+\[(.+)\]\Z")
@@ -58,7 +58,7 @@ def _recorded(report: pytest.TestReport, wanted: str) -> list[object]:
     return [data for name, text in report.user_properties if name == wanted for data in json.loads(str(text))]
 
 
-def _lost(state: State, report: pytest.TestReport) -> Proof | None:
+def _lost(state: State, report: pytest.TestReport) -> Record | None:
     match = _SUITE_TEST.search(report.nodeid)
     if match is None:
         return None

@@ -1,9 +1,9 @@
-"""Proofs: which required cells the evidence of a run proves, and what each of the others lacks."""
+"""Proof: which required cells the evidence of a run proves, and what each of the others lacks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.geometry import unsharded
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from attnconf.policy.requirements import RequiredCell
 
 _CONTRACT = "[contract]"
+_Index: TypeAlias = dict[tuple[str, str, str, str], list["Cell"]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proofs:
+class Proof:
     """Each required cell in one of four places; beside it stands what it lacks or what excuses it.
 
     ``needless`` says of which waived cells the proof is there.
@@ -32,7 +33,7 @@ class Proofs:
     needless: tuple[str, ...]
 
 
-def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proofs:
+def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proof:
     """Hold the evidence ``cells`` against each required cell, under the waivers that have not expired ``today``."""
     index = _index(cells)
     valid = [waiver for waiver in policy.waivers if not waiver.is_expired(today)]
@@ -55,16 +56,13 @@ def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell],
             waived.append((cell, f"{cell.text} is not proven ({lack}), under {waiver.text}"))
         else:
             unmet.append((cell, lack))
-    return Proofs(
+    return Proof(
         proven=tuple(proven),
         unmet=tuple(unmet),
         waived=tuple(waived),
         unsupported=tuple(unsupported),
         needless=tuple(needless),
     )
-
-
-_Index = dict[tuple[str, str, str, str], list["Cell"]]
 
 
 def _index(cells: Iterable[Cell]) -> _Index:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.gate.proof import Proofs, prove
+from attnconf.gate.proof import Proof, prove
 from attnconf.platforms import platform_text
 from attnconf.policy.check import waiver_faults
 from attnconf.policy.requirements import RequiredCell, merged
@@ -106,27 +106,27 @@ def judge(  # noqa: PLR0913 - what is judged, by what, where and when
     wanted = merged(cell for resolution in resolutions for cell in resolution.required)
     chosen = dict.fromkeys(name for one in resolutions for name in one.backends)
     complaints = [fault.sentence for fault in waiver_faults(policy, day)]
-    proofs = Proofs(proven=(), unmet=(), waived=(), unsupported=(), needless=())
+    proof = Proof(proven=(), unmet=(), waived=(), unsupported=(), needless=())
     if platform.simulated:
         unmet += _simulated(wanted, chosen, platform)
     else:
         missing = [_unavailable(name, backends) for name in chosen]
         unmet += [one for one in missing if one is not None]
-        proofs = prove(policy, wanted, cells, day)
+        proof = prove(policy, wanted, cells, day)
         unmet += [
             Unmet(kind="no_evidence", backend=cell.backend, cell=cell, sentence=f"{cell.text} is not proven: {lack}")
-            for cell, lack in proofs.unmet
+            for cell, lack in proof.unmet
         ]
-        complaints += proofs.needless
+        complaints += proof.needless
     if policy.strict:
         unmet += [Unmet(kind="waiver", backend="", sentence=sentence) for sentence in complaints]
-    unmet += _unproven(resolutions, proofs, {one.backend for one in unmet})
+    unmet += _unproven(resolutions, proof, {one.backend for one in unmet})
     return Verdict(
         unmet=tuple(dict.fromkeys(unmet)),
         elsewhere=elsewhere(policy, resolutions),
         required=wanted,
-        waived=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proofs.waived),
-        unsupported=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proofs.unsupported),
+        waived=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proof.waived),
+        unsupported=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proof.unsupported),
         notes=() if policy.strict else tuple(complaints),
         claims=tuple(claim.sentence for claim in policy.claims),
     )
@@ -147,9 +147,9 @@ def narrowed(verdict: Verdict, cells: Collection[RequiredCell]) -> Verdict:
     return verdict.model_copy(update={"unmet": tuple(unmet), "waived": waived, "unsupported": unsupported})
 
 
-def _unproven(resolutions: Sequence[Resolution], proofs: Proofs, complained: set[str]) -> Iterator[Unmet]:
+def _unproven(resolutions: Sequence[Resolution], proof: Proof, complained: set[str]) -> Iterator[Unmet]:
     """Yield the choices of which not one cell is proven, whatever was waived or allowed: nothing run is not green."""
-    proven = {cell.id for cell in proofs.proven}
+    proven = {cell.id for cell in proof.proven}
     answers = [resolution for resolution in resolutions if resolution.by != "refused"]
     for resolution in answers:
         for name in resolution.backends:
