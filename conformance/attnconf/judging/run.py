@@ -16,7 +16,7 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
 from attnconf.judging.effects import effective_features, mistake_units
 from attnconf.judging.execution import RAISED, classify
-from attnconf.judging.memory import crowded
+from attnconf.judging.memory import memory_held_by_others
 from attnconf.judging.posed import Question
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.trial import Trial
@@ -86,7 +86,7 @@ def _run_backend(trial: Trial, checks: tuple[Check, ...]) -> CaseResult:
     for layer in trial.outputs:
         done[layer] = _judge_layer(trial, layer, checks)
     if any(found.outcome is Outcome.OOM for found in done.values()):
-        _excuse(done, crowded(question.case, question.device))
+        _excuse(done, memory_held_by_others(question.case, question.device))
     return CaseResult(
         case=question.case,
         backend=backend.name,

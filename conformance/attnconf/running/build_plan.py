@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
-from attnconf.backends.demands import unmet_promise, within
+from attnconf.backends.demands import as_promised, unmet_promise
 from attnconf.cases.case import KVLayout
 from attnconf.cases.shape import KernelShape, kernel_shape
 from attnconf.judging.checks import consistency, labels
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PLANNED_CASES = 300
 """How many cases of a family and model are drawn to know its shapes."""
+
+_NAMED = 3
+"""The most unbuilt modules of a backend that are named, one by one, before the first test."""
 
 
 def asked_shapes(
@@ -58,7 +61,7 @@ def shapes_asked(
     promises = session.backend(backend).promises
     for family, model in targets:
         for case in _planned(session.drawn, family, model).cases(family, model):
-            yield from asked_shapes(within(case, promises), promises=promises)
+            yield from asked_shapes(as_promised(case, promises), promises=promises)
     for case in recorded:
         yield from asked_shapes(case, all_checks, promises)
 
@@ -74,12 +77,8 @@ def _planned(drawn: DrawnCases, family: Family, model: str) -> DrawnCases:
 
 def default_jobs() -> int:
     """Return how many jobs may build: MAX_JOBS, which compilers' users know, or the cores of this process."""
-    told = os.environ.get("MAX_JOBS", "")
-    return int(told) if told.isdecimal() and int(told) else len(os.sched_getaffinity(0))
-
-
-_NAMED = 3
-"""Up to how many modules of a backend that are not built are named before the first test."""
+    given = os.environ.get("MAX_JOBS", "")
+    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)

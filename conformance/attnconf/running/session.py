@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.backends.builds import BUILD_BUDGET
-from attnconf.backends.demands import within
+from attnconf.backends.demands import as_promised
 from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.checks.catalogue import CHOICES
 from attnconf.judging.checks.refusal import probe_case
-from attnconf.judging.memory import Memory, let_go
+from attnconf.judging.memory import Memory, release_cached_memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.run import run_case
-from attnconf.running.processes.isolation import IsolatedBackend, Spec, get_ready
+from attnconf.running.processes.isolation import IsolatedBackend, Spec, start_server
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
@@ -111,15 +111,15 @@ class Session:
             explain=explain,
             count_effects=count_effects,
         )[0]
-        let_go(self.device)
+        release_cached_memory(self.device)
         return result
 
     def ask(self, case: Case, backend: str, checks: Choice = "rotated", **how: bool) -> CaseResult:
-        """Run a drawn case, as far as the backend promises to bear it, and ``how`` as ``run`` takes it.
+        """Run a drawn case in the form that the backend promises to tolerate; ``how`` are options of ``run``.
 
-        The result has the case that was run.
+        The case of the result is that form.
         """
-        return self.run(within(case, self.backend(backend).promises), backend, checks, **how)
+        return self.run(as_promised(case, self.backend(backend).promises), backend, checks, **how)
 
     def why_not_here(self, case: Case) -> str | None:
         """Return why this machine's memory does not allow ``case``, or None."""
@@ -128,17 +128,17 @@ class Session:
     def isolates(self, name: str) -> bool:
         """Return whether the backend ``name`` runs in a process of its own.
 
-        Unless told, an installed one does where a CUDA error would take this process down. What a conftest registers
-        stays: another process cannot import a conftest.
+        Where ``isolate`` is None, an installed one does if there is a GPU: a CUDA error would break this process. What
+        a conftest registers does not: another process cannot import a conftest.
         """
         if self.isolate is not None:
             return self.isolate
         return self.platform.sm is not None and self.registry.registered(name) is None
 
-    def get_ready(self) -> None:
-        """Begin to import what the backends' processes will share, while this process goes on with something else."""
+    def start_server(self) -> None:
+        """Start to import what the backends' processes share, if any backend is isolated; does not wait for it."""
         if any(map(self.isolates, self.registry.names)):
-            get_ready()
+            start_server()
 
     def close(self) -> None:
         """End the backends' processes."""

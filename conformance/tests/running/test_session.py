@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from attnconf.backends.demands import unmet_promise, within
+from attnconf.backends.demands import as_promised, unmet_promise
 from attnconf.backends.protocol import REQUIRED
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.drawing.profiles import profile_named
@@ -16,7 +16,7 @@ from attnconf.errors import BackendUnavailableError, UnknownBackendError
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.result import Outcome
 from attnconf.platforms import Platform
-from attnconf.running.agenda import Asked
+from attnconf.running.agenda import AgendaItem
 from attnconf.running.build_plan import PLANNED_CASES, asked_shapes, shapes_asked
 from attnconf.running.explore import explore
 from attnconf.running.session import Session
@@ -125,7 +125,7 @@ def test_a_backend_of_few_promises_is_asked_every_drawn_case_and_a_recorded_one_
     assert {layer.outcome for result in found.results for layer in result.layers} == {Outcome.PASSED}
     beyond = next(case for case in drawn if unmet_promise(case, 0, Tender.promises))
     assert session.run(beyond, "tender").layers[0].outcome is Outcome.UNSUPPORTED
-    asked = Asked(beyond, "decode", "gemma4-e2b").of(session, "tender")
+    asked = AgendaItem(beyond, "decode", "gemma4-e2b").run(session, "tender")
     assert {layer.outcome for layer in asked.layers} == {Outcome.PASSED}
     assert asked.case != beyond
 
@@ -138,4 +138,4 @@ def test_a_recorded_case_is_planned_with_every_check_and_not_at_all_of_who_does_
     assert frozenset(shapes_asked(session, (), [case], "reference")) == every
     assert {shape.kv_layout for shape in every} == {"NHD", "HND"}
     assert not frozenset(shapes_asked(session, (), [case], "tender"))
-    assert frozenset(shapes_asked(session, (), [within(case, Tender.promises)], "tender"))
+    assert frozenset(shapes_asked(session, (), [as_promised(case, Tender.promises)], "tender"))

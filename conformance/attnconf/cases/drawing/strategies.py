@@ -13,7 +13,7 @@ from attnconf.cases.case import Case, Layer, Poison
 from attnconf.cases.drawing.choices import Choices
 from attnconf.cases.drawing.extremes import MANY_KV_HEADS, MANY_LAYERS, draw_extreme
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
-from attnconf.cases.drawing.space import Shape, T
+from attnconf.cases.drawing.space import CompiledShape, T
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,13 +175,13 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
     return calm_pairs * (len(pairs) // len(calm_pairs)) + pairs
 
 
-def _any_shape(space: Space, choices: Choices, extreme: Extreme) -> Shape:
+def _any_shape(space: Space, choices: Choices, extreme: Extreme) -> CompiledShape:
     layers = space.layers(choices) if extreme == "none" else _narrow_layers(choices, extreme)
     q_dtype, kv_dtype = choices.pick("dtypes", _weighted(space.dtypes, SERVED_DTYPES))
     page_size = (
         1 if extreme == "page ids" else choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
     )
-    return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+    return CompiledShape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
 
 def _weighted(options: tuple[T, ...], often: tuple[T, ...]) -> tuple[T, ...]:
