@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from attnconf.backends.protocol import ANYTHING, Promises, Unsupported
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.layout import has_table_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,9 +33,7 @@ def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | N
             return Unsupported(f"does not promise to bear {kind} {part} in dead slots")
     if 0 <= case.layers[layer].window_left < promises.least_window:
         return Unsupported(f"takes a window_left from {promises.least_window} on, not {case.layers[layer].window_left}")
-    lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
-    has_tail = case.paging.extra_columns > 0 or min(lengths) < max(lengths)
-    if has_tail and case.paging.table_tail not in promises.table_tail:
+    if has_table_tail(case) and case.paging.table_tail not in promises.table_tail:
         return Unsupported(f"does not promise to bear {case.paging.table_tail} page ids behind a sequence's end")
     reclaimed = case.paging.reclaimed and case.layers[layer].kind == "sliding"
     if reclaimed and case.poison.v not in promises.reclaimed_v:

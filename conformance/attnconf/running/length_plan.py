@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.drawing.lengths import longest_request
 from attnconf.judging.footprint import footprint
 from attnconf.judging.memory import gigabytes
 
@@ -57,7 +56,7 @@ def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> Lengt
     needs = [footprint(case, accelerated=True) for case in fitting]
     return LengthPlan(
         cases=len(cases),
-        longest=max(map(longest_request, cases), default=0),
+        longest=max((case.max_kv_len for case in cases), default=0),
         unfit={reason: dict(models) for reason, models in unfit.items()},
         host=max((need.host for need in needs), default=0),
         device=max((need.device for need in needs), default=0),

@@ -12,7 +12,6 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case
 from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.cases.drawing.draws import Draws
-from attnconf.cases.drawing.lengths import longest_request
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
@@ -105,7 +104,7 @@ def crashes_beyond(keys: int) -> Callable[[Case], CaseResult]:
     """Return a run that crashes on every case with a request of more than ``keys`` keys."""
 
     def run(case: Case) -> CaseResult:
-        outcome = Outcome.CRASHED if longest_request(case) > keys else Outcome.PASSED
+        outcome = Outcome.CRASHED if case.max_kv_len > keys else Outcome.PASSED
         return result(case, outcome, "RuntimeError: no")
 
     return run
@@ -115,15 +114,15 @@ def test_no_long_case_is_asked_behind_a_failure() -> None:
     draws = DrawnCases(profile_named("gate"), 0, accelerated=True).draws("decode", "gemma4-e2b")
     found = explore(draws, crashes_beyond(0))
     assert found.failure is not None
-    assert max(longest_request(one.case) for one in found.results) < 4096
+    assert max(one.case.max_kv_len for one in found.results) < 4096
 
 
 def test_a_failure_of_a_long_case_is_shown_at_the_shortest_length_that_has_it() -> None:
     draws = DrawnCases(profile_named("gate"), 0, accelerated=True).draws("decode", "gemma4-e2b")
     found = explore(draws, crashes_beyond(5000))
     assert found.failure is not None
-    assert longest_request(found.failure.case) // 16 * 16 == 8192
-    assert longest_request(found.results[-1].case) >= 32_768
+    assert found.failure.case.max_kv_len // 16 * 16 == 8192
+    assert found.results[-1].case.max_kv_len >= 32_768
 
 
 def test_the_smallest_failure_alone_is_explained() -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from attnconf.cases.drawing.drawn import DrawnCases
-from attnconf.cases.drawing.lengths import longest_request
 from attnconf.cases.drawing.profiles import profile_named
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def test_on_a_gpu_the_gate_asks_each_mode_and_model_for_long_contexts() -> None:
         for model in GATE.targets(family):
             found = drawn.long_cases(family, model)
             assert len(found) >= 2
-            assert all(longest_request(case) >= 32_768 for case in found)
+            assert all(case.max_kv_len >= 32_768 for case in found)
             between += sum(4095 <= request.kv_len <= 16_385 for case in found for request in case.requests)
     assert between >= 10
 
@@ -55,7 +54,7 @@ def test_long_cases_come_on_top_and_change_no_other(family: Family, model: str) 
 
 def test_a_cpu_and_the_smoke_profile_get_no_long_case() -> None:
     assert on_cpu().long_cases("decode", "gemma4-e2b") == ()
-    assert max(map(longest_request, on_cpu().cases("decode", "gemma4-e2b"))) < 1000
+    assert max(case.max_kv_len for case in on_cpu().cases("decode", "gemma4-e2b")) < 1000
     assert on_gpu(profile_named("smoke")).long_cases("decode", "gemma4-e2b") == ()
 
 
