@@ -1,4 +1,4 @@
-"""What a case demands beyond the required clauses, held against what a backend promised.
+"""What a case demands beyond the required clauses, compared with what a backend promised.
 
 A recorded case that demands more is unsupported. A drawn one is asked in the harshest form that the promises allow
 (``as_promised``): else a backend that tolerates no NaN in dead slots would lose every case in which one was drawn, with
@@ -52,8 +52,8 @@ def as_promised(case: Case, promises: Promises) -> Case:
     """Return ``case`` as far as ``promises`` go: in each respect what it asks, or the harshest that is promised.
 
     A row or request without keys or query tokens gets one where it is not promised. Values are the same in dead slots
-    and in reclaimed pages, so both promises bind them. What cannot be milder, such as a window that the backend takes
-    for none, stays as it is.
+    and in reclaimed pages, so both promises bind them. What has no other form stays as it is, such as a window that the
+    backend would take for none.
     """
     freed = case.paging.reclaimed and any(layer.kind == "sliding" for layer in case.layers)
     never_freed = freed and not promises.reclaimed_v

@@ -21,9 +21,9 @@ _Index: TypeAlias = dict[tuple[str, str, str, str], list["Cell"]]
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Each required cell in one of four places; beside it stands what it lacks or what excuses it.
+    """Each required cell is in one of four fields; beside it stands what it lacks or what excuses it.
 
-    ``needless`` says of which waived cells the proof is there.
+    ``needless`` are sentences on the waived cells that are proven all the same.
     """
 
     proven: tuple[RequiredCell, ...]
@@ -34,7 +34,7 @@ class Proof:
 
 
 def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proof:
-    """Hold the evidence ``cells`` against each required cell, under the waivers that have not expired ``today``."""
+    """Compare the evidence ``cells`` with each required cell, under the waivers that have not expired ``today``."""
     index = _index(cells)
     valid = [waiver for waiver in policy.waivers if not waiver.is_expired(today)]
     proven, needless = [], []
@@ -68,7 +68,7 @@ def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell],
 def _index(cells: Iterable[Cell]) -> _Index:
     index: _Index = {}
     for cell in cells:
-        # a contract reading proves the adapter, not the kernel: it is kept to explain, and never has passed cells
+        # a contract reading proves the adapter, not the kernel: it is kept to explain what is not proven
         name = cell.backend.removesuffix(_CONTRACT)
         index.setdefault((name, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
     return index

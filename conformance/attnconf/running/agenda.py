@@ -1,4 +1,4 @@
-"""Agenda: all cases of a session's profile in one order, the most telling ones first."""
+"""Agenda: all cases of a session's profile in one order; those that cover most pairs of traits come first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AgendaItem:
 
 
 def agenda(session: Session) -> tuple[AgendaItem, ...]:
-    """Return what the suite asks of each backend: first what brings most pairs of traits together for its cost.
+    """Return what the suite asks of each backend: first the cases that cover most pairs of traits for their cost.
 
     One item in six is a probe, until they are used up.
     """

@@ -121,6 +121,12 @@ class Session:
         """
         return self.run(as_promised(case, self.backend(backend).promises), backend, checks, **how)
 
+    def probe(self, case: Case, backend: str) -> CaseResult:
+        """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""
+        if self.isolates(backend):
+            return self._isolated_backend(backend).probe(case)
+        return probe_case(case, self.backend(backend), self.platform, self.device)
+
     def why_not_here(self, case: Case) -> str | None:
         """Return why this machine's memory does not allow ``case``, or None."""
         return self.memory.why_not(case, accelerated=self._accelerated)
@@ -154,12 +160,6 @@ class Session:
                 spec, evidence=backend.evidence, shown_as=backend.name, seconds=self.case_seconds
             )
         return self._isolated[name]
-
-    def probe(self, case: Case, backend: str) -> CaseResult:
-        """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""
-        if self.isolates(backend):
-            return self._isolated_backend(backend).probe(case)
-        return probe_case(case, self.backend(backend), self.platform, self.device)
 
     @property
     def _accelerated(self) -> bool:

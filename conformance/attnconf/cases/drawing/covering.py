@@ -1,7 +1,7 @@
 """A covering set of kernel shapes, for machines on which every shape costs a build.
 
-Each head_dim, group size, page size, dtype pair and feature occurs; lengths, tables, poison and witnesses stay free and
-are drawn in thousands.
+Each head_dim, group size, page size, dtype pair and feature occurs; lengths, tables, poison and witnesses are drawn
+freely.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")
 
 
 def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
-    """Draw one of the shapes, or of a ``few`` of them: a full layer, a sliding one, a redirected one behind each."""
+    """Draw one of the shapes, or of a ``few`` of them: a full and a sliding layer, and a redirected one for each."""
     rows = _ROWS[::_FEW] if few else _ROWS
     return lambda choices: _shape(choices.pick("shape", rows))
 
@@ -83,9 +83,9 @@ def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | N
 def model_shapes(
     layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
 ) -> Draw[CompiledShape]:
-    """Draw the layers of a model under a covering set of (page size, dtypes): not each pair, for each costs builds.
+    """Draw the layers of a model under some pairs of a page size and dtypes: every pair would cost builds.
 
-    bfloat16, in which these models are served, gets every page size, and each other pair the next one.
+    bfloat16, in which these models are served, gets every page size; the other dtypes take turns over them.
     """
     others = [pair for pair in dtypes if pair != _BF16]
     builds = [(size, _BF16) for size in page_sizes]

@@ -16,9 +16,9 @@ _SHORT = (512, 2048)
 
 
 def shortened(case: Case) -> Iterator[Case]:
-    """Return ``case`` with its requests cut to 512 keys, to 2048, and so on, as long as that cuts some.
+    """Return ``case`` with its requests cut to 512 keys, to 2048, and so on, while that makes it shorter.
 
-    A shrinking search at full length would take minutes a step; most failures of a long case do not need its length.
+    To shrink at full length would take minutes a step, and most failures of a long case do not need its length.
     """
     lengths = (*_SHORT, *BETWEEN)
     return (_cut(case, most) for most in lengths if most + case.paging.page_size <= case.max_kv_len)

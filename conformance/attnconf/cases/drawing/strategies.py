@@ -1,6 +1,6 @@
 """Hypothesis strategies for cases: biased to borders, shrinking to one request, one page, one head.
 
-A strategy draws only what is asked of it; nothing is filtered away. Importable without pytest.
+Strategies filter no drawn case away. Importable without pytest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
 SERVED_HEAD_DIMS = (64, 128, 256)
 SERVED_PAGE_SIZES = (16, 32, 64)
 SERVED_DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (("float16", "float16"), ("bfloat16", "bfloat16"))
-"""What engines serve, and every kernel takes: drawn twice as often, for a layer needs all of it to be asked at all."""
+"""What engines serve and every kernel takes. It is drawn twice as often: a kernel runs a layer only if it takes all."""
 
 
 def model_layers(layers: Sequence[LayerGeometry]) -> Draw[tuple[Layer, ...]]:
@@ -163,10 +163,10 @@ def cases(draw: DrawFn, space: Space) -> Case:
 
 
 def _poisons(kv_dtype: KVDtype) -> list[Poison]:
-    """Return what may lie in dead slots: half of the time what every backend must bear, for it looks like live memory.
+    """Return what may lie in dead slots: half of the time contents that every backend must tolerate.
 
-    A leak of it is a plausible number, where one of NaN cries. The check of clause 6 asks every case again with all
-    that a backend promises to bear.
+    They look like live memory: a leak of them is a plausible number, while a leak of NaN is obvious. The check of
+    clause 6 asks every case again with all that a backend promises to tolerate.
     """
     calm: tuple[PoisonKind, ...] = ("stale", "zero")
     harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype == "float8_e4m3fn" else ("huge", "inf", "nan")
