@@ -48,11 +48,6 @@ class Platform(Value):
         except (KeyError, InvalidVersion):
             return None
 
-    @property
-    def is_sm100_family(self) -> bool:
-        """Whether the compute capability's major is exactly 10."""
-        return self.sm is not None and self.sm[0] == 10  # noqa: PLR2004 - the family's own number
-
 
 def installed_packages() -> dict[str, str]:
     """Return the installed versions of ``PACKAGES`` and ``ENGINES``, read from metadata: imports none of them."""

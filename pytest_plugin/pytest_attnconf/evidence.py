@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.verdict import Verdict
     from attnconf.policy.policy import Policy
-    from attnconf.running.record import Proof
+    from attnconf.running.record import Record
     from pytest_attnconf.state import State
 
 _SUITE_TEST = re.compile(r"attnconf/suite/test_(\w+)\.py::\w+\[(.+)\]\Z|\Atest_(\w+)\.py::\w+\[(.+)\]\Z")
@@ -58,7 +58,7 @@ def _recorded(report: pytest.TestReport, wanted: str) -> list[object]:
     return [data for name, text in report.user_properties if name == wanted for data in json.loads(str(text))]
 
 
-def _lost(state: State, report: pytest.TestReport) -> Proof | None:
+def _lost(state: State, report: pytest.TestReport) -> Record | None:
     match = _SUITE_TEST.search(report.nodeid)
     if match is None:
         return None
@@ -97,15 +97,15 @@ def unseen(state: State) -> list[str]:
     ]
 
 
-def spared(state: State) -> dict[str, tuple[str, ...]]:
+def came_without(state: State) -> dict[str, tuple[str, ...]]:
     """Return what the drawn cases came without, of each backend that was judged by such cases and promises less."""
     drawn = {cell.backend for cells in state.families.values() for cell in cells if cell.executed}
     if not drawn:
         return {}
-    from attnconf.backends.demands import unpromised
+    from attnconf.backends.demands import not_promised
 
     working = [state.session.backend(name) for name in state.backends if state.session.why_not(name) is None]
-    found = {backend.name: unpromised(backend.promises) for backend in working if backend.name in drawn}
+    found = {backend.name: not_promised(backend.promises) for backend in working if backend.name in drawn}
     return {name: words for name, words in sorted(found.items()) if words}
 
 
@@ -156,7 +156,7 @@ def write_receipt(state: State, status: int, complaints: tuple[str, ...]) -> str
         failures=tuple(sorted(state.failures, key=lambda failed: failed.key)),
         exit_status=status,
         complaints=complaints,
-        spared=spared(state),
+        spared=came_without(state),
     )
     path = state.path(state.option("receipt"))
     try:

@@ -26,7 +26,7 @@ def make_judge(node: pytest.Item) -> Judge:
     state = node.config.stash[KEY]
     return Judge(
         session=state.session,
-        record=lambda proof: record(node, proof),
+        record=lambda evidence: record(node, evidence),
         failures=state.path(state.option("failures")),
         replayed=lambda: state.replayed,
     )

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from attnconf.running.record import Proof
+    from attnconf.running.record import Record
 
 CELLS = "attnconf.cells"
 CASES = "attnconf.cases"
@@ -23,15 +23,15 @@ _CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
 
 
-def record(node: pytest.Item, proof: Proof) -> None:
+def record(node: pytest.Item, evidence: Record) -> None:
     """Attach evidence to ``node``: user_properties survive xdist, and land in JUnit."""
-    node.user_properties.append((CELLS, json.dumps([cell.model_dump(mode="json") for cell in proof.cells])))
-    node.user_properties.append((CASES, proof.cases))
-    node.user_properties.append((OUTCOME, proof.outcome.value))
-    if proof.family is not None:
-        node.user_properties.append((FAMILY, proof.family))
-    if proof.failures:
-        failures = [failure.model_dump(mode="json", by_alias=True) for failure in proof.failures]
+    node.user_properties.append((CELLS, json.dumps([cell.model_dump(mode="json") for cell in evidence.cells])))
+    node.user_properties.append((CASES, evidence.cases))
+    node.user_properties.append((OUTCOME, evidence.outcome.value))
+    if evidence.family is not None:
+        node.user_properties.append((FAMILY, evidence.family))
+    if evidence.failures:
+        failures = [failure.model_dump(mode="json", by_alias=True) for failure in evidence.failures]
         node.user_properties.append((FAILURES, json.dumps(failures)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_attnconf import junit
-from pytest_attnconf.evidence import collect, hidden, judge_policy, spared, unseen, write_receipt
+from pytest_attnconf.evidence import came_without, collect, hidden, judge_policy, unseen, write_receipt
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
 from pytest_attnconf.outcomes import GATED, outcome_of
 from pytest_attnconf.preflight import check_claims
@@ -141,7 +141,7 @@ class Reporter:
 
         terminalreporter.section("attnconf")
         lines = matrix_lines(state.cells, cases=state.cases)
-        for name, words in spared(state).items():
+        for name, words in came_without(state).items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
         for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)

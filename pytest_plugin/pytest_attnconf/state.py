@@ -112,7 +112,7 @@ class State:
         session.memory = self.memory
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
         if self.is_worker:
-            session.get_ready()
+            session.start_server()
         return session
 
     @cached_property

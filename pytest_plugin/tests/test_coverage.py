@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import attnconf.running.session
+import attnconf.cases.drawing.drawn
 from attnconf.cases.drawing.families import space_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def too_short(*args: object, **kwargs: object) -> Space:
 
 @pytest.fixture
 def short_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attnconf.running.session, "space_of", too_short)
+    monkeypatch.setattr(attnconf.cases.drawing.drawn, "space_of", too_short)
 
 
 @pytest.mark.usefixtures("short_contexts")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import attnconf.running.session
+import attnconf.cases.drawing.drawn
 from attnconf.cases.drawing.families import space_of
 from attnconf.cli import main as cli
 from attnconf.gate.receipt import Receipt
@@ -81,7 +81,7 @@ def lose_sight_of_windows(project: Project) -> None:
     """Let the family windows draw contexts of at most 3 keys, which no window cuts."""
     short = {"past_window": False, "max_kv_len": 3, "max_new_tokens": 2, "verify_lens": (2,)}
     project.monkeypatch.setattr(
-        attnconf.running.session, "space_of", lambda *a, **k: replace(space_of(*a, **k), **short)
+        attnconf.cases.drawing.drawn, "space_of", lambda *a, **k: replace(space_of(*a, **k), **short)
     )
 
 

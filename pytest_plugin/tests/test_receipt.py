@@ -129,7 +129,7 @@ def test_a_fault_that_hits_the_count_too_stays_one_failed_test(
         message = "a fault of attnconf's own"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("attnconf.running.session.space_of", broken)
+    monkeypatch.setattr("attnconf.cases.drawing.drawn.space_of", broken)
     options = ("--attnconf-profile=smoke", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
     result = inner("--pyargs", "attnconf.suite", *options, "-k", "test_decode", "--attnconf-receipt=r.json")
     assert result.ret == 1

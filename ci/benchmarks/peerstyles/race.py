@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
     from attnconf.mutants.mutant import Mutant
     from attnconf.platforms import Platform
-    from attnconf.running.agenda import Asked
+    from attnconf.running.agenda import AgendaItem
     from ci.benchmarks.peerstyles.cell import Draw
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class OwnSide:
     platform: Platform
     total: int = field(init=False)
     _session: Session = field(init=False)
-    _agenda: tuple[Asked, ...] = ()
+    _agenda: tuple[AgendaItem, ...] = ()
     _drawing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class OwnSide:
         """Ask a case of the suite, or a probe of what the backend declares unsupported."""
         if self._session.registry.registered(name) is None:
             self._session.registry.register(name, lambda _: backend)
-        result, asking = _timed(partial(self._agenda[index].of, self._session, name, explain=False))
+        result, asking = _timed(partial(self._agenda[index].run, self._session, name, explain=False))
         return result.is_failure, self._drawing + asking
 
 

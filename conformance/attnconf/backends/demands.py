@@ -1,8 +1,8 @@
-"""What a case demands beyond the required clauses, held against what a backend promised.
+"""What a case demands beyond the required clauses, compared with what a backend promised.
 
 A recorded case that demands more is unsupported. A drawn one is asked in the harshest form that the promises allow
-(``within``): else a backend that bears no NaN in dead slots would lose every case in which one was drawn, with its
-windows, tables and heads, which have nothing to do with it.
+(``as_promised``): else a backend that tolerates no NaN in dead slots would lose every case in which one was drawn, with
+its windows, tables and heads, which have nothing to do with it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from attnconf.backends.protocol import ANYTHING, Promises, Unsupported
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.layout import has_table_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,17 +25,15 @@ _HARSHEST_TAIL: tuple[TableTail, ...] = ("invalid", "stale", "null")
 
 def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:  # noqa: PLR0911 - a list of demands
     """Return why ``case`` cannot be asked of a backend with ``promises``, or None."""
-    for part, kind, borne in (
+    for part, kind, tolerated in (
         ("keys", case.poison.k, promises.dead_k),
         ("values", case.poison.v, promises.dead_v),
     ):
-        if kind not in borne:
+        if kind not in tolerated:
             return Unsupported(f"does not promise to bear {kind} {part} in dead slots")
     if 0 <= case.layers[layer].window_left < promises.least_window:
         return Unsupported(f"takes a window_left from {promises.least_window} on, not {case.layers[layer].window_left}")
-    lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
-    has_tail = case.paging.extra_columns > 0 or min(lengths) < max(lengths)
-    if has_tail and case.paging.table_tail not in promises.table_tail:
+    if has_table_tail(case) and case.paging.table_tail not in promises.table_tail:
         return Unsupported(f"does not promise to bear {case.paging.table_tail} page ids behind a sequence's end")
     reclaimed = case.paging.reclaimed and case.layers[layer].kind == "sliding"
     if reclaimed and case.poison.v not in promises.reclaimed_v:
@@ -50,20 +48,20 @@ def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | N
     return None
 
 
-def within(case: Case, promises: Promises) -> Case:
+def as_promised(case: Case, promises: Promises) -> Case:
     """Return ``case`` as far as ``promises`` go: in each respect what it asks, or the harshest that is promised.
 
     A row or request without keys or query tokens gets one where it is not promised. Values are the same in dead slots
-    and in reclaimed pages, so both promises bind them. What cannot be milder, such as a window that the backend takes
-    for none, stays as it is.
+    and in reclaimed pages, so both promises bind them. What has no other form stays as it is, such as a window that the
+    backend would take for none.
     """
     freed = case.paging.reclaimed and any(layer.kind == "sliding" for layer in case.layers)
     never_freed = freed and not promises.reclaimed_v
-    borne_v = promises.dead_v & promises.reclaimed_v if freed and not never_freed else promises.dead_v
+    tolerated_v = promises.dead_v & promises.reclaimed_v if freed and not never_freed else promises.dead_v
     kinds = tuple(kind for kind in _HARSHEST if kind != "inf" or case.kv_dtype != "float8_e4m3fn")
     poison = {
         "k": _harshest(case.poison.k, promises.dead_k, kinds),
-        "v": _harshest(case.poison.v, borne_v, kinds),
+        "v": _harshest(case.poison.v, tolerated_v, kinds),
     }
     paging = {
         "table_tail": _harshest(case.paging.table_tail, promises.table_tail, _HARSHEST_TAIL),
@@ -84,24 +82,24 @@ def _with_a_token(request: Request, promises: Promises) -> Request:
     return request.model_copy(update={"new_tokens": 1}) if missing else request
 
 
-def _harshest(asked: K, borne: frozenset[K], kinds: tuple[K, ...]) -> K:
-    return asked if asked in borne else next((kind for kind in kinds if kind in borne), asked)
+def _harshest(asked: K, tolerated: frozenset[K], kinds: tuple[K, ...]) -> K:
+    return asked if asked in tolerated else next((kind for kind in kinds if kind in tolerated), asked)
 
 
-def unpromised(promises: Promises) -> tuple[str, ...]:
-    """Return in words what ``within`` spares a backend with ``promises``."""
-    return tuple(_unpromised(promises))
+def not_promised(promises: Promises) -> tuple[str, ...]:
+    """Return in words what drawn cases come without for a backend with ``promises``."""
+    return tuple(_not_promised(promises))
 
 
-def _unpromised(promises: Promises) -> Iterator[str]:
-    for what, borne in (
+def _not_promised(promises: Promises) -> Iterator[str]:
+    for what, tolerated in (
         ("keys in dead slots", promises.dead_k),
         ("values in dead slots", promises.dead_v),
         ("values in reclaimed pages", promises.reclaimed_v),
     ):
-        if what.endswith("pages") and not borne:
+        if what.endswith("pages") and not tolerated:
             yield "reclaimed pages"
-        elif missing := [kind for kind in _HARSHEST if kind in ANYTHING - borne]:
+        elif missing := [kind for kind in _HARSHEST if kind in ANYTHING - tolerated]:
             yield f"{_listed(missing)} {what}"
     if missing_tails := [kind for kind in _HARSHEST_TAIL if kind not in promises.table_tail]:
         yield f"{_listed(missing_tails)} page ids behind a sequence's end"

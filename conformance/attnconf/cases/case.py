@@ -100,6 +100,11 @@ class Case(Value):
         """A stable name: the first 12 hex digits of the digest of the canonical JSON."""
         return digest(self.to_data())[:12]
 
+    @property
+    def max_kv_len(self) -> int:
+        """The kv_len of the longest request."""
+        return max(request.kv_len for request in self.requests)
+
     def owner(self, layer: int) -> int:
         """Return the index of the layer whose KV ``layer`` reads."""
         redirect = self.layers[layer].kv_owner

@@ -10,11 +10,12 @@ from pydantic import Field, model_validator
 from attnconf.values import Value
 
 LayerKind = Literal["sliding", "full"]
+CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
 LARGEST = 2**31 - 1
 """No head count, size or window of a real model exceeds a 32-bit integer; kernels index with them."""
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+_SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
 
 
 class LayerGeometry(Value):
@@ -57,6 +58,11 @@ class LayerGeometry(Value):
     def cell_kind(self) -> str:
         """The layer kind as receipts count it: sliding, full, sliding-shared or full-shared."""
         return self.kind if self.kv_owner is None else f"{self.kind}-shared"
+
+
+def first_visible(position: int, window_left: int) -> int:
+    """Return the oldest key that a query at ``position`` sees under ``window_left``."""
+    return max(0, position - window_left) if window_left >= 0 else 0
 
 
 def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
@@ -136,9 +142,6 @@ def unsharded(name: str) -> str:
     return _SHARD_SUFFIX.sub("", name)
 
 
-_SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
-
-
 def _splits(layer: LayerGeometry, tp: int) -> bool:
     return tp >= 1 and layer.num_qo_heads % tp == 0 and (layer.num_kv_heads % tp == 0 or tp % layer.num_kv_heads == 0)
 
@@ -149,6 +152,3 @@ def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
         raise ValueError(message)
     num_kv_heads = max(1, layer.num_kv_heads // tp)
     return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": num_kv_heads})
-
-
-CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]

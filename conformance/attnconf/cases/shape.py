@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class KernelShape:
     """What picks a kernel for one layer of a case; lengths, tables and contents are not part of it.
 
-    ``max_q_len`` is the largest number of query tokens of a request; ``has_prefix`` says that some request has cached
-    tokens; ``windowed``, ``soft_cap`` and ``sinks`` that the feature is on.
+    ``max_q_len`` is the largest number of query tokens of a request; ``windowed``, ``soft_cap`` and ``sinks`` say that
+    the feature is on.
     """
 
     mode: Mode
@@ -30,7 +30,6 @@ class KernelShape:
     kv_layout: KVLayout
     storage: Storage
     max_q_len: int
-    has_prefix: bool
     windowed: bool
     soft_cap: bool
     sinks: bool
@@ -55,7 +54,6 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         kv_layout=case.paging.layout,
         storage=case.paging.storage,
         max_q_len=max(request.new_tokens for request in case.requests),
-        has_prefix=any(request.prefix_len for request in case.requests),
         windowed=geometry.window_left >= 0,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
@@ -77,7 +75,6 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         kv_layout=batch.kv_layout,
         storage=batch.storage,
         max_q_len=batch.max_q_len,
-        has_prefix=any(kv > q for q, kv in zip(batch.q_lens, batch.kv_lens, strict=True)),
         windowed=geometry.window_left >= 0,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=layer.sinks is not None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.geometry import unsharded
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from attnconf.policy.requirements import RequiredCell
 
 _CONTRACT = "[contract]"
+_Index: TypeAlias = dict[tuple[str, str, str, str], list["Cell"]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Each required cell in one of four places; beside it stands what it lacks or what excuses it.
+    """Each required cell is in one of four fields; beside it stands what it lacks or what excuses it.
 
-    ``needless`` says of which waived cells the proof is there.
+    ``needless`` are sentences on the waived cells that are proven all the same.
     """
 
     proven: tuple[RequiredCell, ...]
@@ -33,7 +34,7 @@ class Proof:
 
 
 def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proof:
-    """Hold the evidence ``cells`` against each required cell, under the waivers that have not expired ``today``."""
+    """Compare the evidence ``cells`` with each required cell, under the waivers that have not expired ``today``."""
     index = _index(cells)
     valid = [waiver for waiver in policy.waivers if not waiver.is_expired(today)]
     proven, needless = [], []
@@ -64,13 +65,10 @@ def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell],
     )
 
 
-_Index = dict[tuple[str, str, str, str], list["Cell"]]
-
-
 def _index(cells: Iterable[Cell]) -> _Index:
     index: _Index = {}
     for cell in cells:
-        # a contract reading proves the adapter, not the kernel: it is kept to explain, and never has passed cells
+        # a contract reading proves the adapter, not the kernel: it is kept to explain what is not proven
         name = cell.backend.removesuffix(_CONTRACT)
         index.setdefault((name, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
     return index

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Request
-from attnconf.cases.drawing.lengths import longest_request
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 
@@ -42,7 +41,7 @@ def blamed(trial: Trial, layer: int, request: int, symptom: int) -> Removal | No
     ``request`` is the one whose answer is wrong, ``symptom`` the clause that the wrong answer itself points to. A long
     case gets None: to ask it a dozen times takes minutes, and its failure is cut to a shorter one first.
     """
-    if longest_request(trial.case) > _LONGEST:
+    if trial.case.max_kv_len > _LONGEST:
         return None
     removals = [removal for removal in REMOVALS if not removal.of_symptom or removal.clause == symptom]
     simpler = _simpler(trial.case, layer, request, removals)

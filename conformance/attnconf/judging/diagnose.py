@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.case import Poison
+from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import assemble, pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.shape import kernel_shape
@@ -146,7 +147,7 @@ def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
     if problem.soft_cap is not None:
         scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
     position = int(problem.positions[token])
-    first = max(0, position - problem.window_left) if problem.window_left >= 0 else 0
+    first = first_visible(position, problem.window_left)
     sink = -math.inf if problem.sinks is None else float(problem.sinks[head])
     top = max(float(scores.max()), sink)
     return _Row(torch.exp(scores - top), problem.v[:, kv_head], math.exp(sink - top), tolerance, first, position)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.drawing.lengths import longest_request
+from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.storage import PAGE_PADDING
@@ -83,9 +83,9 @@ def _copies(case: Case, *, accelerated: bool) -> int:
 
 def _working(case: Case, layer: Layer) -> int:
     """Return the bytes of the oracle and of a backend at work on the longest request of ``layer``."""
-    keys = longest_request(case)
+    keys = case.max_kv_len
     rows = max(1, *(request.new_tokens for request in case.requests))
-    visible = min(keys, layer.window_left + rows) if layer.window_left >= 0 else keys
+    visible = keys - first_visible(keys - rows, layer.window_left)
     dim, heads = layer.head_dim, layer.num_qo_heads
     problem = 7 * _DOUBLE * keys * layer.num_kv_heads * dim
     # A mistake may drop the window, so a chunk counts every key.

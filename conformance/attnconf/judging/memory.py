@@ -51,7 +51,7 @@ class Memory:
         return device + ("any" if self.host is None else gigabytes(self.host)) + " of host memory"
 
 
-def crowded(case: Case, device: torch.device) -> str | None:
+def memory_held_by_others(case: Case, device: torch.device) -> str | None:
     """Return why ``case`` ran out of memory on ``device`` through no fault of a backend, or None.
 
     On a GPU that other processes use too, what is free besides what this one holds may be less than the case takes.
@@ -69,8 +69,8 @@ def crowded(case: Case, device: torch.device) -> str | None:
     )
 
 
-def let_go(device: torch.device) -> None:
-    """Give back what torch keeps of a GPU's memory beyond what is worth keeping: other processes need it, too."""
+def release_cached_memory(device: torch.device) -> None:
+    """Release the GPU memory that torch caches beyond ``_KEPT_BYTES``: other processes need it, too."""
     if device.type == "cuda" and torch.cuda.memory_reserved(device) > _KEPT_BYTES:
         torch.cuda.empty_cache()
 

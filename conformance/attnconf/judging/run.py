@@ -16,7 +16,7 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
 from attnconf.judging.effects import effective_features, mistake_units
 from attnconf.judging.execution import RAISED, ended
-from attnconf.judging.memory import crowded
+from attnconf.judging.memory import memory_held_by_others
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.trial import Trial
@@ -83,7 +83,7 @@ def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, .
     for layer in trial.answered:
         done[layer] = _judge_layer(trial, layer, checks)
     if any(found.outcome is Outcome.OOM for found in done.values()):
-        _excuse(done, crowded(case, trial.posed.device))
+        _excuse(done, memory_held_by_others(case, trial.posed.device))
     return tuple(done[layer] for layer in sorted(done))
 
 

@@ -154,7 +154,6 @@ class Trial:
             kernel_shape(self.case, layer),
             mode=mode,
             max_q_len=max(row.q_stop - row.q_start for row in rows),
-            has_prefix=any(row.kv_stop - row.kv_start > row.q_stop - row.q_start for row in rows),
         )
         return self._can_run(shape)
 

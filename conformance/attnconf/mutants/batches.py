@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import RECLAIMED, SLIDING, ask
+from attnconf.mutants.small_cases import RECLAIMED, SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, edited
 
 _OUT = 'out = torch.einsum("hgmn,nhd->mhgd", p, v.float()).flatten(1, 2)'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attnconf.cases.case import Paging
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, SCALED, SHARED, SINKS, SLIDING, quantised, served
+from attnconf.mutants.small_cases import FULL, SCALED, SHARED, SINKS, SLIDING, quantised, served
 from attnconf.mutants.source import Edit, edited
 
 _WINDOW = '"window_left": geometry.window_left,'

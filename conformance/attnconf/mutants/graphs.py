@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, HYBRID, SLIDING, ask
+from attnconf.mutants.small_cases import FULL, HYBRID, SLIDING, ask
 from attnconf.mutants.source import Edit, edited
 
 _LAUNCH = "triton.launch"

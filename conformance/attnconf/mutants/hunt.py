@@ -11,6 +11,7 @@ from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import detect
 from attnconf.running.agenda import agenda
+from attnconf.running.explore import explore
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case
     from attnconf.mutants.mutant import Mutant
-    from attnconf.running.agenda import Asked
+    from attnconf.running.agenda import AgendaItem
 
 SHRINK_SECONDS = 10.0
 """How long one mutant's case may be shrunk."""
 
+_REFUSAL = 20
+_ENDED = (Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What is hunted with: a profile of the suite, for other models where ``models`` names some, and its seed."""
+    """How to hunt: with which profile of the suite and seed, and for which models where ``models`` names some."""
 
     profile: str
     models: tuple[str, ...] = ()
@@ -61,7 +65,7 @@ class Hunter:
 
     orders: Orders
     session: Session = field(init=False)
-    _agenda: tuple[Asked, ...] = ()
+    _agenda: tuple[AgendaItem, ...] = ()
 
     def __post_init__(self) -> None:
         profile = profile_named(self.orders.profile)
@@ -82,38 +86,35 @@ class Hunter:
             return replace(blank, not_run=reason)
         self._agenda = self._agenda or agenda(self.session)
         first, cases, seconds = None, 0, 0.0
-        for asked in self._agenda:
+        for item in self._agenda:
             started = time.perf_counter()
-            result = asked.of(self.session, mutant.id, explain=False)
+            result = item.run(self.session, mutant.id, explain=False)
             if result.is_failure:
-                result = asked.of(self.session, mutant.id)
+                result = item.run(self.session, mutant.id)
             seconds += time.perf_counter() - started
             cases += 1
             broken = broken_clauses(result)
             first = first if first is not None or not broken else min(broken)
             if mutant.clause in broken:
-                case = self._smallest(asked, mutant, result.case) if self.orders.shrink else result.case
+                case = self._smallest(item, mutant, result.case) if self.orders.shrink else result.case
                 caught = replace(blank, caught=True, check=broken[mutant.clause], first=first)
                 return replace(caught, cases=cases, seconds=seconds, case=case)
         return replace(blank, first=first, cases=cases, seconds=seconds)
 
-    def _smallest(self, asked: Asked, mutant: Mutant, caught: Case) -> Case:
+    def _smallest(self, item: AgendaItem, mutant: Mutant, caught: Case) -> Case:
         """Shrink the ``caught`` case, as the suite does, as long as the mutant's own clause fails."""
-        run = self._only(mutant, lambda case: replace(asked, case=case).of(self.session, mutant.id))
+        run = self._only(mutant, lambda case: replace(item, case=case).run(self.session, mutant.id))
         every = (
-            run if asked.family is None else self._only(mutant, lambda case: self.session.ask(case, mutant.id, "all"))
+            run if item.family is None else self._only(mutant, lambda case: self.session.ask(case, mutant.id, "all"))
         )
-        known = CaseResult(case=asked.case, backend=mutant.id, evidence="kernel", layers=())
+        known = CaseResult(case=item.case, backend=mutant.id, evidence="kernel", layers=())
 
         def first(case: Case) -> CaseResult:
-            return run(case) if case.id == asked.case.id else replace(known, case=case)
+            return run(case) if case.id == item.case.id else replace(known, case=case)
 
-        if asked.family is None:
-            found = self.session.explore_refusals(mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS)
-        else:
-            found = self.session.explore(
-                asked.family, asked.model, mutant.id, first, rerun=every, shrink_seconds=SHRINK_SECONDS
-            )
+        drawn = self.session.drawn
+        draws = (drawn.refusals,) if item.family is None else drawn.draws(item.family, item.model)
+        found = explore(draws, first, rerun=every, shrink_seconds=SHRINK_SECONDS)
         return caught if found.failure is None else found.failure.case
 
     def _only(self, mutant: Mutant, run: Callable[[Case], CaseResult]) -> Callable[[Case], CaseResult]:
@@ -132,10 +133,6 @@ def broken_clauses(result: CaseResult) -> dict[int, str]:
     broken = {failure.clause: failure.check for failure in reversed(result.failures)}
     ended = [layer.outcome.value for layer in result.layers if layer.outcome in _ENDED]
     return broken | {_REFUSAL: ended[0]} if ended else broken
-
-
-_REFUSAL = 20
-_ENDED = (Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
 
 
 def _by_clause(layer: LayerResult, clause: int) -> LayerResult:

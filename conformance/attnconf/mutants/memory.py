@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, SHARED, ask
+from attnconf.mutants.small_cases import FULL, SHARED, ask
 from attnconf.mutants.source import Edit, edited
 
 _DONE = "        return KERNEL"

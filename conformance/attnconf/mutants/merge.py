@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attnconf.cases.case import Request
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import HOSTILE, SINKS, SLIDING, ask
+from attnconf.mutants.small_cases import HOSTILE, SINKS, SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, edited
 
 _KERNEL, _LAUNCH = "triton.kernel", "triton.launch"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, HOSTILE, HYBRID, RECLAIMED, SLIDING, ask
+from attnconf.mutants.small_cases import FULL, HOSTILE, HYBRID, RECLAIMED, SLIDING, ask
 from attnconf.mutants.source import Edit, edited
 
 _GATHER = "k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))"

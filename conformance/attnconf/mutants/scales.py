@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, SCALED, SHARED, SLIDING, ask, quantised
+from attnconf.mutants.small_cases import FULL, SCALED, SHARED, SLIDING, ask, quantised
 from attnconf.mutants.source import Edit, edited
 
 _SCALE = "(geometry.sm_scale * self._owner(layer).k_scale)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attnconf.cases.case import Paging
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, ask
+from attnconf.mutants.small_cases import FULL, ask
 from attnconf.mutants.source import Edit, edited
 
 _READ = "by_token[table.long()[tokens // size], tokens % size]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import FULL, SLIDING, ask
+from attnconf.mutants.small_cases import FULL, SLIDING, ask
 from attnconf.mutants.source import Edit, edited
 
 _WINDOW = "window = geometry.window_left if geometry.window_left >= 0 else kv_len"

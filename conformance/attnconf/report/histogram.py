@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.backends.demands import unpromised
+from attnconf.backends.demands import not_promised
 from attnconf.clauses import cite
 from attnconf.judging.units import EDGES
 from attnconf.version import __version__
@@ -55,7 +55,7 @@ def campaign_data(
         "families": list(dict.fromkeys(family for family, _ in campaign.targets)),
         "models": list(dict.fromkeys(model for _, model in campaign.targets)),
         "seed": campaign.seed,
-        "spared": list(unpromised(backend.promises)),
+        "spared": list(not_promised(backend.promises)),
         **report.to_data(),
     }
 

@@ -47,13 +47,13 @@ def support_page(receipts: Sequence[tuple[str, Receipt]]) -> str:
     for machine, runs in sorted(machines.items()):
         sections += [machine, _runs(runs)]
         cells: list[Cell] = []
-        spared: dict[str, dict[str, None]] = defaultdict(dict)
+        came_without: dict[str, dict[str, None]] = defaultdict(dict)
         for _, receipt in runs:
             cells = merge_cells(cells, receipt.cells)
             for name, words in receipt.spared.items():
-                spared[name] |= dict.fromkeys(words)
+                came_without[name] |= dict.fromkeys(words)
         for name in _backends(cells):
-            sections.append(_backend(name, [cell for cell in cells if cell.backend == name], tuple(spared[name])))
+            sections.append(_backend(name, [cell for cell in cells if cell.backend == name], tuple(came_without[name])))
     return "\n".join(sections)
 
 
@@ -103,13 +103,13 @@ def _backends(cells: Iterable[Cell]) -> list[str]:
     return sorted(judged, key=lambda name: (not judged[name], name))
 
 
-def _backend(name: str, cells: list[Cell], spared: tuple[str, ...]) -> str:
+def _backend(name: str, cells: list[Cell], came_without: tuple[str, ...]) -> str:
     executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
     judged = f"{executed:,} layers judged, {broken:,} broken"
     if worst := units_text(_worst(cells)):
         judged += f", worst error {worst}"
-    if spared:
-        judged += f". Drawn cases came without {'; '.join(spared)}, which it does not promise to bear"
+    if came_without:
+        judged += f". Drawn cases came without {'; '.join(came_without)}, which it does not promise to bear"
     grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in cells:
         grouped[unsharded(cell.model), cell.layer_kind].append(cell)

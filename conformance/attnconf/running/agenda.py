@@ -1,4 +1,4 @@
-"""Agenda: all cases of a session's profile in one order, the most telling ones first."""
+"""Agenda: all cases of a session's profile in one order; those that cover most pairs of traits come first."""
 
 from __future__ import annotations
 
@@ -18,42 +18,43 @@ if TYPE_CHECKING:
     from attnconf.running.session import Session
 
 _A_PROBE_IN = 6
+"""One item in six is a probe."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class AgendaItem:
     """One case of the suite: of a family and model, or, without a family, a probe of what is declared unsupported."""
 
     case: Case
     family: Family | None
     model: str = ""
 
-    def of(self, session: Session, backend: str, *, explain: bool = True) -> CaseResult:
-        """Ask one backend of ``session`` whether it is right; the result is no evidence of what mattered."""
+    def run(self, session: Session, backend: str, *, explain: bool = True) -> CaseResult:
+        """Run the case, or the probe, on one backend of ``session``; no effects are counted."""
         if self.family is None:
             return session.probe(self.case, backend)
         return session.ask(self.case, backend, explain=explain, count_effects=False)
 
 
-def agenda(session: Session) -> tuple[Asked, ...]:
-    """Return what the suite asks of each backend: first what brings most pairs of traits together for its cost.
+def agenda(session: Session) -> tuple[AgendaItem, ...]:
+    """Return what the suite asks of each backend: first the cases that cover most pairs of traits for their cost.
 
-    One question in six is a probe, until they are used up.
+    One item in six is a probe, until they are used up.
     """
     profile = session.profile
     drawn = [
-        Asked(case, family, model)
+        AgendaItem(case, family, model)
         for family in FAMILIES
         for model in profile.targets(family)
-        for case in session.cases(family, model)
+        for case in session.drawn.cases(family, model)
     ]
-    ordered = (drawn[index] for index in by_variety([asked.case for asked in drawn]))
-    return tuple(_with_probes(ordered, (Asked(case, None) for case in session.refusal_cases())))
+    ordered = (drawn[index] for index in by_variety([item.case for item in drawn]))
+    return tuple(_with_probes(ordered, (AgendaItem(case, None) for case in session.drawn.refusals.cases)))
 
 
-def _with_probes(cases: Iterator[Asked], probes: Iterator[Asked]) -> Iterator[Asked]:
-    for turn, asked in enumerate(cases, start=1):
-        yield asked
+def _with_probes(cases: Iterator[AgendaItem], probes: Iterator[AgendaItem]) -> Iterator[AgendaItem]:
+    for turn, item in enumerate(cases, start=1):
+        yield item
         if turn % (_A_PROBE_IN - 1) == 0:
             yield from islice(probes, 1)
     yield from probes

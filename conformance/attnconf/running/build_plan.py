@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
-from attnconf.backends.demands import unmet_promise, within
+from attnconf.backends.demands import as_promised, unmet_promise
 from attnconf.cases.shape import KernelShape, kernel_shape
 from attnconf.judging.checks.catalogue import all_checks, rotated_checks
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Promises
     from attnconf.cases.case import Case
+    from attnconf.cases.drawing.drawn import DrawnCases
     from attnconf.cases.drawing.families import Family
     from attnconf.judging.checks.check import Check
     from attnconf.running.session import Session
 
 PLANNED_CASES = 300
 """How many cases of a family and model are drawn to know its shapes."""
+
+_NAMED = 3
+"""The most unbuilt modules of a backend that are named, one by one, before the first test."""
 
 
 def asked_shapes(
@@ -50,29 +54,25 @@ def shapes_asked(
     """
     promises = session.backend(backend).promises
     for family, model in targets:
-        for case in _planned(session, family, model).cases(family, model):
-            yield from asked_shapes(within(case, promises), promises=promises)
+        for case in _planned(session.drawn, family, model).cases(family, model):
+            yield from asked_shapes(as_promised(case, promises), promises=promises)
     for case in recorded:
         yield from asked_shapes(case, all_checks, promises)
 
 
-def _planned(session: Session, family: Family, model: str) -> Session:
-    """Return ``session``, or one that draws fewer cases."""
-    profile = session.profile
-    if profile.count(family, model, accelerated=session.platform.sm is not None) <= PLANNED_CASES:
-        return session
+def _planned(drawn: DrawnCases, family: Family, model: str) -> DrawnCases:
+    """Return ``drawn``, or fewer cases of ``family``."""
+    profile = drawn.profile
+    if profile.count(family, model, accelerated=drawn.accelerated) <= PLANNED_CASES:
+        return drawn
     fewer = {**profile.examples, family: PLANNED_CASES}
-    return replace(session, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
+    return replace(drawn, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
 
 
 def default_jobs() -> int:
     """Return how many jobs may build: MAX_JOBS, which compilers' users know, or the cores of this process."""
-    told = os.environ.get("MAX_JOBS", "")
-    return int(told) if told.isdecimal() and int(told) else len(os.sched_getaffinity(0))
-
-
-_NAMED = 3
-"""Up to how many modules of a backend that are not built are named before the first test."""
+    given = os.environ.get("MAX_JOBS", "")
+    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)

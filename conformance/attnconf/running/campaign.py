@@ -11,13 +11,14 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Builder
-from attnconf.backends.demands import within
+from attnconf.backends.demands import as_promised
 from attnconf.cases.drawing.profiles import Profile
 from attnconf.cases.shape import KernelShape, kernel_shape
 from attnconf.errors import one_line
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import detect
 from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
+from attnconf.running.explore import explore
 from attnconf.running.processes.crew import Crew
 from attnconf.running.session import Session
 
@@ -34,12 +35,11 @@ LOOSE = 0.1
 
 MAX_KV_LEN = 400
 
-
 DRAWN_AT_ONCE = 400
 """Cases of one exploration: Hypothesis draws better from a fresh seed than a thousand examples into one."""
 
 _PLANNING_SHARES = 8
-"""Of how many shares the cases are drawn to know which kernels to build: further ones ask the same shapes."""
+"""How many shares are drawn to know which kernels to build: further ones ask the same shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,15 +238,15 @@ def explore_share(share: Share) -> CampaignReport:
     session = _session(share)
     backend = session.backend(share.backend)
     found = CampaignReport()
-    asked: dict[str, CaseResult] = {}
+    results: dict[str, CaseResult] = {}
 
     def run(case: Case) -> CaseResult:
         if time.monotonic() > until:
             raise _TimeIsUpError
-        mild = within(case, backend.promises)
-        if mild.id not in asked:
-            asked[mild.id] = session.run(mild, share.backend, explain=False, count_effects=False)
-        return asked[mild.id]
+        promised = as_promised(case, backend.promises)
+        if promised.id not in results:
+            results[promised.id] = session.run(promised, share.backend, explain=False, count_effects=False)
+        return results[promised.id]
 
     def rerun(case: Case) -> CaseResult:
         return session.ask(case, share.backend, "all", explain=False, count_effects=False)
@@ -254,11 +254,11 @@ def explore_share(share: Share) -> CampaignReport:
     try:
         for start in range(0, share.examples, DRAWN_AT_ONCE):
             drawn = replace(
-                session,
+                session.drawn,
                 seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
                 profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
             )
-            failure = drawn.explore(share.family, share.model, share.backend, run, rerun=rerun).failure
+            failure = explore(drawn.draws(share.family, share.model), run, rerun=rerun).failure
             if failure is not None:
                 found.failures.append(failure)
                 explained = session.run(failure.case, share.backend, "all")
@@ -269,8 +269,8 @@ def explore_share(share: Share) -> CampaignReport:
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
         found.lost.append(_lost(share, error))
-        found.failures = found.failures or [result for result in asked.values() if result.is_failure]
-    found.count(asked.values(), backend)
+        found.failures = found.failures or [result for result in results.values() if result.is_failure]
+    found.count(results.values(), backend)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Explore a space of cases, deterministically, and shrink the first failure to a small case."""
+"""Explore: run drawn cases in their order, and shrink the first failure to a small case."""
 
 from __future__ import annotations
 
@@ -18,39 +18,42 @@ if TYPE_CHECKING:
 SHRINK_SECONDS = 60.0
 """How long a failure may be shrunk: a small case is a courtesy, and a gate cannot wait for the smallest."""
 
+Kind = tuple[str, str]
+"""An outcome, and the check that failed or the exception that was raised."""
+
+_RAISED = ("Error", "Exception", "Exit")
+
 
 @dataclass
 class Exploration:
-    """What a campaign saw: every result of its generated cases, and the smallest failing one, if any."""
+    """The result of every case that was run, and the smallest failing one, if any."""
 
     results: list[CaseResult] = field(default_factory=list)
     failure: CaseResult | None = None
 
 
-def explore(  # noqa: PLR0913 - each is a decision of the caller's
-    draws: Draws,
+def explore(
+    campaigns: Iterable[Draws],
     run: Callable[[Case], CaseResult],
     *,
-    shrink_seconds: float = SHRINK_SECONDS,
     rerun: Callable[[Case], CaseResult] | None = None,
     explain: Callable[[Case], CaseResult] | None = None,
-    smaller: Callable[[Case], Iterable[Case]] = lambda _: (),
+    shrink_seconds: float = SHRINK_SECONDS,
 ) -> Exploration:
-    """Run the cases of ``draws``; stop at the first failure and shrink it.
+    """Run the cases of ``campaigns``, one after the other; stop at the first failure and shrink it.
 
     While shrinking, only the same kind of failure counts, and ``rerun`` is asked instead of ``run``: where ``run``
-    rotates over the checks by case, a smaller case might not get the check that failed. ``smaller`` returns smaller
-    cases than a failing one, the smallest first, that the space does not have. ``explain`` is asked for the smallest
-    one at the end, if the others only tell right from wrong.
+    rotates over the checks by case, a smaller case might not get the check that failed. ``explain`` is asked for the
+    smallest one at the end, if the others only tell right from wrong.
     """
     found = Exploration()
-    for case in draws.cases:
+    for draws, case in ((one, case) for one in campaigns for case in one.cases):
         result = run(case)
         found.results.append(result)
         if result.is_failure:
             shrinking = _Shrinking(rerun or run, result, shrink_seconds)
             draws.shrink(case, shrinking.fails)
-            found.failure = shrinking.smallest(smaller)
+            found.failure = shrinking.smallest(draws.shorter)
             if explain is not None:
                 explained = explain(found.failure.case)
                 found.failure = explained if explained.is_failure else found.failure
@@ -59,7 +62,7 @@ def explore(  # noqa: PLR0913 - each is a decision of the caller's
 
 
 class _Shrinking:
-    """The search for a smaller case that fails as ``failure`` does: what it knows of each case that it asked."""
+    """The search for a smaller case that fails as ``failure`` does; each case is run once."""
 
     def __init__(self, run: Callable[[Case], CaseResult], failure: CaseResult, seconds: float) -> None:
         self._failure = failure
@@ -76,10 +79,10 @@ class _Shrinking:
             self._failure = result
         return result is not None
 
-    def smallest(self, smaller: Callable[[Case], Iterable[Case]]) -> CaseResult:
-        """Return the first of the ``smaller`` cases that fails in the same way, or the smallest failure so far."""
+    def smallest(self, shorter: Callable[[Case], Iterable[Case]]) -> CaseResult:
+        """Return the first of the ``shorter`` cases that fails in the same way, or the smallest failure so far."""
         self._deadline = time.monotonic() + self._seconds
-        found = (self._ask(case) for case in smaller(self._failure.case))
+        found = (self._ask(case) for case in shorter(self._failure.case))
         return next((result for result in found if result is not None), self._failure)
 
     def _ask(self, case: Case) -> CaseResult | None:
@@ -90,10 +93,6 @@ class _Shrinking:
             result = self._run(case)
             self._known[case.id] = result if self._kind in kinds_of_failure(result) else None
         return self._known[case.id]
-
-
-Kind = tuple[str, str]
-"""An outcome, and the check that failed or what ended the layer."""
 
 
 def kinds_of_failure(result: CaseResult) -> frozenset[Kind]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome
 from attnconf.report.failure import describe_failure, render_failure
-from attnconf.running.explore import Exploration
-from attnconf.running.record import Proof, Unexecuted, prove
+from attnconf.running.explore import Exploration, explore
+from attnconf.running.record import Record, Unexecuted, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Judge:
     """Runs cases for one test. ``record`` receives the evidence before a failure is raised."""
 
     session: Session
-    record: Callable[[Proof], None]
+    record: Callable[[Record], None]
     failures: Path
     replayed: Callable[[], dict[str, Case]]
 
@@ -58,7 +59,14 @@ class Judge:
         if reason is not None:
             self.not_run(family, model=model, backend=backend, reason=reason)
             raise NotJudged(Outcome.NOT_RUN, reason)
-        self._conclude(self.session.explore(family, model, backend), backend, family)
+        ask = partial(self.session.ask, backend=backend)
+        found = explore(
+            self.session.drawn.draws(family, model),
+            partial(ask, explain=False),
+            rerun=partial(ask, checks="all", explain=False),
+            explain=partial(ask, checks="all"),
+        )
+        self._conclude(found, backend, family)
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
@@ -66,11 +74,11 @@ class Judge:
 
     def replay(self, name: str, *, backend: str) -> None:
         """Run one recorded case, with every check. Raises as ``explore`` does."""
-        recorded = self.replayed()
-        if name not in recorded:
+        cases = self.replayed()
+        if name not in cases:
             asked = f"recorded case {name!r}"
-            raise InvalidInputError(asked, allowed=", ".join(recorded))
-        self._run(recorded[name], backend, "all")
+            raise InvalidInputError(asked, allowed=", ".join(cases))
+        self._run(cases[name], backend, "all")
 
     def check(self, case: Case, *, backend: str) -> CaseResult:
         """Run a case of your own on ``backend`` and return what came of it. Raises as ``explore`` does."""
@@ -91,7 +99,7 @@ class Judge:
             target = self.session.backend(backend)
         except BackendUnavailableError as error:
             raise NotJudged(Outcome.NOT_RUN, str(error)) from None
-        found = self.session.explore_refusals(backend)
+        found = explore([self.session.drawn.refusals], partial(self.session.probe, backend=backend))
         if found.failure is not None:
             self._conclude(Exploration([found.failure], found.failure), backend)
         asked = [layer for result in found.results for layer in result.layers]
@@ -100,19 +108,19 @@ class Judge:
         if all(layer.outcome is Outcome.NOT_RUN for layer in asked):
             raise NotJudged(Outcome.NOT_RUN, _reasons(found.results))
         # Refusing proves nothing about a kernel, so it counts in no cell; the test alone says that it went well.
-        held = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
-        self.record(Proof([], 0, held))
+        outcome = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
+        self.record(Record([], 0, outcome))
 
     def _conclude(self, found: Exploration, backend: str, family: Family | None = None) -> None:
-        proof = replace(prove(found.results), family=family)
+        record = replace(recorded(found.results), family=family)
         if found.failure is not None:
             replay = self._save(found.failure, backend)
             kept = failed_case(found.failure, text=describe_failure(found.failure), replay=replay)
-            self.record(replace(proof, failures=(kept,)))
+            self.record(replace(record, failures=(kept,)))
             raise ConformanceFailure(render_failure(found.failure, replay))
-        self.record(proof)
-        if proof.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
-            raise NotJudged(proof.outcome, _reasons(found.results))
+        self.record(record)
+        if record.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
+            raise NotJudged(record.outcome, _reasons(found.results))
 
     def _save(self, failure: CaseResult, backend: str) -> str:
         """Save the failing case and return the command that replays it."""

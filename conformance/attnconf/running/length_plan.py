@@ -1,4 +1,4 @@
-"""What a run will ask at length, and what of it this machine's memory does not allow: said before the first test."""
+"""The long cases of a run, and which of them do not fit into this machine's memory: shown before the first test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.drawing.lengths import longest_request
 from attnconf.judging.footprint import footprint
 from attnconf.judging.memory import gigabytes
 
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LengthPlan:
-    """The long cases of a run, those that will not run, by (reason, model), and the largest needs of the others."""
+    """The long cases of a run; ``unfit`` counts those that will not run by reason and model.
+
+    ``host`` and ``device`` are the largest needs of the others in bytes, ``room`` what a process has, in words.
+    """
 
     cases: int
     longest: int
@@ -44,8 +46,8 @@ class LengthPlan:
 
 
 def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> LengthPlan:
-    """Draw the long cases of each (family, model) that is ``asked``, and hold them against the session's memory."""
-    cases = [case for family, model in asked for case in session.long_cases(family, model)]
+    """Draw the long cases of each ``asked`` (family, model), and compare their needs with the session's memory."""
+    cases = [case for family, model in asked for case in session.drawn.long_cases(family, model)]
     unfit: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     fitting: list[Case] = []
     for case in cases:
@@ -57,7 +59,7 @@ def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> Lengt
     needs = [footprint(case, accelerated=True) for case in fitting]
     return LengthPlan(
         cases=len(cases),
-        longest=max(map(longest_request, cases), default=0),
+        longest=max((case.max_kv_len for case in cases), default=0),
         unfit={reason: dict(models) for reason, models in unfit.items()},
         host=max((need.host for need in needs), default=0),
         device=max((need.device for need in needs), default=0),

@@ -1,4 +1,4 @@
-"""Proof: what one test adds to a run's evidence, whether its cases were executed or not."""
+"""Record: what one test adds to a run's evidence, whether its cases were executed or not."""
 
 from __future__ import annotations
 
@@ -17,28 +17,6 @@ if TYPE_CHECKING:
     from attnconf.gate.failed_case import FailedCase
     from attnconf.running.session import Session
 
-
-@dataclass(frozen=True)
-class Proof:
-    """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures.
-
-    ``family`` is that of the space from which the cases were drawn, None for recorded cases and those of your own.
-    """
-
-    cells: list[Cell]
-    cases: int
-    outcome: Outcome
-    failures: tuple[FailedCase, ...] = ()
-    family: Family | None = None
-
-
-def prove(results: Sequence[CaseResult]) -> Proof:
-    """Count ``results``."""
-    outcomes = {layer.outcome for result in results for layer in result.layers}
-    executed = sum(any(layer.outcome.is_executed for layer in result.layers) for result in results)
-    return Proof(tally(results), executed, _overall(outcomes))
-
-
 _ORDER = (
     Outcome.FAILED,
     Outcome.CRASHED,
@@ -49,10 +27,32 @@ _ORDER = (
     Outcome.NOT_RUN,
     Outcome.UNSUPPORTED,
 )
+"""Outcomes, the one that stands for a test first: the worst failure, else the best evidence, else why not."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures.
+
+    ``family`` is that of which the cases were drawn, None for recorded cases and those of your own.
+    """
+
+    cells: list[Cell]
+    cases: int
+    outcome: Outcome
+    failures: tuple[FailedCase, ...] = ()
+    family: Family | None = None
+
+
+def recorded(results: Sequence[CaseResult]) -> Record:
+    """Count ``results``."""
+    outcomes = {layer.outcome for result in results for layer in result.layers}
+    executed = sum(any(layer.outcome.is_executed for layer in result.layers) for result in results)
+    return Record(tally(results), executed, _overall(outcomes))
 
 
 def _overall(outcomes: set[Outcome]) -> Outcome:
-    """Return the one outcome that stands for a test: the worst failure, else the best evidence, else why not."""
+    """Return the one of ``outcomes`` that stands for a test."""
     return next((outcome for outcome in _ORDER if outcome in outcomes), Outcome.NOT_RUN)
 
 
@@ -65,24 +65,17 @@ class Unexecuted:
     outcome: Outcome
     reason: str
 
-    def family(self, family: Family, model: str) -> Proof:
+    def family(self, family: Family, model: str) -> Record:
         """Count the cases that the session would draw of ``family`` for ``model``; none of them is run."""
-        results: list[CaseResult] = []
+        return recorded([self._ended(case) for case in self.session.drawn.cases(family, model)])
 
-        def draw(case: Case) -> CaseResult:
-            results.append(self._ended(case, self.outcome))
-            return self._ended(case, Outcome.NOT_RUN)  # not a failure: all cases are to be drawn, and none shrunk
-
-        self.session.explore(family, model, self.backend, run=draw)
-        return prove(results)
-
-    def case(self, case: Case) -> Proof:
+    def case(self, case: Case) -> Record:
         """Count one case."""
-        return prove([self._ended(case, self.outcome)])
+        return recorded([self._ended(case)])
 
-    def _ended(self, case: Case, outcome: Outcome) -> CaseResult:
+    def _ended(self, case: Case) -> CaseResult:
         name = self.backend
-        if outcome is Outcome.CRASHED and self.session.why_not(name) is None:
+        if self.outcome is Outcome.CRASHED and self.session.why_not(name) is None:
             name = self.session.backend(name).name  # what died may be a contract reading; what did not run is a kernel
-        layers = tuple(LayerResult(layer=i, outcome=outcome, reason=self.reason) for i in range(len(case.layers)))
+        layers = tuple(LayerResult(layer=i, outcome=self.outcome, reason=self.reason) for i in range(len(case.layers)))
         return CaseResult(case=case, backend=name, evidence="kernel", layers=layers)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from attnconf.backends.demands import unmet_promise, unpromised, within
+from attnconf.backends.demands import as_promised, not_promised, unmet_promise
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises
 from attnconf.cases.case import Case, Layer, Paging, Poison, Request
 from attnconf.cases.drawing.draws import Draws
@@ -80,29 +80,29 @@ def test_a_case_within_all_promises_is_what_was_drawn() -> None:
     harsh = case(
         paging=RECLAIMED, poison=Poison(k="nan", v="inf"), requests=(Request(new_tokens=0), Request(new_tokens=2))
     )
-    assert within(harsh, KEPT) == harsh
+    assert as_promised(harsh, KEPT) == harsh
     mild = case(poison=Poison(k="zero", v="stale"), paging=Paging(extra_columns=1, table_tail="null"))
-    assert within(mild, LITTLE) == mild
+    assert as_promised(mild, LITTLE) == mild
     full = case(layers=(FULL,), paging=RECLAIMED.model_copy(update={"table_tail": "null"}))
-    assert within(full, replace(LITTLE, reclaimed_v=NONE)) == full  # no layer of it has a window to leave
+    assert as_promised(full, replace(LITTLE, reclaimed_v=NONE)) == full  # no layer of it has a window to leave
 
 
 def test_each_demand_gets_the_harshest_form_that_is_promised() -> None:
-    asked = within(case(paging=RECLAIMED, poison=Poison(k="nan", v="inf")), LITTLE)
+    asked = as_promised(case(paging=RECLAIMED, poison=Poison(k="nan", v="inf")), LITTLE)
     assert (asked.poison.k, asked.poison.v) == ("stale", "stale")  # values lie in reclaimed pages, too
     assert (asked.paging.table_tail, asked.paging.reclaimed) == ("stale", True)
-    assert within(case(poison=Poison(k="nan", v="inf")), LITTLE).poison == Poison(k="stale", v="huge")
-    assert not within(case(paging=RECLAIMED), replace(LITTLE, reclaimed_v=NONE)).paging.reclaimed
+    assert as_promised(case(poison=Poison(k="nan", v="inf")), LITTLE).poison == Poison(k="stale", v="huge")
+    assert not as_promised(case(paging=RECLAIMED), replace(LITTLE, reclaimed_v=NONE)).paging.reclaimed
     bytes_ = case(kv_dtype="float8_e4m3fn", poison=Poison(v="nan"))
-    assert within(bytes_, replace(KEPT, dead_v=FINITE | {"inf"})).poison.v == "huge"
+    assert as_promised(bytes_, replace(KEPT, dead_v=FINITE | {"inf"})).poison.v == "huge"
 
 
 def test_who_promises_no_empty_request_gets_one_with_a_token() -> None:
     empty = case(requests=(Request(new_tokens=0), Request(new_tokens=0, prefix_len=3), Request(new_tokens=2)))
-    assert [request.new_tokens for request in within(empty, LITTLE).requests] == [1, 1, 2]
-    assert [request.kv_len for request in within(empty, replace(LITTLE, empty_q=True)).requests] == [1, 3, 2]
+    assert [request.new_tokens for request in as_promised(empty, LITTLE).requests] == [1, 1, 2]
+    assert [request.kv_len for request in as_promised(empty, replace(LITTLE, empty_q=True)).requests] == [1, 3, 2]
     padded = case(mode="decode", requests=(Request(),), padding_rows=1)
-    assert within(padded, LITTLE).padding_kv_len == 1
+    assert as_promised(padded, LITTLE).padding_kv_len == 1
 
 
 def test_nothing_is_left_to_demand_of_who_promises_little_but_a_window_that_it_takes_for_none() -> None:
@@ -111,16 +111,16 @@ def test_nothing_is_left_to_demand_of_who_promises_little_but_a_window_that_it_t
     refused = [case for case in drawn if unmet_promise(case, 0, LITTLE)]
     assert len(refused) > len(drawn) // 2
     for one in drawn:
-        asked = Case.model_validate(within(one, LITTLE).model_dump(by_alias=True))
+        asked = Case.model_validate(as_promised(one, LITTLE).model_dump(by_alias=True))
         assert not any(unmet_promise(asked, layer, LITTLE) for layer in range(len(asked.layers)))
-        assert within(asked, LITTLE) == asked
+        assert as_promised(asked, LITTLE) == asked
     small = case(layers=(SLIDING, FULL))
-    assert within(small, replace(KEPT, least_window=8)) == small
+    assert as_promised(small, replace(KEPT, least_window=8)) == small
 
 
-def test_what_is_spared_is_said_in_words() -> None:
-    assert unpromised(KEPT) == ()
-    assert unpromised(LITTLE) == (
+def test_what_drawn_cases_come_without_is_said_in_words() -> None:
+    assert not_promised(KEPT) == ()
+    assert not_promised(LITTLE) == (
         "nan, inf or huge keys in dead slots",
         "nan or inf values in dead slots",
         "nan, inf or huge values in reclaimed pages",
@@ -128,4 +128,4 @@ def test_what_is_spared_is_said_in_words() -> None:
         "requests without query tokens",
         "requests and rows without keys",
     )
-    assert unpromised(replace(KEPT, reclaimed_v=NONE)) == ("reclaimed pages",)
+    assert not_promised(replace(KEPT, reclaimed_v=NONE)) == ("reclaimed pages",)

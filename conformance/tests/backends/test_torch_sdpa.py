@@ -78,7 +78,7 @@ def test_random_cases_raise_no_alarm() -> None:
         without = {"logits_soft_cap": None, "sinks": False}
         return tuple(layer.model_copy(update=without) for layer in free_layers()(choices))
 
-    found = explore(Draws(Space(name="free", layers=plain), 3, 40), ask)
+    found = explore([Draws(Space(name="free", layers=plain), 3, 40)], ask)
     assert found.failure is None
     assert all(layer.outcome is Outcome.PASSED for result in found.results for layer in result.layers)
 

@@ -120,11 +120,5 @@ def test_the_shape_of_a_layer_holds_what_picks_a_kernel() -> None:
         mode="extend", layers=(Layer(**SLIDING, sinks=True),), requests=(Request(new_tokens=3), Request(new_tokens=5))
     )
     shape = kernel_shape(case, 0)
-    assert (shape.max_q_len, shape.has_prefix, shape.windowed, shape.sinks, shape.soft_cap) == (
-        5,
-        False,
-        True,
-        True,
-        False,
-    )
+    assert (shape.max_q_len, shape.windowed, shape.sinks, shape.soft_cap) == (5, True, True, False)
     assert shape.group_size == 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnconf.cases.geometry import LayerGeometry, ModelGeometry, unsharded
+from attnconf.cases.geometry import LayerGeometry, ModelGeometry, first_visible, unsharded
 from attnconf.errors import InvalidInputError
 
 LAYER: dict[str, Any] = {
@@ -94,3 +94,10 @@ def test_case_layers_are_distinct_and_own_or_point_back(layers: list[dict[str, A
 )
 def test_unsharded(name: str, model: str) -> None:
     assert unsharded(name) == model
+
+
+@pytest.mark.parametrize(
+    ("position", "window_left", "first"), [(9, -1, 0), (9, 0, 9), (9, 3, 6), (9, 9, 0), (9, 10, 0)]
+)
+def test_a_window_of_w_shows_a_query_its_own_key_and_w_before_it(position: int, window_left: int, first: int) -> None:
+    assert first_visible(position, window_left) == first

@@ -114,7 +114,7 @@ def proves(data: dict[str, Any]) -> bool:
         return False
     if any(cell[name] for cell in data["cells"] for name in ("failed", "refused", "crashed", "oom")):
         return False
-    for wanted in PLAN.cells_of("b200"):
+    for wanted in PLAN.job_named("b200").cells:
         found = [
             cell
             for cell in data["cells"]

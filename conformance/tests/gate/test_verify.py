@@ -167,7 +167,7 @@ def test_two_runs_of_a_job_claim_its_cells_twice(gate: Gate) -> None:
 
 def shared(plan: FleetPlan, change: Callable[[Cell], Cell | None]) -> tuple[Cell, ...]:
     """Return the cells of the SM100 receipt, those of shared KV changed or left out."""
-    cells = [proof(cell) for cell in plan.cells_of("b200")]
+    cells = [proof(cell) for cell in plan.job_named("b200").cells]
     changed = [change(cell) if cell.layer_kind.endswith("-shared") else cell for cell in cells]
     return tuple(cell for cell in changed if cell is not None)
 
@@ -203,7 +203,7 @@ def test_a_receipt_without_the_shared_kv_cells_is_red(
 
 def test_something_broken_that_nobody_asked_for_is_red(gate: Gate) -> None:
     plan = FleetPlan.read(gate.out / "plan.json")
-    cells = [proof(cell) for cell in plan.cells_of("b200")]
+    cells = [proof(cell) for cell in plan.job_named("b200").cells]
     cells.append(changed(mode="verify", failed=1, executed=4)(cells[0]))
     (finding,) = gate.refused(gate.write("cpu"), gate.write("b200", cells=tuple(cells)))
     assert finding.startswith("(broken): runner b200: 1 layers of trtllm_mha gemma4-e2b@tp4 sliding verify are broken")

@@ -12,7 +12,7 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.judging.footprint import footprint
-from attnconf.judging.memory import Memory, crowded, host_memory, let_go, machine_memory
+from attnconf.judging.memory import Memory, host_memory, machine_memory, memory_held_by_others, release_cached_memory
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform, simulate
@@ -103,12 +103,12 @@ def hold(monkeypatch: pytest.MonkeyPatch, *, free: int, own: int) -> None:
 def test_a_gpu_whose_memory_others_hold_is_no_fault_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = footprint(a_case(30_000), accelerated=True).device
     hold(monkeypatch, free=needed // 2, own=needed // 4)
-    why = crowded(a_case(30_000), GPU)
+    why = memory_held_by_others(a_case(30_000), GPU)
     assert why is not None
     assert re.fullmatch(r"other processes hold 79\.\d GB of the GPU's 80\.0 GB, and the case takes up to 0\.\d GB", why)
     hold(monkeypatch, free=needed // 2, own=needed)
-    assert crowded(a_case(30_000), GPU) is None
-    assert crowded(a_case(30_000), torch.device("cpu")) is None
+    assert memory_held_by_others(a_case(30_000), GPU) is None
+    assert memory_held_by_others(a_case(30_000), torch.device("cpu")) is None
 
 
 class _Full(ReferenceBackend):
@@ -123,7 +123,7 @@ class _Full(ReferenceBackend):
 def test_out_of_memory_is_the_backends_unless_others_hold_it(
     why: str | None, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attnconf.judging.run.crowded", lambda *_: why)
+    monkeypatch.setattr("attnconf.judging.run.memory_held_by_others", lambda *_: why)
     result = run_case(a_case(20), _Full(), Platform(), torch.device("cpu"))
     assert [layer.outcome for layer in result.layers] == [outcome] * 2
     assert {layer.reason for layer in result.layers} == {why or "OutOfMemoryError: CUDA out of memory"}
@@ -146,6 +146,6 @@ def test_what_torch_keeps_is_given_back_above_a_gigabyte(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     for own in (2**30, 2**30 + 1):
         hold(monkeypatch, free=0, own=own)
-        let_go(GPU)
-    let_go(torch.device("cpu"))
+        release_cached_memory(GPU)
+    release_cached_memory(torch.device("cpu"))
     assert emptied == [True]

@@ -32,8 +32,8 @@ from attnconf.mutants.hunt import broken_clauses
 from attnconf.mutants.memory import SCRATCHED
 from attnconf.mutants.merge import SMALLER
 from attnconf.mutants.mutant import Mutant
-from attnconf.mutants.proofs import SLIDING, ask
 from attnconf.mutants.registry import MUTANTS, mutant_named
+from attnconf.mutants.small_cases import SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, StaleEditError, edited
 from attnconf.platforms import detect
 from attnconf.running.session import Session

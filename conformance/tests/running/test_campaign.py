@@ -169,7 +169,6 @@ def test_the_query_rounded_to_eight_bits_gives_its_reason() -> None:
         kv_layout="NHD",
         storage="apart",
         max_q_len=1,
-        has_prefix=True,
         windowed=False,
         soft_cap=False,
         sinks=False,

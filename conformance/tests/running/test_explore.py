@@ -10,7 +10,9 @@ import torch
 
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case
+from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.cases.drawing.draws import Draws
+from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
 from attnconf.cases.inputs.batch import Batch
@@ -46,7 +48,7 @@ def planted(case: Case) -> CaseResult:
 
 def test_a_campaign_is_deterministic_and_another_seed_gives_another_one() -> None:
     def ids(campaign_seed: int) -> list[str]:
-        return [r.case.id for r in explore(Draws(SMALL, campaign_seed, 30), passes).results]
+        return [r.case.id for r in explore([Draws(SMALL, campaign_seed, 30)], passes).results]
 
     assert ids(1) == ids(1)
     assert ids(1) != ids(2)
@@ -54,12 +56,12 @@ def test_a_campaign_is_deterministic_and_another_seed_gives_another_one() -> Non
 
 
 def test_a_clean_campaign_has_no_failure() -> None:
-    assert explore(Draws(SMALL, 0, 10), passes).failure is None
+    assert explore([Draws(SMALL, 0, 10)], passes).failure is None
 
 
 @pytest.mark.parametrize("campaign_seed", range(4))
 def test_a_planted_failure_is_found_and_shrunk_to_its_cause_and_stays_of_its_kind(campaign_seed: int) -> None:
-    found = explore(Draws(SMALL, campaign_seed, 200), planted)
+    found = explore([Draws(SMALL, campaign_seed, 200)], planted)
     assert found.failure is not None
     first = found.results[-1]
     assert [r.is_failure for r in found.results] == [False] * (len(found.results) - 1) + [True]
@@ -80,7 +82,7 @@ def test_shrinking_stops_in_time_with_the_failure_at_hand() -> None:
         calls.append(case.id)
         return planted(case)
 
-    found = explore(Draws(SMALL, 0, 200), run, shrink_seconds=0.0)
+    found = explore([Draws(SMALL, 0, 200)], run, shrink_seconds=0.0)
     assert found.failure is not None
     assert found.failure.case.id == calls[-1]
     assert len(calls) == len(found.results)
@@ -93,9 +95,34 @@ def test_shrinking_asks_the_other_function() -> None:
         asked.append(case.id)
         return planted(case)
 
-    found = explore(Draws(SMALL, 0, 200), planted, rerun=rerun)
+    found = explore([Draws(SMALL, 0, 200)], planted, rerun=rerun)
     assert found.failure is not None
     assert found.failure.case.id in asked
+
+
+def crashes_beyond(keys: int) -> Callable[[Case], CaseResult]:
+    """Return a run that crashes on every case with a request of more than ``keys`` keys."""
+
+    def run(case: Case) -> CaseResult:
+        outcome = Outcome.CRASHED if case.max_kv_len > keys else Outcome.PASSED
+        return result(case, outcome, "RuntimeError: no")
+
+    return run
+
+
+def test_no_long_case_is_asked_behind_a_failure() -> None:
+    draws = DrawnCases(profile_named("gate"), 0, accelerated=True).draws("decode", "gemma4-e2b")
+    found = explore(draws, crashes_beyond(0))
+    assert found.failure is not None
+    assert max(one.case.max_kv_len for one in found.results) < 4096
+
+
+def test_a_failure_of_a_long_case_is_shown_at_the_shortest_length_that_has_it() -> None:
+    draws = DrawnCases(profile_named("gate"), 0, accelerated=True).draws("decode", "gemma4-e2b")
+    found = explore(draws, crashes_beyond(5000))
+    assert found.failure is not None
+    assert found.failure.case.max_kv_len // 16 * 16 == 8192
+    assert found.results[-1].case.max_kv_len >= 32_768
 
 
 def test_the_smallest_failure_alone_is_explained() -> None:
@@ -105,14 +132,14 @@ def test_the_smallest_failure_alone_is_explained() -> None:
         explained.append(case.id)
         return result(case, Outcome.FAILED, check="explained")
 
-    found = explore(Draws(SMALL, 0, 200), planted, explain=explain)
+    found = explore([Draws(SMALL, 0, 200)], planted, explain=explain)
     assert found.failure is not None
     assert explained == [found.failure.case.id]
     assert found.failure.failures[0].check == "explained"
 
 
 def test_what_does_not_fail_again_when_it_is_to_be_explained_stays_a_failure() -> None:
-    found = explore(Draws(SMALL, 0, 200), planted, explain=passes)
+    found = explore([Draws(SMALL, 0, 200)], planted, explain=passes)
     assert found.failure is not None
     assert found.failure.is_failure
 
@@ -123,11 +150,11 @@ def test_the_tool_s_own_bug_is_raised() -> None:
         raise KeyError(message)
 
     with pytest.raises(KeyError):
-        explore(Draws(SMALL, 0, 5), run)
+        explore([Draws(SMALL, 0, 5)], run)
 
 
 def test_kinds_tell_outcomes_checks_and_exceptions_apart() -> None:
-    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
+    case = explore([Draws(SMALL, 0, 1)], passes).results[0].case
     kinds = [
         kinds_of_failure(result(case, Outcome.FAILED, check="numerics")),
         kinds_of_failure(result(case, Outcome.FAILED, check="layout")),
@@ -186,7 +213,7 @@ def test_whatever_a_backend_does_ends_typed_and_the_campaign_goes_on(
         return passes(case)
 
     ends: list[LayerResult] = []
-    assert len(explore(Draws(SMALL, 3, 4), run).results) == 4
+    assert len(explore([Draws(SMALL, 3, 4)], run).results) == 4
     assert {layer.outcome for layer in ends} == {outcome}
     assert {layer.reason for layer in ends} == {reason}
 
@@ -198,7 +225,7 @@ def test_an_exception_anywhere_in_a_backend_is_a_crash(method: str) -> None:
         raise RuntimeError(message)
 
     backend = type("Boom", (ReferenceBackend,), {method: boom})()
-    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
+    case = explore([Draws(SMALL, 0, 1)], passes).results[0].case
     outcome = run_case(case, backend, Platform(), CPU)
     assert {layer.outcome for layer in outcome.layers} == {Outcome.CRASHED}
     assert "RuntimeError: boom" in outcome.layers[0].reason
@@ -215,7 +242,7 @@ def test_a_crash_in_a_variant_keeps_the_failures_before_it() -> None:
                 raise RuntimeError(message)
             return super().prepare(batch)
 
-    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
+    case = explore([Draws(SMALL, 0, 1)], passes).results[0].case
     layer = run_case(case, Moody(lambda out: out.fill_(9.0)), Platform(), CPU, choose=all_checks).layers[0]
     assert layer.outcome is Outcome.CRASHED
     assert layer.reason.startswith("in check ")
@@ -230,14 +257,14 @@ def test_a_backend_that_changes_its_inputs_fails_and_spoils_no_other_trial() -> 
                 cache.v.view(torch.uint8).fill_(1)
             return super().prepare(batch)
 
-    case = explore(Draws(SMALL, 0, 1), passes).results[0].case
+    case = explore([Draws(SMALL, 0, 1)], passes).results[0].case
     spoiled, clean = (run_case(case, backend, Platform(), CPU) for backend in (Writer(), ReferenceBackend()))
     assert "inputs_unchanged" in {failure.check for failure in spoiled.failures}
     assert not clean.is_failure
 
 
 def test_rotation_gives_every_check_its_turn() -> None:
-    drawn = [r.case for r in explore(Draws(SMALL, 0, 60), passes).results]
+    drawn = [r.case for r in explore([Draws(SMALL, 0, 60)], passes).results]
     turns = [{check.name for check in rotated_checks(case)} for case in drawn]
     always = {check.name for check in CHECKS if not check.extra}
     assert set().union(*turns) == {check.name for check in CHECKS}

@@ -16,7 +16,7 @@ from attnconf.errors import BackendUnavailableError, InvalidInputError, UnbuiltE
 from attnconf.judging.result import CaseResult, Outcome
 from attnconf.platforms import Platform
 from attnconf.running.judge import ConformanceFailure, Judge, NotJudged
-from attnconf.running.record import Proof, Unexecuted
+from attnconf.running.record import Record, Unexecuted
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def missing(platform: Platform) -> ReferenceBackend:
 
 @pytest.fixture
 def judge(tmp_path: Path) -> Judge:
-    """A judge on a machine without a GPU; ``proofs`` collects what it records."""
+    """A judge on a machine without a GPU; ``judge.record`` collects what it records."""
     session = Session(platform=Platform(), profile=profile_named("smoke"))
     for backend in (Wrong, Picky, Loose):
         session.registry.register(backend.name, lambda _platform, backend=backend: backend())
@@ -89,11 +89,11 @@ def judge(tmp_path: Path) -> Judge:
     return Judge(session, Recorder(), tmp_path / "failures", lambda: {"one": CASE})
 
 
-class Recorder(list[Proof]):
-    """Collects proofs."""
+class Recorder(list[Record]):
+    """Collects what a judge records."""
 
-    def __call__(self, proof: Proof) -> None:
-        self.append(proof)
+    def __call__(self, record: Record) -> None:
+        self.append(record)
 
 
 @pytest.fixture
@@ -106,19 +106,19 @@ def model(tmp_path: Path) -> str:
 
 def test_a_passing_family_is_counted(judge: Judge, model: str) -> None:
     judge.explore("decode", model=model, backend="reference")
-    (proof,) = judge.record
+    (record,) = judge.record
     wanted = profile_named("smoke").examples["decode"]
-    assert (proof.outcome, proof.cases) == (Outcome.PASSED, wanted)
-    assert sum(cell.passed for cell in proof.cells) == wanted
-    assert {(cell.backend, cell.model, cell.mode) for cell in proof.cells} == {("reference", "toy", "decode")}
+    assert (record.outcome, record.cases) == (Outcome.PASSED, wanted)
+    assert sum(cell.passed for cell in record.cells) == wanted
+    assert {(cell.backend, cell.model, cell.mode) for cell in record.cells} == {("reference", "toy", "decode")}
 
 
 def test_a_failing_family_is_recorded_before_it_is_raised_and_saved(judge: Judge, model: str) -> None:
     with pytest.raises(ConformanceFailure, match="wrong fails case") as caught:
         judge.explore("decode", model=model, backend="wrong")
-    (proof,) = judge.record
-    assert proof.outcome is Outcome.FAILED
-    assert sum(cell.failed for cell in proof.cells) == 1
+    (record,) = judge.record
+    assert record.outcome is Outcome.FAILED
+    assert sum(cell.failed for cell in record.cells) == 1
     (path,) = judge.failures.glob("*-wrong.json")
     saved = Case.read(path)
     assert f"fails case {saved.id}" in str(caught.value)
@@ -137,9 +137,9 @@ def test_a_missing_backend_counts_its_cases_as_not_run(judge: Judge, model: str)
     with pytest.raises(NotJudged, match="needs libfoo") as caught:
         judge.explore("decode", model=model, backend="missing")
     assert caught.value.outcome is Outcome.NOT_RUN
-    (proof,) = judge.record
-    assert (proof.outcome, proof.cases) == (Outcome.NOT_RUN, 0)
-    assert sum(cell.not_run for cell in proof.cells) == profile_named("smoke").examples["decode"]
+    (record,) = judge.record
+    assert (record.outcome, record.cases) == (Outcome.NOT_RUN, 0)
+    assert sum(cell.not_run for cell in record.cells) == profile_named("smoke").examples["decode"]
     with pytest.raises(NotJudged, match="needs libfoo"):
         judge.check(CASE, backend="missing")
     with pytest.raises(NotJudged, match="needs libfoo"):
@@ -171,7 +171,7 @@ def test_replay_runs_every_check_and_knows_its_cases(judge: Judge, monkeypatch: 
 
 def test_refusals(judge: Judge) -> None:
     judge.probe_refusals(backend="picky")
-    assert judge.record[-1] == Proof([], 0, Outcome.PASSED)
+    assert judge.record[-1] == Record([], 0, Outcome.PASSED)
     with pytest.raises(NotJudged, match="nothing to refuse"):
         judge.probe_refusals(backend="reference")
     with pytest.raises(ConformanceFailure, match="declares unsupported"):
@@ -194,7 +194,7 @@ def test_refusals_of_which_none_was_asked_are_no_pass(judge: Judge, monkeypatch:
 
 def test_cases_without_a_verdict_count_as_crashed(judge: Judge, model: str) -> None:
     lost = Unexecuted(judge.session, "wrong", Outcome.CRASHED, "the process died")
-    proof = lost.family("decode", model)
-    assert sum(cell.crashed for cell in proof.cells) == profile_named("smoke").examples["decode"]
-    assert (proof.outcome, proof.cases) == (Outcome.CRASHED, 0)
+    record = lost.family("decode", model)
+    assert sum(cell.crashed for cell in record.cells) == profile_named("smoke").examples["decode"]
+    assert (record.outcome, record.cases) == (Outcome.CRASHED, 0)
     assert lost.case(CASE).cells[0].reasons == {"crashed: the process died": 1}

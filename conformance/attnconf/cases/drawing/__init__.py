@@ -1,1 +1,1 @@
-"""Drawing: which cases a profile asks, by Hypothesis strategies that lean to borders."""
+"""Drawing: which cases a profile asks, drawn by Hypothesis strategies that are biased to borders."""

@@ -1,6 +1,6 @@
 """Choices: every free decision of a drawn case, by a name that Hypothesis shows beside its value.
 
-A choice has so many options, the simplest first, and Hypothesis shrinks towards that one.
+The options of a choice stand in order, the simplest first, and Hypothesis shrinks towards that one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A covering set of kernel shapes, for machines on which every shape costs a build.
 
-Each head_dim, group size, page size, dtype pair and feature occurs; lengths, tables, poison and witnesses stay free and
-are drawn in thousands.
+Each head_dim, group size, page size, dtype pair and feature occurs; lengths, tables, poison and witnesses are drawn
+freely.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Layer
-from attnconf.cases.drawing.space import DTYPES, Shape
+from attnconf.cases.drawing.space import DTYPES, CompiledShape
 from attnconf.cases.drawing.strategies import model_layers
 
 if TYPE_CHECKING:
@@ -52,18 +52,19 @@ _ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None
     (256, 1, 2, 128, _FP32, 17, None, False),
 )
 
-
 _FEW = 3
-"""One row in so many has a head_dim, a group size, a page size and a feature of its own still."""
+"""A few shapes are every third row: each still has a head_dim, group size, page size and feature of its own."""
+
+SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")
 
 
-def covering_shapes(*, few: bool) -> Draw[Shape]:
-    """Draw one of the shapes, or of a ``few`` of them: a full layer, a sliding one, a redirected one behind each."""
+def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
+    """Draw one of the shapes, or of a ``few`` of them: a full and a sliding layer, and a redirected one for each."""
     rows = _ROWS[::_FEW] if few else _ROWS
     return lambda choices: _shape(choices.pick("shape", rows))
 
 
-def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> Shape:
+def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> CompiledShape:
     head_dim, group, kv_heads, page_size, (q_dtype, kv_dtype), window, cap, sinks = row
     full = Layer(
         kind="full",
@@ -76,26 +77,23 @@ def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | N
     )
     sliding = full.model_copy(update={"kind": "sliding", "window_left": window})
     layers = (full, sliding, full.model_copy(update={"kv_owner": 0}), sliding.model_copy(update={"kv_owner": 1}))
-    return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+    return CompiledShape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
 
 def model_shapes(
     layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
-) -> Draw[Shape]:
-    """Draw the layers of a model under a covering set of (page size, dtypes): not each pair, for each costs builds.
+) -> Draw[CompiledShape]:
+    """Draw the layers of a model under some pairs of a page size and dtypes: every pair would cost builds.
 
-    bfloat16, in which these models are served, gets every page size, and each other pair the next one.
+    bfloat16, in which these models are served, gets every page size; the other dtypes take turns over them.
     """
     others = [pair for pair in dtypes if pair != _BF16]
     builds = [(size, _BF16) for size in page_sizes]
     builds += [(page_sizes[index % len(page_sizes)], pair) for index, pair in enumerate(others)]
     fixed = model_layers(layers)
 
-    def drawn(choices: Choices) -> Shape:
+    def drawn(choices: Choices) -> CompiledShape:
         page_size, (q_dtype, kv_dtype) = choices.pick("build", builds)
-        return Shape(layers=fixed(choices), page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+        return CompiledShape(layers=fixed(choices), page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
     return drawn
-
-
-SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")

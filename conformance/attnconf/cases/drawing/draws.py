@@ -1,8 +1,8 @@
-"""Draws: the cases of a campaign, drawn by Hypothesis, and of several each time the one that brings most together.
+"""Draw candidate cases with Hypothesis and keep the one that covers most new pairs of traits.
 
 Chance alone repeats what is common and leaves pairs of rare traits to the end. So the first cases of a campaign are
-picked, as in a covering design: of some candidates, the one with most pairs of traits that did not meet yet, for what
-it costs. Then they come as they are drawn.
+picked, as in a covering design: from a few candidates the one with most new pairs of traits for its cost. The rest come
+as they are drawn.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis.internal.conjecture import providers
 
+from attnconf.cases.drawing.lengths import shortened
 from attnconf.cases.drawing.strategies import cases
 from attnconf.cases.drawing.traits import ALONE, cost, pairs
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.space import Space
 
 PICKED = 40
-"""How many cases of a campaign are picked: then nearly all pairs have met."""
+"""How many cases of a campaign are picked: then nearly all pairs are covered."""
 
 CANDIDATES = 8
-"""Of how many cases one is picked."""
+"""Candidates per pick."""
 
 _TRAIT_IN_PAIRS = 64
+"""How many pairs a new trait is worth."""
 
 _DRAW_CONSTANT = "_maybe_draw_constant"
 
@@ -80,9 +82,18 @@ class Draws:
 
         self._search(asked, Phase.generate, Phase.shrink)
 
+    def shorter(self, failing: Case) -> Iterator[Case]:
+        """Return shorter cases than a ``failing`` one, the shortest first, that ``shrink`` cannot reach."""
+        return shortened(failing) if self.is_long else iter(())
+
+    @property
+    def is_long(self) -> bool:
+        """Whether each case has a request of ``space.long_kv_len`` keys."""
+        return self.space.long_kv_len > 0
+
     @property
     def _candidates(self) -> int:
-        return 1 if self.space.long_kv_len else CANDIDATES  # what is long is meant to cost
+        return 1 if self.is_long else CANDIDATES  # what is long is meant to cost
 
     def _search(self, fails: Callable[[Case], bool], *phases: Phase) -> None:
         more = (self._candidates - 1) * min(self.examples, PICKED)
@@ -113,18 +124,18 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class _Worth:
-    """The pairs of traits that a case brings together, as bits, and what it costs."""
+class _Candidate:
+    """The pairs of traits that a case covers, as bits, and its cost."""
 
     pairs: int
     cost: float
 
-    def gain(self, met: int) -> float:
-        """Return how many pairs are new beside those ``met``, for the cost; a new trait counts as many pairs.
+    def gain(self, covered: int) -> float:
+        """Return how many pairs are new beside those ``covered``, for the cost; a new trait counts as many pairs.
 
-        The root lies between two aims: most pairs in so many cases, whatever they cost, and most in so much time.
+        The root of the cost is a compromise: between most pairs in so many cases, and most pairs in so much time.
         """
-        new = self.pairs & ~met
+        new = self.pairs & ~covered
         return (new.bit_count() + _TRAIT_IN_PAIRS * (new & ALONE).bit_count()) / math.sqrt(self.cost)
 
 
@@ -132,14 +143,14 @@ def _picked(pool: Sequence[Case], examples: int, several: int) -> Iterator[Case]
     """Yield up to ``examples`` cases of ``pool``: the first ones each the best of ``several`` candidates."""
     fresh = list({case.id: case for case in pool}.values())
     passed_over: list[Case] = []
-    met = 0
+    covered = 0
     for _ in range(min(examples, PICKED)):
         candidates, fresh = fresh[:several], fresh[several:]
         if not candidates:
             break
-        worths = [_worth(case) for case in candidates]
-        best = max(range(len(worths)), key=lambda index: worths[index].gain(met))
-        met |= worths[best].pairs
+        rated = [_candidate(case) for case in candidates]
+        best = max(range(len(rated)), key=lambda index: rated[index].gain(covered))
+        covered |= rated[best].pairs
         yield candidates.pop(best)
         examples -= 1
         passed_over += candidates
@@ -147,33 +158,33 @@ def _picked(pool: Sequence[Case], examples: int, several: int) -> Iterator[Case]
 
 
 def by_variety(cases: Sequence[Case]) -> list[int]:
-    """Return the indices of ``cases`` so that the first ones bring most pairs of traits together for what they cost.
+    """Return the indices of ``cases``, ordered so that the first ones cover most pairs of traits for their cost.
 
     Where no case brings a new pair, all pairs count as new again.
     """
-    worths = [_worth(case) for case in cases]
+    rated = [_candidate(case) for case in cases]
     order: list[int] = []
     left = list(range(len(cases)))
     while left:
-        met = 0
-        waiting = [(-worths[index].gain(met), index) for index in left]
+        covered = 0
+        waiting = [(-rated[index].gain(covered), index) for index in left]
         heapq.heapify(waiting)
         left = []
         while waiting:
             _, index = heapq.heappop(waiting)
-            gain = worths[index].gain(met)
+            gain = rated[index].gain(covered)
             if gain == 0:
                 left.append(index)
             elif waiting and gain < -waiting[0][0]:
                 heapq.heappush(waiting, (-gain, index))  # gains only fall: another's may be larger now
             else:
                 order.append(index)
-                met |= worths[index].pairs
+                covered |= rated[index].pairs
     return order
 
 
-def _worth(case: Case) -> _Worth:
-    return _Worth(pairs(case), cost(case))
+def _candidate(case: Case) -> _Candidate:
+    return _Candidate(pairs(case), cost(case))
 
 
 @contextmanager

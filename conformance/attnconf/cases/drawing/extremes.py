@@ -22,11 +22,11 @@ MANY_KEYS = (5_000, 33_000)
 MANY_KV_HEADS = (9, 33)
 MANY_LAYERS = (6, 8)
 _ONE_IN = 3
-"""One case in so many is extreme."""
+"""One case in three is extreme."""
 
 
 def draw_extreme(choices: Choices, mode: Mode, *, built: bool) -> Extreme:
-    """Draw which dimension is extreme; where kernel shapes are ``built`` from a list, only what is passed at a call."""
+    """Draw which dimension is extreme; where kernel shapes are ``built`` from a list, only one that needs no build."""
     large: list[Extreme] = ["requests", "keys"] if built else ["requests", "keys", "heads", "layers", "page ids"]
     if mode in {"extend", "mixed"}:
         large.append("rows")

@@ -15,18 +15,13 @@ BETWEEN = (4096, 8192, 16384)
 _SHORT = (512, 2048)
 
 
-def longest_request(case: Case) -> int:
-    """Return the largest kv_len of ``case``."""
-    return max(request.kv_len for request in case.requests)
-
-
 def shortened(case: Case) -> Iterator[Case]:
-    """Return ``case`` with its requests cut to 512 keys, to 2048, and so on, as long as that cuts some.
+    """Return ``case`` with its requests cut to 512 keys, to 2048, and so on, while that makes it shorter.
 
-    A shrinking search at full length would take minutes a step; most failures of a long case do not need its length.
+    To shrink at full length would take minutes a step, and most failures of a long case do not need its length.
     """
-    longest = longest_request(case)
-    return (_cut(case, most) for most in (*_SHORT, *BETWEEN) if most + case.paging.page_size <= longest)
+    lengths = (*_SHORT, *BETWEEN)
+    return (_cut(case, most) for most in lengths if most + case.paging.page_size <= case.max_kv_len)
 
 
 def _cut(case: Case, most: int) -> Case:

@@ -24,7 +24,7 @@ _SHORT = 64
 """Keys of a short request: most mistakes show in one, and it costs little."""
 _BRIEF_KEYS = 40
 _BRIEF_TOKENS = 3
-"""Of each of many requests."""
+"""The most keys and new tokens of a request where there are many requests."""
 
 _FEW_TOKENS = (1, 2, 8, 15, 16, 17, 24)
 

@@ -13,16 +13,13 @@ if TYPE_CHECKING:
     from attnconf.cases.case import KVDtype, Mode, QDtype
     from attnconf.cases.drawing.choices import Choices
 
-
 T = TypeVar("T")
-
-
 Draw: TypeAlias = "Callable[[Choices], T]"
+"""A function that draws a part of a case."""
 
-
+MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
 PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
-
-
+VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
 DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
     ("float32", "float32"),
     ("float16", "float16"),
@@ -32,14 +29,8 @@ DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
 )
 
 
-MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
-
-
-VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
-
-
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class CompiledShape:
     """What is compiled into kernels: layers, page size and dtypes, drawn together where each one costs a build."""
 
     layers: tuple[Layer, ...]
@@ -71,6 +62,6 @@ class Space:
     max_new_tokens: int = 24
     past_window: bool = True
     hybrid: bool | None = None
-    shapes: Draw[Shape] | None = None
+    shapes: Draw[CompiledShape] | None = None
     verify_lens: tuple[int, ...] = VERIFY_LENS
     extremes: bool = False

@@ -1,6 +1,6 @@
 """Hypothesis strategies for cases: biased to borders, shrinking to one request, one page, one head.
 
-A strategy draws only what is asked of it; nothing is filtered away. Importable without pytest.
+Strategies filter no drawn case away. Importable without pytest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attnconf.cases.case import Case, Layer, Poison
 from attnconf.cases.drawing.choices import Choices
 from attnconf.cases.drawing.extremes import MANY_KV_HEADS, MANY_LAYERS, draw_extreme
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
-from attnconf.cases.drawing.space import Shape, T
+from attnconf.cases.drawing.space import CompiledShape, T
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
 SERVED_HEAD_DIMS = (64, 128, 256)
 SERVED_PAGE_SIZES = (16, 32, 64)
 SERVED_DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (("float16", "float16"), ("bfloat16", "bfloat16"))
-"""What engines serve, and every kernel takes: drawn twice as often, for a layer needs all of it to be asked at all."""
+"""What engines serve and every kernel takes. It is drawn twice as often: a kernel runs a layer only if it takes all."""
 
 
 def model_layers(layers: Sequence[LayerGeometry]) -> Draw[tuple[Layer, ...]]:
@@ -163,10 +163,10 @@ def cases(draw: DrawFn, space: Space) -> Case:
 
 
 def _poisons(kv_dtype: KVDtype) -> list[Poison]:
-    """Return what may lie in dead slots: half of the time what every backend must bear, for it looks like live memory.
+    """Return what may lie in dead slots: half of the time contents that every backend must tolerate.
 
-    A leak of it is a plausible number, where one of NaN cries. The check of clause 6 asks every case again with all
-    that a backend promises to bear.
+    They look like live memory: a leak of them is a plausible number, while a leak of NaN is obvious. The check of
+    clause 6 asks every case again with all that a backend promises to tolerate.
     """
     calm: tuple[PoisonKind, ...] = ("stale", "zero")
     harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype == "float8_e4m3fn" else ("huge", "inf", "nan")
@@ -175,13 +175,13 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
     return calm_pairs * (len(pairs) // len(calm_pairs)) + pairs
 
 
-def _any_shape(space: Space, choices: Choices, extreme: Extreme) -> Shape:
+def _any_shape(space: Space, choices: Choices, extreme: Extreme) -> CompiledShape:
     layers = space.layers(choices) if extreme == "none" else _narrow_layers(choices, extreme)
     q_dtype, kv_dtype = choices.pick("dtypes", _weighted(space.dtypes, SERVED_DTYPES))
     page_size = (
         1 if extreme == "page ids" else choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
     )
-    return Shape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+    return CompiledShape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
 
 def _weighted(options: tuple[T, ...], often: tuple[T, ...]) -> tuple[T, ...]:

@@ -1,4 +1,4 @@
-"""Traits: what of a case a bug may hang on, in classes; and which of them a case brings together.
+"""Traits: the properties of a case on which a bug may depend, in classes, and the pairs of them that a case covers.
 
 Kernels are chosen, compiled and laid out by such classes, and most bugs need one or two of them at once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.layout import has_table_tail, pages_needed
 from attnconf.cases.inputs.logical import raw_base
 from attnconf.cases.inputs.witnesses import saturates
 
@@ -22,6 +22,11 @@ TILE = 16
 
 _SHORT = 64
 _CALM = ("zero", "stale")
+_REQUESTS = 8
+_STORED = 2.0**17
+_PRODUCTS = 2.0**20
+"""As many requests, stored elements, or products of q and k cost as much as the smallest case."""
+
 _WIDTH = 256
 """Bits of a set of traits: more than there are."""
 
@@ -35,7 +40,7 @@ _next_number = count()
 def pairs(case: Case) -> int:
     """Return the pairs of traits that meet in one request on one layer of ``case``, as a set of bits.
 
-    Which bit stands for which pair holds for one process.
+    Bit positions are valid within one process.
     """
     shared = _bits(_of_case(case))
     requests = [(one, _bits(_of_request(case, i))) for i, one in enumerate(case.requests) if one.new_tokens]
@@ -60,11 +65,6 @@ def cost(case: Case) -> float:
     return len(case.layers) * (1.0 + len(case.requests) / _REQUESTS) + stored / _STORED + products / _PRODUCTS
 
 
-_REQUESTS = 8
-_STORED = 2.0**17
-_PRODUCTS = 2.0**20
-
-
 def _bits(traits: Iterator[str]) -> int:
     found = 0
     for trait in traits:
@@ -76,8 +76,6 @@ def _bits(traits: Iterator[str]) -> int:
 
 def _of_case(case: Case) -> Iterator[str]:
     paging = case.paging
-    lengths = [pages_needed(request.kv_len, paging.page_size) for request in case.requests]
-    has_tail = paging.extra_columns > 0 or min(lengths) < max(lengths)
     yield f"mode {case.mode}"
     yield f"query {case.q_dtype}"
     yield f"cache {case.kv_dtype}"
@@ -85,7 +83,7 @@ def _of_case(case: Case) -> Iterator[str]:
     yield f"layout {paging.layout}"
     yield f"storage {paging.storage}"
     yield f"placement {paging.placement if paging.placement in {'high', 'far'} else 'low'}"
-    yield f"tail {paging.table_tail if has_tail else 'none'}"
+    yield f"tail {paging.table_tail if has_table_tail(case) else 'none'}"
     yield f"padding {case.padding_kv_len if case.padding_rows else 'none'}"
     yield f"requests {_count_class(len(case.requests), 3, TILE, _SHORT)}"
     yield f"dead keys {'calm' if case.poison.k in _CALM else 'harsh'}"

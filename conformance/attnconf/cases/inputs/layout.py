@@ -87,6 +87,12 @@ def place(case: Case, salt: int = 0) -> Layout:
     )
 
 
+def has_table_tail(case: Case) -> bool:
+    """Return whether some row of the block table is longer than its request's pages."""
+    lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
+    return case.paging.extra_columns > 0 or min(lengths) < max(lengths)
+
+
 def pages_needed(tokens: int, page_size: int) -> int:
     """Return how many pages hold ``tokens`` tokens."""
     return -(-tokens // page_size)

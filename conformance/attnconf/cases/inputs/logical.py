@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.witnesses import SATURATED, Probe, plan_probes
 from attnconf.oracle import Problem
@@ -224,7 +225,7 @@ def _plant(  # noqa: PLR0913 - one private step of make_logical
 
 def _target_score(case: Case, layer: Layer, probe: Probe) -> float:
     position = case.requests[probe.request].prefix_len + probe.row
-    visible = position + 1 if layer.window_left < 0 else min(position, layer.window_left) + 1
+    visible = position + 1 - first_visible(position, layer.window_left)
     if probe.name == SATURATED and layer.logits_soft_cap is not None:
         product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
         return min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale)

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attnconf.cases.geometry import first_visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -44,7 +46,7 @@ class Sight:
     @property
     def first(self) -> int:
         """The oldest visible key."""
-        return max(0, self.position - self.window_left) if self.window_left >= 0 else 0
+        return first_visible(self.position, self.window_left)
 
     def inside(self, token: int) -> int | None:
         """Return ``token`` if it is visible."""
@@ -156,7 +158,7 @@ def _saturated(case: Case, geometry: Layer) -> Probe:
     index = next(index for index, request in enumerate(case.requests) if request.new_tokens)
     request = case.requests[index]
     position = request.kv_len - 1
-    first = max(0, position - geometry.window_left) if geometry.window_left >= 0 else 0
+    first = first_visible(position, geometry.window_left)
     head = case.seed % geometry.num_qo_heads
     return Probe(index, request.new_tokens - 1, head, (first + position) // 2, SATURATED, required=True)
 

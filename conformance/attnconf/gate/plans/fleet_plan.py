@@ -76,10 +76,6 @@ class FleetPlan(Sealed):
         """Return the job of this name. Raises ``KeyError`` if there is none."""
         return {job.name: job for job in self.jobs}[name]
 
-    def cells_of(self, runner: str) -> tuple[RequiredCell, ...]:
-        """Return what the jobs of a runner must execute together."""
-        return tuple(cell for job in self.jobs if job.runner == runner for cell in job.cells)
-
     @property
     def text(self) -> str:
         """The plan in lines of plain text."""

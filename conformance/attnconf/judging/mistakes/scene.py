@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import aimed_keys, pool_of
 from attnconf.cases.inputs.layout import NULL_PAGE
 from attnconf.cases.inputs.noise import normal
@@ -61,8 +62,7 @@ class Scene:
     @property
     def first_seen(self) -> int:
         """The oldest key that any row of the request sees."""
-        window = self.problem.window_left
-        return max(0, self.spec.prefix_len - window) if window >= 0 else 0
+        return first_visible(self.spec.prefix_len, self.problem.window_left)
 
     @property
     def weighs(self) -> bool:

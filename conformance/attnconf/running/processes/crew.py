@@ -1,7 +1,7 @@
-"""A crew: processes that work side by side, each on a GPU in turn, and of which none falls with another.
+"""A crew: a process pool whose workers fail independently and share the GPUs round-robin.
 
 ``ProcessPoolExecutor`` ends as a whole when one of its processes dies, and hands the next piece of work to one whose
-GPU an illegal access has taken down. So each member here is a pool of one process, and starts anew after either.
+GPU an illegal access has broken. So each member here is a pool of one process, and starts anew after either.
 """
 
 from __future__ import annotations

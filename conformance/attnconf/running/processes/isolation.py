@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.errors import AttnconfError, BackendUnavailableError
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
-from attnconf.running.processes.last_words import LastWords, reason, take_down
+from attnconf.running.processes.last_words import LastWords, reason, redirect_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,8 @@ _IMPORTED_ONCE = ["torch", "attnconf.judging.run", "attnconf.backends.registry"]
 """What every process needs, and what starts neither a thread nor CUDA when it is imported."""
 
 
-def get_ready() -> None:
-    """Start the server that processes are forked from, if it does not run: it imports while its caller goes on."""
+def start_server() -> None:
+    """Start the server that processes are forked from, if it does not run; does not wait for its imports."""
     _context()
     forkserver.ensure_running()
 
@@ -177,14 +177,14 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
     """Answer cases until the pipe closes or the device is lost."""
     os.environ.clear()
     os.environ.update(environment)
-    take_down(words)
+    redirect_stderr(words)
 
     import torch
 
     from attnconf.backends.registry import Registry
     from attnconf.judging.checks.catalogue import SELECTIONS
     from attnconf.judging.checks.refusal import probe_case
-    from attnconf.judging.memory import let_go
+    from attnconf.judging.memory import release_cached_memory
     from attnconf.judging.run import run_case
 
     torch.set_num_threads(1)
@@ -215,7 +215,7 @@ def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str
         pipe.send((result, healthy))
         if not healthy:
             return
-        let_go(device)
+        release_cached_memory(device)
 
 
 def _is_lost(device: torch.device) -> bool:

@@ -20,7 +20,7 @@ class LastWords:
 
     @property
     def path(self) -> str:
-        """The file, for ``take_down``."""
+        """The file, for ``redirect_stderr``."""
         return self._file.name
 
     def close(self) -> str:
@@ -31,8 +31,8 @@ class LastWords:
         return said
 
 
-def take_down(path: str) -> None:
-    """Let everything that this process writes to standard error from now on, C++ included, go to the file ``path``."""
+def redirect_stderr(path: str) -> None:
+    """Append all that this process writes to standard error from now on, C++ included, to the file ``path``."""
     with Path(path).open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 2)
 

@@ -45,7 +45,6 @@ def shape(**changes: object) -> KernelShape:
         "kv_layout": "NHD",
         "storage": "sliced",
         "max_q_len": 1,
-        "has_prefix": True,
         "windowed": True,
         "soft_cap": True,
         "sinks": True,

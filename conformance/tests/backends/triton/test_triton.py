@@ -454,7 +454,7 @@ def test_without_lse_the_output_is_the_same(backend: Backend) -> None:
 def shape(**changes: object) -> KernelShape:
     values = {
         "mode": "decode", "q_dtype": "bfloat16", "kv_dtype": "bfloat16", "head_dim": 128, "num_qo_heads": 8,
-        "num_kv_heads": 2, "page_size": 16, "kv_layout": "NHD", "storage": "apart", "max_q_len": 1, "has_prefix": True,
+        "num_kv_heads": 2, "page_size": 16, "kv_layout": "NHD", "storage": "apart", "max_q_len": 1,
         "windowed": False, "soft_cap": False, "sinks": False,
     }  # fmt: skip
     return KernelShape(**(values | changes))

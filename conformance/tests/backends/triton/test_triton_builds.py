@@ -33,7 +33,6 @@ SHAPE = KernelShape(
     kv_layout="NHD",
     storage="apart",
     max_q_len=1,
-    has_prefix=True,
     windowed=True,
     soft_cap=False,
     sinks=False,

@@ -20,14 +20,14 @@ def test_a_gate_on_a_gpu_asks_every_dtype_and_most_often_the_one_that_models_are
     session = Session(platform=HOPPER, profile=profile_named("gate"))
     asked: Counter[tuple[str, str]] = Counter()
     for family in ("decode", "extend"):
-        asked.update((case.q_dtype, case.kv_dtype) for case in session.cases(family, model))
+        asked.update((case.q_dtype, case.kv_dtype) for case in session.drawn.cases(family, model))
     assert set(asked) == {pair for pair in DTYPES if pair[0] != "float32"}
     assert asked["bfloat16", "bfloat16"] >= sum(asked.values()) / 4
 
 
 def test_shapes_are_planned_for_the_cases_that_are_asked() -> None:
     session = Session(platform=HOPPER, profile=profile_named("gate"))
-    drawn = list(session.cases("decode", "gemma4-31b"))
+    drawn = list(session.drawn.cases("decode", "gemma4-31b"))
     assert session.profile.gpu_times * session.profile.examples["decode"] < len(drawn) <= PLANNED_CASES
     asked = frozenset(shape for case in drawn for shape in asked_shapes(case))
     assert frozenset(shapes_asked(session, [("decode", "gemma4-31b")], (), "reference")) == asked

@@ -133,9 +133,9 @@ def test_the_agenda_has_every_case_and_probe_of_the_profile_once() -> None:
         case.id
         for family in FAMILIES
         for model in SESSION.profile.targets(family)
-        for case in SESSION.cases(family, model)
+        for case in SESSION.drawn.cases(family, model)
     ]
-    assert sorted(ids) == sorted([*suite, *(case.id for case in SESSION.refusal_cases())])
+    assert sorted(ids) == sorted([*suite, *(case.id for case in SESSION.drawn.refusals.cases)])
     assert sum(one.family is None for one in found[:18]) == 3
     first = found[:30]
     assert {one.case.mode for one in first} == set(MODES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.cases.case import Case, Layer, Paging, Request
-from attnconf.cases.drawing.lengths import longest_request, shortened
+from attnconf.cases.drawing.lengths import shortened
 
 LAYER = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
 
@@ -20,7 +20,7 @@ def long_case(**changes: object) -> Case:
 def test_the_shortest_comes_first_and_all_are_valid() -> None:
     case = long_case(seed=7)
     cut = list(shortened(case))
-    assert [longest_request(one) // 16 * 16 for one in cut] == [512, 2048, 4096, 8192, 16_384]
+    assert [one.max_kv_len // 16 * 16 for one in cut] == [512, 2048, 4096, 8192, 16_384]
     for one in cut:
         assert Case.model_validate(one.to_data()) == one
         assert (one.seed, one.requests[2]) == (case.seed, case.requests[2])
@@ -36,7 +36,7 @@ def test_shared_pages_stay_within_both_prefixes() -> None:
 
 def test_a_page_larger_than_the_cut_still_holds_the_rest() -> None:
     case = Case(mode="decode", layers=(LAYER,), requests=(Request(prefix_len=32_800),), paging=Paging(page_size=8192))
-    assert all(longest_request(one) < longest_request(case) for one in shortened(case))
+    assert all(one.max_kv_len < case.max_kv_len for one in shortened(case))
 
 
 def test_a_short_case_has_no_shorter_version() -> None:

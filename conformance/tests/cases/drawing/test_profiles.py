@@ -83,6 +83,6 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 def test_a_smoke_test_asks_a_gpu_for_few_kernels() -> None:
     def pages(profile: str) -> set[int]:
         session = Session(platform=simulate("9.0"), profile=profile_named(profile))
-        return {case.paging.page_size for case in session.cases("decode", "gemma4-e2b")}
+        return {case.paging.page_size for case in session.drawn.cases("decode", "gemma4-e2b")}
 
     assert pages("smoke") <= {16, 64} < pages("gate")

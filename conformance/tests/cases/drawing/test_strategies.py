@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
 from attnconf.cases.case import Case, Layer, Mode
-from attnconf.cases.drawing.lengths import longest_request
 from attnconf.cases.drawing.space import DTYPES, Space
 from attnconf.cases.drawing.strategies import cases, free_layers, model_layers
 from attnconf.cases.inputs.layout import pages_needed
@@ -163,17 +162,17 @@ def test_a_long_case_reaches_its_length_and_its_neighbours_lie_anywhere_below() 
     drawn = draw(LONG, 60)
     for case in drawn:
         queried = max(request.kv_len for request in case.requests if request.new_tokens)
-        assert 32_768 <= longest_request(case) == queried <= 32_768 + max(case.paging.page_size, 24)
+        assert 32_768 <= case.max_kv_len == queried <= 32_768 + max(case.paging.page_size, 24)
     others = [min(request.kv_len for request in case.requests) for case in drawn if len(case.requests) > 1]
     assert sum(4095 <= length <= 16_385 for length in others) >= 5
     assert sum(length <= 300 for length in others) >= 5
-    assert len({longest_request(case) % case.paging.page_size for case in drawn}) >= 3
+    assert len({case.max_kv_len % case.paging.page_size for case in drawn}) >= 3
 
 
 def test_a_long_case_goes_past_a_window_that_is_longer_still() -> None:
     layer = GEOMETRY[0].model_copy(update={"window_left": 40_000})
     space = Space(name="wide", layers=model_layers([layer]), long_kv_len=32_768)
-    assert all(longest_request(case) > 40_001 for case in draw(space, 20))
+    assert all(case.max_kv_len > 40_001 for case in draw(space, 20))
 
 
 def test_a_draw_is_cheap() -> None:

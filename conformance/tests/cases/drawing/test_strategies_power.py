@@ -8,14 +8,12 @@ import pytest
 import torch
 
 from attnconf.cases.case import Case
+from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.cases.drawing.families import Family
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
-from attnconf.judging.result import CaseResult
 from attnconf.numerics import NumericsProfile
-from attnconf.platforms import Platform
-from attnconf.running.session import Session
 
 MODEL = "gemma4-e2b"
 FEATURE_OF = {mistake.name: mistake.feature for mistake in CLAIMED}
@@ -28,7 +26,7 @@ def shares(family: Family, model: str, seeds: range) -> tuple[Counter[str], Coun
     claimed: Counter[str] = Counter()
     effective: Counter[str] = Counter()
 
-    def ask(case: Case) -> CaseResult:
+    def count(case: Case) -> None:
         posed = PosedCase(case, torch.device("cpu"))
         profile = NumericsProfile(p=case.q_dtype)
         for layer in range(len(case.layers)):
@@ -37,11 +35,10 @@ def shares(family: Family, model: str, seeds: range) -> tuple[Counter[str], Coun
             units = mistake_units(pairs)
             claimed.update({FEATURE_OF[name] for name in units})
             effective.update(effective_features(units))
-        return CaseResult(case=case, backend="", evidence="kernel", layers=())
 
     for seed in seeds:
-        session = Session(platform=Platform(), profile=profile_named("smoke"), seed=seed)
-        session.explore(family, model, "", run=ask)
+        for case in DrawnCases(profile_named("smoke"), seed, accelerated=False).cases(family, model):
+            count(case)
     return claimed, effective
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attnconf.cases.case import Case, Layer, Paging, Placement, Request
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
-from attnconf.cases.inputs.layout import NULL_PAGE, Layout, pages_needed, place
+from attnconf.cases.inputs.layout import NULL_PAGE, Layout, has_table_tail, pages_needed, place
 
 SETTINGS = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
@@ -176,3 +176,10 @@ def test_shared_pages_have_one_id() -> None:
 def test_a_padding_row_points_at_the_null_page() -> None:
     case = make(page_size=8, table_tail="invalid").model_copy(update={"padding_rows": 2, "padding_kv_len": 1})
     assert place(case).block_tables[1:, 0].tolist() == [NULL_PAGE, NULL_PAGE]
+
+
+def test_a_block_table_has_a_tail_where_a_row_is_longer_than_its_pages() -> None:
+    long, short = Request(prefix_len=40), Request(prefix_len=3)
+    assert not has_table_tail(make(requests=(long, long)))
+    assert has_table_tail(make(requests=(long, short)))
+    assert has_table_tail(make(requests=(long, long), extra_columns=1))

@@ -160,7 +160,7 @@ def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monk
     started: list[None] = []
     monkeypatch.setattr("attnconf.running.processes.isolation.forkserver.ensure_running", lambda: started.append(None))
     session = Session(Platform(), profile_named("smoke"))
-    session.get_ready()
+    session.start_server()
     assert started == []
-    replace(session, isolate=True).get_ready()
+    replace(session, isolate=True).start_server()
     assert started == [None]

@@ -386,7 +386,6 @@ def shape(**changes: object) -> KernelShape:
         "kv_layout": "HND",
         "storage": "apart",
         "max_q_len": 1,
-        "has_prefix": True,
         "windowed": False,
         "soft_cap": False,
         "sinks": False,

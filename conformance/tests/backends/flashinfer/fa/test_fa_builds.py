@@ -54,7 +54,6 @@ SHAPE = KernelShape(
     kv_layout="HND",
     storage="apart",
     max_q_len=1,
-    has_prefix=True,
     windowed=True,
     soft_cap=False,
     sinks=False,
@@ -237,7 +236,7 @@ def test_one_module_serves_every_mode_page_layout_and_group(template: Template) 
     same = [
         SHAPE,
         replace(SHAPE, mode="extend", max_q_len=40),
-        replace(SHAPE, mode="verify", max_q_len=5, has_prefix=False),
+        replace(SHAPE, mode="verify", max_q_len=5),
         replace(SHAPE, page_size=1, kv_layout="NHD", storage="padded"),
         replace(SHAPE, num_kv_heads=4),
     ]

@@ -42,7 +42,6 @@ DECODE = KernelShape(
     kv_layout="HND",
     storage="apart",
     max_q_len=1,
-    has_prefix=True,
     windowed=True,
     soft_cap=False,
     sinks=False,

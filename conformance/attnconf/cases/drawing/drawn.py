@@ -1,0 +1,71 @@
+"""Drawn cases: what a profile draws of a family and a model with one seed, the same for every backend."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from attnconf.cases.drawing.draws import Draws
+from attnconf.cases.drawing.families import space_of
+from attnconf.cases.drawing.space import Space
+from attnconf.cases.drawing.strategies import free_layers
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
+    from attnconf.cases.drawing.profiles import Profile
+
+REFUSAL_EXAMPLES = 20
+"""How many cases are drawn to find shapes that a backend declares unsupported."""
+
+_REFUSALS = Space(name="refusal", layers=free_layers(), max_kv_len=64)
+
+
+@dataclass(frozen=True)
+class DrawnCases:
+    """The cases of ``profile`` for one ``seed``, on a GPU if ``accelerated``: each family and model is drawn once."""
+
+    profile: Profile
+    seed: int
+    accelerated: bool
+    _draws: dict[tuple[Family, str], tuple[Draws, ...]] = field(default_factory=dict, init=False, repr=False)
+
+    def draws(self, family: Family, model: str) -> tuple[Draws, ...]:
+        """Return the draws of ``family`` for ``model``: the short cases, then the long ones where there are any.
+
+        Raises ``InvalidInputError`` for an unknown family or model.
+        """
+        if (family, model) not in self._draws:
+            count = self.profile.count(family, model, accelerated=self.accelerated)
+            long_count = self.profile.long_count(family, accelerated=self.accelerated)
+            short = self._made(family, model, count)
+            long = [self._made(family, model, long_count, long_kv_len=self.profile.long_kv_len)] if long_count else []
+            self._draws[family, model] = (short, *long)
+        return self._draws[family, model]
+
+    def cases(self, family: Family, model: str) -> tuple[Case, ...]:
+        """Return the cases of ``family`` for ``model``, short and long, in the order in which they are asked."""
+        return tuple(case for draws in self.draws(family, model) for case in draws.cases)
+
+    def long_cases(self, family: Family, model: str) -> tuple[Case, ...]:
+        """Return the long ones among ``cases``."""
+        return tuple(case for draws in self.draws(family, model) if draws.is_long for case in draws.cases)
+
+    @cached_property
+    def refusals(self) -> Draws:
+        """Small cases of any shape, to find those that a backend declares unsupported."""
+        return Draws(_REFUSALS, self.seed, REFUSAL_EXAMPLES)
+
+    def _made(self, family: Family, model: str, count: int, *, long_kv_len: int = 0) -> Draws:
+        name = f"{self.seed}/{family}/{model}{'/long' if long_kv_len else ''}"
+        space = space_of(
+            family,
+            model,
+            accelerated=self.accelerated,
+            max_kv_len=self.profile.max_kv_len,
+            long_kv_len=long_kv_len,
+            few_builds=self.profile.few_builds,
+        )
+        return Draws(space, zlib.crc32(name.encode()), count)

@@ -1,0 +1,89 @@
+"""Drawn cases: those of a seed are the same everywhere, and long ones come on top of them on a GPU."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnconf.cases.drawing.drawn import DrawnCases
+from attnconf.cases.drawing.profiles import profile_named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from attnconf.cases.drawing.families import Family
+    from attnconf.cases.drawing.profiles import Profile
+
+GATE = profile_named("gate")
+
+
+def on_cpu(seed: int = 0) -> DrawnCases:
+    return DrawnCases(GATE, seed, accelerated=False)
+
+
+def on_gpu(profile: Profile = GATE) -> DrawnCases:
+    return DrawnCases(profile, 0, accelerated=True)
+
+
+def ids(drawn: DrawnCases, family: Family = "free", model: str = "free") -> list[str]:
+    return [case.id for case in drawn.cases(family, model)]
+
+
+def test_on_a_gpu_the_gate_asks_each_mode_and_model_for_long_contexts() -> None:
+    drawn, between = on_gpu(), 0
+    for family in ("decode", "extend", "mixed", "verify", "free"):
+        for model in GATE.targets(family):
+            found = drawn.long_cases(family, model)
+            assert len(found) >= 2
+            assert all(case.max_kv_len >= 32_768 for case in found)
+            between += sum(4095 <= request.kv_len <= 16_385 for case in found for request in case.requests)
+    assert between >= 10
+
+
+@pytest.mark.parametrize(("family", "model"), [("decode", "gemma4-e2b"), ("mixed", "llama3-8b"), ("free", "free")])
+def test_long_cases_come_on_top_and_change_no_other(family: Family, model: str) -> None:
+    short = ids(on_gpu(replace(GATE, long_kv_len=0)), family, model)
+    long = [case.id for case in on_gpu().long_cases(family, model)]
+    assert ids(on_gpu(), family, model) == [*short, *long]
+    assert not set(short) & set(long)
+
+
+def test_a_cpu_and_the_smoke_profile_get_no_long_case() -> None:
+    assert on_cpu().long_cases("decode", "gemma4-e2b") == ()
+    assert max(case.max_kv_len for case in on_cpu().cases("decode", "gemma4-e2b")) < 1000
+    assert on_gpu(profile_named("smoke")).long_cases("decode", "gemma4-e2b") == ()
+
+
+def test_a_seed_draws_the_same_cases_again_and_another_seed_others() -> None:
+    once = ids(on_cpu())
+    assert len(once) == len(set(once)) > 0.9 * GATE.examples["free"]
+    assert ids(on_cpu()) == once
+    assert len(set(ids(on_cpu(seed=1))) & set(once)) < 0.1 * len(once)  # the simplest case may be in both
+
+
+def test_models_and_families_draw_apart() -> None:
+    decode = ids(on_cpu(), "decode", "gemma4-e2b")
+    assert set(decode).isdisjoint(ids(on_cpu(), "decode", "gemma4-e4b"))
+    assert set(decode).isdisjoint(ids(on_cpu(), "extend", "gemma4-e2b"))
+
+
+def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    once = ids(on_cpu())
+    source = tmp_path / "constants.py"
+    source.write_text("VALUES = (" + ", ".join(str(100_000 + 7919 * i) for i in range(200)) + ")\n")
+    module = ModuleType("constants_of_the_user")
+    module.__file__ = str(source)
+    monkeypatch.setitem(sys.modules, "constants_of_the_user", module)
+    assert ids(on_cpu()) == once
+
+
+def test_the_draws_leave_hypothesis_as_it_was() -> None:
+    from hypothesis.internal.conjecture.providers import HypothesisProvider
+
+    before = HypothesisProvider._maybe_draw_constant
+    ids(on_cpu())
+    assert HypothesisProvider._maybe_draw_constant is before
