@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Request
+from attnconf.clauses import Clause
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 
@@ -29,7 +30,7 @@ class Removal:
     One that has ``of_symptom`` is tried only where the answer looks like a breach of its clause.
     """
 
-    clause: int
+    clause: Clause
     text: str
     without: Callable[[Case, int, int], Case]
     of_symptom: bool = False
@@ -137,21 +138,21 @@ def _one_head_each(case: Case, layer: int, request: int) -> Case:
 
 
 REMOVALS = (
-    Removal(11, "padding rows, or requests without query tokens", _asked_only),
-    Removal(7, "reclaimed pages", _paging(reclaimed=False)),
-    Removal(8, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
-    Removal(9, "KV sharing", _own_kv),
-    Removal(14, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart")),
-    Removal(14, "the layout of the cache", _paging(layout="HND", storage="apart")),
-    Removal(18, "8-bit keys and values", _as_stored),
-    Removal(3, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
-    Removal(3, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
-    Removal(6, "a last page that is not full", _full_pages, of_symptom=True),
-    Removal(5, "page ids in disorder", _paging(placement="identity")),
-    Removal(5, "several pages", _one_page),
-    Removal(5, "pages of several tokens", _paging(page_size=1)),
-    Removal(12, "the other requests of the batch", _alone),
-    Removal(2, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
-    Removal(4, "several query heads a KV head", _one_head_each),
+    Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _asked_only),
+    Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False)),
+    Removal(Clause.HYBRID_POOLS, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
+    Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
+    Removal(Clause.LAYOUT, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart")),
+    Removal(Clause.LAYOUT, "the layout of the cache", _paging(layout="HND", storage="apart")),
+    Removal(Clause.QUANTISED_KV, "8-bit keys and values", _as_stored),
+    Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
+    Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
+    Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, of_symptom=True),
+    Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity")),
+    Removal(Clause.PAGING, "several pages", _one_page),
+    Removal(Clause.PAGING, "pages of several tokens", _paging(page_size=1)),
+    Removal(Clause.INDEPENDENCE, "the other requests of the batch", _alone),
+    Removal(Clause.WINDOW, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
+    Removal(Clause.GQA, "several query heads a KV head", _one_head_each),
 )
 """What a case may do without, the narrow ones first: a pool of its own is not needed where there is no window."""

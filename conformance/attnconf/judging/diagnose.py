@@ -113,7 +113,7 @@ def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tens
             wrong = bounded_answer(asked, profile, trial.case.q_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
             return Explanation(
-                clause=Clause(mistake.clause),
+                clause=mistake.clause,
                 suspicion=f"{mistake.text} (that explains every element of the request)",
                 exact=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import RECLAIMED, SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, edited
@@ -22,7 +23,7 @@ MUTANTS = (
     Mutant(
         id="splits-by-batch-size",
         summary="the number of splits depends on how many requests there are",
-        clause=12,
+        clause=Clause.INDEPENDENCE,
         make=_split("len(self.batch.q_lens)"),
         proof=ask("decode"),
     ),
@@ -30,28 +31,28 @@ MUTANTS = (
         id="splits-by-hint",
         summary="the number of splits comes from max_seq_len",
         bug="flashinfer-ai/flashinfer#4647",
-        clause=19,
+        clause=Clause.HOST_HINTS,
         make=_split("1 + self.batch.max_seq_len // 64"),
         proof=ask("decode"),
     ),
     Mutant(
         id="splits-by-page",
         summary="keys are summed in the order of their page ids",
-        clause=13,
+        clause=Clause.RELABELLING,
         make=_split("1 + int(table[max(0, kv_len - 1) // self.batch.page_size]) % 3"),
         proof=ask("decode"),
     ),
     Mutant(
         id="splits-by-live-pages",
         summary="null pages are skipped, and move the borders between the parts that are summed",
-        clause=7,
+        clause=Clause.RECLAIMED_PAGES,
         make=_split("1 + int((table[: -(-kv_len // self.batch.page_size)] == 0).any())"),
         proof=ask("decode", SLIDING, paging=RECLAIMED),
     ),
     Mutant(
         id="splits-by-row-parity",
         summary="odd rows of the batch are summed in two parts",
-        clause=12,
+        clause=Clause.INDEPENDENCE,
         make=edited(
             "reference",
             Edit(
@@ -67,7 +68,7 @@ MUTANTS = (
         id="sum-in-any-order",
         summary="partial sums are added in the order in which they arrive",
         bug="flashinfer-ai/flashinfer#1559",
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=edited(
             "reference",
             Edit(_NAME, f"{_NAME}\n_CALLS = []"),
@@ -80,7 +81,7 @@ MUTANTS = (
         id="hint-is-a-length",
         summary="with one request max_q_len is taken for its q_len",
         bug="flashinfer-ai/flashinfer#1912",
-        clause=19,
+        clause=Clause.HOST_HINTS,
         make=edited(
             "reference",
             Edit(
@@ -94,14 +95,14 @@ MUTANTS = (
     Mutant(
         id="positions-from-longest",
         summary="rows are numbered by the longest request of the batch: a short one in its shadow sees too much",
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited("reference", Edit("(keys > positions)", "(keys > positions + self.batch.max_q_len - q_len)")),
         proof=ask("extend"),
     ),
     Mutant(
         id="padding-shifts-rows",
         summary="a request without query tokens takes a row of the output",
-        clause=11,
+        clause=Clause.EMPTY_ROWS,
         make=edited(
             "reference",
             Edit("if q_len == 0:\n", "if q_len == 0:\n                start += 1\n"),
@@ -117,7 +118,7 @@ MUTANTS = (
         summary="a row over no key returns before it stores its output",
         bug="vllm-project/vllm#37442",
         catalogue=("M13",),
-        clause=11,
+        clause=Clause.EMPTY_ROWS,
         make=edited(
             "reference",
             Edit(
@@ -134,7 +135,7 @@ MUTANTS = (
         summary="a row over no key divides 0 by 0",
         bug="vllm-project/vllm#57094",
         catalogue=("M13",),
-        clause=11,
+        clause=Clause.EMPTY_ROWS,
         make=edited("reference", Edit(_EMPTY, _EMPTY.replace("torch.zeros_like(q)", "torch.zeros_like(q) / 0.0"))),
         proof=ask("decode", padding_rows=2),
     ),
@@ -142,7 +143,7 @@ MUTANTS = (
         id="empty-row-lse",
         summary="a row over no key has LSE 0: a phantom key of weight 1",
         bug="flashinfer-ai/flashinfer#27",
-        clause=11,
+        clause=Clause.EMPTY_ROWS,
         make=edited("reference", Edit("-math.inf)\n        k, v", "0.0)\n        k, v")),
         proof=ask("decode", padding_rows=2),
     ),
@@ -151,7 +152,7 @@ MUTANTS = (
         summary="metadata is cached by shape: another table of the same shape is not looked at",
         bug="vllm-project/vllm-ascend#8508",
         catalogue=("M31",),
-        clause=13,
+        clause=Clause.RELABELLING,
         make=edited(
             "reference",
             Edit(
@@ -167,7 +168,7 @@ MUTANTS = (
         id="window-kept-by-shape",
         summary="the first layer's window is compiled into the kernel of every layer of its shape",
         catalogue=("M31",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "reference",
             Edit(
@@ -183,7 +184,7 @@ MUTANTS = (
         id="decode-path-window",
         summary="the kernel that serves one-token batches keeps one key less of a window",
         bug="vllm-project/vllm#3385",
-        clause=17,
+        clause=Clause.CONSISTENCY,
         make=edited(
             "reference",
             Edit("(keys < positions - window)", "(keys < positions - window + (self.batch.mode == 'decode'))"),
@@ -193,7 +194,7 @@ MUTANTS = (
     Mutant(
         id="causal-off-without-prefix",
         summary="a request without cached tokens is not causal",
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited("reference", Edit("(keys > positions)", "((keys > positions) & (q_len < kv_len))")),
         proof=ask("mixed", requests=({"prefix_len": 50}, {"prefix_len": 0, "new_tokens": 6})),
     ),

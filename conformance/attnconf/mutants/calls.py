@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnconf.cases.case import Paging
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, SCALED, SHARED, SINKS, SLIDING, quantised, served
 from attnconf.mutants.source import Edit, edited
@@ -16,7 +17,7 @@ MUTANTS = (
         summary="window_left carries a sliding_window of W unchanged",
         bug="NVIDIA/TensorRT-LLM#5564",
         catalogue=("M02",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("trtllm_mha", Edit(_WINDOW, '"window_left": geometry.window_left + (geometry.window_left >= 0),')),
         proof=served("decode", SLIDING),
     ),
@@ -24,7 +25,7 @@ MUTANTS = (
         id="call-window-not-in-prefill",
         summary="the prefill call has no window",
         bug="sgl-project/sglang#22679",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "trtllm_mha",
             Edit(
@@ -39,7 +40,7 @@ MUTANTS = (
         summary="sliding layers get the full pool's page table",
         bug="sgl-project/sglang#18970",
         catalogue=("M15",),
-        clause=8,
+        clause=Clause.HYBRID_POOLS,
         make=edited(
             "trtllm_mha",
             Edit('"block_tables": metadata.tables[layer],', '"block_tables": batch.block_tables % len(cache.k),'),
@@ -51,7 +52,7 @@ MUTANTS = (
         summary="the metadata of the first layer serves all",
         bug="sgl-project/sglang#26531",
         catalogue=("M15",),
-        clause=8,
+        clause=Clause.HYBRID_POOLS,
         make=edited(
             "trtllm_mha",
             Edit('"block_tables": metadata.tables[layer],', '"block_tables": metadata.tables[0] % len(cache.k),'),
@@ -63,7 +64,7 @@ MUTANTS = (
         summary="bmm1_scale is sm_scale alone",
         bug="sgl-project/sglang#28144",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited("trtllm_mha", Edit("geometry.sm_scale * stored.k_scale", "geometry.sm_scale")),
         proof=quantised("decode", paging=Paging(page_size=16)),
     ),
@@ -72,7 +73,7 @@ MUTANTS = (
         summary="bmm2_scale is 1",
         bug="sgl-project/sglang#26518",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited("trtllm_mha", Edit('"bmm2_scale": stored.v_scale', '"bmm2_scale": 1.0')),
         proof=quantised("decode", paging=Paging(page_size=16)),
     ),
@@ -81,7 +82,7 @@ MUTANTS = (
         summary="a redirected layer passes its own scales",
         bug="vllm-project/vllm#48666",
         catalogue=("M37",),
-        clause=9,
+        clause=Clause.KV_SHARING,
         make=edited("trtllm_mha", Edit("stored = batch.layers[inputs.cache].geometry", "stored = geometry")),
         proof=quantised(
             "decode", SCALED, SHARED.model_copy(update={"k_scale": 0.25, "v_scale": 2.0}), paging=Paging(page_size=16)
@@ -92,7 +93,7 @@ MUTANTS = (
         summary="a redirected layer passes its own cache",
         bug="vllm-project/vllm#43185",
         catalogue=("M37",),
-        clause=9,
+        clause=Clause.KV_SHARING,
         make=edited(
             "trtllm_mha",
             Edit(
@@ -107,7 +108,7 @@ MUTANTS = (
         summary="1/sqrt(head_dim) is passed where a model has sm_scale 1",
         bug="flashinfer-ai/flashinfer#4014",
         catalogue=("M35",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "trtllm_mha", Edit("geometry.sm_scale * stored.k_scale", "geometry.head_dim**-0.5 * stored.k_scale")
         ),
@@ -116,7 +117,7 @@ MUTANTS = (
     Mutant(
         id="call-sinks-dropped",
         summary="sinks are passed to the decode kernel only",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "trtllm_mha",
             Edit('"sinks": inputs.sinks,', '"sinks": inputs.sinks if kernel == "trtllm-gen-decode" else None,'),
@@ -128,7 +129,7 @@ MUTANTS = (
         summary="the call's LSE is in base two, and declared natural",
         bug="flashinfer-ai/flashinfer#4485",
         catalogue=("M28",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "trtllm_mha",
             Edit(
@@ -142,7 +143,7 @@ MUTANTS = (
     Mutant(
         id="call-cumulative-tokens",
         summary="the cumulative lengths of the keys are those of the queries",
-        clause=20,
+        clause=Clause.REFUSAL,
         make=edited(
             "trtllm_mha",
             Edit(
@@ -156,7 +157,7 @@ MUTANTS = (
         id="call-cap-ignored",
         summary="a soft cap that the kernel does not have is left out, and nothing is refused",
         bug="sgl-project/sgl-kernel-xpu#491",
-        clause=20,
+        clause=Clause.REFUSAL,
         make=edited(
             "trtllm_mha",
             Edit(
@@ -170,7 +171,7 @@ MUTANTS = (
     Mutant(
         id="call-verify-by-prefill",
         summary="several query tokens a request are served by the prefill kernel, and nobody is told",
-        clause=20,
+        clause=Clause.REFUSAL,
         make=edited(
             "trtllm_mha",
             Edit(

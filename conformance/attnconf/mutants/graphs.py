@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, HYBRID, SLIDING, ask
 from attnconf.mutants.source import Edit, edited
@@ -14,7 +15,7 @@ MUTANTS = (
         summary="update does not refresh the translated tables of the sliding pool",
         bug="vllm-project/vllm-ascend#8508",
         catalogue=("M31",),
-        clause=16,
+        clause=Clause.CUDA_GRAPHS,
         make=edited(
             "triton",
             Edit("            kept.copy_(block_tables_for(batch, index))", "            del kept, index", _LAUNCH),
@@ -27,7 +28,7 @@ MUTANTS = (
         summary="the lengths are copied when the graph is captured: keys that came later are not read",
         bug="sgl-project/sglang#9675",
         catalogue=("M31",),
-        clause=16,
+        clause=Clause.CUDA_GRAPHS,
         make=edited(
             "triton",
             Edit(

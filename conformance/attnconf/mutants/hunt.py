@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.clauses import Clause
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import detect
@@ -49,7 +50,7 @@ class Catch:
 
     id: str
     bug: str
-    clause: int
+    clause: Clause
     caught: bool = False
     check: str = ""
     first: int | None = None
@@ -135,7 +136,7 @@ def broken_clauses(result: CaseResult) -> dict[int, str]:
     return broken | {_REFUSAL: ended[0]} if ended else broken
 
 
-def _by_clause(layer: LayerResult, clause: int) -> LayerResult:
+def _by_clause(layer: LayerResult, clause: Clause) -> LayerResult:
     """Return ``layer`` as if the contract had no other clause."""
     if layer.outcome in _ENDED:
         return layer if clause == _REFUSAL else replace(layer, outcome=Outcome.PASSED)

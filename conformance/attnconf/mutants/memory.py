@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, SHARED, ask
 from attnconf.mutants.source import Edit, edited
@@ -27,7 +28,7 @@ MUTANTS = (
         id="write-null-page",
         summary="dummy keys of padding are written to page 0",
         bug="1CatAI/1Cat-vLLM#280",
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited("reference", Edit(_DONE, f"        {_CACHE}.k.view(torch.uint8)[0] = 7\n{_DONE}")),
         proof=ask("decode"),
     ),
@@ -36,7 +37,7 @@ MUTANTS = (
         summary="a redirected layer writes dummy values into its owner's slots",
         bug="vllm-project/vllm-ascend#11791",
         catalogue=("M37",),
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited(
             "reference",
             Edit(
@@ -51,7 +52,7 @@ MUTANTS = (
     Mutant(
         id="scale-query-in-place",
         summary="the query is scaled where it lies",
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited("reference", Edit(_DONE, f"        self.batch.layers[layer].q.mul_(0.5)\n{_DONE}")),
         proof=ask("decode"),
     ),
@@ -59,7 +60,7 @@ MUTANTS = (
         id="tile-dropped",
         summary="the last head of the last row is never stored",
         bug="sgl-project/sglang#25006",
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited(
             "reference",
             Edit(
@@ -73,14 +74,14 @@ MUTANTS = (
     Mutant(
         id="lse-dropped",
         summary="the LSE of a request's last head is never stored",
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited("reference", Edit(_LSE, "lse[rows, :-1] = row_lse[:, :-1]")),
         proof=ask("decode"),
     ),
     Mutant(
         id="store-past-the-end",
         summary="the last tile of rows is stored whole",
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited(
             "reference",
             Edit(_DONE, f"        out.as_strided((1,), (1,), out.storage_offset() + out.numel()).fill_(1.0)\n{_DONE}"),
@@ -90,7 +91,7 @@ MUTANTS = (
     Mutant(
         id="store-before-the-start",
         summary="a mask of -1 stores in front of the output",
-        clause=10,
+        clause=Clause.READ_ONLY,
         make=edited(
             "reference",
             Edit(_DONE, f"        out.as_strided((1,), (1,), out.storage_offset() - 1).fill_(1.0)\n{_DONE}"),
@@ -101,7 +102,7 @@ MUTANTS = (
         id="metadata-in-static-buffer",
         summary="tables are copied to one static buffer, which the next prepared batch overwrites",
         catalogue=("M31",),
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=edited(
             "reference",
             Edit(_NAME, f"{_NAME}\n_STATIC = torch.zeros((64, 8192), dtype=torch.int32)"),
@@ -120,7 +121,7 @@ MUTANTS = (
         summary="a counter in the workspace must be zero and is not reset: the second launch skips its merge",
         bug="flashinfer-ai/flashinfer#1444",
         catalogue=("M30",),
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=edited(
             "reference",
             Edit("    batch: Batch\n\n    def run", "    batch: Batch\n    arrived: list\n\n    def run"),
@@ -138,7 +139,7 @@ MUTANTS = (
         summary="a block counts its arrival in the workspace, and nobody counts back",
         bug="flashinfer-ai/flashinfer#3474",
         catalogue=("M30",),
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=edited("reference", *SCRATCHED, Edit(_DONE, f"        self.memory[4] = 3\n{_DONE}")),
         proof=ask("decode"),
     ),
@@ -147,7 +148,7 @@ MUTANTS = (
         summary="a partial result that no block wrote is merged: right while nobody else used the workspace",
         bug="flashinfer-ai/flashinfer#3465",
         catalogue=("M30",),
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=edited(
             "reference",
             *SCRATCHED,
@@ -160,7 +161,7 @@ MUTANTS = (
         summary="layers of unlike head_dim share scratch: what one leaves behind stays in the other's sums",
         bug="vllm-project/vllm#41656",
         catalogue=("M27",),
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=edited(
             "reference",
             Edit(_NAME, f"{_NAME}\n_SCRATCH = {{}}"),

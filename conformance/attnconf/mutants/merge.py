@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnconf.cases.case import Request
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import HOSTILE, SINKS, SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, edited
@@ -27,7 +28,7 @@ MUTANTS = (
         summary="splits are merged with exp of statistics in units of log 2",
         bug="sgl-project/sglang#35045",
         catalogue=("M28",),
-        clause=3,
+        clause=Clause.SCORES,
         make=_kernel(
             Edit("added = tl.exp2(part_m - largest)", "added = tl.exp(part_m - largest)", _KERNEL),
             Edit("kept = tl.exp2(m - largest)\n        added", "kept = tl.exp(m - largest)\n        added", _KERNEL),
@@ -39,7 +40,7 @@ MUTANTS = (
         summary="the LSE is log2, and declared natural",
         bug="vllm-project/vllm#43919",
         catalogue=("M28",),
-        clause=3,
+        clause=Clause.SCORES,
         make=_kernel(Edit("(largest + tl.log2(total)) * LN_2", "largest + tl.log2(total)", _KERNEL)),
         proof=ask("decode", requests=LONG),
     ),
@@ -47,7 +48,7 @@ MUTANTS = (
         id="lse-of-last-split",
         summary="the LSE is that of the last split alone",
         bug="flashinfer-ai/flashinfer#58",
-        clause=3,
+        clause=Clause.SCORES,
         make=_kernel(
             Edit("    for split in range(splits):", "    last = 0.0\n    for split in range(splits):", _KERNEL),
             Edit(
@@ -71,7 +72,7 @@ MUTANTS = (
         summary="the merge visits as many splits as the longest request has: those that a short one never wrote, too",
         bug="vllm-project/vllm#47188",
         catalogue=("M25",),
-        clause=15,
+        clause=Clause.DETERMINISM,
         make=_kernel(Edit("for split in range(splits):", "for split in range(num_splits):", _KERNEL)),
         proof=ask("decode", requests=({"prefix_len": 150}, {"prefix_len": 70})),
     ),
@@ -79,7 +80,7 @@ MUTANTS = (
         id="last-split-dropped",
         summary="the planner rounds the number of splits down: the keys of the last one are lost",
         bug="flashinfer-ai/flashinfer#728",
-        clause=1,
+        clause=Clause.CAUSAL,
         make=_kernel(Edit("tl.maximum((keys + (width - 1)) // width, 1)", "tl.maximum(keys // width, 1)", _KERNEL)),
         proof=ask("decode", requests=LONG),
     ),
@@ -87,7 +88,7 @@ MUTANTS = (
         id="split-reads-its-neighbour",
         summary="a split is masked by the request's end, not by its own: keys behind it count twice",
         bug="flashinfer-ai/flashinfer#1206",
-        clause=3,
+        clause=Clause.SCORES,
         make=_kernel(
             Edit("high = tl.minimum(high, low + width)", "high = tl.minimum(high, low + width + BLOCK_N)", _KERNEL)
         ),
@@ -98,7 +99,7 @@ MUTANTS = (
         summary="the place of a partial result leaves the token out: requests overwrite each other's",
         bug="flashinfer-ai/flashinfer#3393",
         catalogue=("M27",),
-        clause=12,
+        clause=Clause.INDEPENDENCE,
         make=_kernel(
             Edit(
                 "place = (token * num_qo_heads + head) * num_splits + split",
@@ -116,7 +117,7 @@ MUTANTS = (
     Mutant(
         id="sink-in-every-split",
         summary="each split starts its denominator with the sink",
-        clause=3,
+        clause=Clause.SCORES,
         make=_kernel(
             Edit(
                 "        tl.store(stats + place * 2 + 1, total, mask=mask)",
@@ -132,14 +133,14 @@ MUTANTS = (
         id="masked-tile-is-nan",
         summary="the running maximum starts at -inf: a row whose first tile is masked whole becomes NaN",
         bug="vllm-project/vllm#4405",
-        clause=2,
+        clause=Clause.WINDOW,
         make=_kernel(Edit("LOWEST = tl.constexpr(-3.4028234663852886e38)", 'LOWEST = tl.constexpr(float("-inf"))')),
         proof=ask("extend", SLIDING, requests=({"prefix_len": 60, "new_tokens": 40},)),
     ),
     Mutant(
         id="rescale-forgotten",
         summary="the sums are not rescaled when a later tile raises the maximum",
-        clause=3,
+        clause=Clause.SCORES,
         make=_kernel(Edit("acc=acc * kept[:, None]", "acc=acc")),
         proof=ask("extend", requests=({"prefix_len": 100, "new_tokens": 12},)),
     ),
@@ -148,7 +149,7 @@ MUTANTS = (
         summary="lanes behind the end load keys and values through entries of the table that are not theirs",
         bug="nod-ai/amd-shark-ai#665",
         catalogue=("M10",),
-        clause=6,
+        clause=Clause.DEAD_SLOTS,
         make=_kernel(Edit("mask = live[:, None]\n", "mask = (n >= 0)[:, None]\n")),
         proof=ask("decode", poison=HOSTILE),
     ),
@@ -156,7 +157,7 @@ MUTANTS = (
         id="kernel-window-first-tile",
         summary="the window is masked per tile, not per query row",
         bug="flashinfer-ai/flashinfer#3864",
-        clause=2,
+        clause=Clause.WINDOW,
         make=_kernel(Edit("(n[None, :] >= (position - window_left)[:, None])", "(n[None, :] >= first_key)")),
         proof=ask("verify", SLIDING),
     ),
@@ -165,7 +166,7 @@ MUTANTS = (
         summary="a block's rows are divided by the group size rounded up to a power of two",
         bug="flashinfer-ai/flashinfer#1148",
         catalogue=("M23",),
-        clause=4,
+        clause=Clause.GQA,
         make=_kernel(
             Edit(
                 "position = first_position + row_token",
@@ -180,7 +181,7 @@ MUTANTS = (
         summary="values are read with the keys' strides",
         bug="vllm-project/vllm-xpu-kernels#258",
         catalogue=("M21",),
-        clause=14,
+        clause=Clause.LAYOUT,
         make=_kernel(
             Edit(
                 "v_offset = k_offset if SAME_STRIDES else page * v_page + slot.to(tl.int64) * v_slot",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attnconf.clauses import Clause
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,7 +32,7 @@ class Mutant:
 
     id: str
     summary: str
-    clause: int
+    clause: Clause
     make: Callable[[Platform], Backend]
     proof: Case
     bug: str = UNFILED

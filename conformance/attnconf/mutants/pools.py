@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, HOSTILE, HYBRID, RECLAIMED, SLIDING, ask
 from attnconf.mutants.source import Edit, edited
@@ -21,7 +22,7 @@ MUTANTS = (
         summary="a sliding layer indexes its pool by ids of the full pool",
         bug="sgl-project/sglang#18970",
         catalogue=("M15",),
-        clause=8,
+        clause=Clause.HYBRID_POOLS,
         make=edited(
             "reference", Edit(_TRANSLATE, "(pages % batch.caches[batch.layers[layer].cache].k.shape[0])", "tables")
         ),
@@ -32,7 +33,7 @@ MUTANTS = (
         summary="the slot translation is indexed by page id",
         bug="sgl-project/sglang#16267",
         catalogue=("M16",),
-        clause=8,
+        clause=Clause.HYBRID_POOLS,
         make=edited("reference", Edit(_TRANSLATE, "(mapping[pages] // size)", "tables")),
         proof=ask("decode", SLIDING, paging=HYBRID),
     ),
@@ -40,7 +41,7 @@ MUTANTS = (
         id="sliding-pool-prefix-only",
         summary="the pages of the new tokens are not translated",
         bug="sgl-project/sglang#24617",
-        clause=8,
+        clause=Clause.HYBRID_POOLS,
         make=edited(
             "reference",
             Edit(
@@ -61,7 +62,7 @@ MUTANTS = (
     Mutant(
         id="sliding-pool-of-first-layer",
         summary="all layers take the first layer's table",
-        clause=8,
+        clause=Clause.HYBRID_POOLS,
         make=edited(
             "reference",
             Edit(
@@ -76,7 +77,7 @@ MUTANTS = (
         summary="the values behind the last token are read and weighed with 0",
         bug="Dao-AILab/flash-attention#1745",
         catalogue=("M09",),
-        clause=6,
+        clause=Clause.DEAD_SLOTS,
         make=edited("reference", _WHOLE_PAGES, _ALL_KEYS),
         proof=ask("decode", seed=2),
     ),
@@ -85,7 +86,7 @@ MUTANTS = (
         summary="masking adds -inf to scores: a NaN key stays one",
         bug="deepbeepmeep/Wan2GP#1628",
         catalogue=("M10",),
-        clause=6,
+        clause=Clause.DEAD_SLOTS,
         make=edited(
             "reference",
             Edit(
@@ -107,7 +108,7 @@ MUTANTS = (
         summary="decode runs without a causal mask, and nothing else masks the tail of the last page",
         bug="flashinfer-ai/flashinfer#3717",
         catalogue=("M08",),
-        clause=6,
+        clause=Clause.DEAD_SLOTS,
         make=edited(
             "reference", _WHOLE_PAGES, _ALL_KEYS, Edit("(keys > positions)", "((keys > positions) & (q_len > 1))")
         ),
@@ -117,7 +118,7 @@ MUTANTS = (
         id="page-granular-loads",
         summary="loads are predicated by page: a stale key behind the end counts",
         bug="flashinfer-ai/flashinfer#941",
-        clause=6,
+        clause=Clause.DEAD_SLOTS,
         make=edited(
             "reference",
             _WHOLE_PAGES,
@@ -131,7 +132,7 @@ MUTANTS = (
         summary="keys are masked by the window, values are loaded from the start",
         bug="vllm-project/vllm#30887",
         catalogue=("M09",),
-        clause=7,
+        clause=Clause.RECLAIMED_PAGES,
         make=edited("reference", Edit(_START, "first_key = 0")),
         proof=ask("decode", SLIDING, paging=RECLAIMED, poison=HOSTILE),
     ),
@@ -139,7 +140,7 @@ MUTANTS = (
         id="reclaimed-weigh-little",
         summary="keys behind the window get a finite mask, and their recycled pages a weight of exp(-20)",
         bug="vllm-project/vllm#42273",
-        clause=7,
+        clause=Clause.RECLAIMED_PAGES,
         make=edited(
             "reference",
             Edit(_START, "first_key = 0"),
@@ -158,7 +159,7 @@ MUTANTS = (
     Mutant(
         id="null-page-of-the-table",
         summary="a batch with reclaimed pages counts columns from its first page that is left",
-        clause=7,
+        clause=Clause.RECLAIMED_PAGES,
         make=edited(
             "reference",
             Edit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, SCALED, SHARED, SLIDING, ask, quantised
 from attnconf.mutants.source import Edit, edited
@@ -16,7 +17,7 @@ MUTANTS = (
         summary="k_scale is left out of the scores",
         bug="sgl-project/sglang#28144",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited("reference", Edit(_SCALE, "geometry.sm_scale")),
         proof=quantised("decode"),
     ),
@@ -25,7 +26,7 @@ MUTANTS = (
         summary="v_scale is left out where requests bring several tokens",
         bug="flashinfer-ai/flashinfer#1416",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited(
             "reference", Edit("self._owner(layer).v_scale", "(self._owner(layer).v_scale if q_len == 1 else 1.0)")
         ),
@@ -36,7 +37,7 @@ MUTANTS = (
         summary="k_scale and v_scale change places",
         bug="flashinfer-ai/flashinfer#1254",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited(
             "reference",
             Edit("self._owner(layer).k_scale", "self._owner(layer).v_scale"),
@@ -49,7 +50,7 @@ MUTANTS = (
         summary="v_scale is applied when values are loaded, and again to the output",
         bug="vllm-project/vllm#48016",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited("reference", Edit(_OUT, "p, v.float() * self._owner(layer).v_scale)")),
         proof=quantised("decode"),
     ),
@@ -58,7 +59,7 @@ MUTANTS = (
         summary="the new tokens are read without v_scale, as if they had not been quantised",
         bug="sgl-project/sglang#18882",
         catalogue=("M33",),
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited(
             "reference",
             Edit(
@@ -72,7 +73,7 @@ MUTANTS = (
     Mutant(
         id="k-scale-of-first-layer",
         summary="every layer takes the first layer's k_scale",
-        clause=18,
+        clause=Clause.QUANTISED_KV,
         make=edited("reference", Edit("self._owner(layer).k_scale", "self.batch.layers[0].geometry.k_scale")),
         proof=quantised("decode", SCALED, SCALED.model_copy(update={"k_scale": 2.0})),
     ),
@@ -81,7 +82,7 @@ MUTANTS = (
         summary="a redirected layer reads its owner's bytes with its own scales",
         bug="vllm-project/vllm#48666",
         catalogue=("M37",),
-        clause=9,
+        clause=Clause.KV_SHARING,
         make=edited(
             "reference",
             Edit("self.batch.layers[self.batch.layers[layer].cache].geometry", "self.batch.layers[layer].geometry"),
@@ -93,7 +94,7 @@ MUTANTS = (
         summary="a redirected layer reads its own cache, which nobody fills",
         bug="huggingface/transformers#45253",
         catalogue=("M37",),
-        clause=9,
+        clause=Clause.KV_SHARING,
         make=edited(
             "reference",
             Edit("cache = self.batch.caches[self.batch.layers[layer].cache]", "cache = self.batch.caches[layer]"),
@@ -105,7 +106,7 @@ MUTANTS = (
         summary="positions of a redirected layer are advanced once more by its new tokens",
         bug="ml-explore/mlx-lm#1396",
         catalogue=("M37",),
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited(
             "reference",
             Edit("(keys > positions)", "(keys > positions + q_len * (self.batch.layers[layer].cache != layer))"),
@@ -115,7 +116,7 @@ MUTANTS = (
     Mutant(
         id="shared-kv-owners-window",
         summary="a redirected layer takes its owner's window",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "reference",
             Edit(
@@ -129,7 +130,7 @@ MUTANTS = (
         id="shared-kv-appended-twice",
         summary="a redirected layer counts the newest token again",
         bug="ROCm/hip-ep#882",
-        clause=9,
+        clause=Clause.KV_SHARING,
         make=edited(
             "reference",
             Edit(
@@ -150,7 +151,7 @@ MUTANTS = (
     Mutant(
         id="shared-kv-owners-scale",
         summary="a redirected layer scores by its owner's sm_scale",
-        clause=9,
+        clause=Clause.KV_SHARING,
         make=edited("reference", Edit("(geometry.sm_scale *", "(self._owner(layer).sm_scale *")),
         proof=ask("decode", FULL, SHARED),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import CAPPED, FULL, SINKS, ask
 from attnconf.mutants.source import Edit, Edited, edited
@@ -37,7 +38,7 @@ MUTANTS = (
         summary="a query head is divided by the number of KV heads, not by the group size",
         bug="PSAL-POSTECH/ONNXim#33",
         catalogue=("M23",),
-        clause=4,
+        clause=Clause.GQA,
         make=_heads("h // n"),
         proof=ask("decode"),
     ),
@@ -46,7 +47,7 @@ MUTANTS = (
         summary="query heads are dealt to KV heads in turn",
         bug="HazyResearch/HipKittens#22",
         catalogue=("M23",),
-        clause=4,
+        clause=Clause.GQA,
         make=_heads("h % n"),
         proof=ask("decode"),
     ),
@@ -55,7 +56,7 @@ MUTANTS = (
         summary="a group of 3 query heads is taken for one of 4",
         bug="flashinfer-ai/flashinfer#1148",
         catalogue=("M23",),
-        clause=4,
+        clause=Clause.GQA,
         make=_heads("h // (1 << (g - 1).bit_length())"),
         proof=ask("decode"),
     ),
@@ -63,7 +64,7 @@ MUTANTS = (
         id="group-larger-than-tile",
         summary="query heads behind the eighth of a group get the answer of the group's first ones",
         bug="flashinfer-ai/flashinfer#2380",
-        clause=4,
+        clause=Clause.GQA,
         make=edited(
             "reference",
             Edit(
@@ -78,14 +79,14 @@ MUTANTS = (
         summary="exp2 of scores in natural units: the factor log2(e) is missing",
         bug="flashinfer-ai/flashinfer#787",
         catalogue=("M35",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited("reference", Edit(_SCALE, "(geometry.sm_scale * self._owner(layer).k_scale * math.log(2))")),
         proof=ask("decode"),
     ),
     Mutant(
         id="scale-twice",
         summary="sm_scale is applied to the query, and again to the scores",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited("reference", Edit(_SCALE, "(geometry.sm_scale**2 * self._owner(layer).k_scale)")),
         proof=ask("decode"),
     ),
@@ -94,7 +95,7 @@ MUTANTS = (
         summary="a kernel compiled for one sm_scale serves every layer of its shape",
         bug="flashinfer-ai/flashinfer#4014",
         catalogue=("M31", "M35"),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited("reference", Edit(_SCALE, "(self.batch.layers[0].geometry.sm_scale * self._owner(layer).k_scale)")),
         proof=ask("decode", FULL, FULL.model_copy(update={"sm_scale": 0.1})),
     ),
@@ -102,21 +103,21 @@ MUTANTS = (
         id="scale-default",
         summary="1/sqrt(head_dim) stands in for sm_scale",
         catalogue=("M35",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited("reference", Edit(_SCALE, "(geometry.head_dim**-0.5 * self._owner(layer).k_scale)")),
         proof=ask("decode"),
     ),
     Mutant(
         id="softmax-without-maximum",
         summary="scores go through exp() as they are: it leaves float32 at 88.7",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited("reference", Edit(_SOFTMAX, f"{_EXP}(scores) / torch.exp(scores).sum(dim=3, keepdim=True))")),
         proof=ask("decode", seed=1),
     ),
     Mutant(
         id="maximum-starts-at-zero",
         summary="the running maximum starts at 0, not at -inf: a row of very low scores sums to 0",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -132,7 +133,7 @@ MUTANTS = (
         summary="the soft cap is left out of long requests",
         bug="vllm-project/vllm-metal#666",
         catalogue=("M34",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit("if geometry.logits_soft_cap is not None:", "if geometry.logits_soft_cap is not None and q_len == 1:"),
@@ -144,7 +145,7 @@ MUTANTS = (
         summary="the soft cap comes after the mask and lifts -inf to -cap",
         bug="flashinfer-ai/flashinfer#350",
         catalogue=("M34",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(_CAPPED, "scores = scores + 0.0\n"),
@@ -157,7 +158,7 @@ MUTANTS = (
         summary="tanh takes scores that already carry log2(e)",
         bug="sgl-project/sgl-kernel-xpu#491",
         catalogue=("M34",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -173,7 +174,7 @@ MUTANTS = (
         summary="tanh is (exp(2x) - 1) / (exp(2x) + 1), which overflows for scores far above the cap",
         bug="vllm-project/vllm#56579",
         catalogue=("M34",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -187,14 +188,14 @@ MUTANTS = (
     Mutant(
         id="sinks-ignored",
         summary="the sinks are dropped",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited("reference", Edit("if inputs.sinks is not None:", "if False:")),
         proof=ask("decode", SINKS),
     ),
     Mutant(
         id="sink-of-first-head",
         summary="all query heads of a group take the group's first sink",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference", Edit(".expand(-1, -1, q_len, 1)", "[:, :1].expand(-1, geometry.group_size, q_len, 1)")
         ),
@@ -203,7 +204,7 @@ MUTANTS = (
     Mutant(
         id="sink-capped",
         summary="the soft cap is applied to sinks, too",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -217,7 +218,7 @@ MUTANTS = (
     Mutant(
         id="sink-has-a-value",
         summary="the sink's mass is given to the newest value",
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -233,7 +234,7 @@ MUTANTS = (
         summary="scores sum over the first 128 elements of a head",
         bug="gittensor-ai-lab/sparkinfer#330",
         catalogue=("M38",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -249,7 +250,7 @@ MUTANTS = (
         summary="from 256 on, the second half of a query meets the first half of the key",
         bug="flashinfer-ai/flashinfer#2137",
         catalogue=("M38",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference",
             Edit(
@@ -265,7 +266,7 @@ MUTANTS = (
         summary="the product with V runs over head_dim // 64 blocks: the rest of a head stays 0",
         bug="vllm-project/vllm#34570",
         catalogue=("M38",),
-        clause=3,
+        clause=Clause.SCORES,
         make=edited(
             "reference", Edit(_OUT, "p, v.float() * (torch.arange(geometry.head_dim) < geometry.head_dim // 64 * 64))")
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnconf.cases.case import Paging
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, ask
 from attnconf.mutants.source import Edit, edited
@@ -14,7 +15,7 @@ MUTANTS = (
         id="page-size-one",
         summary="the table is read as if pages held one token",
         bug="sgl-project/sglang#11138",
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(_READ, "by_token[table.long()[tokens.clamp_max(table.numel() - 1)].clamp(0, len(cache) - 1), 0]"),
@@ -25,7 +26,7 @@ MUTANTS = (
         id="page-token-granular",
         summary="the table is indexed by token, not by page",
         bug="sgl-project/sglang#32902",
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(
@@ -40,7 +41,7 @@ MUTANTS = (
         summary="in pages of more than 64 tokens each tile reads the first 64 slots",
         bug="flashinfer-ai/flashinfer#4347",
         catalogue=("M18",),
-        clause=5,
+        clause=Clause.PAGING,
         make=edited("reference", Edit("tokens % size]", "tokens % min(size, 64)]")),
         proof=ask("decode", paging=Paging(page_size=128), requests=({"prefix_len": 100},)),
     ),
@@ -49,7 +50,7 @@ MUTANTS = (
         summary="the last page holds kv_len % page_size tokens: none of them when it is full",
         bug="catalogue M20",
         catalogue=("M20",),
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(
@@ -65,7 +66,7 @@ MUTANTS = (
         summary="page id times stride is computed in too few bits: high pages alias low ones",
         bug="vllm-project/vllm#47671",
         catalogue=("M14",),
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(
@@ -78,7 +79,7 @@ MUTANTS = (
         id="page-id-wraps-in-keys",
         summary="page ids above 255 are cut to a byte on the key path only",
         bug="vllm-project/vllm#50427",
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(
@@ -91,7 +92,7 @@ MUTANTS = (
     Mutant(
         id="table-of-first-request",
         summary="every request reads the first request's pages",
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit("tables[row], rows,", "tables[0], rows,"),
@@ -107,7 +108,7 @@ MUTANTS = (
         summary="the index of a query row picks the table row: right while every request has one token",
         bug="vllm-project/vllm#51065",
         catalogue=("M07",),
-        clause=12,
+        clause=Clause.INDEPENDENCE,
         make=edited(
             "reference",
             Edit("tables[row], rows,", "tables[min(rows.start, len(tables) - 1)], rows,"),
@@ -128,7 +129,7 @@ MUTANTS = (
     Mutant(
         id="shared-pages-copied-late",
         summary="a request that shares pages reads its neighbour's table past the shared part",
-        clause=5,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(
@@ -144,7 +145,7 @@ MUTANTS = (
         summary="a page starts page_size token strides after the one before it",
         bug="ROCm/aiter#3498",
         catalogue=("M21",),
-        clause=14,
+        clause=Clause.LAYOUT,
         make=edited(
             "reference",
             Edit(
@@ -160,7 +161,7 @@ MUTANTS = (
         summary="the strides of slots and heads are swapped where the shape cannot tell",
         bug="ROCm/aiter#3347",
         catalogue=("M22",),
-        clause=14,
+        clause=Clause.LAYOUT,
         make=edited(
             "reference",
             Edit(
@@ -174,7 +175,7 @@ MUTANTS = (
         id="hnd-read-as-nhd",
         summary="HND memory is taken for NHD",
         bug="flashinfer-ai/flashinfer#1407",
-        clause=14,
+        clause=Clause.LAYOUT,
         make=edited(
             "reference",
             Edit("cache.transpose(1, 2)", "cache.reshape(len(cache), self.batch.page_size, -1, cache.shape[3])"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, SLIDING, ask
 from attnconf.mutants.source import Edit, edited
@@ -16,7 +17,7 @@ MUTANTS = (
         summary="decode keeps window_left keys, not window_left + 1",
         bug="lightseekorg/tokenspeed#578",
         catalogue=("M01",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit(_OLD, "(keys < positions - window + (q_len == 1))")),
         proof=ask("decode", SLIDING),
     ),
@@ -25,7 +26,7 @@ MUTANTS = (
         summary="a sliding_window of W is passed on as window_left: one key too many",
         bug="huggingface/transformers#39408",
         catalogue=("M02",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit("window = geometry.window_left if", "window = geometry.window_left + 1 if")),
         proof=ask("decode", SLIDING),
     ),
@@ -34,7 +35,7 @@ MUTANTS = (
         summary="the window test takes a query's row in its chunk for its position",
         bug="vllm-project/vllm#4405",
         catalogue=("M04",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit(_OLD, "(keys < positions - positions[0] - window)")),
         proof=ask("extend", SLIDING),
     ),
@@ -43,7 +44,7 @@ MUTANTS = (
         summary="decode ignores the window",
         bug="EricLBuehler/mistral.rs#2094",
         catalogue=("M05",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "reference", Edit("if geometry.window_left >= 0 else", "if geometry.window_left >= 0 and q_len > 1 else")
         ),
@@ -54,7 +55,7 @@ MUTANTS = (
         summary="the model's window binds its full layers, too",
         bug="ggml-org/llama.cpp#15811",
         catalogue=("M05",),
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "reference",
             Edit(
@@ -69,7 +70,7 @@ MUTANTS = (
         id="window-of-last-row",
         summary="all rows of a request take the last row's window",
         bug="NVIDIA/TensorRT-LLM#6834",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit(_OLD, "(keys < positions.max() - window)")),
         proof=ask("verify", SLIDING),
     ),
@@ -77,7 +78,7 @@ MUTANTS = (
         id="window-in-first-tile-only",
         summary="the window is masked in the first 16 visited keys only",
         bug="flashinfer-ai/flashinfer#2062",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit(_OLD, "(keys < positions - window) & (keys < first_key + 16)")),
         proof=ask("extend", SLIDING, requests=({"prefix_len": 60, "new_tokens": 24},)),
     ),
@@ -85,7 +86,7 @@ MUTANTS = (
         id="window-skips-partial-page",
         summary="the visit starts at the first whole page inside the window",
         bug="flashinfer-ai/flashinfer#3089",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "reference",
             Edit(
@@ -98,7 +99,7 @@ MUTANTS = (
         id="window-start-on-tile-border",
         summary="a window that starts on a border of 16 keys starts one key late",
         bug="NVIDIA/TensorRT-LLM#6379",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit(_FIRST, f"{_FIRST}        first_key += first_key > 0 and first_key % 16 == 0\n")),
         proof=ask("decode", SLIDING, requests=({"prefix_len": 52},)),
     ),
@@ -106,7 +107,7 @@ MUTANTS = (
         id="window-off-by-chunk-of-mixed",
         summary="the single-token requests of a mixed batch lose their oldest key",
         bug="vllm-project/vllm#3385",
-        clause=2,
+        clause=Clause.WINDOW,
         make=edited(
             "reference", Edit(_OLD, "(keys < positions - window + (q_len == 1 and self.batch.mode == 'mixed'))")
         ),
@@ -117,7 +118,7 @@ MUTANTS = (
         summary="positions count from the first new token, not from the prefix",
         bug="gittensor-ai-lab/sparkinfer#3",
         catalogue=("M06",),
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited(
             "reference", Edit("positions = torch.arange(kv_len - q_len, kv_len,", "positions = torch.arange(q_len,")
         ),
@@ -128,7 +129,7 @@ MUTANTS = (
         summary="the new tokens of a short block see each other, later ones included",
         bug="flashinfer-ai/flashinfer#3871",
         catalogue=("M07",),
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited("reference", Edit("(keys > positions)", "((keys > positions) & (q_len > 8))")),
         proof=ask("verify"),
     ),
@@ -136,7 +137,7 @@ MUTANTS = (
         id="causal-strict",
         summary="a query does not see its own key",
         bug="flashinfer-ai/flashinfer#348",
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited(
             "reference", Edit("(keys > positions)", "((keys > positions) | ((keys == positions) & (positions > 0)))")
         ),
@@ -145,14 +146,14 @@ MUTANTS = (
     Mutant(
         id="causal-at-tile-border",
         summary="the causal mask is left out where the diagonal starts a tile of 16 keys",
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited("reference", Edit("(keys > positions)", "((keys > positions) & (positions % 16 != 0))")),
         proof=ask("extend"),
     ),
     Mutant(
         id="seq-lens-of-prefix",
         summary="seq_lens is taken for the cached tokens alone: a decode misses its newest key",
-        clause=1,
+        clause=Clause.CAUSAL,
         make=edited("reference", Edit("keys > positions)", "keys > positions - int(q_len == 1 and kv_len > 1))")),
         proof=ask("decode"),
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.inputs.layout import NULL_PAGE
+from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 
 if TYPE_CHECKING:
@@ -128,11 +129,17 @@ def _strides_swapped(scene: Scene) -> Problem | None:
 
 
 MEMORY = (
-    Mistake("untranslated", "hybrid", 8, "page ids of the full pool index the sliding pool", _pages(_untranslated)),
+    Mistake(
+        "untranslated",
+        "hybrid",
+        Clause.HYBRID_POOLS,
+        "page ids of the full pool index the sliding pool",
+        _pages(_untranslated),
+    ),
     Mistake(
         "new untranslated",
         "hybrid",
-        8,
+        Clause.HYBRID_POOLS,
         "page ids of the full pool index the sliding pool where the new tokens begin",
         _pages(_new_untranslated),
         claimed=False,
@@ -140,32 +147,40 @@ MEMORY = (
     Mistake(
         "page as slot",
         "hybrid",
-        8,
+        Clause.HYBRID_POOLS,
         "a page id is looked up among token slots on its way to the sliding pool",
         _pages(_translated_as_slot),
     ),
-    Mistake("other pool", "hybrid", 8, "page ids of the sliding pool index the full pool", _pages(_translated_full)),
-    Mistake("neighbour's pages", "paging", 5, "another request's pages are read", _pages(_neighbour)),
+    Mistake(
+        "other pool",
+        "hybrid",
+        Clause.HYBRID_POOLS,
+        "page ids of the sliding pool index the full pool",
+        _pages(_translated_full),
+    ),
+    Mistake("neighbour's pages", "paging", Clause.PAGING, "another request's pages are read", _pages(_neighbour)),
     Mistake(
         "page off by one",
         "paging",
-        5,
+        Clause.PAGING,
         "the next page id is read",
         _pages(lambda _s, right: [page + 1 for page in right]),
     ),
     Mistake(
         "first page",
         "paging",
-        5,
+        Clause.PAGING,
         "the first page is read for every page",
         _pages(lambda _s, right: right[:1] * len(right)),
     ),
-    Mistake("pages swapped", "paging", 5, "the last two pages are read in each other's place", _pages(_swapped)),
-    Mistake("page twice", "paging", 5, "a page is read twice, and the next one not", _pages(_twice)),
+    Mistake(
+        "pages swapped", "paging", Clause.PAGING, "the last two pages are read in each other's place", _pages(_swapped)
+    ),
+    Mistake("page twice", "paging", Clause.PAGING, "a page is read twice, and the next one not", _pages(_twice)),
     Mistake(
         "tile offset lost",
         "paging",
-        5,
+        Clause.PAGING,
         f"of a page, each tile of {_TILE} slots reads the first one's",
         _slots(lambda slots: slots % _TILE),
         claimed=False,
@@ -173,14 +188,14 @@ MEMORY = (
     Mistake(
         "layout swapped",
         "layout",
-        5,
+        Clause.PAGING,
         "a page is read as if its slots and heads were in the other order",
         _strides_swapped,
     ),
     Mistake(
         "shared pages lost",
         "shared_prefix",
-        5,
+        Clause.PAGING,
         "pages that another request shares are not read",
         _pages(_without_shared),
     ),

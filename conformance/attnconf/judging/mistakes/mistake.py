@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attnconf.cases.features import Feature
+from attnconf.clauses import Clause
 from attnconf.oracle import Answer, Problem, attend
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Mistake:
 
     name: str
     feature: Broken
-    clause: int
+    clause: Clause
     text: str
     apply: Apply
     claimed: bool = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 from attnconf.oracle import Answer, attend
 
@@ -95,42 +96,50 @@ def _lse_in_base_two(scene: Scene) -> Answer | None:
 
 
 SCORES = (
-    Mistake("soft cap off", "soft_cap", 3, "the soft cap is ignored", _soft_cap(lambda _problem, _cap: None)),
+    Mistake(
+        "soft cap off", "soft_cap", Clause.SCORES, "the soft cap is ignored", _soft_cap(lambda _problem, _cap: None)
+    ),
     Mistake(
         "soft cap unscaled",
         "soft_cap",
-        3,
+        Clause.SCORES,
         "the soft cap bends q.k before sm_scale is applied",
         _soft_cap(lambda problem, cap: cap * problem.sm_scale),
     ),
     Mistake(
         "soft cap log2",
         "soft_cap",
-        3,
+        Clause.SCORES,
         "the soft cap bends scores that hold a factor log2(e) already",
         _soft_cap(lambda _problem, cap: cap * LN2),
     ),
     Mistake(
         "soft cap after mask",
         "soft_cap",
-        3,
+        Clause.SCORES,
         "the soft cap is applied after the mask: keys out of sight get the score -cap",
         _cap_after_mask,
         claimed=False,
     ),
-    Mistake("sinks off", "sinks", 3, "the sinks are ignored", _sinks(lambda _sinks: None)),
-    Mistake("sinks doubled", "sinks", 3, "each sink counts twice, as once a split", _sinks(lambda sinks: sinks + LN2)),
+    Mistake("sinks off", "sinks", Clause.SCORES, "the sinks are ignored", _sinks(lambda _sinks: None)),
+    Mistake(
+        "sinks doubled",
+        "sinks",
+        Clause.SCORES,
+        "each sink counts twice, as once a split",
+        _sinks(lambda sinks: sinks + LN2),
+    ),
     Mistake(
         "sinks log2",
         "sinks",
-        3,
+        Clause.SCORES,
         "a sink is taken for a logarithm to base 2",
         _sinks(lambda sinks: sinks * LN2),
     ),
     Mistake(
         "sinks moved",
         "sinks",
-        3,
+        Clause.SCORES,
         "each head has the sink of its neighbour",
         _sinks(lambda sinks: sinks.roll(1)),
         claimed=False,
@@ -138,28 +147,39 @@ SCORES = (
     Mistake(
         "scale squared",
         "sm_scale",
-        3,
+        Clause.SCORES,
         "sm_scale is applied twice",
         _scale(lambda problem: problem.sm_scale**2),
     ),
-    Mistake("scale off", "sm_scale", 3, "sm_scale is not applied", _scale(lambda _problem: 1.0)),
+    Mistake("scale off", "sm_scale", Clause.SCORES, "sm_scale is not applied", _scale(lambda _problem: 1.0)),
     Mistake(
         "scale default",
         "sm_scale",
-        3,
+        Clause.SCORES,
         "1/sqrt(head_dim) in place of sm_scale",
         _scale(lambda problem: problem.q.shape[2] ** -0.5),
     ),
-    Mistake("scale log2", "sm_scale", 3, "a factor log2(e) is missing", _scale(lambda problem: problem.sm_scale * LN2)),
+    Mistake(
+        "scale log2",
+        "sm_scale",
+        Clause.SCORES,
+        "a factor log2(e) is missing",
+        _scale(lambda problem: problem.sm_scale * LN2),
+    ),
     Mistake(
         "merge in base two",
         "split",
-        3,
+        Clause.SCORES,
         "parts are merged by exp() of LSEs in base 2",
         _merged_in_base_two,
         claimed=False,
     ),
     Mistake(
-        "LSE in base two", "lse", 3, "the LSE is in base 2, not in the natural one", _lse_in_base_two, claimed=False
+        "LSE in base two",
+        "lse",
+        Clause.SCORES,
+        "the LSE is in base 2, not in the natural one",
+        _lse_in_base_two,
+        claimed=False,
     ),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 
 if TYPE_CHECKING:
@@ -135,19 +136,25 @@ def _longer(scene: Scene, length: int) -> Problem | None:
 
 
 SIGHT = (
-    Mistake("window off", "window", 2, "the window is ignored", _window(None)),
-    Mistake("window one more", "window", 2, "one key too many at the old end: window_left taken as W", _window(1)),
+    Mistake("window off", "window", Clause.WINDOW, "the window is ignored", _window(None)),
+    Mistake(
+        "window one more",
+        "window",
+        Clause.WINDOW,
+        "one key too many at the old end: window_left taken as W",
+        _window(1),
+    ),
     Mistake(
         "window one less",
         "window",
-        2,
+        Clause.WINDOW,
         "the oldest key of the window is lost: window_left keys, not window_left + 1",
         _window(-1),
     ),
     Mistake(
         "window of the chunk",
         "window",
-        2,
+        Clause.WINDOW,
         "the window is counted from a row's index among the new tokens, not from its position",
         _window_of_chunk,
         claimed=False,
@@ -155,32 +162,58 @@ SIGHT = (
     Mistake(
         "window everywhere",
         "window",
-        2,
+        Clause.WINDOW,
         "a full layer is given the window of a sliding one",
         _window_of_another,
         claimed=False,
     ),
-    Mistake("causal off", "causal", 1, "later keys are seen", _causal_off),
-    Mistake("causal strict", "causal", 1, "the newest key of the request is lost", _without_newest),
-    Mistake("one key ahead", "causal", 1, "one key too many at the new end: each row sees the next one", _moved_end(1)),
-    Mistake("own key lost", "causal", 1, "no row sees the key at its own position", _moved_end(-1)),
-    Mistake("top-left", "prefix", 1, "positions count from the first new token, not from the prefix", _from_row_zero),
-    Mistake("prefix lost", "prefix", 1, "only the new tokens are read, and no cached one", _without_prefix),
-    Mistake("oldest key lost", "kv_len", 1, "the oldest key of the request is lost", _without_oldest),
-    Mistake("last page lost", "kv_len", 1, "the tokens of a last page that is not full are lost", _to_whole_pages),
+    Mistake("causal off", "causal", Clause.CAUSAL, "later keys are seen", _causal_off),
+    Mistake("causal strict", "causal", Clause.CAUSAL, "the newest key of the request is lost", _without_newest),
+    Mistake(
+        "one key ahead",
+        "causal",
+        Clause.CAUSAL,
+        "one key too many at the new end: each row sees the next one",
+        _moved_end(1),
+    ),
+    Mistake("own key lost", "causal", Clause.CAUSAL, "no row sees the key at its own position", _moved_end(-1)),
+    Mistake(
+        "top-left",
+        "prefix",
+        Clause.CAUSAL,
+        "positions count from the first new token, not from the prefix",
+        _from_row_zero,
+    ),
+    Mistake("prefix lost", "prefix", Clause.CAUSAL, "only the new tokens are read, and no cached one", _without_prefix),
+    Mistake("oldest key lost", "kv_len", Clause.CAUSAL, "the oldest key of the request is lost", _without_oldest),
+    Mistake(
+        "last page lost",
+        "kv_len",
+        Clause.CAUSAL,
+        "the tokens of a last page that is not full are lost",
+        _to_whole_pages,
+    ),
     Mistake(
         "full page lost",
         "kv_len",
-        5,
+        Clause.PAGING,
         "a full last page is taken for an empty one: its length as kv_len % page_size",
         _without_last_page,
     ),
-    Mistake("last page full", "page_tail", 5, "a last page is read to its end, past the last token", _last_page_full),
-    Mistake("table tail read", "table_tail", 5, "a page is read behind the request's last one", _page_of_tail),
+    Mistake(
+        "last page full",
+        "page_tail",
+        Clause.PAGING,
+        "a last page is read to its end, past the last token",
+        _last_page_full,
+    ),
+    Mistake(
+        "table tail read", "table_tail", Clause.PAGING, "a page is read behind the request's last one", _page_of_tail
+    ),
     Mistake(
         "longest for all",
         "host_hints",
-        5,
+        Clause.PAGING,
         "the length of the longest request is taken for that of each",
         _longest,
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 
 if TYPE_CHECKING:
@@ -80,35 +81,65 @@ def _kv_of(scene: Scene, layer: int) -> Problem:
 
 
 SOURCES = (
-    Mistake("head modulo", "gqa", 4, "query heads map to KV heads by modulo", _heads(lambda h, _qo, kv: h % kv)),
+    Mistake(
+        "head modulo", "gqa", Clause.GQA, "query heads map to KV heads by modulo", _heads(lambda h, _qo, kv: h % kv)
+    ),
     Mistake(
         "head by kv",
         "gqa",
-        4,
+        Clause.GQA,
         "query heads are divided by num_kv_heads, not by the group size",
         _heads(lambda h, _qo, kv: h // kv),
     ),
-    Mistake("first head", "gqa", 4, "all query heads read KV head 0", _heads(lambda h, _qo, _kv: h * 0)),
+    Mistake("first head", "gqa", Clause.GQA, "all query heads read KV head 0", _heads(lambda h, _qo, _kv: h * 0)),
     Mistake(
         "next head",
         "gqa",
-        4,
+        Clause.GQA,
         "each query head reads the KV head behind its own",
         _heads(lambda h, qo, kv: (h // (qo // kv) + 1) % kv),
     ),
     Mistake(
         "padded group",
         "gqa",
-        4,
+        Clause.GQA,
         "the group size is rounded up to a power of two",
         _heads(lambda h, qo, kv: h // _power_of_two(qo // kv)),
     ),
-    Mistake("own KV", "shared_kv", 9, "the redirected layer reads its own cache, not its owner's", _own_kv),
-    Mistake("own scales", "shared_kv", 9, "the redirected layer uses its own k_scale and v_scale", _own_scales),
-    Mistake("another's KV", "shared_kv", 9, "the redirected layer reads another owner's cache", _others_kv),
-    Mistake("k_scale off", "k_scale", 18, "k_scale is ignored", _kv_factors(lambda _k, v: (1.0, v))),
-    Mistake("v_scale off", "v_scale", 18, "v_scale is ignored", _kv_factors(lambda k, _v: (k, 1.0))),
-    Mistake("scales swapped", "k_scale", 18, "k_scale and v_scale are swapped", _kv_factors(lambda k, v: (v, k))),
-    Mistake("k_scale squared", "k_scale", 18, "k_scale is applied twice", _kv_factors(lambda k, v: (k * k, v))),
-    Mistake("v_scale squared", "v_scale", 18, "v_scale is applied twice", _kv_factors(lambda k, v: (k, v * v))),
+    Mistake(
+        "own KV", "shared_kv", Clause.KV_SHARING, "the redirected layer reads its own cache, not its owner's", _own_kv
+    ),
+    Mistake(
+        "own scales",
+        "shared_kv",
+        Clause.KV_SHARING,
+        "the redirected layer uses its own k_scale and v_scale",
+        _own_scales,
+    ),
+    Mistake(
+        "another's KV", "shared_kv", Clause.KV_SHARING, "the redirected layer reads another owner's cache", _others_kv
+    ),
+    Mistake("k_scale off", "k_scale", Clause.QUANTISED_KV, "k_scale is ignored", _kv_factors(lambda _k, v: (1.0, v))),
+    Mistake("v_scale off", "v_scale", Clause.QUANTISED_KV, "v_scale is ignored", _kv_factors(lambda k, _v: (k, 1.0))),
+    Mistake(
+        "scales swapped",
+        "k_scale",
+        Clause.QUANTISED_KV,
+        "k_scale and v_scale are swapped",
+        _kv_factors(lambda k, v: (v, k)),
+    ),
+    Mistake(
+        "k_scale squared",
+        "k_scale",
+        Clause.QUANTISED_KV,
+        "k_scale is applied twice",
+        _kv_factors(lambda k, v: (k * k, v)),
+    ),
+    Mistake(
+        "v_scale squared",
+        "v_scale",
+        Clause.QUANTISED_KV,
+        "v_scale is applied twice",
+        _kv_factors(lambda k, v: (k, v * v)),
+    ),
 )
