@@ -1,9 +1,39 @@
-"""Numbers of seconds, as an option of a command line takes them."""
+"""What several commands take: types of options, policies, and the session of this machine."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from attnconf.cli.statuses import EXIT_BAD_INPUT
+from attnconf.errors import AttnconfError, InvalidInputError, printable
+
+if TYPE_CHECKING:
+    from attnconf.policy.policy import Policy
+    from attnconf.running.session import Session
+
+_MOST_JOBS = 2**10
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and the sentence."""
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {printable(message)}\n")
+
+
+class Commands(Protocol):
+    """Where a command adds itself: what ``ArgumentParser.add_subparsers`` returns."""
+
+    def add_parser(self, name: str, *, help: str) -> Parser:  # noqa: A002 - argparse names it so
+        """Return the parser of a new command."""
+        ...
+
+
+class PolicyInvalidError(AttnconfError):
+    """The policy of a command cannot be used."""
 
 
 def seconds(text: str) -> float:
@@ -16,3 +46,53 @@ def seconds(text: str) -> float:
         message = f"{text!r} is not a number of seconds, 0 or more"
         raise argparse.ArgumentTypeError(message)
     return number
+
+
+def jobs(text: str) -> int:
+    """Read a number of jobs. Raises ``ArgumentTypeError``."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= _MOST_JOBS):
+        message = f"{text!r} is not a number of jobs, 1 or more"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def check_least(arguments: argparse.Namespace, **least: float) -> None:
+    """Refuse options below their least value. Raises ``InvalidInputError`` for the first of them."""
+    for name, value in least.items():
+        if getattr(arguments, name) < value:
+            raise InvalidInputError("--" + name, given=str(getattr(arguments, name)), allowed=f"{value} or more")
+
+
+def make_session() -> Session:
+    """Return a session on this machine that runs recorded cases and those of one's own."""
+    from attnconf.cases.drawing.profiles import profile_named
+    from attnconf.judging.memory import machine_memory
+    from attnconf.platforms import detect
+    from attnconf.running.session import Session
+
+    memory = machine_memory(processes=1, per_gpu=1)
+    return Session(platform=detect(), profile=profile_named("replay"), memory=memory)
+
+
+def read_policy(name: str) -> Policy:
+    """Return a policy by name or path. Raises ``PolicyInvalidError`` for a file that is none."""
+    from attnconf.policy.policy import load_policy
+
+    try:
+        return load_policy(name)
+    except AttnconfError as error:
+        message = f"policy invalid: {error}"
+        raise PolicyInvalidError(message) from None
+
+
+def read_sound_policy(name: str) -> Policy:
+    """Return a policy that has no fault. Raises ``PolicyInvalidError`` for any other."""
+    from attnconf.policy.check import refuse_faulty
+
+    found = read_policy(name)
+    try:
+        refuse_faulty(found, name)
+    except AttnconfError as error:
+        message = f"policy invalid: {error}"
+        raise PolicyInvalidError(message) from None
+    return found

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.cli.arguments import seconds
+from attnconf.cli.arguments import Commands, jobs, seconds
+from attnconf.cli.statuses import EXIT_FAILED
 from attnconf.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
     from attnconf.cases.drawing.families import Family
+    from attnconf.cli.console import Console
     from attnconf.running.build_plan import BuildPlan
     from attnconf.running.session import Session
 
-EXIT_FAILED = 1
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf build`` takes."""
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("build", help="compile a profile's kernel modules before its run")
     parser.add_argument("--profile", default="gate", metavar="P", help="build for this profile (gate)")
     parser.add_argument("--backend", action="append", default=[], metavar="B", help="of this backend only (repeatable)")
     parser.add_argument("--family", action="append", default=[], metavar="F", help="for this family only (repeatable)")
@@ -30,17 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--module", action="append", default=[], metavar="NAME", help="this module only, whatever it costs (repeatable)"
     )
-    parser.add_argument("--jobs", type=_jobs, metavar="N", help="at most N compilers at once (MAX_JOBS, or all cores)")
+    parser.add_argument("--jobs", type=jobs, metavar="N", help="at most N compilers at once (MAX_JOBS, or all cores)")
     parser.add_argument(
         "--budget", type=seconds, metavar="SECONDS", help="CPU seconds that one module may cost (120; --module: any)"
     )
     parser.add_argument("--sm", metavar="M.N", help="build for this compute capability; needs nvcc and no GPU")
     parser.add_argument("--export", metavar="DIR", help="copy the finished modules into DIR, for ATTNCONF_KERNEL_CACHE")
     parser.add_argument("--dry-run", action="store_true", help="say what would be built, and build nothing")
+    parser.set_defaults(run=run)
 
 
-def build(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Plan, build and export; ``say`` receives lines. Raises ``InvalidInputError`` for what cannot be meant."""
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Plan, build and export. Raises ``InvalidInputError`` for what cannot be meant."""
     from attnconf.cases.vectors import cases_to_replay
     from attnconf.running.build_plan import default_jobs, plan_builds, shapes_asked
 
@@ -52,22 +53,22 @@ def build(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     for name in backends:
         if (reason := session.why_not(name)) is not None:
-            say(f"{name}: {reason}")
-    jobs = arguments.jobs or default_jobs()
-    plan = plan_builds(session, backends, shapes_of, jobs=jobs, modules=arguments.module)
+            console.say(f"{name}: {reason}")
+    most = arguments.jobs or default_jobs()
+    plan = plan_builds(session, backends, shapes_of, jobs=most, modules=arguments.module)
     _check_modules(arguments.module, plan)
     for line in plan.lines or ["no kernel module is needed"]:
-        say(line)
+        console.say(line)
     if arguments.dry_run:
         for name in sorted(module.name for module in plan.missing):
-            say(name)
+            console.say(name)
         return 0
-    report = plan.build(say)
-    say(f"{len(report.built)} built in {report.seconds:.0f} s, {len(report.cached)} cached")
+    report = plan.build(console.say)
+    console.say(f"{len(report.built)} built in {report.seconds:.0f} s, {len(report.cached)} cached")
     for name, why in report.failures.items():
-        say(f"{name} does not build: {why}")
+        console.say(f"{name} does not build: {why}")
     if arguments.export is not None:
-        _export(plan, set(report.failures), Path(arguments.export), say)
+        _export(plan, set(report.failures), Path(arguments.export), console)
     return EXIT_FAILED if report.failures else 0
 
 
@@ -105,20 +106,15 @@ def _check_modules(asked: list[str], plan: BuildPlan) -> None:
             raise InvalidInputError(option, given=ascii(name), allowed=allowed)
 
 
-def _export(plan: BuildPlan, failed: set[str], folder: Path, say: Callable[[str], None]) -> None:
+def _export(plan: BuildPlan, failed: set[str], folder: Path, console: Console) -> None:
     for name, needed in plan.backends.items():
         finished = [module for module in (*needed.cached, *needed.missing) if module.name not in failed]
         if finished:
             try:
                 copies = needed.builder.export(finished, folder)
             except UnsupportedError as error:
-                say(f"{name}: {error}")
+                console.say(f"{name}: {error}")
                 continue
-            say(f"{len(copies)} modules in {folder}, {sum(copy.stat().st_size for copy in copies) / 2**20:.1f} MiB")
-
-
-def _jobs(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= 2**10):
-        message = f"{text!r} is not a number of jobs, 1 or more"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
+            console.say(
+                f"{len(copies)} modules in {folder}, {sum(copy.stat().st_size for copy in copies) / 2**20:.1f} MiB"
+            )

@@ -1,4 +1,4 @@
-"""The command ``attnconf mutants``: hunt the shipped mutants, and say which clause caught each."""
+"""``attnconf mutants``: hunt the shipped mutants, and say which clause caught each."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnconf.clauses import cite
-from attnconf.errors import InvalidInputError
+from attnconf.cli.arguments import Commands, check_least
+from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
 from attnconf.values import write_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from attnconf.cli.console import Console
     from attnconf.mutants.hunt import Catch, Orders
     from attnconf.mutants.mutant import Mutant
 
-EXIT_MISSED = 1
-EXIT_NOTHING_EXECUTED = 3
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("mutants", help="backends that are known to be wrong: what the suite catches of them")
     parser.add_argument("--profile", choices=("smoke", "gate"), default="gate", help="whose cases are drawn (gate)")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="this mutant only (repeatable)")
     parser.add_argument(
@@ -37,40 +37,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=_processors(), metavar="J", help="processes (one a processor)")
     parser.add_argument("--shrink", action="store_true", help="find the smallest case of each; --json does so, too")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON, with the smallest case of each")
+    parser.set_defaults(run=run)
 
 
-def hunt(given: argparse.Namespace, show: Callable[[str], None]) -> int:
+def run(arguments: argparse.Namespace, console: Console) -> int:
     """Hunt the mutants that were asked for; return 1 if one escapes, and 3 if none could be hunted."""
     from attnconf.cases.models import FREE_MODEL, load_model
     from attnconf.mutants.hunt import Orders
     from attnconf.mutants.registry import MUTANTS, mutant_named
 
-    for name, least in (("jobs", 1), ("seed", 0)):
-        if getattr(given, name) < least:
-            raise InvalidInputError("--" + name, given=str(getattr(given, name)), allowed=f"{least} or more")
-    for model in given.model:
+    check_least(arguments, jobs=1, seed=0)
+    for model in arguments.model:
         if model != FREE_MODEL:
             load_model(model)  # an unknown one is refused before a process is started
-    asked = tuple(mutant_named(name) for name in dict.fromkeys(given.only)) or MUTANTS
+    asked = tuple(mutant_named(name) for name in dict.fromkeys(arguments.only)) or MUTANTS
     orders = Orders(
-        profile=given.profile,
-        models=tuple(given.model),
-        seed=given.seed,
-        shrink=given.shrink or given.json is not None,
+        profile=arguments.profile,
+        models=tuple(arguments.model),
+        seed=arguments.seed,
+        shrink=arguments.shrink or arguments.json is not None,
     )
     found: list[Catch] = []
-    for mutant, catch in zip(asked, _hunted(orders, asked, given.jobs), strict=True):
+    for mutant, catch in zip(asked, _hunted(orders, asked, arguments.jobs), strict=True):
         found.append(catch)
-        show(_line(mutant, catch))
-        if given.shrink and catch.case is not None:
-            show(f"        {catch.case!r}")
+        console.say(_line(mutant, catch))
+        if arguments.shrink and catch.case is not None:
+            console.say(f"        {catch.case!r}")
     hunted = [catch for catch in found if not catch.not_run]
-    show(_summary(hunted))
-    if given.json is not None:
-        write_text(Path(given.json), json.dumps(report_data(asked, found), indent=1) + "\n")
+    console.say(_summary(hunted))
+    if arguments.json is not None:
+        write_text(Path(arguments.json), json.dumps(report_data(asked, found), indent=1) + "\n")
     if not hunted:
         return EXIT_NOTHING_EXECUTED
-    return 0 if all(catch.caught for catch in hunted) else EXIT_MISSED
+    return 0 if all(catch.caught for catch in hunted) else EXIT_FAILED
 
 
 def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, Any]:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnconf.cli import policy as policy_command
+from attnconf.cli.arguments import Commands, make_session, read_sound_policy
+from attnconf.cli.statuses import EXIT_NOT_MET
 from attnconf.errors import InvalidInputError, printable
 from attnconf.gate.plans.fleet_plan import make_fleet_plan
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
+    from attnconf.cli.console import Console
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.policy.policy import Policy
-    from attnconf.running.session import Session
-
-    Say = Callable[[str], None]
-
-EXIT_NOWHERE = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf plan`` takes."""
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("plan", help="which required cells of a policy can run where; runs nothing")
     parser.add_argument("--policy", required=True, metavar="NAME|FILE", help="a shipped policy, or a TOML file")
     parser.add_argument("--sm", metavar="M.N", help="plan for this compute capability, not for this machine")
     parser.add_argument("--cuda", metavar="M.N", help="the CUDA version of the machine that --sm stands for (13.0)")
@@ -37,21 +33,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--format", choices=("text", "json", "github"), help="of a fleet, github: the job matrix")
+    parser.set_defaults(run=run)
 
 
-def plan(arguments: argparse.Namespace, session: Callable[[], Session], say: Say) -> int:
+def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print what is asked for; return 10 when the fleet cannot execute what the policy requires."""
-    policy = policy_command.read_sound(arguments.policy)
+    policy = read_sound_policy(arguments.policy)
     if arguments.fleet is not None:
-        return _plan_fleet(arguments, policy, say)
+        return _plan_fleet(arguments, policy, console)
     for option in ("diff", "output", "format"):
         if getattr(arguments, option) is not None:
             source = f"--{option}"
             raise InvalidInputError(source, given="without --fleet", allowed=f"{source} beside --fleet")
-    return _plan_machine(arguments, policy, session, say)
+    return _plan_machine(arguments, policy, console)
 
 
-def _plan_fleet(arguments: argparse.Namespace, policy: Policy, say: Say) -> int:
+def _plan_fleet(arguments: argparse.Namespace, policy: Policy, console: Console) -> int:
     for option in ("sm", "cuda", "attention_backend", "prefill_backend", "decode_backend"):
         if getattr(arguments, option) is not None:
             flag = "--" + option.replace("_", "-")
@@ -65,19 +62,19 @@ def _plan_fleet(arguments: argparse.Namespace, policy: Policy, say: Say) -> int:
             raise InvalidInputError(arguments.output, given=given) from None
     form = "json" if arguments.json else arguments.format or "text"
     if form == "text":
-        say(printable_lines(made.text))
+        console.say(printable_lines(made.text))
     elif form == "json":
-        say(json.dumps(made.to_data(), indent=1))
+        console.say(json.dumps(made.to_data(), indent=1))
     else:
-        say(f"matrix={json.dumps({'include': job_matrix(made)})}")
-        say(f"jobs={len(made.jobs)}")
+        console.say(f"matrix={json.dumps({'include': job_matrix(made)})}")
+        console.say(f"jobs={len(made.jobs)}")
     for sentence in made.nowhere:
         line = f"NOT MET: {printable(sentence)}"
         if form == "text":
-            say(line)
+            console.say(line)
         else:  # what is printed is read by a program
-            print(line, file=sys.stderr)
-    return EXIT_NOWHERE if made.nowhere else 0
+            console.complain(line)
+    return EXIT_NOT_MET if made.nowhere else 0
 
 
 def printable_lines(text: str) -> str:
@@ -110,7 +107,7 @@ def job_matrix(made: FleetPlan) -> list[dict[str, Any]]:
     return rows
 
 
-def _plan_machine(arguments: argparse.Namespace, policy: Policy, session: Callable[[], Session], say: Say) -> int:
+def _plan_machine(arguments: argparse.Namespace, policy: Policy, console: Console) -> int:
     from attnconf.gate.plans.machine_plan import plan as plan_platform
     from attnconf.platforms import simulate
     from attnconf.policy.question import UserChoice
@@ -125,8 +122,8 @@ def _plan_machine(arguments: argparse.Namespace, policy: Policy, session: Callab
         option = "--cuda"
         raise InvalidInputError(option, given="without --sm", allowed="--cuda beside --sm; this machine has its own")
     else:
-        here = session()
+        here = make_session()
         backends = {name: here.why_not(name) for name in here.registry.names}
         planned = plan_platform(policy, here.platform, user_choice=user, backends=backends)
-    say(json.dumps(planned.to_data(), indent=1) if arguments.json else planned.text)
+    console.say(json.dumps(planned.to_data(), indent=1) if arguments.json else planned.text)
     return 0

@@ -5,99 +5,83 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from attnconf.errors import AttnconfError
+from attnconf.cli.arguments import Commands, Parser, read_policy, read_sound_policy
+from attnconf.cli.statuses import EXIT_NOT_MET, EXIT_POLICY_INVALID
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
-    from attnconf.policy.policy import Policy
+    from attnconf.cli.console import Console
+    from attnconf.policy.drift.compare import Drift
 
-    Say = Callable[[str], None]
-
-EXIT_DRIFT = 10
-EXIT_FAULTY = 11
+_MOST_DIFFERENCES = 40
+"""More groups of differences say no more than that the policy is another one."""
 
 
-class PolicyInvalidError(AttnconfError):
-    """The policy of a command cannot be used."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf policy`` takes."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what", parser_class=type(parser))
-    check = commands.add_parser("check", help="find holes, overlaps, unreachable rules and contradictions")
+def add(commands: Commands) -> None:
+    """Declare the command and its three parts."""
+    parser = commands.add_parser("policy", help="what is wrong with a policy; whether an engine agrees with it")
+    parts = parser.add_subparsers(required=True, metavar="COMMAND", dest="what", parser_class=Parser)
+    check = parts.add_parser("check", help="find holes, overlaps, unreachable rules and contradictions")
     check.add_argument("policy", metavar="FILE", help="a TOML file, or the name of a shipped policy")
-    drift = commands.add_parser("drift", help="ask an installed engine what it would choose, and list where it differs")
+    check.set_defaults(run=_check)
+    drift = parts.add_parser("drift", help="ask an installed engine what it would choose, and list where it differs")
     drift.add_argument("--engine", required=True, metavar="E", help="sglang or vllm")
     drift.add_argument("--policy", metavar="NAME|FILE", help="(the shipped one of the engine, such as sglang-gemma4)")
     drift.add_argument("--json", action="store_true", help="print JSON")
-    commands.add_parser("schema", help="print the JSON Schema of policy files")
+    drift.set_defaults(run=_drift)
+    schema = parts.add_parser("schema", help="print the JSON Schema of policy files")
+    schema.set_defaults(run=_schema)
 
 
-def policy(arguments: argparse.Namespace, say: Say) -> int:
-    """Run one of the commands; return its exit status. Raises ``AttnconfError``."""
-    return {"check": _check, "drift": _drift, "schema": _schema}[arguments.what](arguments, say)
-
-
-def read(name: str) -> Policy:
-    """Return a policy by name or path. Raises ``PolicyInvalidError`` for a file that is none."""
-    from attnconf.policy.policy import load_policy
-
-    try:
-        return load_policy(name)
-    except AttnconfError as error:
-        message = f"policy invalid: {error}"
-        raise PolicyInvalidError(message) from None
-
-
-def read_sound(name: str) -> Policy:
-    """Return a policy that has no fault. Raises ``PolicyInvalidError`` for any other."""
-    from attnconf.policy.check import refuse_faulty
-
-    found = read(name)
-    try:
-        refuse_faulty(found, name)
-    except AttnconfError as error:
-        message = f"policy invalid: {error}"
-        raise PolicyInvalidError(message) from None
-    return found
-
-
-def _check(arguments: argparse.Namespace, say: Say) -> int:
+def _check(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.policy.check import check_policy
 
-    found = read(arguments.policy)
+    found = read_policy(arguments.policy)
     faults = check_policy(found)
     for fault in faults:
-        say(f"{fault.kind}: {fault.sentence}")
+        console.say(f"{fault.kind}: {fault.sentence}")
     if faults:
-        say(f"policy {found.name}: {len(faults)} fault{'' if len(faults) == 1 else 's'}")
-        return EXIT_FAULTY
+        console.say(f"policy {found.name}: {len(faults)} fault{'' if len(faults) == 1 else 's'}")
+        return EXIT_POLICY_INVALID
     counts = f"{len(found.rules)} rules for {len(found.architectures)} architectures"
     total = "every question has one answer or a stated refusal"
-    say(f"policy {found.name}: {total} ({counts}, {len(found.all_required)} required cells)")
+    console.say(f"policy {found.name}: {total} ({counts}, {len(found.all_required)} required cells)")
     return 0
 
 
-def _drift(arguments: argparse.Namespace, say: Say) -> int:
+def _drift(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.policy.drift.compare import compare
     from attnconf.policy.drift.installed import installed_engine
 
     engine = installed_engine(arguments.engine)
-    found = compare(read_sound(arguments.policy or f"{engine.name}-gemma4"), engine)
+    found = compare(read_sound_policy(arguments.policy or f"{engine.name}-gemma4"), engine)
     if arguments.json:
-        say(json.dumps(found.model_dump(mode="json"), indent=1))
+        console.say(json.dumps(found.model_dump(mode="json"), indent=1))
     else:
-        from attnconf.report.drift import drift_lines
-
         for line in drift_lines(found):
-            say(line)
-    return EXIT_DRIFT if found.differences else 0
+            console.say(line)
+    return EXIT_NOT_MET if found.differences else 0
 
 
-def _schema(_arguments: argparse.Namespace, say: Say) -> int:
+def _schema(_arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.gate.schemas import schemas
 
-    say(schemas()["policy-1.json"].removesuffix("\n"))
+    console.say(schemas()["policy-1.json"].removesuffix("\n"))
     return 0
+
+
+def drift_lines(drift: Drift) -> list[str]:
+    """Return the report; a table row a group of questions on which the two differ in the same way."""
+    found = f"{drift.questions} questions, {len(drift.differences)} kinds of difference"
+    lines = [f"policy {drift.policy} and {drift.engine} {drift.version}: {found}; both refuse {drift.refused}"]
+    lines += [f"  {count} refused by the engine: {sentence}" for sentence, count in drift.refusals.items()]
+    if drift.differences:
+        lines += ["", "questions | the policy says | the engine does | first of them"]
+    lines += [
+        f"{one.count} | {one.policy} | {one.engine} | {one.example}" for one in drift.differences[:_MOST_DIFFERENCES]
+    ]
+    rest = drift.differences[_MOST_DIFFERENCES:]
+    if rest:
+        lines.append(f"{sum(one.count for one in rest)} | {len(rest)} further kinds, all of them with --json")
+    return lines

@@ -59,3 +59,8 @@ def parse_evidence(text: str, source: str) -> Evidence | Receipt:
     for one in data["receipts"]:
         Receipt.from_data(one, source)
     return evidence
+
+
+def receipts_of(found: Evidence | Receipt) -> tuple[Receipt, ...]:
+    """Return the receipts of a file that was read."""
+    return (found,) if isinstance(found, Receipt) else found.receipts

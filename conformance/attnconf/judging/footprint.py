@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import pool_of
-from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.layout import pages_needed, place
 from attnconf.cases.inputs.storage import PAGE_PADDING
 from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.oracle import CHUNK_ELEMENTS
@@ -49,19 +49,46 @@ class Footprint:
     device: int
 
 
+def least_bytes(case: Case) -> int:
+    """Return what ``case`` takes at least: no page is placed for it, so any case can be asked about.
+
+    That is drawing, or the queries, the block table, and pools of the slack and of the longest request.
+    """
+    paging = case.paging
+    rows = sum(request.new_tokens for request in case.requests) + case.padding_rows
+    queries = _SINGLE * rows * sum(layer.num_qo_heads * layer.head_dim for layer in case.layers)
+    pages = pages_needed(case.max_kv_len, paging.page_size)
+    table = _SINGLE * (len(case.requests) + case.padding_rows) * (pages + paging.extra_columns)
+    slots = (pages + paging.slack_pages) * paging.page_size
+    pools = 2 * _BYTES[case.kv_dtype] * slots * sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
+    return max(_drawing(case), queries + table + pools)
+
+
 def footprint(case: Case, *, accelerated: bool) -> Footprint:
     """Return what ``case`` takes at its peak, at most, with one backend and all checks."""
     stored_bytes = _BYTES[case.kv_dtype]
-    tokens = sum(request.kv_len for request in case.requests)
-    elements = [tokens * layer.num_kv_heads * layer.head_dim for layer in case.layers]
-    stored = 2 * stored_bytes * sum(elements)
-    drawing = 2 * _SINGLE * sum(elements) + stored + 4 * _SINGLE * max(elements)
+    stored, drawing = _stored(case), _drawing(case)
     pools = _pools(case, stored_bytes)
     held = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
     answering = stored + held + max(_working(case, layer) for layer in case.layers)
     if accelerated:
         return Footprint(host=max(drawing, stored), device=answering)
     return Footprint(host=max(drawing, answering), device=0)
+
+
+def _elements(case: Case) -> list[int]:
+    """Return the elements of each layer's keys."""
+    tokens = sum(request.kv_len for request in case.requests)
+    return [tokens * layer.num_kv_heads * layer.head_dim for layer in case.layers]
+
+
+def _stored(case: Case) -> int:
+    return 2 * _BYTES[case.kv_dtype] * sum(_elements(case))
+
+
+def _drawing(case: Case) -> int:
+    elements = _elements(case)
+    return 2 * _SINGLE * sum(elements) + _stored(case) + 4 * _SINGLE * max(elements)
 
 
 def _pools(case: Case, stored_bytes: int) -> list[int]:

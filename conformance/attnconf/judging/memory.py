@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.judging.footprint import footprint
+from attnconf.judging.footprint import footprint, least_bytes
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -35,13 +35,15 @@ class Memory:
         """Return why ``case`` does not fit, or None. The same words for all cases: reasons are counted."""
         if self.host is None and self.device is None:
             return None
+        if self.host is not None and least_bytes(case) > self.host:
+            return _too_large(self.host, "host")
         needed = footprint(case, accelerated=accelerated)
         for name, bytes_needed, limit in (
             ("GPU", needed.device, self.device),
             ("host", needed.host, self.host),
         ):
             if limit is not None and bytes_needed > limit:
-                return f"needs more than the {gigabytes(limit)} of {name} memory that a process has"
+                return _too_large(limit, name)
         return None
 
     @property
@@ -49,6 +51,10 @@ class Memory:
         """The limits in words."""
         device = "" if self.device is None else f"{gigabytes(self.device)} of GPU and "
         return device + ("any" if self.host is None else gigabytes(self.host)) + " of host memory"
+
+
+def _too_large(limit: int, name: str) -> str:
+    return f"needs more than the {gigabytes(limit)} of {name} memory that a process has"
 
 
 def memory_held_by_others(case: Case, device: torch.device) -> str | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.inputs.layout import pages_needed
-from attnconf.errors import BackendUnavailableError, InvalidInputError
+from attnconf.errors import BackendUnavailableError
 from attnconf.report.failure import render_failure, units_text
 
 if TYPE_CHECKING:
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.judging.result import CaseResult, LayerResult
     from attnconf.running.session import Session
-
-_FALLBACK_MEMORY = 8 * 2**30
 
 
 @dataclass
@@ -31,7 +27,7 @@ class Replay:
 
     def run(self, name: str, case: Case, backends: Sequence[str]) -> Iterator[str]:
         """Yield the lines of one case, as the backends get to it. Raises ``InvalidInputError`` for one too large."""
-        check_size(case, name)
+        self.session.refuse_too_large(case, name)
         dtypes = f"q {case.q_dtype}, kv {case.kv_dtype}"
         yield f"case {case.id} ({ascii(name)[1:-1]}): model {ascii(case.model)[1:-1]}, mode {case.mode}, {dtypes}"
         for backend in backends:
@@ -62,35 +58,3 @@ def _line(result: CaseResult, layer: LayerResult) -> str:
     if layer.reason:
         return f"{line}: {layer.reason}"
     return f"{line}, kernel {layer.kernel}, effective: {', '.join(layer.effective) or 'nothing'}"
-
-
-def check_size(case: Case, source: str) -> None:
-    """Raise ``InvalidInputError`` when the memory of this machine cannot hold ``case``."""
-    need, have = bytes_needed(case), _memory()
-    if need > have:
-        given = f"needs about {need / 2**30:.0f} GiB"
-        raise InvalidInputError(source, given=given, allowed=f"cases that fit into the {have / 2**30:.0f} GiB here")
-
-
-def bytes_needed(case: Case) -> int:
-    """Return roughly what judging ``case`` takes: pools, keys and values in float64, and one layer's scores."""
-    paging = case.paging
-    pages = 2 * sum(pages_needed(request.kv_len, paging.page_size) for request in case.requests) + paging.slack_pages
-    tokens = sum(request.kv_len for request in case.requests)
-    stored = sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
-    rows = len(case.requests) + case.padding_rows
-    columns = max(pages_needed(request.kv_len, paging.page_size) for request in case.requests) + paging.extra_columns
-    heads = max(layer.num_qo_heads for layer in case.layers)
-    widest = max(layer.num_qo_heads * layer.head_dim for layer in case.layers)
-    scores = max(request.new_tokens * request.kv_len for request in case.requests) * heads
-    queries = (sum(request.new_tokens for request in case.requests) + case.padding_rows) * widest
-    elements = pages * paging.page_size * stored + 2 * tokens * stored + 4 * scores + 4 * queries + rows * columns
-    return 8 * elements
-
-
-def _memory() -> int:
-    """Return this machine's physical memory in bytes, where the system tells."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return _FALLBACK_MEMORY

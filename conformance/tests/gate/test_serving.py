@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from attnconf.cli import main as cli
+from attnconf.cli.statuses import EXIT_NOT_MET
 
 TRACEBACK = "Traceback (most recent call last):\n  File 'x.py', line 3\naiohttp.ServerDisconnectedError: gone\n"
 
@@ -85,7 +86,7 @@ def test_a_lost_request_is_red(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, result: dict[str, Any], sentence: str
 ) -> None:
     status, out, _ = verify(capsys, save(tmp_path, result))
-    assert status == cli.EXIT_NOT_MET == 10
+    assert status == EXIT_NOT_MET == 10
     (complaint, *_) = [line for line in out.splitlines() if line.startswith("NOT MET: ")]
     assert sentence in complaint
 

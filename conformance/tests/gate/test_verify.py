@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from attnconf.cli import main as cli
-from attnconf.cli import plan as plan_command
-from attnconf.cli import verify as verify_command
+from attnconf.cli.statuses import EXIT_REHEARSED
 from attnconf.gate.cells import Cell
 from attnconf.gate.plans.fleet_plan import FleetPlan
 from attnconf.gate.verdict import reach_verdict
@@ -270,7 +269,7 @@ def test_a_rehearsal_is_never_a_pass(gate: Gate) -> None:
     files = gate.write("cpu", simulated=True), gate.write("b200", simulated=True)
     assert all("SIMULATED" in line for line in gate.refused(*files)[:2])
     status, out, _ = gate.verify(*files, "--rehearse-with-simulated-receipts")
-    assert status == verify_command.EXIT_REHEARSED == 13
+    assert status == EXIT_REHEARSED == 13
     assert out.startswith("REHEARSAL: ")
     assert "policy toy would be met" in out
     assert len(gate.refused(files[0], "--rehearse-with-simulated-receipts")) == 1
@@ -302,4 +301,3 @@ def test_the_commit_must_be_known(gate: Gate, tmp_path: Path, monkeypatch: pytes
     assert gate.verify(*files)[0] == 2
     assert gate.verify(*files, "--sha", head[:7])[0] == 2
     assert gate.verify(*files, "--sha", head)[0] == 0
-    assert plan_command.EXIT_NOWHERE == verify_command.EXIT_NOT_MET

@@ -16,13 +16,13 @@ from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cli import main as cli
+from attnconf.cli.power import power_lines
 from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.power import CasePower, LayerPower, case_power, layer_power
 from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
-from attnconf.report.power import power_lines
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
 HEADS = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 1.0}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnconf.cli import main as cli
+from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_FAILED
 from attnconf.gate.cells import Cell
 from attnconf.gate.receipt import PlatformRecord, Receipt
 from attnconf.judging.result import Outcome
@@ -201,7 +202,7 @@ def test_a_page_that_is_not_what_the_receipts_say_fails_the_check_and_stays(
     written = output.read_text(encoding="utf-8")
     save(tmp_path, receipt(cell(passed=2)))
     capsys.readouterr()
-    assert cli.main([*command, "--check"]) == cli.EXIT_FAILED
+    assert cli.main([*command, "--check"]) == EXIT_FAILED
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
@@ -221,7 +222,7 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(tmp_path: Path, capsys:
         ([path, "--output", str(tmp_path / "no" / "S.md"), "--check"], "cannot be read"),
         ([path, "--output", str(tmp_path / "no" / "S.md")], "cannot be written"),
     ):
-        assert cli.main(["matrix", *arguments]) == cli.EXIT_BAD_INPUT
+        assert cli.main(["matrix", *arguments]) == EXIT_BAD_INPUT
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert words in error

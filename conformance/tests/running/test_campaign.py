@@ -13,11 +13,11 @@ from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.flashinfer.trtllm_mha.backend import TrtllmMha
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.shape import KernelShape
+from attnconf.cli.campaign import campaign_lines
 from attnconf.cli.main import main
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
-from attnconf.report.histogram import campaign_lines
 from attnconf.running.campaign import Campaign, CampaignReport, Share, Tightness, explore_share, search
 from attnconf.running.session import Session
 

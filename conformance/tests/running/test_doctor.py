@@ -9,6 +9,7 @@ import pytest
 
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cli import main as cli
+from attnconf.cli.statuses import EXIT_FAILED
 from attnconf.platforms import detect
 from attnconf.running.session import Session
 from conformance.tests.support.broken_packages import BROKEN, Package, Site, member
@@ -76,7 +77,7 @@ def test_each_broken_package_is_explained(site: Site, capsys: pytest.CaptureFixt
 def test_a_backend_that_misbehaves_when_it_is_asked_fails(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     for name, (line, _) in WRONG.items():
         site.install(name, Package(SILENT + member(line), ""))
-    findings = found(capsys, status=cli.EXIT_FAILED)
+    findings = found(capsys, status=EXIT_FAILED)
     assert {findings[name]["status"] for name in WRONG} == {"fails"}
     for name, (_, says) in WRONG.items():
         assert findings[name]["detail"].startswith(f"crashed: {says}")
@@ -90,7 +91,7 @@ def test_a_backend_whose_process_does_not_start(
     site.install("dying", Package(dying, ""))
     session = Session(platform=detect(), profile=profile_named("replay"), isolate=True)
     monkeypatch.setattr(type(session.registry), "names", ("dying", "reference"))
-    monkeypatch.setattr(cli, "_session", lambda: session)
+    monkeypatch.setattr("attnconf.cli.doctor.make_session", lambda: session)
     findings = found(capsys, status=0)
     assert findings["dying"]["status"] == "unavailable"
     assert findings["dying"]["detail"] == "the process of backend dying: died at its start (exit status 7)"

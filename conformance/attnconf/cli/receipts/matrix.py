@@ -6,29 +6,30 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.errors import AttnconfError, InvalidInputError
+from attnconf.cli.statuses import EXIT_FAILED
+from attnconf.errors import InvalidInputError, printable
 from attnconf.values import read_text, write_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from attnconf.cli.arguments import Commands
+    from attnconf.cli.console import Console
     from attnconf.gate.receipt import Receipt
 
 
-class StalePageError(AttnconfError):
-    """A page that is not what its receipts say."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf matrix`` takes."""
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("matrix", help="receipts as a Markdown page: what has been proven where")
     parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the page there, and link the receipts from it")
     parser.add_argument("--check", action="store_true", help="write nothing; fail unless FILE is that page already")
+    parser.set_defaults(run=run)
 
 
-def matrix(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
-    """Write, check or ``say`` the page. Raises ``StalePageError`` and ``InvalidInputError``."""
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Write, check or print the page; return 1 for one that is out of date. Raises ``InvalidInputError``."""
     from attnconf.report.support import support_page
 
     if arguments.check and arguments.output is None:
@@ -38,13 +39,15 @@ def matrix(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
     folder = Path.cwd() if output is None else output.parent
     page = support_page(_read(arguments.receipts, folder))
     if output is None:
-        say(page.removesuffix("\n"))
+        console.say(page.removesuffix("\n"))
     elif not arguments.check:
         write_text(output, page)
-        say(str(output))
+        console.say(str(output))
     elif read_text(output) != page:
-        message = f"{output} is not what the receipts say; the same command without --check writes it anew"
-        raise StalePageError(message)
+        stale = f"{output} is not what the receipts say; the same command without --check writes it anew"
+        console.complain(f"attnconf: {printable(stale)}")
+        return EXIT_FAILED
+    return 0
 
 
 def _read(paths: Sequence[str], folder: Path) -> list[tuple[str, Receipt]]:

@@ -1,4 +1,4 @@
-"""``attnconf verify | merge | sign``: whether receipts prove a plan; receipts as one file; who wrote them."""
+"""``attnconf verify``: the gate, whether receipts prove what a plan asks."""
 
 from __future__ import annotations
 
@@ -7,30 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.cli import policy as policy_command
+from attnconf.cli.arguments import Commands, read_sound_policy
+from attnconf.cli.statuses import EXIT_NOT_MET, EXIT_REHEARSED
 from attnconf.errors import InvalidInputError, printable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
-    from attnconf.gate.evidence import Evidence
+    from attnconf.cli.console import Console
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.gate.receipt import Receipt
     from attnconf.gate.verify import Finding
     from attnconf.policy.policy import Policy
 
-    Say = Callable[[str], None]
-
-EXIT_NOT_MET = 10
-EXIT_REHEARSED = 13
-"""A rehearsal ends so at best: never with 0, so that no gate can be opened by one."""
-
 _REHEARSAL = "REHEARSAL: simulated receipts stand for real ones here, so this proves nothing and never exits with 0"
 
 
-def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf verify`` takes."""
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("verify", help="the gate: whether receipts prove what a plan asks")
     parser.add_argument("receipts", nargs="*", metavar="RECEIPT.json", help="receipts, or what attnconf merge made")
     parser.add_argument("--policy", required=True, metavar="NAME|FILE", help="a shipped policy, or a TOML file")
     parser.add_argument("--plan", required=True, metavar="FILE", help="what attnconf plan --fleet -o wrote")
@@ -44,18 +39,7 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rehearse-with-simulated-receipts", action="store_true", help="try a gate out; exits with 13 at best"
     )
-
-
-def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf merge`` takes."""
-    parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE")
-
-
-def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf sign`` takes."""
-    parser.add_argument("receipt", metavar="RECEIPT.json")
-    parser.add_argument("--key", required=True, metavar="FILE", help="an SSH private key, or a public one of the agent")
+    parser.set_defaults(run=run)
 
 
 @dataclass
@@ -68,76 +52,50 @@ class _Read:
     signers: set[str] = field(default_factory=set)
 
 
-def verify(arguments: argparse.Namespace, say: Say) -> int:
+def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print every finding; return 0 for none, 10 for some, 13 for none in a rehearsal."""
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.gate.sealed import TamperedError
-    from attnconf.gate.verify import Finding, Terms, verify_plan
-    from attnconf.gate.verify import verify as verify_receipts
+    from attnconf.gate.verify import Finding, Terms, verify, verify_plan
 
-    policy = policy_command.read_sound(arguments.policy)
+    policy = read_sound_policy(arguments.policy)
     rehearsal: bool = arguments.rehearse_with_simulated_receipts
     if rehearsal:
-        say(_REHEARSAL)
+        console.say(_REHEARSAL)
     try:
         plan = FleetPlan.read(Path(arguments.plan))
     except TamperedError as error:
-        return _close(say, [Finding("tampered", str(error))])
+        return _close(console, [Finding("tampered", str(error))])
     findings = list(verify_plan(plan, _expected(arguments, policy, plan)))
     if plan.digest is None:
         findings.append(Finding("unsealed", f"{arguments.plan} has no digest, so an edit would not show"))
     read = _read_all(arguments)
     terms = Terms(unsealed=frozenset(read.unsealed), rehearsal=rehearsal)
-    found = verify_receipts(policy, plan, read.receipts, terms)
+    found = verify(policy, plan, read.receipts, terms)
     for note in found.notes:
-        say(f"note: {printable(note)}")
+        console.say(f"note: {printable(note)}")
     findings += [*read.findings, *found.findings]
     if findings:
-        return _close(say, findings)
+        return _close(console, findings)
     if not plan.jobs:
-        say(f"the change since {plan.base} touches no required cell of policy {policy.name}: nothing had to be proven")
+        console.say(
+            f"the change since {plan.base} touches no required cell of policy {policy.name}: nothing had to be proven"
+        )
     else:
         by = f", signed by {', '.join(sorted(read.signers))}" if read.signers else ""
         count = len({one.identity for one in read.receipts.values()})
         verb = "would be" if rehearsal else "is"
-        say(
+        console.say(
             f"policy {policy.name} {verb} met at {plan.git_sha}: {found.cells} required cells in"
             f" {count} receipt{'s' * (count != 1)}{by}"
         )
     return EXIT_REHEARSED if rehearsal else 0
 
 
-def merge(arguments: argparse.Namespace, say: Say) -> int:
-    """Write receipts, each once, as one file."""
-    from attnconf.gate.evidence import evidence_of, parse_evidence
-    from attnconf.values import read_text
-
-    found = [parse_evidence(read_text(Path(name)), name) for name in arguments.receipts]
-    evidence = evidence_of(receipt for one in found for receipt in _parts(one))
-    try:
-        evidence.write(Path(arguments.output))
-    except OSError as error:
-        raise InvalidInputError(arguments.output, given=f"cannot be written ({error.strerror})") from None
-    say(f"{arguments.output}: {len(evidence.receipts)} receipts")
-    return 0
-
-
-def sign(arguments: argparse.Namespace, say: Say) -> int:
-    """Sign one receipt, or several merged ones; what cannot be read as such is not signed."""
-    from attnconf.gate import signatures
-    from attnconf.gate.evidence import parse_evidence
-    from attnconf.values import read_text
-
-    path = Path(arguments.receipt)
-    parse_evidence(read_text(path), str(path))
-    say(str(signatures.sign(path, Path(arguments.key))))
-    return 0
-
-
-def _close(say: Say, findings: list[Finding]) -> int:
+def _close(console: Console, findings: list[Finding]) -> int:
     for one in findings:
-        say(f"NOT MET ({one.kind}): {printable(one.sentence)}")
-    say(f"{len(findings)} finding{'s' * (len(findings) != 1)}: the gate stays shut")
+        console.say(f"NOT MET ({one.kind}): {printable(one.sentence)}")
+    console.say(f"{len(findings)} finding{'s' * (len(findings) != 1)}: the gate stays shut")
     return EXIT_NOT_MET
 
 
@@ -166,7 +124,7 @@ def _expected(arguments: argparse.Namespace, policy: Policy, plan: FleetPlan) ->
 
 
 def _read_all(arguments: argparse.Namespace) -> _Read:
-    from attnconf.gate.evidence import parse_evidence
+    from attnconf.gate.evidence import parse_evidence, receipts_of
     from attnconf.gate.receipt import Receipt
     from attnconf.gate.sealed import TamperedError
     from attnconf.gate.signatures import SignatureError, signer_of
@@ -191,7 +149,7 @@ def _read_all(arguments: argparse.Namespace) -> _Read:
             read.findings.append(Finding("unreadable", f"{name} is no receipt: {error}"))
         else:
             alone = isinstance(found, Receipt)
-            names = {name if alone else f"{name} ({one.identity[:12]})": one for one in _parts(found)}
+            names = {name if alone else f"{name} ({one.identity[:12]})": one for one in receipts_of(found)}
             read.receipts |= names
             read.unsealed |= set(names) if name in arguments.allow_unsealed else set()
     return read
@@ -203,9 +161,3 @@ def _bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidInputError(str(path), given=f"cannot be read ({reason})") from None
-
-
-def _parts(found: Evidence | Receipt) -> tuple[Receipt, ...]:
-    from attnconf.gate.receipt import Receipt
-
-    return (found,) if isinstance(found, Receipt) else found.receipts

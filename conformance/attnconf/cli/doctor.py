@@ -1,14 +1,18 @@
-"""The doctor's findings as tables."""
+"""``attnconf doctor``: what this machine can judge, and what is missing."""
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from attnconf.cli.arguments import Commands, make_session
+from attnconf.cli.statuses import EXIT_FAILED
 
 if TYPE_CHECKING:
+    import argparse
+
+    from attnconf.cli.console import Console
     from attnconf.running.doctor import Findings
 
 _STYLES = {
@@ -21,9 +25,33 @@ _STYLES = {
 }
 
 
-def print_findings(findings: Findings) -> None:
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("doctor", help="what this machine can judge, and what is missing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Ask every backend one small case, and print what was found."""
+    from attnconf.running.doctor import examine
+
+    with closing(make_session()) as session:
+        findings = examine(session)
+    if arguments.json:
+        console.say(json.dumps(findings.model_dump(mode="json"), indent=1))
+    else:
+        _print(findings)
+    return 0 if findings.is_healthy else EXIT_FAILED
+
+
+def _print(findings: Findings) -> None:
     """Print the machine, its versions, the backends, and what is missing with the command that brings it."""
-    console = Console(highlight=False)
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    console = RichConsole(highlight=False)
     platform = findings.platform
     gpu = f"{platform.device}, SM {platform.sm_text}, CUDA {platform.cuda}, driver {platform.driver or 'unknown'}"
     console.print(Text(f"attnconf {findings.attnconf}, Python {findings.python}, {gpu if platform.sm else 'no GPU'}"))

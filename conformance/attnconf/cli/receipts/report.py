@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnconf.cli.arguments import Commands, read_sound_policy
 from attnconf.errors import InvalidInputError, printable
 from attnconf.values import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
-    from attnconf.policy.policy import Policy
+    from attnconf.cli.console import Console
     from attnconf.report.document import Document
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``attnconf report`` takes."""
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("report", help="what receipts prove: a page, a step summary, annotations")
     parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
     parser.add_argument("--policy", metavar="NAME|FILE", help="judge by this policy, not by the one of the receipts")
     parser.add_argument("--plan", metavar="FILE", help="what attnconf plan -o wrote: a job owes its own cells alone")
     parser.add_argument("--html", metavar="FILE", help="write one self-contained page")
     parser.add_argument("--md", metavar="FILE", help="write Markdown, for a step summary")
     parser.add_argument("--format", choices=("text", "github"), default="text", help="print text, or ::error lines")
+    parser.set_defaults(run=run)
 
 
-def report(arguments: argparse.Namespace, policy: Policy | None, say: Callable[[str], None]) -> int:
+def run(arguments: argparse.Namespace, console: Console) -> int:
     """Write and print what is asked for; it reports a verdict, and returns 0 whichever it is."""
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.gate.receipt import Receipt
     from attnconf.report.document import compose
 
+    policy = None if arguments.policy is None else read_sound_policy(arguments.policy)
     names = _names([Path(text) for text in arguments.receipts])
     plan = None if arguments.plan is None else FleetPlan.read(Path(arguments.plan))
     document = compose({name: Receipt.read(path) for name, path in names.items()}, policy, plan)
@@ -44,7 +47,7 @@ def report(arguments: argparse.Namespace, policy: Policy | None, say: Callable[[
 
         write_text(Path(arguments.md), summarise(document))
     for line in _printed(document, arguments.format):
-        say(line)
+        console.say(line)
     return 0
 
 

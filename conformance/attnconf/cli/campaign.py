@@ -1,19 +1,79 @@
-"""A campaign's outcome as text: cases, outcomes, and how the errors lie under the bound, kernel by kernel."""
+"""``attnconf campaign``: many random cases, for false alarms and for how tight the profiles are.
+
+The text says the outcomes, and how the errors lie under the bound, kernel by kernel.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import not_promised
 from attnconf.clauses import cite
+from attnconf.cli.arguments import Commands, check_least, make_session
+from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
 from attnconf.judging.units import EDGES
+from attnconf.values import write_text
 from attnconf.version import __version__
 
 if TYPE_CHECKING:
+    import argparse
+
     from attnconf.backends.protocol import Backend
+    from attnconf.cli.console import Console
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
     from attnconf.running.campaign import Campaign, CampaignReport
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("campaign", help="many random cases: false alarms, and how tight the profiles are")
+    parser.add_argument("--backend", required=True, metavar="B")
+    parser.add_argument(
+        "--family",
+        action="append",
+        default=[],
+        metavar="F",
+        help="a family of the suite (repeatable; all that --model has)",
+    )
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="M", help="a shipped model (repeatable; free: any geometry)"
+    )
+    parser.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no more cases after S")
+    parser.add_argument("--json", metavar="FILE", help="write counts and histograms as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Run the campaign and print what came of it."""
+    from attnconf.cases.drawing.families import pairs_of
+    from attnconf.running.campaign import Campaign, search
+
+    check_least(arguments, examples=1, jobs=1, seed=0, seconds=0)
+    session = make_session()
+    backend = session.backend(arguments.backend)
+    campaign = Campaign(
+        backend=arguments.backend,
+        targets=pairs_of(arguments.family, arguments.model),
+        examples=arguments.examples,
+        seed=arguments.seed,
+        seconds=arguments.seconds,
+    )
+    report = search(campaign, arguments.jobs, console.say)
+    for line in campaign_lines(report, backend.name):
+        console.say(line)
+    if arguments.json:
+        data = campaign_data(report, backend, campaign, session.platform)
+        write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
+    if report.failures or report.lost:
+        return EXIT_FAILED
+    return 0 if report.profiles else EXIT_NOTHING_EXECUTED
 
 
 def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
