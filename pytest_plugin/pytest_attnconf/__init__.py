@@ -6,13 +6,22 @@ torch nor attnconf is imported before an option, a marker or a fixture of ours i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from pytest_attnconf import hookspecs
+from pytest_attnconf.builds import Building
 from pytest_attnconf.collection import pytest_collection_modifyitems, pytest_generate_tests
 from pytest_attnconf.fixtures import attnconf
-from pytest_attnconf.markers import pytest_runtest_setup
-from pytest_attnconf.options import pytest_addhooks, pytest_addoption, pytest_configure
+from pytest_attnconf.markers import MARKERS, pytest_runtest_setup
+from pytest_attnconf.options import pytest_addoption
 from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_makereport
+from pytest_attnconf.reporting import Reporter
+from pytest_attnconf.state import KEY, State
 from pytest_attnconf.workers.pinning import pytest_load_initial_conftests, pytest_xdist_auto_num_workers
 from pytest_attnconf.workers.sharing import pytest_xdist_make_scheduler, pytest_xdist_setupnodes
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = [
     "attnconf",
@@ -29,3 +38,19 @@ __all__ = [
     "pytest_xdist_make_scheduler",
     "pytest_xdist_setupnodes",
 ]
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer ``pytest_attnconf_register_backends``."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, what this run knows, and the hooks that share it."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    state = State(config)
+    config.stash[KEY] = state
+    config.pluginmanager.register(Building(state), "attnconf-building")  # its hooks come after the reporter's
+    config.pluginmanager.register(Reporter(state), "attnconf-reporter")
+    config.add_cleanup(state.close)

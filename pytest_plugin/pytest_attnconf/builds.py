@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_attnconf.suite_tests import flag, names_suite
+from pytest_attnconf.options import flag
+from pytest_attnconf.suite_tests import VECTORS, SuiteTest, families_named, names_suite, suite_families
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,35 +17,6 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.running.build_plan import BuildPlan
     from pytest_attnconf.state import State
-
-_SUITE = "attnconf.suite."
-_MODULE = f"{_SUITE}test_"
-_MORE_FAMILIES = ("refusal", "sm100", "vectors")
-
-
-def add_options(group: pytest.OptionGroup) -> None:
-    """Add the options that bound what is run and built."""
-    group.addoption(
-        flag("family"),
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="run this family of the suite's tests only, such as decode (repeatable)",
-    )
-    group.addoption(
-        flag("build-budget"),
-        metavar="SECONDS",
-        type=seconds,
-        help="CPU seconds that one kernel module may take to build (120 unless told); a dearer one is used if it is"
-        " built, and else what needs it is not_run",
-    )
-
-
-def seconds(text: str) -> float:
-    """Read a number of seconds. Raises ``ArgumentTypeError``."""
-    from attnconf.cli.arguments import seconds as read  # only now: an option of ours is given
-
-    return read(text)
 
 
 class Building:
@@ -82,9 +54,7 @@ class Building:
         asked = self.state.option("family")
         if not asked:
             return
-        from attnconf.cases.drawing.families import FAMILIES
-
-        known = (*FAMILIES, *_MORE_FAMILIES)
+        known = suite_families()
         for name in asked:
             if name not in known:
                 message = f"{flag('family')}: {name!r}; allowed: {', '.join(known)}"
@@ -94,16 +64,14 @@ class Building:
         from attnconf.running.build_plan import default_jobs, plan_builds, shapes_asked
 
         state = self.state
-        recorded = state.replayed.values() if "vectors" in wanted else ()
+        recorded = state.replayed.values() if VECTORS in wanted else ()
         shapes_of = partial(shapes_asked, state.session, tuple(self._targets(wanted)), tuple(recorded))
         return plan_builds(state.session, state.backends, shapes_of, jobs=default_jobs())
 
     def _wanted(self, args: Iterable[str]) -> frozenset[str]:
         """Return the families that this run is about."""
-        from attnconf.cases.drawing.families import FAMILIES
-
-        named = _families(args)
-        wanted = frozenset(self.state.option("family") or (*FAMILIES, *_MORE_FAMILIES))
+        named = families_named(args)
+        wanted = frozenset(self.state.option("family") or suite_families())
         return wanted & named if named else wanted
 
     def _targets(self, wanted: frozenset[str]) -> Iterator[tuple[Family, str]]:
@@ -136,10 +104,10 @@ class Building:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect the suite's tests of other families than those asked for."""
-        asked = {f"{_MODULE}{name}" for name in self.state.option("family")}
+        asked = self.state.option("family")
         if not asked:
             return
-        gone = [item for item in items if _module(item).startswith(_MODULE) and _module(item) not in asked]
+        gone = [item for item in items if (test := SuiteTest.of_item(item)) is not None and test.family not in asked]
         if gone:
             ids = set(map(id, gone))
             items[:] = [item for item in items if id(item) not in ids]
@@ -149,19 +117,3 @@ class Building:
         """Say what building took, apart from what running took."""
         for line in self.lines:
             terminalreporter.write_line(f"attnconf: {line}")
-
-
-def _families(args: Iterable[str]) -> frozenset[str]:
-    """Return the families whose files ``args`` name, or none of them when the whole suite is named."""
-    found = set()
-    for arg in args:
-        name = arg.replace("/", ".").replace("\\", ".").partition("::")[0].removesuffix(".py")
-        if names_suite([arg]):
-            if _MODULE not in name:
-                return frozenset()
-            found.add(name.partition(_MODULE)[2])
-    return frozenset(found)
-
-
-def _module(item: pytest.Item) -> str:
-    return getattr(getattr(item, "module", None), "__name__", "")

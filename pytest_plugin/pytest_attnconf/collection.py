@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pytest_attnconf.state import KEY
-from pytest_attnconf.suite_tests import SM100_BACKEND, backend_of
+from pytest_attnconf.suite_tests import SM100_BACKEND, VECTORS, SuiteTest, drawn_by, family_of
 from pytest_attnconf.workers.sharing import longest_first, workers_of
 
 if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from pytest_attnconf.state import State
 
-_FAMILY_FILES = "attnconf.suite.test_"
-SM100_FAMILIES = ("decode", "extend")
 _LONG_COSTS = 10
 """How many small cases a long one costs."""
 
@@ -25,14 +23,14 @@ _NOTHING = "nothing-to-ask"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise the suite's tests over backends, models and recorded cases."""
-    module = metafunc.module.__name__
-    if not module.startswith(_FAMILY_FILES):
+    family = family_of(metafunc.module.__name__)
+    if not family:
         return
     from attnconf.errors import AttnconfError
 
     state = metafunc.config.stash[KEY]
     try:
-        values = _values(state, module.removeprefix(_FAMILY_FILES), metafunc.fixturenames)
+        values = _values(state, family, metafunc.fixturenames)
     except AttnconfError as error:
         raise pytest.UsageError(str(error)) from None
     for name, options in values.items():
@@ -43,14 +41,14 @@ def _values(state: State, family: str, names: list[str]) -> dict[str, tuple[str,
     values: dict[str, tuple[str, ...]] = {}
     replaying = state.profile.name == "replay"
     if "backend" in names:
-        values["backend"] = state.backends if family == "vectors" or not replaying else ()
+        values["backend"] = state.backends if family == VECTORS or not replaying else ()
     if "model" in names:
-        values["model"] = state.profile.targets(cast("Family", "decode" if family == "sm100" else family))
+        values["model"] = state.profile.targets(cast("Family", drawn_by(family)[0]))
     if "vector" in names:
         values["vector"] = tuple(state.replayed)
     if "sm100_family" in names:
         wanted = not state.option("backend") or SM100_BACKEND in state.option("backend")
-        values["sm100_family"] = SM100_FAMILIES if wanted else ()
+        values["sm100_family"] = drawn_by(family) if wanted else ()
     return values
 
 
@@ -62,36 +60,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if id(item) not in gone]
         config.hook.pytest_deselected(items=empty)
     workers = workers_of(config)
-    suite = [item for item in items if _family(item)] if workers > 1 else []
+    tests = [(item, SuiteTest.of_item(item)) for item in items] if workers > 1 else []
+    suite = [(item, test) for item, test in tests if test is not None]
     if suite:
-        others = [item for item in items if not _family(item)]
-        costs = [_cost(item, config.stash[KEY]) for item in suite]
-        backends = [backend_of(item.name, config.stash[KEY].backends) for item in suite]
-        items[:] = [*longest_first(suite, costs, backends, workers), *others]
+        others = [item for item, test in tests if test is None]
+        costs = [_cost(test, config.stash[KEY]) for _, test in suite]
+        backends = [test.backend for _, test in suite]
+        items[:] = [*longest_first([item for item, _ in suite], costs, backends, workers), *others]
 
 
-def _family(item: pytest.Item) -> str:
-    """Return the family of one of the suite's tests, or nothing."""
-    module = getattr(getattr(item, "module", None), "__name__", "")
-    return module.removeprefix(_FAMILY_FILES) if module.startswith(_FAMILY_FILES) else ""
-
-
-def _params(item: pytest.Item) -> dict[str, str]:
-    """Return what ``_values`` gave one of the suite's tests."""
-    return item.callspec.params  # type: ignore[attr-defined, no-any-return]
-
-
-def _cost(item: pytest.Item, state: State) -> float:
+def _cost(test: SuiteTest, state: State) -> float:
     """Return about how many small cases a test of the suite is worth."""
     from attnconf.cases.drawing.families import FAMILIES
 
-    family = _family(item)
-    if family not in FAMILIES:
+    if test.family not in FAMILIES:
         return 1.0
     accelerated = state.platform.sm is not None
-    model = _params(item)["model"]
-    count = state.profile.count(family, model, accelerated=accelerated)
-    return count + _LONG_COSTS * state.profile.long_count(family, accelerated=accelerated)
+    count = state.profile.count(test.family, test.model, accelerated=accelerated)
+    return count + _LONG_COSTS * state.profile.long_count(test.family, accelerated=accelerated)
 
 
 def _asks_nothing(item: pytest.Item) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 
 from pytest_attnconf.fixtures import make_judge
 from pytest_attnconf.outcomes import GATED
 from pytest_attnconf.state import KEY
-from pytest_attnconf.suite_tests import SM100_BACKEND
+from pytest_attnconf.suite_tests import SM100, SuiteTest
 
 if TYPE_CHECKING:
+    from attnconf.cases.drawing.families import Family
     from attnconf.policy.conditions import Condition
 
+MARKERS = (
+    "sm100: needs a GPU of the SM100 family (compute capability 10.x); elsewhere it is not_run",
+    'requires_sm(*sms): needs a compute capability such as "9.0" or "12.x", or another one named; elsewhere not_run',
+)
 SM100_FAMILY = ("10.x",)
 
 
@@ -63,9 +68,7 @@ def _complain(message: str) -> NoReturn:
 
 
 def _count(item: pytest.Item, reason: str) -> None:
-    """Count the cases of a test of the suite as not run."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None and "sm100_family" in callspec.params:
-        params = callspec.params
-        judge = make_judge(item)
-        judge.not_run(params["sm100_family"], model=params["model"], backend=SM100_BACKEND, reason=reason)
+    """Count the cases of one of the suite's tests for SM100 as not run."""
+    test = SuiteTest.of_item(item)
+    if test is not None and test.family == SM100:
+        make_judge(item).not_run(cast("Family", test.drawn), model=test.model, backend=test.backend, reason=reason)

@@ -1,27 +1,39 @@
-"""Options and markers, and whether this run asks for attnconf at all."""
+"""The options ``--attnconf-*``, and whether a run asks for attnconf: by one of them, or by naming the suite."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_attnconf.builds import Building, add_options, seconds
-from pytest_attnconf.reporting import Reporter
-from pytest_attnconf.state import ISOLATE, KEY, State
+from pytest_attnconf.suite_tests import names_suite
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
     import pytest
 
-MARKERS = (
-    "sm100: needs a GPU of the SM100 family (compute capability 10.x); elsewhere it is not_run",
-    'requires_sm(*sms): needs a compute capability such as "9.0" or "12.x", or another one named; elsewhere not_run',
-)
+ISOLATE = {"auto": None, "on": True, "off": False}
+"""The values of ``--attnconf-isolate``, as a session takes them."""
+
+_ASKING = ("profile", "backend", "model", "seed", "receipt", "policy", "plan", "job", "sm", "require_sm", "replay")
+"""The options that ask for attnconf when one of them is given, without the suite, too."""
 
 
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Offer ``pytest_attnconf_register_backends``."""
-    from pytest_attnconf import hookspecs
+def flag(name: str) -> str:
+    """Return the option's name on the command line."""
+    return f"--attnconf-{name.replace('_', '-')}"
 
-    pluginmanager.add_hookspecs(hookspecs)
+
+def is_asked_for(options: argparse.Namespace, args: Iterable[str]) -> bool:
+    """Whether an option of ours is given, or the suite is among the tests to run."""
+    return any(getattr(options, f"attnconf_{name}", None) for name in _ASKING) or names_suite(args)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds. Raises ``ArgumentTypeError``."""
+    from attnconf.cli.arguments import seconds as read  # only now: an option of ours is given
+
+    return read(text)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,15 +98,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=seconds,
         help="how long one case may take in a process of its own before that is ended (600 unless told)",
     )
-    add_options(group)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers and what this run will know."""
-    for marker in MARKERS:
-        config.addinivalue_line("markers", marker)
-    state = State(config)
-    config.stash[KEY] = state
-    config.pluginmanager.register(Building(state), "attnconf-building")  # its hooks come after the reporter's
-    config.pluginmanager.register(Reporter(state), "attnconf-reporter")
-    config.add_cleanup(state.close)
+    group.addoption(
+        "--attnconf-family",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="run this family of the suite's tests only, such as decode (repeatable)",
+    )
+    group.addoption(
+        "--attnconf-build-budget",
+        metavar="SECONDS",
+        type=seconds,
+        help="CPU seconds that one kernel module may take to build (120 unless told); a dearer one is used if it is"
+        " built, and else what needs it is not_run",
+    )

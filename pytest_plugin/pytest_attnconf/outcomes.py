@@ -1,4 +1,9 @@
-"""Typed outcomes in pytest's terms: how a test that was not judged, or only by contract, is reported."""
+"""Typed outcomes in pytest's terms: how a test that was not judged, or only by contract, is reported.
+
+Tests record their outcome and their cells as properties, which JUnit XML shows. Added to it are the cells of a test
+that died with its process, and a failed test case for each requirement that is not met: so the XML alone agrees with
+the receipt and the exit status.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.junitxml import xml_key
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable, Mapping
 
     from attnconf.running.record import Record
 
@@ -19,6 +25,7 @@ FAILURES = "attnconf.failures"
 FAMILY = "attnconf.family"
 OUTCOME = "attnconf.outcome"
 GATED = "attnconf.gated"
+_GATE = "attnconf.gate"
 _CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
 
@@ -77,3 +84,25 @@ def outcome_of(report: pytest.TestReport) -> str:
     """Return the outcome that a test recorded last, or an empty text."""
     found = [str(value) for name, value in getattr(report, "user_properties", ()) if name == OUTCOME]
     return found[-1] if found else ""
+
+
+def add_junit_properties(config: pytest.Config, report: pytest.TestReport, properties: Mapping[str, str]) -> None:
+    """Add properties to the test case of ``report``, if JUnit XML is written."""
+    xml = config.stash.get(xml_key, None)
+    if xml is not None:
+        reporter = xml.node_reporter(report)
+        for name, value in properties.items():
+            reporter.add_property(name, value)
+
+
+def add_junit_failures(config: pytest.Config, sentences: Iterable[str]) -> None:
+    """Add a failed test case for each sentence, if JUnit XML is written; call it before the session finishes."""
+    xml = config.stash.get(xml_key, None)
+    if xml is None:
+        return
+    for number, sentence in enumerate(dict.fromkeys(sentences), start=1):
+        where = (_GATE, None, f"requirement {number}")
+        nodeid = f"{_GATE}::{where[2]}"
+        failed = pytest.TestReport(nodeid, where, {}, "failed", f"NOT MET: {sentence}", "call")
+        xml.pytest_runtest_logreport(failed)
+        xml.pytest_runtest_logreport(pytest.TestReport(nodeid, where, {}, "passed", None, "teardown"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_INVALID
-from pytest_attnconf.suite_tests import flag
+from pytest_attnconf.options import flag
 
 if TYPE_CHECKING:
     from attnconf.policy.conditions import Condition

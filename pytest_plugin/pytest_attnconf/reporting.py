@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_attnconf import junit
-from pytest_attnconf.evidence import came_without, collect, hidden, judge_policy, unseen, write_receipt
+from pytest_attnconf.evidence import RunEvidence
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
-from pytest_attnconf.outcomes import GATED, outcome_of
+from pytest_attnconf.outcomes import GATED, add_junit_failures, outcome_of
 from pytest_attnconf.preflight import check_claims
 from pytest_attnconf.reasons import Reasons
+from pytest_attnconf.receipt import write_receipt
 from pytest_attnconf.state import MEMORY, SEED
 from pytest_attnconf.suite_tests import names_suite
 from pytest_attnconf.workers.pinning import pinning_line
@@ -31,6 +31,7 @@ class Reporter:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.evidence = RunEvidence(state)
         self.last_line = state.clock
         self.verdict: Verdict | None = None
         self.complaints: list[tuple[int, str]] = []
@@ -70,7 +71,7 @@ class Reporter:
             return
         if outcome_of(report) == "not_run" and report.skipped:
             self._note_not_run(report)
-        if collect(state, report):
+        if self.evidence.add(report):
             self._progress()
 
     def _note_not_run(self, report: pytest.TestReport) -> None:
@@ -91,57 +92,56 @@ class Reporter:
             self.complaints.append((EXIT_NOT_AS_CLAIMED, f"{report.nodeid} was run again, {why}"))
 
     def _progress(self) -> None:
-        """Print a line now and then: a CI log can bear it, and a long run shows that it lives."""
-        state, now = self.state, time.perf_counter()
+        """Print a line now and then, so that a long run is visibly alive."""
+        state, evidence, now = self.state, self.evidence, time.perf_counter()
         reporter = state.config.pluginmanager.get_plugin("terminalreporter")
         if now - self.last_line < PROGRESS_SECONDS or reporter is None:
             return
         self.last_line = now
-        executed, broken = sum(cell.executed for cell in state.cells), sum(cell.broken for cell in state.cells)
         if state.config.get_terminal_writer().width_of_current_line:  # behind the dots of xdist, which name no file
             reporter.write_line("")
         reporter.write_line(
-            f"attnconf: {now - state.clock:.0f} s, {state.judged_nodes} tests, {state.cases} cases,"
-            f" {executed} layers judged, {broken} broken"
+            f"attnconf: {now - state.clock:.0f} s, {evidence.tests} tests, {evidence.cases} cases,"
+            f" {evidence.executed} layers judged, {evidence.broken} broken"
         )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the evidence, write the receipt, settle the exit status."""
-        state = self.state
-        if state.is_worker or session.config.option.collectonly or not (state.is_asked_for or state.cells):
+        state, evidence = self.state, self.evidence
+        if state.is_worker or session.config.option.collectonly or not (state.is_asked_for or evidence.cells):
             return
-        if (state.cells or names_suite(session.config.args)) and not any(cell.executed for cell in state.cells):
+        if (evidence.cells or names_suite(session.config.args)) and not evidence.executed:
             nothing = "nothing was executed: no backend judged a single case, so nothing is proven"
             self.complaints.append((EXIT_POLICY_NOT_MET, nothing))
-        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in unseen(state)]
+        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in evidence.unseen()]
         green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if green:
-            self.complaints += [(pytest.ExitCode.TESTS_FAILED, sentence) for sentence in hidden(state)]
+            self.complaints += [(pytest.ExitCode.TESTS_FAILED, sentence) for sentence in evidence.hidden()]
         own = tuple(dict.fromkeys(sentence for _, sentence in self.complaints))
         if state.policy is not None:
-            self.verdict = judge_policy(state, state.policy)
+            self.verdict = evidence.policy_verdict(state.policy)
             self.complaints += [(EXIT_POLICY_NOT_MET, unmet.sentence) for unmet in self.verdict.unmet]
         if green:
             session.exitstatus = self._worst(session.exitstatus)
-        if problem := write_receipt(state, int(session.exitstatus), own):
+        if problem := write_receipt(evidence, int(session.exitstatus), own):
             self.complaints.append((pytest.ExitCode.USAGE_ERROR, problem))
             session.exitstatus = self._worst(session.exitstatus) if green else session.exitstatus
-        junit.add_failures(state.config, (sentence for _, sentence in self.complaints))
+        add_junit_failures(state.config, (sentence for _, sentence in self.complaints))
 
     def _worst(self, status: int) -> int:
         return max((status for status, _ in self.complaints), default=status)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix, then what did not run, then what is not met."""
-        state = self.state
-        if not (state.cells or self.complaints or self.not_run):
+        state, evidence = self.state, self.evidence
+        if not (evidence.cells or self.complaints or self.not_run):
             return
         from attnconf.report.terminal import matrix_lines, verdict_lines
 
         terminalreporter.section("attnconf")
-        lines = matrix_lines(state.cells, cases=state.cases)
-        for name, words in came_without(state).items():
+        lines = matrix_lines(evidence.cells, cases=evidence.cases)
+        for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
         for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)

@@ -1,4 +1,4 @@
-"""What the plugin knows during one run: options, the session, and the evidence collected so far."""
+"""What the plugin knows of one run: its options, read once they are used, and the session that they make."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_attnconf.suite_tests import flag, is_asked_for
+from pytest_attnconf.options import ISOLATE, flag, is_asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.profiles import Profile
-    from attnconf.gate.cells import Cell
-    from attnconf.gate.failed_case import FailedCase
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.judging.memory import Memory
     from attnconf.platforms import Platform
@@ -27,12 +25,9 @@ if TYPE_CHECKING:
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 
-ISOLATE = {"auto": None, "on": True, "off": False}
-"""The values of ``--attnconf-isolate``, as a session takes them."""
-
 MEMORY = "attnconf_memory"
 SEED = "attnconf_seed"
-"""Under these names xdist's controller tells its workers what they cannot know: their share of memory, and the seed,
+"""Under these names xdist's controller gives its workers what they cannot know: their share of memory, and the seed,
 for a clock of their own would give each another."""
 
 
@@ -41,11 +36,6 @@ class State:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.cells: list[Cell] = []
-        self.families: dict[str, list[Cell]] = {}
-        self.failures: list[FailedCase] = []
-        self.cases = 0
-        self.judged_nodes = 0
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
 
@@ -81,9 +71,9 @@ class State:
         """The seed: the controller's, or given, or 0, or of the clock for a profile that explores."""
         from attnconf.errors import InvalidInputError
 
-        told = getattr(self.config, "workerinput", {}).get(SEED)
-        if told is not None:
-            return int(told)
+        given = getattr(self.config, "workerinput", {}).get(SEED)
+        if given is not None:
+            return int(given)
         text = self.option("seed")
         if text is None:
             return 0 if self.profile.derandomised else int(self.started.timestamp())
@@ -117,13 +107,13 @@ class State:
 
     @cached_property
     def memory(self) -> Memory:
-        """What one process may take of this machine: a worker knows neither the others nor the GPUs, but is told."""
+        """What one process may take of this machine: given to a worker, who knows neither the others nor the GPUs."""
         from attnconf.judging.memory import Memory, machine_memory
         from attnconf.running.processes.gpus import visible_gpus
 
-        told = getattr(self.config, "workerinput", {}).get(MEMORY)
-        if told is not None:
-            return Memory(*told)
+        given = getattr(self.config, "workerinput", {}).get(MEMORY)
+        if given is not None:
+            return Memory(*given)
         if self.platform.sm is None:
             return Memory()
         workers = max(1, len(getattr(self.config.option, "tx", None) or ()))

@@ -267,10 +267,10 @@ def test_run_receipt_junit_and_gate_agree(
     assert planned == (10 if "fails by itself" in way.finding else 0)
     way.before(project)
     run = inner(*SUITE, *JOB, *FILES, f"--attnconf-backend={way.backend}", *way.options)
-    told = run.stdout.str() + run.stderr.str()
-    assert run.ret == way.status, told
-    assert way.says in told
-    assert "Traceback" not in told
+    shown = run.stdout.str() + run.stderr.str()
+    assert run.ret == way.status, shown
+    assert way.says in shown
+    assert "Traceback" not in shown
 
     assert junit_is_green(project.path / "j.xml") is (way.status == 0)
     if (project.path / "r.json").exists():
@@ -282,9 +282,9 @@ def test_run_receipt_junit_and_gate_agree(
     way.after(project)
     capsys.readouterr()
     gate = cli.main(["verify", "--policy", "toy.toml", "--plan", "plan.json", "--fleet", "fleet.toml", "r.json"])
-    told = "".join(capsys.readouterr())
-    assert gate == way.gate, told
-    assert way.finding in told
+    shown = "".join(capsys.readouterr())
+    assert gate == way.gate, shown
+    assert way.finding in shown
     if way.after is id:
         assert (gate == 0) is (run.ret == 0)
 

@@ -57,8 +57,8 @@ def test_a_run_that_does_not_ask_sees_nothing_of_it(
     result = pytester.runpytest_subprocess(*options, "-W", "error")
     assert result.ret == 0
     assert result.parseoutcomes() == {"passed": 1}
-    told = [line for line in result.outlines if "attnconf" in line and not line.startswith(("plugins:", "rootdir:"))]
-    assert told == []
+    shown = [line for line in result.outlines if "attnconf" in line and not line.startswith(("plugins:", "rootdir:"))]
+    assert shown == []
 
 
 def test_a_test_that_fails_changes_nothing_of_that(pytester: pytest.Pytester) -> None:

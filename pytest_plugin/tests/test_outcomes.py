@@ -69,7 +69,7 @@ def test_a_bad_backend_fails_and_the_run_goes_on(
     assert bad.broken == 1
 
 
-def told(lines: list[str]) -> list[str]:
+def shown(lines: list[str]) -> list[str]:
     """Return the lines before pytest's summary, which repeats whole messages where it sees a CI."""
     summary = next((index for index, line in enumerate(lines) if "short test summary" in line), len(lines))
     return lines[:summary]
@@ -85,7 +85,7 @@ def test_a_failing_case_is_saved_and_replays_to_the_same_verdict(
     again = inner(*command.replace("-p attnconf ", "").split())
     assert again.ret == 1
     verdicts = [
-        [line for line in told(run.outlines) if line.startswith(("  clause", "    error:", "    at:"))]
+        [line for line in shown(run.outlines) if line.startswith(("  clause", "    error:", "    at:"))]
         for run in (first, again)
     ]
     assert len(verdicts[0]) == 3
@@ -208,11 +208,11 @@ def test_junit_is_red_when_the_policy_is_not_met(replay: Inner, pytester: pytest
     result = replay("--attnconf-backend=paper", f"--attnconf-policy={policy}", "--junitxml=j.xml")
     assert result.ret == 10
     gates = [test for test in _tests(pytester.path / "j.xml") if test.get("classname") == "attnconf.gate"]
-    told = [line for line in result.outlines if line.startswith("NOT MET: ")]
-    assert [str(one.text) for test in gates for one in test.iter("failure")] == told
-    assert told
+    sentences = [line for line in result.outlines if line.startswith("NOT MET: ")]
+    assert [str(one.text) for test in gates for one in test.iter("failure")] == sentences
+    assert sentences
     (suite,) = ET.parse(pytester.path / "j.xml").getroot().iter("testsuite")  # noqa: S314 - our own file
-    assert (suite.get("failures"), suite.get("tests")) == (str(len(told)), str(len(told) + 1))
+    assert (suite.get("failures"), suite.get("tests")) == (str(len(sentences)), str(len(sentences) + 1))
     assert set(result.parseoutcomes()) == {"contract_only", "deselected"}
 
 

@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from pytest_attnconf.suite_tests import is_asked_for
+from pytest_attnconf.options import is_asked_for
 
 WORKER = "PYTEST_XDIST_WORKER"
 

@@ -11,11 +11,7 @@ from xdist import newhooks
 from xdist.remote import Producer
 from xdist.scheduler import LoadScheduling
 
-from attnconf.cases.drawing.profiles import profile_named
-from attnconf.platforms import Platform
-from pytest_attnconf.collection import pytest_collection_modifyitems
 from pytest_attnconf.state import KEY
-from pytest_attnconf.suite_tests import backend_of
 from pytest_attnconf.workers.affinity import Affinity
 from pytest_attnconf.workers.sharing import longest_first, pytest_xdist_make_scheduler, pytest_xdist_setupnodes
 
@@ -45,21 +41,6 @@ def test_few_tests_for_many_workers_come_longest_first() -> None:
     assert shared(4) == "bdfgcae"
     assert shared(1) == "bedfgca"
     assert longest_first([], [], [], 4) == []
-
-
-@pytest.mark.parametrize(
-    ("test", "backend"),
-    [
-        ("attnconf/suite/test_decode.py::test_decode[triton-gemma4-e2b]", "triton"),
-        ("test_decode.py::test_decode[sglang:triton[window+1]-gemma4-e2b]", "sglang:triton[window+1]"),
-        ("test_decode.py::test_decode[sglang:triton-gemma4-e2b]", "sglang:triton"),
-        ("test_refusal.py::test_refusal[reference]", "reference"),
-        ("test_sm100.py::test_trtllm_gen[gemma4-e2b-decode]", "trtllm_mha"),
-        ("tests/test_mine.py::test_mine", ""),
-    ],
-)
-def test_the_backend_of_a_test_is_read_off_its_name(test: str, backend: str) -> None:
-    assert backend_of(test, BACKENDS) == backend
 
 
 class Node:
@@ -130,23 +111,3 @@ def test_xdist_takes_it_for_its_own() -> None:
     for hook in (pytest_xdist_setupnodes, pytest_xdist_make_scheduler):
         assert hasattr(newhooks, hook.__name__)
     assert "maxschedchunk" in inspect.getsource(LoadScheduling.__init__)
-
-
-def test_the_suite_s_tests_are_put_in_that_order_for_workers_and_other_tests_follow() -> None:
-    def item(module: str, **params: str) -> SimpleNamespace:
-        return SimpleNamespace(
-            name="test_it[triton]", module=SimpleNamespace(__name__=module), callspec=SimpleNamespace(params=params)
-        )
-
-    suite = "attnconf.suite.test_"
-    decode, free = item(f"{suite}decode", model="gemma4-e2b"), item(f"{suite}free", model="free")
-    mine, vector = item("tests.test_mine"), item(f"{suite}vectors", vector="one")
-    state = SimpleNamespace(platform=Platform(), profile=profile_named("smoke"), backends=BACKENDS)
-    config = SimpleNamespace(stash={KEY: state}, workerinput={"workercount": 2})
-    items = [mine, decode, vector, free]
-    pytest_collection_modifyitems(cast("pytest.Config", config), cast("list[pytest.Item]", items))
-    assert items == [free, decode, vector, mine]
-    alone = SimpleNamespace(stash={KEY: state})
-    items = [mine, decode, vector, free]
-    pytest_collection_modifyitems(cast("pytest.Config", alone), cast("list[pytest.Item]", items))
-    assert items == [mine, decode, vector, free]

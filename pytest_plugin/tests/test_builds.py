@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from attnconf.platforms import simulate
-from pytest_attnconf.builds import _families
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,20 +157,3 @@ def test_without_a_gpu_or_without_the_suite_nothing_is_built(
     monkeypatch.setattr("attnconf.platforms.detect", type(simulate("9.0")))
     on_gpu("--attnconf-family=verify")
     assert built(pytester) == set()
-
-
-@pytest.mark.parametrize(
-    ("args", "families"),
-    [
-        (("attnconf.suite",), set()),
-        (("attnconf.suite.test_decode",), {"decode"}),
-        (
-            ("a/attnconf/suite/test_decode.py::test_decode[x]", "attnconf.suite.test_extend", "mine"),
-            {"decode", "extend"},
-        ),
-        (("attnconf.suite", "attnconf.suite.test_decode"), set()),
-        (("tests/test_decode.py",), set()),
-    ],
-)
-def test_files_on_the_command_line_narrow_what_is_built(args: tuple[str, ...], families: set[str]) -> None:
-    assert _families(args) == families

@@ -1,0 +1,44 @@
+"""The receipt of a run: what its evidence proves, on which platform, and how the run ended."""
+
+from __future__ import annotations
+
+import platform as python_platform
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_attnconf.evidence import RunEvidence
+
+
+def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...]) -> str:
+    """Write the receipt of a run that ends with ``status``, if one is asked for; return what went wrong, or nothing."""
+    state = evidence.state
+    if not state.option("receipt"):
+        return ""
+    from attnconf.gate.receipt import PolicyRef, Receipt, git_sha, record_platform
+    from attnconf.policy.policy import policy_digest
+
+    policy = state.policy
+    receipt = Receipt(
+        git_sha=git_sha(state.config.invocation_params.dir),
+        platform=record_platform(state.platform, python_platform.python_version()),
+        policy=None if policy is None else PolicyRef(name=policy.name, digest=policy_digest(policy)),
+        plan=None if state.plan is None else state.plan.identity,
+        job=None if state.plan is None else state.option("job"),
+        profile=state.profile.name,
+        seed=state.seed,
+        started=state.started.isoformat(),
+        seconds=round(time.perf_counter() - state.clock, 3),
+        cells=tuple(evidence.cells),
+        failures=tuple(sorted(evidence.failures, key=lambda failed: failed.key)),
+        exit_status=status,
+        complaints=complaints,
+        spared=evidence.came_without(),
+    )
+    path = state.path(state.option("receipt"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        receipt.write(path)
+    except OSError as error:
+        return f"the receipt {path} cannot be written: {error.strerror}"
+    return ""
