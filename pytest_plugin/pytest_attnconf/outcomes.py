@@ -25,6 +25,7 @@ FAILURES = "attnconf.failures"
 FAMILY = "attnconf.family"
 OUTCOME = "attnconf.outcome"
 GATED = "attnconf.gated"
+REASONS = "attnconf.reasons"
 _GATE = "attnconf.gate"
 _CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
@@ -61,6 +62,8 @@ def pytest_runtest_makereport(
     if outcome is None:
         report.longrepr = str(error)
         return report
+    reasons = [[one.text, one.unbuilt] for one in error.reasons]
+    item.user_properties.append((REASONS, json.dumps(reasons)))
     return _unpassed(item, report, outcome.value, str(error))
 
 
@@ -78,6 +81,12 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     if report.failed or outcome not in _LETTERS or (report.passed and report.when != "call"):
         return None
     return outcome, _LETTERS[outcome], outcome.upper()
+
+
+def reasons_of(report: pytest.TestReport) -> list[tuple[str, str]]:
+    """Return why a test was not judged: each reason with the kernel module that is not built, or an empty text."""
+    found = [str(value) for name, value in report.user_properties if name == REASONS]
+    return [(text, unbuilt) for text, unbuilt in json.loads(found[-1])] if found else []
 
 
 def outcome_of(report: pytest.TestReport) -> str:

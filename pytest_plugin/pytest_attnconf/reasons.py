@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from typing import TYPE_CHECKING
 
-_UNBUILT = re.compile(r"its kernel module (\S+) is not built \(")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Reasons:
@@ -20,15 +21,13 @@ class Reasons:
         """Whether any test did not run."""
         return bool(self._tests or self._unbuilt)
 
-    def add(self, text: str) -> None:
-        """Count one more test, with its reasons: ``a; also: b``."""
-        from attnconf.running.judge import BETWEEN_REASONS
-
-        reasons = text.split(BETWEEN_REASONS)
-        unbuilt = {found[1]: reason for reason in reasons if (found := _UNBUILT.match(reason))}
+    def add(self, reasons: Iterable[tuple[str, str]]) -> None:
+        """Count one more test, with its reasons: each a text, and the kernel module that is not built, or nothing."""
+        given = dict(reasons)
+        unbuilt = {module: text for text, module in given.items() if module}
         self._modules |= unbuilt
         self._unbuilt += bool(unbuilt)
-        self._tests.update({reason for reason in reasons if not _UNBUILT.match(reason)})
+        self._tests.update({text for text, module in given.items() if not module})
 
     @property
     def lines(self) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_attnconf.evidence import RunEvidence
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_NOT_MET
-from pytest_attnconf.outcomes import GATED, add_junit_failures, outcome_of
+from pytest_attnconf.outcomes import GATED, add_junit_failures, outcome_of, reasons_of
 from pytest_attnconf.preflight import check_claims
 from pytest_attnconf.reasons import Reasons
 from pytest_attnconf.receipt import write_receipt
@@ -77,7 +77,7 @@ class Reporter:
     def _note_not_run(self, report: pytest.TestReport) -> None:
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = text.removeprefix("not_run: ")
-        self.not_run.add(reason)
+        self.not_run.add(reasons_of(report))
         gated = any(name == GATED for name, _ in report.user_properties)
         if self.state.option("require_sm") and not gated:
             claim = (

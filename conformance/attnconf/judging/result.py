@@ -65,6 +65,14 @@ class Failure:
     suspicion: str = ""
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why something was not judged, in one sentence; ``unbuilt`` names the kernel module whose build it waits for."""
+
+    text: str
+    unbuilt: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerResult:
     """One layer of one case on one backend.

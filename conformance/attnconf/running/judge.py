@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
 from attnconf.gate.failed_case import failed_case
-from attnconf.judging.result import CaseResult, Outcome
+from attnconf.judging.result import CaseResult, Outcome, Reason
 from attnconf.report.failure import describe_failure, render_failure
 from attnconf.running.explore import Exploration, explore
 from attnconf.running.record import Record, Unexecuted, recorded
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from attnconf.running.session import Session
 
 
-BETWEEN_REASONS = "; also: "
-"""What stands between the reasons of one test: a reason is a sentence, and may have a semicolon of its own."""
+_MOST_REASONS = 3
+"""Reasons that the text of one test names."""
 
 
 class ConformanceFailure(AttnconfError):  # noqa: N818 - a verdict, not an error of attnconf
@@ -34,11 +34,12 @@ class ConformanceFailure(AttnconfError):  # noqa: N818 - a verdict, not an error
 
 
 class NotJudged(AttnconfError):  # noqa: N818 - an outcome, not an error
-    """Nothing was judged: ``outcome`` says in which way, the text why."""
+    """Nothing was judged: ``outcome`` says in which way, ``reasons`` why, and the text is all of them."""
 
-    def __init__(self, outcome: Outcome, reason: str) -> None:
+    def __init__(self, outcome: Outcome, *reasons: Reason | str) -> None:
         self.outcome = outcome
-        super().__init__(reason)
+        self.reasons = tuple(Reason(one) if isinstance(one, str) else one for one in reasons)
+        super().__init__("; also: ".join(one.text for one in self.reasons))
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Judge:
         if not asked:
             raise NotJudged(Outcome.UNSUPPORTED, f"nothing to refuse: {backend} supports every shape that was drawn")
         if all(layer.outcome is Outcome.NOT_RUN for layer in asked):
-            raise NotJudged(Outcome.NOT_RUN, _reasons(found.results))
+            raise NotJudged(Outcome.NOT_RUN, *_reasons(found.results))
         # Refusing proves nothing about a kernel, so it counts in no cell; the test alone says that it went well.
         outcome = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
         self.record(Record([], 0, outcome))
@@ -120,7 +121,7 @@ class Judge:
             raise ConformanceFailure(render_failure(found.failure, replay))
         self.record(record)
         if record.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
-            raise NotJudged(record.outcome, _reasons(found.results))
+            raise NotJudged(record.outcome, *_reasons(found.results))
 
     def _save(self, failure: CaseResult, backend: str) -> str:
         """Save the failing case and return the command that replays it."""
@@ -137,6 +138,7 @@ class Judge:
         return f"{command} --attnconf-replay={path} --attnconf-backend={backend}"
 
 
-def _reasons(results: list[CaseResult]) -> str:
-    counted = Counter(layer.reason for result in results for layer in result.layers)
-    return BETWEEN_REASONS.join(reason for reason, _ in counted.most_common(3)) or "no case was drawn"
+def _reasons(results: list[CaseResult]) -> list[Reason]:
+    """Return the most frequent reasons of layers."""
+    counted = Counter(Reason(layer.reason, layer.unbuilt) for result in results for layer in result.layers)
+    return [reason for reason, _ in counted.most_common(_MOST_REASONS)] or [Reason("no case was drawn")]
