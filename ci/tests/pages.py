@@ -31,13 +31,13 @@ def blocks(language: str) -> list[str]:
 
 def links(page: Path) -> list[str]:
     """Return the targets of a page's links within this repository, with their anchors."""
-    targets = [match[1] or match[2] for match in _LINK.finditer(_prose(page))]
+    targets = [match[1] or match[2] for match in _LINK.finditer(prose(page))]
     return [target for target in targets if "://" not in target]
 
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a page."""
-    headings = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
@@ -52,5 +52,6 @@ def dead_links(page: Path) -> list[str]:
     return dead
 
 
-def _prose(page: Path) -> str:
+def prose(page: Path) -> str:
+    """Return the text of a page without its fenced blocks."""
     return _FENCED.sub("", page.read_text(encoding="utf-8"))
