@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ci.floors import ROOTS, Floors, collapsed, floors, import_graph
+from ci.floors import ROOTS, Floors, collapsed, floors, import_graph, packages
 from ci.tests.pages import ROOT
 
 TOY = {
@@ -23,6 +23,13 @@ TOY = {
 @pytest.mark.parametrize("root", ROOTS)
 def test_no_module_imports_itself_through_others(root: str) -> None:
     assert floors(import_graph(root)).circles == ()
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_no_package_imports_itself_through_its_neighbours(root: str) -> None:
+    graph = import_graph(root)
+    found = {package: floors(collapsed(graph, package)).circles for package in (root, *packages(graph))}
+    assert {package: circles for package, circles in found.items() if circles} == {}
 
 
 def test_a_circle_is_found_and_counts_as_one_floor() -> None:
