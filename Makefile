@@ -1,5 +1,6 @@
 # Each target sets up what it needs, on a fresh machine too: a virtual environment in .venv, and everything in it.
 #
+#   make venv          the virtual environment alone
 #   make conformance   judge the backends on this machine, then draw what ran
 #   make test          the tests of attnconf itself
 #   make drift         hold the shipped policies against sglang and vLLM, installed without their dependencies in

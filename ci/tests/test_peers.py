@@ -44,16 +44,16 @@ def test_the_page_is_that_of_the_result(tmp_path: Path) -> None:
     assert "not the page" in done.stderr
 
 
-def test_readme_says_what_was_measured() -> None:
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+def test_the_page_of_ci_says_what_was_measured() -> None:
+    page = " ".join((ROOT / "ci" / "README.md").read_text(encoding="utf-8").split())
     cases = {side: len(caught(RESULT, side, by="cases")) for side in LABELS}
     seconds = {side: len(caught(RESULT, side, by="seconds")) for side in LABELS}
     least, most = (choose(cases[side] for side in PEERS) for choose in (min, max))
-    assert f"Of {len(RESULT['mutants'])} of the wrong backends, {cases['smoke']} are caught by `smoke` and" in readme
-    assert f"{cases['gate']} by `gate` in {RESULT['cases']} cases each, and between {least} and {most} by" in readme
+    assert f"Of {len(RESULT['mutants'])} of the wrong backends, {cases['smoke']} are caught by `smoke` and" in page
+    assert f"{cases['gate']} by `gate` in {RESULT['cases']} cases each, and between {least} and {most} by" in page
     least, most = (choose(seconds[side] for side in PEERS) for choose in (min, max))
-    assert f"between {least} and {most}, `smoke` {seconds['smoke']} and `gate` {seconds['gate']}" in readme
-    assert RESULT["seconds"] == 1, "README says: in one CPU second"
+    assert f"between {least} and {most}, `smoke` {seconds['smoke']} and `gate` {seconds['gate']}" in page
+    assert RESULT["seconds"] == 1, "the page says: in one CPU second"
 
 
 def test_no_side_found_a_right_backend_wrong() -> None:

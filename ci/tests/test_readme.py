@@ -1,4 +1,4 @@
-"""README.md is executed: its commands run, its files work, its failure message is the one that comes."""
+"""The pages are executed: their commands run, their files work, the failure message is the one that comes."""
 
 from __future__ import annotations
 
@@ -12,37 +12,31 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+from ci.tests.pages import PAGES, ROOT, blocks, dead_links, links
 
 RUN_ELSEWHERE = {
+    'pip install ".[triton]"': "ci/check wheel, which builds the wheel and installs it",
     "make conformance": "ci/check smoke",
     "make test": "ci/check tests, of which this test is a part",
     "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=gate --attnconf-receipt=r.json -n 2": (
         "minutes: test_the_gate_command runs it for one backend, one model and one family"
     ),
 }
-"""Commands of README that no test here runs as they stand, and what does."""
+"""Commands that no test here runs as they stand, and what does."""
 
 FAILING = "--attnconf-backend=mine"
 CLAIMING = "--attnconf-require-sm=10.0"
-
-
-def blocks(language: str) -> list[str]:
-    return [text for name, text in BLOCKS if name == language]
-
 
 _MAIN = "import sys; from attnconf.cli.main import main; sys.exit(main())"
 COMMANDS = [line for block in blocks("shell") for line in block.splitlines()]
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of README in ``folder`` with this environment's own programs."""
+    """Run a command of a page in ``folder`` with this environment's own programs."""
     name, *arguments = shlex.split(command)
     program = {"pytest": [sys.executable, "-m", "pytest"], "attnconf": [sys.executable, "-c", _MAIN]}[name]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    return subprocess.run(  # noqa: S603 - the commands are README's
+    return subprocess.run(  # noqa: S603 - the commands are the pages'
         [*program, *arguments],
         cwd=folder,
         env={**environment, "COLUMNS": "200"},
@@ -55,7 +49,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a user's directory: README's Python files, a config.json, and what its first commands leave behind."""
+    """Return a user's directory: the pages' Python files, a config.json, and what the first commands leave behind."""
     place = tmp_path_factory.mktemp("user")
     for text in blocks("python"):
         (place / text.splitlines()[0].removeprefix("# ")).write_text(text, encoding="utf-8")
@@ -89,7 +83,7 @@ def has_gpu() -> bool:
 
 def test_every_command_is_executed_or_said_not_to_be() -> None:
     assert set(RUN_ELSEWHERE) <= set(COMMANDS)
-    assert {shlex.split(line)[0] for line in COMMANDS} == {"make", "pytest", "attnconf"}
+    assert {shlex.split(line)[0] for line in COMMANDS} == {"make", "pip", "pytest", "attnconf"}
 
 
 def test_the_gate_command(gate: subprocess.CompletedProcess[str]) -> None:
@@ -133,7 +127,18 @@ def test_the_failure_message_is_the_one_that_comes(failure: str) -> None:
     assert shape(failure[start:end]) == shape(shown)
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    assert {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / "README.md")} >= {
+        page for page in PAGES if page.name == "README.md" and page.parent != ROOT
+    }
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Two words!\n\n[a](#two-words) [b](#three) [c](gone.md) [d](https://example.org/x)\n")
+    assert dead_links(page) == ["#three", "gone.md"]

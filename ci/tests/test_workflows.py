@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ci.tests.github_steps import ACTIONS, ROOT, WORKFLOWS, load
+from ci.tests.pages import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,8 @@ PROGRAMS = Path(sysconfig.get_path("scripts"))
 FILES = [*WORKFLOWS, *ACTIONS]
 PINNED = re.compile(r"[\w-]+/[\w-]+(/[\w./-]+)?@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 OURS = re.compile(r"\$/[\w./-]+")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CALLERS = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-"""README's workflows."""
+CALLERS = blocks("yaml")
+"""The workflows that the pages show."""
 
 workflows = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 files = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -85,7 +85,7 @@ def test_every_foreign_action_is_pinned_to_a_commit_with_its_version_beside_it(p
 
 def test_an_action_is_of_one_version_everywhere() -> None:
     used = {text for path in FILES for text in uses_of(path) if "@" in text}
-    used |= {text for text in re.findall(r"uses: (\S+@.*)$", README, re.MULTILINE) if "@SHA" not in text}
+    used |= {text for text in re.findall(r"uses: (\S+@.*)$", "\n".join(CALLERS), re.MULTILINE) if "@SHA" not in text}
     assert len(used) == len({text.partition("@")[0] for text in used})
 
 
@@ -145,7 +145,7 @@ def test_the_last_job_of_the_gate_is_never_skipped() -> None:
 
 
 @pytest.mark.parametrize("text", CALLERS, ids=lambda text: text.partition("\n")[0])
-def test_readme_s_workflows_call_what_is_there(text: str, tmp_path: Path) -> None:
+def test_the_pages_workflows_call_what_is_there(text: str, tmp_path: Path) -> None:
     (tmp_path / "caller.yml").write_text(text.replace("@SHA", f"@{'0' * 40}"), encoding="utf-8")
     assert actionlint(tmp_path / "caller.yml") == ""
     calls = re.findall(r"uses: (OWNER/attnconf/\S+)@SHA", text)
@@ -164,6 +164,6 @@ def test_readme_s_workflows_call_what_is_there(text: str, tmp_path: Path) -> Non
             assert {key for key, field in inputs.items() if field.get("required")} <= given
 
 
-def test_readme_has_a_caller_of_the_gate_and_one_of_the_action() -> None:
+def test_the_pages_have_a_caller_of_the_gate_and_one_of_the_action() -> None:
     calls = re.findall(r"uses: OWNER/attnconf/(\S+)@SHA", "\n".join(CALLERS))
     assert {".github/workflows/gate.yml", "ci"} <= set(calls)

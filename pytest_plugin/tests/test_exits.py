@@ -11,7 +11,7 @@ import pytest
 import attnconf
 from pytest_attnconf import exits
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ROWS = {
     int(cells[1]): (cells[2].strip(), cells[3].strip())
     for cells in (line.split("|") for line in README.splitlines() if line.startswith("|"))
