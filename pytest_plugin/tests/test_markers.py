@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ def test_the_reason_is_in_the_summary_and_in_junit(
     tests = {one.get("name"): one for one in ET.parse("j.xml").getroot().iter("testcase")}  # noqa: S314 - our own file
     assert tests["test_sm100"].find("skipped").get("message") == "not_run: needs SM 10.x, this machine has no GPU"
     properties = {one.get("name"): one.get("value") for one in tests["test_sm100"].iter("property")}
+    assert json.loads(properties.pop("attnconf.reasons")) == [["needs SM 10.x, this machine has no GPU", ""]]
     assert properties == {"attnconf.gated": "SM 10.x", "attnconf.outcome": "not_run"}
 
 
