@@ -312,6 +312,7 @@ def mutated(data: Any, rng: random.Random) -> Any:  # noqa: ANN401 - JSON
         return copy
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_500_mutated_case_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
     rng = random.Random(20)  # noqa: S311 - a fuzz that repeats
     refused = 0
@@ -332,6 +333,7 @@ def test_500_mutated_case_files_never_give_a_traceback(run: Run, tmp_path: Path)
     assert 250 < refused < 500
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_100_mutated_policy_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
     rng = random.Random(21)  # noqa: S311 - a fuzz that repeats
     lines = (ROOT / "policies" / "sglang-gemma4.toml").read_text().splitlines()

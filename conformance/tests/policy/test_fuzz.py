@@ -6,6 +6,8 @@ import datetime as dt
 import random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from attnconf.cli.main import main
 from attnconf.errors import AttnconfError
 from attnconf.gate.cells import Cell
@@ -19,8 +21,6 @@ from attnconf_fixtures import ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    import pytest
 
     from attnconf.gate.verdict import Verdict
     from attnconf.policy.policy import Policy
@@ -166,6 +166,7 @@ def test_2000_mutated_policies_give_no_traceback_and_no_wrong_green(tmp_path: Pa
     assert green > 100
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_some_mutated_policies_give_the_command_a_documented_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

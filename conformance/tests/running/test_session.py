@@ -55,6 +55,12 @@ def drawn_cases(session: Session, family: Family, model: str) -> list[Case]:
     return found
 
 
+@pytest.fixture(scope="module")
+def free() -> list[str]:
+    """Return what a session draws for the free family."""
+    return drawn(a_session())
+
+
 def on_hopper(profile: Profile) -> Session:
     return Session(platform=simulate("9.0"), profile=profile)
 
@@ -112,11 +118,10 @@ def test_a_failure_of_a_long_case_is_shown_at_the_shortest_length_that_has_it() 
     assert longest_request(found.results[-1].case) >= 32_768
 
 
-def test_a_seed_draws_the_same_cases_again_and_another_seed_others() -> None:
-    once = drawn(a_session())
-    assert len(once) == len(set(once)) > 0.9 * profile_named("gate").examples["free"]
-    assert drawn(a_session()) == once
-    assert len(set(drawn(a_session(seed=1))) & set(once)) < 0.1 * len(once)  # the simplest case may be in both
+def test_a_seed_draws_the_same_cases_again_and_another_seed_others(free: list[str]) -> None:
+    assert len(free) == len(set(free)) > 0.9 * profile_named("gate").examples["free"]
+    assert drawn(a_session()) == free
+    assert len(set(drawn(a_session(seed=1))) & set(free)) < 0.1 * len(free)  # the simplest case may be in both
 
 
 def test_models_and_families_draw_apart() -> None:
@@ -125,14 +130,15 @@ def test_models_and_families_draw_apart() -> None:
     assert set(decode).isdisjoint(drawn(a_session(), "extend", "gemma4-e2b"))
 
 
-def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    once = drawn(a_session())
+def test_the_modules_of_the_process_do_not_change_the_draws(
+    free: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     source = tmp_path / "constants.py"
     source.write_text("VALUES = (" + ", ".join(str(100_000 + 7919 * i) for i in range(200)) + ")\n")
     module = ModuleType("constants_of_the_user")
     module.__file__ = str(source)
     monkeypatch.setitem(sys.modules, "constants_of_the_user", module)
-    assert drawn(a_session()) == once
+    assert drawn(a_session()) == free
 
 
 def test_the_draws_leave_hypothesis_as_it_was() -> None:
