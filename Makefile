@@ -41,7 +41,7 @@ conformance: $(READY)
 	exit $$status
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --durations 15 --durations-min 1
 
 drift: drift-sglang drift-vllm
 

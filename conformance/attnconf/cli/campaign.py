@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.backends.demands import not_promised
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, check_least, make_session
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
@@ -108,6 +107,8 @@ def campaign_data(
 
     ``spared`` is what the cases came without, for the backend does not promise to bear it.
     """
+    from attnconf.backends.demands import not_promised  # only now: it imports torch
+
     return {
         "backend": backend.name,
         "attnconf": __version__,

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     cases = read_cases(Path(arguments.path))
     session = make_session()
     for name, case in cases.items():
-        session.refuse_too_large(case, name)
+        session.memory.refuse_too_large(case, name, accelerated=False)  # the oracle works on the CPU here
     on = None if arguments.backend is None else (session.backend(arguments.backend), session.platform)
     powers = []
     for name, case in cases.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.errors import InvalidInputError
 from attnconf.judging.footprint import footprint, least_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ class Memory:
             if limit is not None and bytes_needed > limit:
                 return _too_large(limit, name)
         return None
+
+    def refuse_too_large(self, case: Case, source: str, *, accelerated: bool) -> None:
+        """Raise ``InvalidInputError`` about ``source`` for a case that does not fit."""
+        reason = self.why_not(case, accelerated=accelerated)
+        if reason is not None:
+            raise InvalidInputError(source, given=f"the case {reason}", allowed="a case that fits")
 
     @property
     def text(self) -> str:

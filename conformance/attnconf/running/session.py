@@ -11,7 +11,7 @@ from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.demands import as_promised
 from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.drawn import DrawnCases
-from attnconf.errors import BackendUnavailableError, InvalidInputError
+from attnconf.errors import BackendUnavailableError
 from attnconf.judging.checks.catalogue import SELECTIONS
 from attnconf.judging.checks.refusal import probe_case
 from attnconf.judging.memory import Memory, release_cached_memory
@@ -129,9 +129,7 @@ class Session:
 
     def refuse_too_large(self, case: Case, source: str) -> None:
         """Raise ``InvalidInputError`` about ``source`` for a case that this machine's memory does not allow."""
-        reason = self.why_not_here(case)
-        if reason is not None:
-            raise InvalidInputError(source, given=f"the case {reason}", allowed="a case that fits")
+        self.memory.refuse_too_large(case, source, accelerated=self._accelerated)
 
     def why_not_here(self, case: Case) -> str | None:
         """Return why this machine's memory does not allow ``case``, or None."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,11 @@ def test_doctor_names_every_backend_and_the_remedies(run: Run) -> None:
     status, out, _ = run("doctor")
     assert status == 0
     assert all(name in out for name in ("reference", "triton", "trtllm_mha"))
+
+
+def test_the_command_line_is_imported_without_torch() -> None:
+    code = "import sys, attnconf.cli.main; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own interpreter
 
 
 def test_doctor_speaks_json(run: Run) -> None:
@@ -311,6 +318,7 @@ def mutated(data: Any, rng: random.Random) -> Any:  # noqa: ANN401 - JSON
         return copy
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_500_mutated_case_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
     rng = random.Random(20)  # noqa: S311 - a fuzz that repeats
     refused = 0
@@ -331,6 +339,7 @@ def test_500_mutated_case_files_never_give_a_traceback(run: Run, tmp_path: Path)
     assert 250 < refused < 500
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_100_mutated_policy_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
     rng = random.Random(21)  # noqa: S311 - a fuzz that repeats
     lines = (ROOT / "policies" / "sglang-gemma4.toml").read_text().splitlines()

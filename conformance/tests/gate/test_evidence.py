@@ -128,6 +128,7 @@ def proves(data: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_2000_fuzzed_receipts_give_no_traceback_and_no_wrong_green(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

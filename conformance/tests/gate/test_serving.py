@@ -145,6 +145,7 @@ def test_a_missing_file_exits_2(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "gone.json" in err
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_2000_fuzzed_files_never_give_a_traceback(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rng = random.Random(7)  # noqa: S311 - a fuzz that repeats
     odd = (None, True, -1, 0, 1, 7, 2**63, 1e400, 0.5, "", "3", "\x1b[31m\n", [], {}, [None], ["x"], [[]], "\u0663")

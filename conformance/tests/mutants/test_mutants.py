@@ -44,18 +44,23 @@ CATALOGUE = (
 )
 """The ids of the catalogue of distilled mutants."""
 
-SESSION = Session(platform=detect(), profile=profile_named("smoke"))
 HUNTED = [mutant for mutant in MUTANTS if not mutant.needs_gpu]
+
+
+@cache
+def smoke() -> Session:
+    """Return the session of this machine that every test shares; collecting the tests looks for no GPU."""
+    return Session(platform=detect(), profile=profile_named("smoke"))
 
 
 def judged(make: Callable, case: Case) -> CaseResult:
     """Run ``case`` through every check, and where nothing of it is supported, through the probe of refusals."""
-    SESSION.registry.register("mutant", make)
-    backend = make(SESSION.platform)
-    result = run_case(case, backend, SESSION.platform, SESSION.device, choose=all_checks)
+    smoke().registry.register("mutant", make)
+    backend = make(smoke().platform)
+    result = run_case(case, backend, smoke().platform, smoke().device, choose=all_checks)
     if any(layer.outcome.is_executed or layer.outcome.is_failure for layer in result.layers):
         return result
-    session = Session(platform=SESSION.platform, profile=SESSION.profile)
+    session = Session(platform=smoke().platform, profile=smoke().profile)
     session.registry.register("mutant", make)
     return session.probe(case, "mutant")
 
@@ -109,8 +114,8 @@ def test_without_its_check_nothing_catches_that_mutant(check: str) -> None:
     mutant = mutant_named(TABLE[check][1])
     assert {failure.check for failure in proven(mutant.id).failures} == {check}
     others = tuple(one for one in CHECKS if one.name != check)
-    backend = mutant.make(SESSION.platform)
-    found = run_case(mutant.proof, backend, SESSION.platform, SESSION.device, choose=lambda _: others)
+    backend = mutant.make(smoke().platform)
+    found = run_case(mutant.proof, backend, smoke().platform, smoke().device, choose=lambda _: others)
     assert not found.is_failure
     assert found.layers
 
@@ -121,7 +126,7 @@ def test_a_mutant_of_replays_is_caught_when_what_was_captured_runs_again(mutant:
         name = launch()
         return launch, name
 
-    trial = Trial(PosedCase(mutant.proof, SESSION.device), mutant.make(SESSION.platform), SESSION.platform)
+    trial = Trial(PosedCase(mutant.proof, smoke().device), mutant.make(smoke().platform), smoke().platform)
     for layer in range(len(mutant.proof.layers)):
         trial.base(layer)
         assert trial.base_units(layer, 0) <= 1.0
@@ -147,20 +152,20 @@ def test_a_mutant_is_a_value_that_another_process_can_have() -> None:
 
 def test_an_edit_that_the_source_does_not_have_fails_by_name() -> None:
     with pytest.raises(StaleEditError, match="reference has 'no such line' 0 times; the edit was written for 1"):
-        edited("reference", Edit("no such line", ""))(SESSION.platform)
+        edited("reference", Edit("no such line", ""))(smoke().platform)
     with pytest.raises(StaleEditError, match=r"attnconf.backends.triton.kernel has 'tl.load' \d+ times"):
-        edited("triton", Edit("tl.load", "", "triton.kernel"))(SESSION.platform)
+        edited("triton", Edit("tl.load", "", "triton.kernel"))(smoke().platform)
 
 
 def test_making_a_mutant_leaves_the_implementation_alone() -> None:
     before = reference.ReferenceBackend
-    made = mutant_named("window-one-more").make(SESSION.platform)
+    made = mutant_named("window-one-more").make(smoke().platform)
     assert sys.modules["attnconf.backends.reference"] is reference
     assert reference.ReferenceBackend is before
     assert type(made).__name__ == before.__name__
     assert not isinstance(made, before)
     found = [
-        run_case(ask("decode", SLIDING), backend, SESSION.platform, SESSION.device, choose=all_checks)
+        run_case(ask("decode", SLIDING), backend, smoke().platform, smoke().device, choose=all_checks)
         for backend in (before(), made)
     ]
     assert [one.is_failure for one in found] == [False, True]
@@ -171,7 +176,7 @@ def test_one_key_in_32768_is_caught_in_one_case(name: str, window: int) -> None:
     layer = SLIDING.model_copy(update={"window_left": window} if window >= 0 else {"window_left": -1, "kind": "full"})
     case = ask("decode", layer, requests=(Request(prefix_len=32_767),), q_dtype="bfloat16", kv_dtype="bfloat16")
     mutant = mutant_named(name)
-    found = run_case(case, mutant.make(SESSION.platform), SESSION.platform, SESSION.device, choose=rotated_checks)
+    found = run_case(case, mutant.make(smoke().platform), smoke().platform, smoke().device, choose=rotated_checks)
     assert mutant.clause in broken_clauses(found)
 
 
@@ -179,8 +184,8 @@ def test_one_key_in_32768_is_caught_in_one_case(name: str, window: int) -> None:
 def test_the_loss_of_any_key_of_32768_shows_in_one_float32_case(lost: int) -> None:
     make = edited("reference", Edit("(keys > positions)", f"((keys > positions) | (keys == {lost}))"))
     case = ask("decode", requests=(Request(prefix_len=32_767),), seed=4)
-    backend = make(SESSION.platform)
-    found = run_case(case, backend, SESSION.platform, SESSION.device, choose=lambda _: (numerics.CHECK,))
+    backend = make(smoke().platform)
+    found = run_case(case, backend, smoke().platform, smoke().device, choose=lambda _: (numerics.CHECK,))
     assert found.is_failure
 
 
@@ -288,11 +293,11 @@ def test_any_harness_can_run_a_mutant() -> None:
     import torch
 
     case = ask("decode", SLIDING)
-    posed = PosedCase(case, SESSION.device)
+    posed = PosedCase(case, smoke().device)
     batch: Batch = posed.batch
     outputs = []
     for make in (mutant_named("window-one-more").make, reference.make):
         out = torch.empty_like(batch.layers[0].q)
-        make(SESSION.platform).prepare(batch).run(0, out, None)
+        make(smoke().platform).prepare(batch).run(0, out, None)
         outputs.append(out)
     assert not torch.equal(*outputs)

@@ -7,6 +7,8 @@ import math
 import random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from attnconf.cli import main as cli
 from attnconf.gate.plans.fleet import parse_fleet
 from attnconf.gate.plans.fleet_plan import plan_fleet
@@ -34,8 +36,6 @@ from conformance.tests.support.receipts import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from attnconf.report.document import Document
 
@@ -275,6 +275,7 @@ def test_a_page_of_two_thousand_failures_is_made() -> None:
     assert render_page(document(everything(failures=failures))).count('<details class="card failure"') == 2000
 
 
+@pytest.mark.usefixtures("one_parser")
 def test_300_mutated_receipts_never_give_a_traceback(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rng = random.Random(3)  # noqa: S311 - a fuzz that repeats
     texts = ("", "\x1b[31m\n", "\ud800<b>", "\u202e|", "inf", "9.0", "decode", "x" * 9000)

@@ -261,17 +261,21 @@ def test_what_is_not_supported_needs_no_module() -> None:
     assert builds("fa2", [SHAPE], of_release("from source")) == ()
 
 
+@pytest.fixture(scope="module")
+def session() -> Session:
+    """Return a session that draws a profile's cases once for both backends."""
+    return Session(platform=of_release("0.6.13"), profile=profile_named("smoke"))
+
+
 @pytest.mark.parametrize(("template", "most"), [("fa2", 24), ("fa3", 18)])
-def test_a_profile_needs_few_modules_and_none_starts_by_itself(template: Template, most: int) -> None:
-    machine = of_release("0.6.13")
-    session = Session(platform=machine, profile=profile_named("smoke"))
+def test_a_profile_needs_few_modules_and_none_starts_by_itself(session: Session, template: Template, most: int) -> None:
     shapes = {
         shape
         for family in FAMILIES
         for model in session.profile.targets(family)
         for shape in shapes_asked(session, [(family, model)], (), f"flashinfer_{template}")
     }
-    found = MAKERS[template](machine).builds(shapes)
+    found = MAKERS[template](session.platform).builds(shapes)
     assert 0 < len(found) <= most
     assert all(build.cpu_seconds > session.build_budget for build in found)
 
