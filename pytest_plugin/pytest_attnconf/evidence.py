@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME, add_junit_properties
+from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
 from pytest_attnconf.suite_tests import SuiteTest
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class RunEvidence:
         self.families: dict[str, list[Cell]] = {}
         self.failures: list[FailedCase] = []
         self.cases = 0
+        self.seconds: dict[str, float] = {}
         self.tests = 0
 
     @property
@@ -66,6 +67,9 @@ class RunEvidence:
             self.families[family] = merge_cells(self.families.get(family, ()), cells)
         self.cases += cases
         self.tests += 1
+        for text in (str(value) for name, value in report.user_properties if name == SECONDS):
+            for backend, seconds in json.loads(text).items():
+                self.seconds[backend] = self.seconds.get(backend, 0.0) + seconds
         return True
 
     def unseen(self) -> list[str]:

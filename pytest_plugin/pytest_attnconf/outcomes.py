@@ -26,6 +26,7 @@ FAMILY = "attnconf.family"
 OUTCOME = "attnconf.outcome"
 GATED = "attnconf.gated"
 REASONS = "attnconf.reasons"
+SECONDS = "attnconf.seconds"
 _GATE = "attnconf.gate"
 _CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
@@ -36,6 +37,7 @@ def record(node: pytest.Item, evidence: Record) -> None:
     node.user_properties.append((CELLS, json.dumps([cell.model_dump(mode="json") for cell in evidence.cells])))
     node.user_properties.append((CASES, evidence.cases))
     node.user_properties.append((OUTCOME, evidence.outcome.value))
+    node.user_properties.append((SECONDS, json.dumps(evidence.seconds)))
     if evidence.family is not None:
         node.user_properties.append((FAMILY, evidence.family))
     if evidence.failures:

@@ -34,6 +34,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         exit_status=status,
         complaints=complaints,
         spared=evidence.came_without(),
+        backend_seconds={name: round(seconds, 3) for name, seconds in sorted(evidence.seconds.items())},
     )
     path = state.path(state.option("receipt"))
     try:

@@ -20,7 +20,8 @@ class FailedCase(Value):
     """A case that ``backend`` fails, with the numbers of the ``clauses`` that it breaks.
 
     ``worst_units`` is the largest error of a failing layer in units of the bound, None if no number is wrong. ``text``
-    says in lines what is wrong, ``replay`` is the command that repeats it where it was found.
+    says in lines what is wrong, ``replay`` is the command that repeats it where it was found. ``kernel`` is the one
+    that ran, ``diagnosis`` the kind of bug in words, or what ended the layer; both are empty in older files.
     """
 
     backend: str
@@ -29,6 +30,8 @@ class FailedCase(Value):
     worst_units: Units
     text: str
     replay: str
+    kernel: str = ""
+    diagnosis: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -40,6 +43,7 @@ def failed_case(result: CaseResult, *, text: str, replay: str) -> FailedCase:
     """Return what is kept of ``result``, in which a layer failed."""
     failing = [layer for layer in result.layers if layer.outcome.is_failure]
     units = [failure.units for layer in failing for failure in layer.failures if failure.units is not None]
+    diagnoses = [*(failure.diagnosis for failure in result.failures), *(layer.error for layer in failing)]
     return FailedCase(
         backend=result.backend,
         case=result.case,
@@ -47,4 +51,6 @@ def failed_case(result: CaseResult, *, text: str, replay: str) -> FailedCase:
         worst_units=max((math.inf if math.isnan(one) else one for one in units), default=None),
         text=text,
         replay=replay,
+        kernel=next((layer.kernel for layer in failing if layer.kernel), ""),
+        diagnosis=next(filter(None, diagnoses), ""),
     )

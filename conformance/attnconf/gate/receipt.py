@@ -71,9 +71,11 @@ class Receipt(Sealed):
     failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
     both are None outside a plan. ``exit_status`` is how the run ended, 0 if it was green and None in older files;
     ``complaints`` are what it found not to be met beside its cells and its policy. ``spared`` says by backend what its
-    drawn cases came without, for it does not promise to bear it; empty in older files. ``digest`` is that of everything
-    else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms; it is read as one of the
-    second schema. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
+    drawn cases came without, for it does not promise to bear it; empty in older files.
+    ``backend_seconds`` is the wall time that the cases of each backend took, judging included; empty in older files.
+    ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none of these and no
+    histograms; it is read as one of the second schema. One without a digest proves nothing to ``attnconf verify``,
+    unless it is allowed by name.
     """
 
     schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
@@ -92,6 +94,7 @@ class Receipt(Sealed):
     exit_status: Annotated[int, Field(strict=True)] | None = None
     complaints: tuple[str, ...] = ()
     spared: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    backend_seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     @property
     def ending(self) -> str:

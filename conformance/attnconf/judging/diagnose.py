@@ -29,6 +29,7 @@ UNEXPLAINED_CLAUSE = Clause.SCORES
 _HULL = 1.05
 """An answer is a mean of live values: beyond their largest by this factor, something else was read."""
 
+_DEAD_SLOT = "a dead slot was read"
 _REMAINDER = 0.1
 """Share of a deviation that may remain when the loss of one key is taken to explain it."""
 
@@ -40,7 +41,8 @@ _LIKENESS = 0.9
 class Explanation:
     """The clause that seems broken, the keys that seem involved, the kind of bug, and the key's place in memory.
 
-    ``exact`` says that it gives the wrong numbers within rounding.
+    ``exact`` says that it gives the wrong numbers within rounding, ``diagnosis`` is the kind of bug in the same words
+    for every case.
     """
 
     clause: Clause
@@ -49,6 +51,7 @@ class Explanation:
     page: int | None = None
     slot: int | None = None
     exact: bool = False
+    diagnosis: str = ""
 
     def place(self, layer: int, request: int, token: int, head: int, dim: int) -> Place:
         """Return the place of a wrong element together with that key's page and slot."""
@@ -79,6 +82,7 @@ def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanati
             keys="a slot that no live token owns",
             suspicion=f"poison ({poison.k} keys, {poison.v} values) reached the row at position {position}:"
             " a dead slot was read",
+            diagnosis=_DEAD_SLOT,
         )
     return Explanation(
         clause=UNEXPLAINED_CLAUSE, suspicion="a value that is not finite, although every input slot is finite"
@@ -116,6 +120,7 @@ def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tens
                 clause=mistake.clause,
                 suspicion=f"{mistake.text} (that explains every element of the request)",
                 exact=True,
+                diagnosis=mistake.text,
             )
     return None
 
@@ -182,6 +187,7 @@ def _range(scene: Scene, row: _Row, begin: int, end: int, clause: Clause) -> Exp
         page=scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key),
         slot=key % size,
         exact=True,
+        diagnosis="the last page is lost" if clause is Clause.PAGING else "a run of keys has a wrong end",
     )
 
 
@@ -213,12 +219,14 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
         return Explanation(clause=UNEXPLAINED_CLAUSE, keys=f"no single live key explains it; {visible}")
     left = (weighted - row.weights[key] * row.values[key]) / (mass - row.weights[key] + row.sink)
     whole = float((actual - left).norm()) <= _REMAINDER * float(deviation.norm())
+    suspicion = "a key in sight is lost" if lost and whole else ("" if in_sight else "a key out of sight is read")
     case = scene.logical.case
     page = scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key)
     return Explanation(
         clause=_clause_of_key(row, key, in_sight=in_sight, lost=lost and whole),
         keys=f"key {key} seems {'lost or underweighted' if lost else 'read too much'}; {visible}",
-        suspicion="a key in sight is lost" if lost and whole else ("" if in_sight else "a key out of sight is read"),
+        suspicion=suspicion,
+        diagnosis=suspicion,
         page=page,
         slot=key % scene.layout.page_size,
     )

@@ -52,7 +52,8 @@ class Failure:
     """One broken clause.
 
     ``units`` is the error in units of the a-priori bound, None for a bitwise clause. ``keys`` says which keys seem to
-    have been read or lost, ``suspicion`` which known kind of mistake explains the numbers.
+    have been read or lost, ``suspicion`` which known kind of mistake explains the numbers. ``diagnosis`` is the kind
+    alone, the same words for every case: failures that share it are taken for one bug.
     """
 
     clause: int
@@ -63,6 +64,7 @@ class Failure:
     place: Place | None = None
     keys: str = ""
     suspicion: str = ""
+    diagnosis: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attnconf.clauses import cite
 from attnconf.report.document import cell_name
 from attnconf.report.escape import readable, workflow_data, workflow_property
-from attnconf.report.failure import units_text
 
 if TYPE_CHECKING:
     from attnconf.report.document import Document
@@ -40,13 +38,11 @@ def _broken(document: Document) -> list[tuple[tuple[float, str], str, str]]:
     """Return failures with what orders them: no finite answer, or none at all, is the worst."""
     found = []
     for site in document.sites:
-        for failed in site.failures:
-            units = math.inf if failed.worst_units is None else failed.worst_units
-            size = "" if failed.worst_units is None else f", {units_text(units)} \u00d7 the bound"
-            title = f"{failed.backend}, {', '.join(cite(clause) for clause in failed.clauses)}"
-            what = f"{failed.backend} fails {failed.case.model} {failed.case.mode} on {site.title}{size}"
-            text = f"{what}\n{failed.replay}"
-            found.append(((-units, text), title, text))
+        for bug in site.bugs:
+            units = math.inf if bug.worst_units is None else bug.worst_units
+            what = f"{bug.title} on {site.title}: {bug.where}{', ' * bool(bug.size)}{bug.size}"
+            text = f"{what}\n{bug.smallest.replay}"
+            found.append(((-units, text), bug.title, text))
         for cell in site.unexplained:
             units = math.inf if cell.worst_units is None else cell.worst_units
             why = "; ".join(cell.reasons)

@@ -14,6 +14,8 @@ from attnconf.cases.models import credited_model
 from attnconf.gate.cells import merge_cells
 from attnconf.gate.plans.fleet_plan import planned_cells
 from attnconf.judging.units import EDGES, unit_bin
+from attnconf.report.bugs import bugs_of
+from attnconf.report.changes import changes
 from attnconf.report.gaps import Gap
 from attnconf.report.matrix import Matrix, arrange, count_reasons
 from attnconf.report.policy_status import held_rules, policies_of, verdict_of
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attnconf.gate.cells import Cell
-    from attnconf.gate.failed_case import FailedCase
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.gate.receipt import PlatformRecord, Receipt
     from attnconf.policy.policy import Policy
+    from attnconf.report.bugs import Bug
+    from attnconf.report.changes import Changes
     from attnconf.report.policy_status import PolicyStatus, Status
 
 
@@ -34,6 +37,7 @@ class Backend:
     """One backend on one platform: counts of layers, and their errors in the bins of ``EDGES`` and one above.
 
     ``counted`` says what the bins count: layers, or the worst layer of each cell where a receipt has no histogram.
+    ``seconds`` is what its cases took, None where a receipt does not say.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Backend:
     counted: Literal["layers", "cells"]
     worst: float | None
     reasons: tuple[tuple[str, int], ...]
+    seconds: float | None = None
 
     @property
     def is_asleep(self) -> bool:
@@ -64,7 +69,7 @@ class Site:
     matrix: Matrix
     backends: tuple[Backend, ...]
     policy_statuses: tuple[PolicyStatus, ...]
-    failures: tuple[FailedCase, ...]
+    bugs: tuple[Bug, ...]
     unexplained: tuple[Cell, ...]
     where: str = ""
 
@@ -100,9 +105,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Document:
-    """Everything that a report says."""
+    """Everything that a report says; ``changes`` since older receipts, where such are given."""
 
     sites: tuple[Site, ...]
+    changes: Changes | None = None
 
     @property
     def policy_statuses(self) -> list[tuple[Site, PolicyStatus]]:
@@ -176,16 +182,23 @@ class Document:
         )
 
 
-def compose(receipts: Mapping[str, Receipt], policy: Policy | None = None, plan: FleetPlan | None = None) -> Document:
+def compose(
+    receipts: Mapping[str, Receipt],
+    policy: Policy | None = None,
+    plan: FleetPlan | None = None,
+    old: Sequence[Receipt] = (),
+) -> Document:
     """Compose the document of ``receipts`` by the names of their files.
 
     They are judged by ``policy``, else by the ones that they name, if those are shipped and have not changed since.
     Jobs of ``plan`` owe the cells that it asks of them, and no others.
+    They are compared with ``old`` receipts, if given.
     """
     ordered = sorted(receipts.items(), key=lambda item: (repr(item[1].platform), item[0]))
     groups = [dict(runs) for _, runs in groupby(ordered, key=lambda item: item[1].platform)]
     sites = [_site(runs, policy, [other for other in groups if other is not runs], plan) for runs in groups]
-    return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)))
+    compared = changes(list(receipts.values()), old) if old else None
+    return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)), compared)
 
 
 def _site(
@@ -201,7 +214,10 @@ def _site(
     held = frozenset(rule for other in others for rule in held_rules(other, policy))
     where = f"{receipts[0].platform.machine}: " if others else ""
     names = dict.fromkeys(cell.backend for cell in cells)
-    backends = [_backend(name, tuple(cell for cell in cells if cell.backend == name)) for name in names]
+    seconds = _seconds(receipts)
+    backends = [
+        _backend(name, tuple(cell for cell in cells if cell.backend == name), seconds.get(name)) for name in names
+    ]
     return Site(
         platform=receipts[0].platform,
         runs=runs,
@@ -211,13 +227,22 @@ def _site(
             verdict_of(name, found, receipts[0].platform, cells, held, planned_cells(plan, receipts), where)
             for name, found in policies_of(receipts, policy).items()
         ),
-        failures=tuple(failures[key] for key in sorted(failures)),
+        bugs=bugs_of(failures[key] for key in sorted(failures)),
         unexplained=tuple(cell for cell in cells if cell.broken and (cell.backend, cell.model, cell.mode) not in told),
         where=where,
     )
 
 
-def _backend(name: str, cells: tuple[Cell, ...]) -> Backend:
+def _seconds(receipts: Sequence[Receipt]) -> dict[str, float]:
+    """Return what the cases of each backend took in all runs together."""
+    found: dict[str, float] = {}
+    for receipt in receipts:
+        for name, seconds in receipt.backend_seconds.items():
+            found[name] = found.get(name, 0.0) + seconds
+    return found
+
+
+def _backend(name: str, cells: tuple[Cell, ...], seconds: float | None) -> Backend:
     judged = [cell for cell in cells if cell.worst_units is not None]
     by_layer = all(cell.histogram for cell in judged)
     bins = [0] * (len(EDGES) + 1)
@@ -236,6 +261,7 @@ def _backend(name: str, cells: tuple[Cell, ...]) -> Backend:
         counted="layers" if by_layer else "cells",
         worst=max((cell.worst_units for cell in judged if cell.worst_units is not None), default=None),
         reasons=tuple(count_reasons(cells)),
+        seconds=seconds,
     )
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,7 +22,10 @@ from attnconf.report.matrix import MODES
 from attnconf.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.gate.failed_case import FailedCase
+    from attnconf.report.bugs import Bug
     from attnconf.report.document import Backend, Document, Site
     from attnconf.report.matrix import Row, Square
 
@@ -40,9 +44,12 @@ def render_page(document: Document) -> str:
         lstrip_blocks=True,
         finalize=lambda value: readable(value) if type(value) is str else value,  # what is markup already stays so
     )
+    bugs = [(site, bug) for site in document.sites for bug in site.bugs]
     environment.filters |= {"units": units_text, "cite": cite, "cell_name": cell_name}
     return environment.get_template("page.html.j2").render(
         document=document,
+        bugs=bugs,
+        bug_of=partial(_bug_of, bugs),
         version=__version__,
         modes=MODES,
         models=_models,
@@ -57,6 +64,12 @@ def render_page(document: Document) -> str:
         case_name=_case_name,
         replay=_replay,
     )
+
+
+def _bug_of(bugs: Sequence[tuple[Site, Bug]], site: Site, backend: str, model: str, mode: str) -> int:
+    """Return the number of the bug that a broken square of ``site`` leads to; 0 for none."""
+    found = (index for index, (at, bug) in enumerate(bugs, 1) if at is site and bug.covers(backend, model, mode))
+    return next(found, 0)
 
 
 def _models(site: Site, backend: Backend) -> list[tuple[str, list[Row]]]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.clauses import cite
 from attnconf.report.document import cell_name
 from attnconf.report.escape import fenced, html_line, markdown
-from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from attnconf.gate.failed_case import FailedCase
+    from attnconf.report.bugs import Bug
     from attnconf.report.document import Backend, Document, Site
     from attnconf.report.gaps import Gap
     from attnconf.report.matrix import Square
@@ -47,8 +45,10 @@ def summarise(document: Document, most_bytes: int = MOST_BYTES) -> str:
 def _parts(document: Document) -> Iterator[str]:
     yield f"## {_MARKS[document.status]} {markdown(document.headline)}\n\n{document.counts}.\n"
     yield from _section("Not met", (line for gap in document.gaps for line in _gap(gap)))
-    yield from _section("Failures", (_failure(failed) for site in document.sites for failed in site.failures))
+    yield from _section("Failures", (_bug(bug) for site in document.sites for bug in site.bugs))
     yield from _section("Broken, without a kept case", (_broken(site) for site in document.sites if site.unexplained))
+    compared = document.changes.lines if document.changes is not None else []
+    yield from _section("Since the older receipts", (f"- {markdown(line)}" for line in compared))
     for heading, gaps in document.excused:
         yield from _section(heading, (line for gap in gaps for line in _gap(gap)))
     notes = (f"- {markdown(one.note)}" for _, one in document.policy_statuses if one.note)
@@ -71,13 +71,14 @@ def _gap(gap: Gap) -> Iterator[str]:
     yield from (f"  - {markdown(model)}: {markdown(cells)}" for model, cells in gap.by_model.items())
 
 
-def _failure(failed: FailedCase) -> str:
-    units = "" if failed.worst_units is None else f", {units_text(failed.worst_units)} \u00d7 the bound"
-    clauses = ", ".join(cite(clause) for clause in failed.clauses)
-    name = html_line(f"{failed.backend} {failed.case.model} {failed.case.mode}")
+def _bug(bug: Bug) -> str:
+    failed = bug.smallest
+    count = f"{len(bug.cases)} cases, " if len(bug.cases) > 1 else ""
+    size = f", {bug.size}" if bug.size else ""
+    name = html_line(f"{bug.title}: {count}{bug.where}{size}")
     text = failed.text if len(failed.text) <= _LONGEST_TEXT else f"{failed.text[:_LONGEST_TEXT]}\u2026"
     body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {failed.replay}")
-    return f"<details><summary>{name}: {clauses}{units}</summary>\n\n{body}\n\n</details>\n"
+    return f"<details><summary>{name}</summary>\n\n{body}\n\n</details>\n"
 
 
 def _broken(site: Site) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attnconf.gate.cells import tally
@@ -34,7 +34,8 @@ _ORDER = (
 class Record:
     """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures.
 
-    ``family`` is that of which the cases were drawn, None for recorded cases and those of your own.
+    ``family`` is that of which the cases were drawn, None for recorded cases and those of your own. ``seconds`` is the
+    wall time that the cases of each backend took.
     """
 
     cells: list[Cell]
@@ -42,13 +43,17 @@ class Record:
     outcome: Outcome
     failures: tuple[FailedCase, ...] = ()
     family: Family | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def recorded(results: Sequence[CaseResult]) -> Record:
     """Count ``results``."""
     outcomes = {layer.outcome for result in results for layer in result.layers}
     executed = sum(any(layer.outcome.is_executed for layer in result.layers) for result in results)
-    return Record(tally(results), executed, _overall(outcomes))
+    seconds: dict[str, float] = {}
+    for result in results:
+        seconds[result.backend] = seconds.get(result.backend, 0.0) + result.seconds
+    return Record(tally(results), executed, _overall(outcomes), seconds=seconds)
 
 
 def _overall(outcomes: set[Outcome]) -> Outcome:

@@ -266,7 +266,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     assert data.keys() == {
         "schema", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
-        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "digest",
+        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "backend_seconds", "digest",
     }  # fmt: skip
     assert data["schema"] == "attnconf.receipt/2"
     assert data["platform"] == {

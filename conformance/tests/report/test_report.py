@@ -174,9 +174,7 @@ def test_the_summary_says_what_is_not_met_first() -> None:
 
 
 def test_the_summary_never_exceeds_a_mebibyte() -> None:
-    failures = tuple(
-        a_failure(case=CASE.model_copy(update={"seed": seed}), text="\u00d7" * 30_000) for seed in range(60)
-    )
+    failures = tuple(a_failure(backend=f"wrong{seed}", text="\u00d7" * 30_000) for seed in range(60))
     found = document(everything(failures=failures))
     text = summarise(found)
     assert MOST_BYTES // 2 < len(text.encode()) <= MOST_BYTES
@@ -193,7 +191,7 @@ def test_text_of_a_receipt_is_no_markup() -> None:
     assert "a\\|b \\<img src=x\\> \\*\\*bold\\*\\* \\`x\\` \\@team \\#1 \\\\x1b\\[31m" in text
     failed = a_failure(backend="</summary><img src=x>\n")
     told = summarise(document(a_receipt(failures=(failed,))))
-    assert "<details><summary>&lt;/summary&gt;&lt;img src=x&gt; gemma4-e2b@tp2 decode: clause 2" in told
+    assert "<details><summary>&lt;/summary&gt;&lt;img src=x&gt; : clause 2 (window): gemma4-e2b decode" in told
     assert fenced("a\n```\nb\u202e").splitlines() == ["````text", "a", "```", "b\\u202e", "````"]
     assert readable("\ud800\u00d7\n") == "\\ud800\u00d7\n"
     assert markdown("a\nb") == "a b"
@@ -201,7 +199,7 @@ def test_text_of_a_receipt_is_no_markup() -> None:
 
 def test_annotations_are_ten_at_most_the_worst_first() -> None:
     failures = tuple(
-        a_failure(case=CASE.model_copy(update={"seed": seed}), worst_units=units)
+        a_failure(backend=f"wrong{seed}", worst_units=units)
         for seed, units in enumerate([2.0, math.inf, 5.0, None, *([3.0] * 9)])
     )
     lines = error_lines(document(everything(failures=failures)))
@@ -213,7 +211,7 @@ def test_annotations_are_ten_at_most_the_worst_first() -> None:
     assert lines[-1].startswith("::error title=attnconf::")
     assert "more errors" in lines[-1]
     hidden = int(lines[-1].split("::")[-1].split()[0])
-    assert hidden == 13 + 2 + 1 - 9
+    assert hidden == 13 + 3 + 1 - 9
 
 
 def test_annotations_are_escaped() -> None:
@@ -221,8 +219,8 @@ def test_annotations_are_escaped() -> None:
     assert workflow_property("a:b,c%") == "a%3Ab%2Cc%25"
     (line, *_) = error_lines(document(a_receipt(failures=(a_failure(backend="a,b:c\n::error::x"),))))
     title, _, message = line.removeprefix("::error title=").partition("::")
-    assert title == "a%2Cb%3Ac%0A%3A%3Aerror%3A%3Ax%2C clause 2 (window)"
-    assert message.startswith("a,b:c%0A::error::x fails ")
+    assert title == "a%2Cb%3Ac%0A%3A%3Aerror%3A%3Ax%3A clause 2 (window)"
+    assert message.startswith("a,b:c%0A::error::x: clause 2")
     assert line.count("\n") == 0
 
 
@@ -271,7 +269,7 @@ def test_files_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_a_page_of_two_thousand_failures_is_made() -> None:
-    failures = tuple(a_failure(case=CASE.model_copy(update={"seed": seed})) for seed in range(2000))
+    failures = tuple(a_failure(backend=f"wrong{seed}") for seed in range(2000))
     assert render_page(document(everything(failures=failures))).count('<details class="card failure"') == 2000
 
 

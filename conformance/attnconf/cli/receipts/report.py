@@ -22,6 +22,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
     parser.add_argument("--policy", metavar="NAME|FILE", help="judge by this policy, not by the one of the receipts")
     parser.add_argument("--plan", metavar="FILE", help="what attnconf plan -o wrote: a job owes its own cells alone")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="OLD.json",
+        help="say what is new, gone, worse or slower",
+    )
     parser.add_argument("--html", metavar="FILE", help="write one self-contained page")
     parser.add_argument("--md", metavar="FILE", help="write Markdown, for a step summary")
     parser.add_argument("--format", choices=("text", "github"), default="text", help="print text, or ::error lines")
@@ -37,7 +44,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     policy = None if arguments.policy is None else read_sound_policy(arguments.policy)
     names = _names([Path(text) for text in arguments.receipts])
     plan = None if arguments.plan is None else FleetPlan.read(Path(arguments.plan))
-    document = compose({name: Receipt.read(path) for name, path in names.items()}, policy, plan)
+    old = [Receipt.read(Path(name)) for name in arguments.against]
+    document = compose({name: Receipt.read(path) for name, path in names.items()}, policy, plan, old)
     if arguments.html:
         from attnconf.report.page import render_page
 
@@ -69,7 +77,8 @@ def _printed(document: Document, form: str) -> list[str]:
         from attnconf.report.annotations import error_lines
 
         return error_lines(document)
-    return [printable(line) for line in (document.headline, document.counts, *_found(document))]
+    compared = [] if document.changes is None else document.changes.lines
+    return [printable(line) for line in (document.headline, document.counts, *_found(document), *compared)]
 
 
 def _found(document: Document) -> list[str]:
