@@ -30,3 +30,20 @@ def test_a_default_is_flipped_end_to_end(tmp_path: Path) -> None:
     assert len(shared) == lacking.count("NOT MET") == 8
     statuses = [re.findall(r"exit status (\d+)", part) for part in (demand, red, refused, green, lacking)]
     assert statuses == [["0"], ["10"], ["10"], ["13"], ["10"]]
+
+
+def test_a_strangers_repository_gates_its_own_kernel(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "own_kernel.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, plan, red, green = re.split(r"^\d\. ", done.stdout, flags=re.MULTILINE)
+    assert "2 required cells" in plan
+    assert "clause 2 (window)" in red
+    assert "NOT MET (not proven): runner cpu: mine gemma4-e2b sliding decode is not proven" in red
+    assert "none in which window mattered" not in red
+    assert "2 required cells in 1 receipt" in green
+    assert [re.findall(r"^   exit status (\d+)$", part, re.MULTILINE) for part in (plan, red, green)] == [
+        ["0"],
+        ["1", "10"],
+        ["0", "0", "0"],
+    ]

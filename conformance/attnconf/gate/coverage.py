@@ -42,7 +42,8 @@ def unseen_features(family: Family, cells: Iterable[Cell]) -> list[str]:
     """Say of each backend of ``cells``, which are those of ``family``, which required feature never mattered on it.
 
     A backend that judged no layer of a feature's kinds owes nothing for it: it declared them unsupported, or did not
-    run, and is reported as that.
+    run, and is reported as that. One that breaks such a layer owes nothing either: its cases were cut short by the
+    failure, and what failed did matter.
     """
     kept = list(cells)
     sentences = []
@@ -50,7 +51,8 @@ def unseen_features(family: Family, cells: Iterable[Cell]) -> list[str]:
         for feature, kinds in required_features(family).items():
             own = [cell for cell in kept if cell.backend == backend and cell.layer_kind in kinds]
             executed = sum(cell.executed for cell in own)
-            if executed and not sum(cell.effect_of(feature) for cell in own):
+            is_broken = any(cell.broken for cell in own)
+            if executed and not is_broken and not sum(cell.effect_of(feature) for cell in own):
                 sentences.append(
                     f"{backend} judged {executed} layers in the tests of {family}, but none in which {feature} mattered"
                     f" by {EFFECTIVE_UNITS:.0f} units: a mistake there would have passed"
