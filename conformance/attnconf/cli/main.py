@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from attnconf.cli import build, campaign, doctor, mutants, plan, policy, power, replay
+from attnconf.cli import build, campaign, doctor, mutants, plan, policy, power, replay, speed
 from attnconf.cli.arguments import Parser, PolicyInvalidError
 from attnconf.cli.console import Console
 from attnconf.cli.receipts import matrix, merge, picture, report, sign, verify, verify_requests
@@ -27,6 +27,7 @@ _COMMANDS = (
     campaign,
     mutants,
     build,
+    speed,
     picture,
     matrix,
     report,

@@ -105,6 +105,11 @@ class PosedCase:
         """Return one request on one layer, as the mistakes see it."""
         return Scene(self.logical, self.layout, layer, request, self.problem(layer, request))
 
+    def forget_answers(self) -> None:
+        """Drop the answers and problems that are kept, so that the next one is worked out anew."""
+        self._answers.clear()
+        self._problems.clear()
+
     def answer(self, layer: int, request: int, profile: NumericsProfile) -> Bounded:
         """Return the oracle's answer with the bound of a kernel of ``profile``."""
         key = (layer, request, profile)

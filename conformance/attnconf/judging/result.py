@@ -97,13 +97,14 @@ class LayerResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResult:
-    """One case on one backend, layer by layer."""
+    """One case on one backend, layer by layer: ``runs`` is how often a layer of it was run, for all checks together."""
 
     case: Case
     backend: str
     evidence: Evidence
     layers: tuple[LayerResult, ...]
     seconds: float = 0.0
+    runs: int = 0
     checks: tuple[str, ...] = field(default=())
 
     @property

@@ -61,6 +61,7 @@ def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
         evidence=backend.evidence,
         layers=layers,
         seconds=time.perf_counter() - started,
+        runs=trial.runs,
         checks=tuple(check.name for check in checks),
     )
 

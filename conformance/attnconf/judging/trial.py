@@ -76,6 +76,7 @@ class Trial:
         self.case = posed.case
         self.backend = backend
         self.platform = platform
+        self.runs = 0
         self._base: dict[int, Output] = {}
         self._changed: tuple[str | None] | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
@@ -110,6 +111,7 @@ class Trial:
         """Run ``layer`` on the batch called ``name``; the base batch is that of the posed case."""
         prepared, batch = self.prepared(name, build or (lambda: self.posed.batch))
         self._changed = None
+        self.runs += 1
         return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None, self.posed.oracle_device)
 
     def changed_input(self) -> str | None:
