@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 import torch
 
+from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Request
 from attnconf.cli.main import main
@@ -18,6 +18,8 @@ from attnconf.running.speed import KINDS, Kind, measure, speed_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 TINY = Kind("tiny", "gemma4-e2b", "decode", (Request(prefix_len=5),), small=True)
 
@@ -51,12 +53,9 @@ def test_the_command_prints_rows_of_at_most_100_columns_and_writes_them(
 
 def test_a_backend_that_runs_nothing_has_no_factor(monkeypatch: pytest.MonkeyPatch) -> None:
     class Declining(ReferenceBackend):
-        def supports(self, shape: object, platform: object) -> object:
-            return speed_refusal
+        def supports(self, *_: object) -> Unsupported:
+            return Unsupported("nothing")
 
-    from attnconf import Unsupported
-
-    speed_refusal = Unsupported("nothing")
     found = measure(TINY, Declining(), Platform(), torch.device("cpu"))  # type: ignore[arg-type]
     assert (found.layers, found.factor) == (0, None)
     assert speed_lines([found])[1].split()[-2:] == ["-", "0"]
