@@ -145,6 +145,13 @@ class State:
 
         return cases_to_replay([self.path(path) for path in self.option("replay")])
 
+    @property
+    def empty_replays(self) -> list[Path]:
+        """The empty files in folders of recorded cases."""
+        from attnconf.cases.vectors import empty_files
+
+        return [file for path in self.option("replay") for file in empty_files(self.path(path))]
+
     @cached_property
     def policy(self) -> Policy | None:
         """The policy asked for, if any."""

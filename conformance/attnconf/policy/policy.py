@@ -9,11 +9,12 @@ from pydantic import Field, model_validator
 
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
+from attnconf.files import read_text
 from attnconf.policy.conditions import Condition, Situation
 from attnconf.policy.question import Side
 from attnconf.policy.requirements import Name, Names, RequiredCell, Requirement, Sentence, merged
 from attnconf.policy.waivers import Claim, Waiver
-from attnconf.values import Value, digest, parse_toml, read_text
+from attnconf.values import Value, digest, parse_toml
 from attnconf_fixtures import ROOT
 
 if TYPE_CHECKING:
