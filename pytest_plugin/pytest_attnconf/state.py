@@ -114,8 +114,6 @@ class State:
         given = getattr(self.config, "workerinput", {}).get(MEMORY)
         if given is not None:
             return Memory(*given)
-        if self.platform.sm is None:
-            return Memory()
         workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
         return machine_memory(processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 
