@@ -54,10 +54,18 @@ def from_validation_error(error: ValidationError, source: str) -> InvalidInputEr
     first = error.errors(include_url=False)[0]
     return InvalidInputError(
         source,
-        field=_cut(printable(".".join(str(part) for part in first["loc"]))),
-        given=_cut(ascii(first["input"])),
+        field=_cut(printable(".".join(str(part)[: _LONGEST_QUOTE + 1] for part in first["loc"]))),
+        given=_cut(shown(first["input"])),
         allowed=printable(first["msg"].removeprefix("Value error, ")),
     )
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as ASCII text, or what it is where Python will not show it."""
+    try:
+        return ascii(value)
+    except (RecursionError, ValueError):  # TOML's 0xff may be a number of more than 4,300 decimal digits
+        return f"a {type(value).__name__} too long or too deep to be shown"
 
 
 def printable(text: str) -> str:

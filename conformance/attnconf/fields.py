@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from attnconf.errors import InvalidInputError
+from attnconf.errors import InvalidInputError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ _LONGEST_QUOTE = 60
 
 def quote(value: object) -> str:
     """Return ``value`` as short ASCII text, fit for any terminal and any log."""
-    text = ascii(value)
+    text = shown(value)
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 

@@ -7,13 +7,22 @@ import json
 import tomllib
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from attnconf.errors import InvalidInputError, from_validation_error
+from attnconf.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from pydantic_core import CoreSchema
+
+MOST_VALUES = 600_000
+"""The values of a JSON file; the receipt of a run of every backend has 60,000. A parsed one takes some 100 bytes."""
+
+MOST_TOML = 256_000
+"""The characters of a TOML file, which is written by hand: those that are shipped have 7,000."""
 
 
 def canonical_json(data: object) -> str:
@@ -24,6 +33,17 @@ def canonical_json(data: object) -> str:
 def digest(data: object) -> str:
     """Return the SHA-256 hex digest of the canonical JSON of ``data``."""
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
+def _fail_fast(schema: object) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") in {"list", "set", "frozenset", "tuple"}:
+            schema["fail_fast"] = True
+        for part in schema.values():
+            _fail_fast(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            _fail_fast(part)
 
 
 class Value(BaseModel):
@@ -45,6 +65,13 @@ class Value(BaseModel):
         ]
 
     @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Stop at the first wrong item of a sequence: a million wrong ones would be a gigabyte of errors."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
+
+    @classmethod
     def from_data(cls, data: object, source: str) -> Self:
         """Validate ``data``; raise ``InvalidInputError`` that names ``source`` and the field."""
         try:
@@ -58,23 +85,6 @@ class Value(BaseModel):
         return cls.from_data(read_json(path), str(path))
 
 
-def read_text(path: Path) -> str:
-    """Return the text of ``path``; raise ``InvalidInputError`` when it cannot be read as UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidInputError(str(path), given=f"cannot be read ({reason})") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``; raise ``InvalidInputError`` when it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError(str(path), given=f"cannot be written ({error.strerror})") from None
-
-
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
     """Parse a JSON file; raise ``InvalidInputError`` with the line for a syntax error."""
     return parse_json(read_text(path), str(path))
@@ -83,6 +93,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a mode
 def parse_json(text: str, source: str) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
     """Parse the JSON ``text`` of ``source``; raise ``InvalidInputError`` with the line for a syntax error."""
     allowed = "a JSON document"
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise InvalidInputError(source, given="too many values", allowed=f"at most {MOST_VALUES}")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -96,6 +108,8 @@ def parse_json(text: str, source: str) -> Any:  # noqa: ANN401 - JSON is untyped
 def parse_toml(text: str, source: str) -> dict[str, Any]:
     """Parse the TOML ``text`` of ``source``; raise ``InvalidInputError`` for anything else."""
     allowed = "a TOML document"
+    if len(text) > MOST_TOML:
+        raise InvalidInputError(source, given="too large", allowed=f"at most {MOST_TOML / 1e6:g} MB of TOML")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -36,6 +36,7 @@ class Reporter:
         self.verdict: Verdict | None = None
         self.complaints: list[tuple[int, str]] = []
         self.not_run = Reasons()
+        self.has_receipt = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -58,6 +59,7 @@ class Reporter:
         from attnconf.running.header import header_lines
 
         lines = header_lines(state.session, state.backends, state.policy, state.policy_platform)
+        lines += [f"attnconf: {file} is empty, and left out" for file in state.empty_replays]
         shared = pinning_line(len(getattr(state.config.option, "tx", None) or ()))
         return lines if shared is None else [*lines, f"attnconf: {shared}"]
 
@@ -124,7 +126,9 @@ class Reporter:
             self.complaints += [(EXIT_POLICY_NOT_MET, unmet.sentence) for unmet in self.verdict.unmet]
         if green:
             session.exitstatus = self._worst(session.exitstatus)
-        if problem := write_receipt(evidence, int(session.exitstatus), own):
+        problem = write_receipt(evidence, int(session.exitstatus), own)
+        self.has_receipt = bool(state.option("receipt")) and not problem
+        if problem:
             self.complaints.append((pytest.ExitCode.USAGE_ERROR, problem))
             session.exitstatus = self._worst(session.exitstatus) if green else session.exitstatus
         add_junit_failures(state.config, (sentence for _, sentence in self.complaints))
@@ -147,5 +151,5 @@ class Reporter:
             terminalreporter.write_line(line)
         for _, complaint in self.complaints:
             terminalreporter.write_line(f"NOT MET: {complaint}", red=True)
-        if state.option("receipt"):
+        if self.has_receipt:
             terminalreporter.write_line(f"receipt: {state.option('receipt')}")

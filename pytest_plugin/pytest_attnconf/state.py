@@ -114,8 +114,6 @@ class State:
         given = getattr(self.config, "workerinput", {}).get(MEMORY)
         if given is not None:
             return Memory(*given)
-        if self.platform.sm is None:
-            return Memory()
         workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
         return machine_memory(processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 
@@ -144,6 +142,13 @@ class State:
         from attnconf.cases.vectors import cases_to_replay
 
         return cases_to_replay([self.path(path) for path in self.option("replay")])
+
+    @property
+    def empty_replays(self) -> list[Path]:
+        """The empty files in folders of recorded cases."""
+        from attnconf.cases.vectors import empty_files
+
+        return [file for path in self.option("replay") for file in empty_files(self.path(path))]
 
     @cached_property
     def policy(self) -> Policy | None:

@@ -111,6 +111,20 @@ def test_families_without_a_question_are_deselected_not_skipped(inner: Inner, to
     assert outcomes["passed"] == 1
 
 
+def test_an_empty_file_among_recorded_cases_is_said_and_left_out(
+    inner: Inner, pytester: pytest.Pytester, toy_case: object
+) -> None:
+    del toy_case
+    folder = pytester.mkdir("kept")
+    (pytester.path / "case.json").rename(folder / "case.json")
+    (folder / "cut.json").touch()
+    result = inner(
+        "--pyargs", "attnconf.suite", "--attnconf-profile=replay", "--attnconf-replay=kept", "--attnconf-backend=good"
+    )
+    assert result.parseoutcomes()["passed"] == 1
+    result.stdout.fnmatch_lines(["attnconf: *kept/cut.json is empty, and left out"])
+
+
 def test_the_suite_by_path_is_the_suite(inner: Inner) -> None:
     result = inner(attnconf.suite.__path__[0], "-k", "no_such_test")
     assert result.ret == 10

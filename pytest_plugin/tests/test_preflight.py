@@ -231,6 +231,7 @@ def test_a_receipt_that_cannot_be_written_is_said(replay: Inner, pytester: pytes
     result = replay("--attnconf-backend=good", "--attnconf-receipt=taken/r.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(["NOT MET: the receipt *taken/r.json cannot be written: *"])
+    result.stdout.no_fnmatch_line("receipt: *")
 
 
 def test_the_command_line_sees_the_status(pytester: pytest.Pytester, toy_case: Case) -> None:

@@ -22,7 +22,7 @@ Placement = Literal["identity", "random", "reversed", "fragmented", "high", "far
 TableTail = Literal["null", "stale", "invalid"]
 PoisonKind = Literal["zero", "stale", "huge", "inf", "nan"]
 Count = Annotated[int, Field(ge=0)]
-Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=2.0**-20, le=2.0**20, allow_inf_nan=False)]
 
 MAX_VERIFY_TOKENS = 8
 

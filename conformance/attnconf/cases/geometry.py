@@ -14,6 +14,10 @@ CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
 LARGEST = 2**31 - 1
 """No head count, size or window of a real model exceeds a 32-bit integer; kernels index with them."""
 
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-12, 2.0**15
+"""Beyond these a 16-bit key of ordinary score, or its product with a query, is no finite number."""
+
+ScoreScale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE, allow_inf_nan=False)]
 Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
 _SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
 
@@ -31,8 +35,8 @@ class LayerGeometry(Value):
     num_qo_heads: Positive
     num_kv_heads: Positive
     head_dim: Positive
-    sm_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    logits_soft_cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    sm_scale: ScoreScale
+    logits_soft_cap: ScoreScale | None = None
     sinks: bool = False
     kv_owner: Annotated[int, Field(ge=0, strict=True)] | None = None
 

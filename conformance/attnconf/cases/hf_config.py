@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, get_args
 
-from attnconf.cases.geometry import LayerGeometry, LayerKind, ModelGeometry
+from attnconf.cases.geometry import LARGEST_SCALE, SMALLEST_SCALE, LayerGeometry, LayerKind, ModelGeometry
 from attnconf.cases.model_families import Family, family_of
 from attnconf.errors import InvalidInputError
 from attnconf.fields import Fields, quote
@@ -218,16 +218,24 @@ class _Reader:
         if self.family.sm_scale is not None:
             return self.family.sm_scale
         if self.text.has("attention_multiplier"):  # Granite
-            return self.text.positive("attention_multiplier")
-        scale: float = (
-            self.text.positive("query_pre_attn_scalar", self.family.query_pre_attn_scalar or head_dim) ** -0.5
-        )
-        return scale
+            return self._score_scale("attention_multiplier", self.text.positive("attention_multiplier"))
+        name = "query_pre_attn_scalar"
+        scale: float = self.text.positive(name, self.family.query_pre_attn_scalar or head_dim) ** -0.5
+        return self._score_scale(name, scale)
 
     def _soft_cap(self) -> float | None:
         if "attn_logit_softcapping" not in self.text.data:
             return self.family.soft_cap
-        return self.text.positive("attn_logit_softcapping") if self.text.has("attn_logit_softcapping") else None
+        if not self.text.has("attn_logit_softcapping"):
+            return None
+        return self._score_scale("attn_logit_softcapping", self.text.positive("attn_logit_softcapping"))
+
+    def _score_scale(self, field: str, scale: float) -> float:
+        """Return the ``scale`` of scores that ``field`` gives."""
+        if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+            allowed = f"what scales scores by {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}"
+            self.text.refuse(field, self.text.data.get(field), allowed)
+        return scale
 
     def _pick(self, name: str, override: Fields | None) -> Fields:
         return override if override is not None and name in override.data else self.text

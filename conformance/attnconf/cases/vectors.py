@@ -58,12 +58,14 @@ def shipped_vectors() -> dict[str, Vector]:
 def read_cases(path: Path) -> dict[str, Case]:
     """Return the cases of a saved case file, a vector file, or a folder of such files, by name.
 
-    Raises ``InvalidInputError`` for anything else, and for a folder without any.
+    Raises ``InvalidInputError`` for anything else, and for a folder without any; empty files of a folder are left out.
     """
     if path.is_dir():
         found: dict[str, Case] = {}
+        empty = empty_files(path)
         for file in sorted(path.glob("*.json")):
-            _add(found, read_cases(file))
+            if file not in empty:
+                _add(found, read_cases(file))
         if not found:
             raise InvalidInputError(str(path), given="holds no case files", allowed="*.json files of cases or vectors")
         return found
@@ -72,6 +74,12 @@ def read_cases(path: Path) -> dict[str, Case]:
         file_of_vectors = VectorFile.from_data(data, str(path))
         return {vector.name: vector.case for vector in file_of_vectors.vectors}
     return {path.stem: Case.from_data(data, str(path))}
+
+
+def empty_files(path: Path) -> list[Path]:
+    """Return the empty case files of a folder: nothing is in them, as a run on a full disk may have left them."""
+    found = sorted(path.glob("*.json")) if path.is_dir() else []
+    return [file for file in found if file.is_file() and file.stat().st_size == 0]
 
 
 def cases_to_replay(paths: Sequence[Path]) -> dict[str, Case]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, check_least, make_session
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
+from attnconf.files import refuse_unwritable, write_text
 from attnconf.judging.units import EDGES
-from attnconf.values import write_text
 from attnconf.version import __version__
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.running.campaign import Campaign, search
 
     check_least(arguments, examples=1, jobs=1, seed=0, seconds=0)
+    if arguments.json:
+        refuse_unwritable(Path(arguments.json))
     session = make_session()
     backend = session.backend(arguments.backend)
     campaign = Campaign(

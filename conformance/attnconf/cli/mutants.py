@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, check_least
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
-from attnconf.values import write_text
+from attnconf.files import refuse_unwritable, write_text
 
 if TYPE_CHECKING:
     import argparse
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.mutants.registry import MUTANTS, mutant_named
 
     check_least(arguments, jobs=1, seed=0)
+    if arguments.json is not None:
+        refuse_unwritable(Path(arguments.json))
     for model in arguments.model:
         if model != FREE_MODEL:
             load_model(model)  # an unknown one is refused before a process is started

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
 from attnconf.errors import printable
-from attnconf.values import write_text
+from attnconf.files import refuse_unwritable, write_text
 
 if TYPE_CHECKING:
     import argparse
@@ -39,14 +39,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print the power of each case. Raises ``InvalidInputError`` for what is no case, or too large a one."""
     import torch
 
-    from attnconf.cases.vectors import read_cases
+    from attnconf.cases.vectors import empty_files, read_cases
     from attnconf.judging.posed import PosedCase
     from attnconf.judging.power import case_power
 
     cases = read_cases(Path(arguments.path))
+    if arguments.json is not None:
+        refuse_unwritable(Path(arguments.json))
+    for file in empty_files(Path(arguments.path)):
+        console.complain(f"attnconf: {printable(str(file))} is empty, and left out")
     session = make_session()
     for name, case in cases.items():
-        session.memory.refuse_too_large(case, name, accelerated=False)  # the oracle works on the CPU here
+        session.refuse_too_large(case, name, on_cpu=True)
     on = None if arguments.backend is None else (session.backend(arguments.backend), session.platform)
     powers = []
     for name, case in cases.items():

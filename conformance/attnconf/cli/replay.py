@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
+from attnconf.errors import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -25,10 +26,12 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Judge each case on each backend. Raises ``InvalidInputError`` for what is no case, or too large a one."""
-    from attnconf.cases.vectors import read_cases
+    from attnconf.cases.vectors import empty_files, read_cases
     from attnconf.running.replay import Replay
 
     cases = read_cases(Path(arguments.path))
+    for file in empty_files(Path(arguments.path)):
+        console.complain(f"attnconf: {printable(str(file))} is empty, and left out")
     session = make_session()
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     for name in backends:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
 from attnconf.cli.statuses import EXIT_NOTHING_EXECUTED
-from attnconf.values import write_text
+from attnconf.files import refuse_unwritable, write_text
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Measure each kind of case on this machine, and print a row for each as soon as it is there."""
     from attnconf.running.speed import KINDS, measure, speed_lines
 
+    if arguments.json is not None:
+        refuse_unwritable(Path(arguments.json))
     session = make_session()
     backend = session.backend(arguments.backend)
     found = []

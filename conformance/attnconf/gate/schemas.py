@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Case
+from attnconf.files import write_text
 from attnconf.gate.evidence import Evidence
 from attnconf.gate.plans.fleet import Fleet
 from attnconf.gate.plans.fleet_plan import FleetPlan
@@ -38,7 +39,7 @@ def schemas() -> dict[str, str]:
 def write_schemas(folder: Path) -> None:
     """Write every schema file into ``folder``."""
     for name, text in schemas().items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
 
 
 def _text(model: type[Value]) -> str:

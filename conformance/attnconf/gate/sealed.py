@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field
 
 from attnconf.errors import InvalidInputError, printable
+from attnconf.files import write_bytes
 from attnconf.values import Value, digest
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ class Sealed(Value):
     def write(self, path: Path) -> None:
         """Write the value as JSON, in the place of what was there. Raises ``OSError``."""
         text = json.dumps(self.to_data(), indent=1, ensure_ascii=True, allow_nan=False)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_bytes(path, f"{text}\n".encode())
 
 
 def seal(data: Mapping[str, Any]) -> str:

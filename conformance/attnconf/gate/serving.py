@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.errors import InvalidInputError, printable
 from attnconf.fields import Fields
-from attnconf.values import read_text
+from attnconf.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +31,10 @@ _DOCUMENT = "a serving benchmark's result, as JSON or JSONL"
 _LONGEST_REASON = 120
 _MOST_REASONS = 10
 _HIGHEST = 10**12
+_MOST_BYTES = 64 * 10**6
+"""With details a result holds every generated text, and the times of all tokens."""
+
+_MOST_VALUES = 6 * 10**6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +97,14 @@ class ServingResult:
 
 def read_results(path: Path) -> tuple[ServingResult, ...]:
     """Read every result in ``path``. Raises ``InvalidInputError`` for a file that is not of such a benchmark."""
-    documents = list(_documents(read_text(path), str(path)))
+    documents = list(_documents(read_text(path, _MOST_BYTES), str(path)))
     names = [str(path) if len(documents) == 1 else f"{path}, result {i}" for i in range(1, len(documents) + 1)]
     return tuple(_result(data, name) for data, name in zip(documents, names, strict=True))
 
 
 def _documents(text: str, source: str) -> Iterator[dict[str, Any]]:
+    if sum(map(text.count, ",[{")) > _MOST_VALUES:
+        raise InvalidInputError(source, given="too many values", allowed=f"at most {_MOST_VALUES}")
     decoder, at = json.JSONDecoder(), _skip_space(text, 0)
     if at == len(text):
         raise InvalidInputError(source, given="is empty", allowed=_DOCUMENT)

@@ -11,9 +11,13 @@ import tempfile
 from pathlib import Path
 
 from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.files import read_bytes, write_text
 
 NAMESPACE = "attnconf"
 """What a signature is for: one that was made for anything else is refused."""
+
+_MOST_BYTES = 100_000
+"""The size of the largest signature that is looked at; an SSH signature has below 2,000 bytes."""
 
 
 class SignatureError(AttnconfError):
@@ -30,11 +34,13 @@ def sign(path: Path, key: Path) -> Path:
 
     Raises ``InvalidInputError`` when ssh-keygen cannot do it.
     """
+    if not key.is_file():  # ssh-keygen waits for a pipe
+        raise InvalidInputError(str(path), given=f"cannot be signed with {key} (there is no such file)")
     target = signature_path(path)
-    target.unlink(missing_ok=True)  # ssh-keygen would ask whether it may be replaced
-    done = _ssh_keygen("sign", "-f", str(key), "-n", NAMESPACE, "--", str(path))
-    if done.returncode != 0 or not target.exists():
+    done = _ssh_keygen("sign", "-f", str(key), "-n", NAMESPACE, content=read_bytes(path))
+    if done.returncode != 0 or not done.stdout:
         raise InvalidInputError(str(path), given=f"cannot be signed with {key} ({_last_line(done)})")
+    write_text(target, done.stdout.decode("ascii", "replace"))
     return target
 
 
@@ -46,6 +52,9 @@ def signer_of(path: Path, content: bytes, allowed_signers: Path) -> str:
     signature = signature_path(path)
     if not signature.is_file():
         message = f"{path} is not signed: there is no {signature.name} beside it"
+        raise SignatureError(message)
+    if signature.stat().st_size > _MOST_BYTES:
+        message = f"{path} is not signed as it must be: {signature.name} is larger than any signature"
         raise SignatureError(message)
     found = _ssh_keygen("find-principals", "-s", str(signature), "-f", str(allowed_signers))
     principals = found.stdout.decode("utf-8", "backslashreplace").splitlines()

@@ -73,6 +73,10 @@ RAISED = (Exception, SystemExit)
 """What a backend may raise, and become a typed outcome by."""
 
 
+_NO_HOST_MEMORY = "DefaultCPUAllocator: "
+"""How torch says it of the host's memory, in a ``RuntimeError`` like any other."""
+
+
 def classify(error: BaseException) -> tuple[Outcome, str]:
     """Return the outcome that an exception out of a backend stands for, and its text on one line."""
     text = one_line(error)
@@ -80,7 +84,7 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.NOT_RUN, str(error)
     if isinstance(error, UnsupportedError):
         return Outcome.REFUSED, text
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_HOST_MEMORY in text:
         return Outcome.OOM, text
     return Outcome.CRASHED, text
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 _DOUBLE = 8
 _SINGLE = 4
+_OWNED_PAGE = 250
+_FREE_PAGE = 8
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def least_bytes(case: Case) -> int:
     table = _SINGLE * (len(case.requests) + case.padding_rows) * (pages + paging.extra_columns)
     slots = (pages + paging.slack_pages) * paging.page_size
     pools = 2 * _BYTES[case.kv_dtype] * slots * sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
-    return max(_drawing(case), queries + table + pools)
+    return max(_drawing(case), queries + table + pools + _placing(case))
 
 
 def footprint(case: Case, *, accelerated: bool) -> Footprint:
@@ -74,6 +76,12 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
     if accelerated:
         return Footprint(host=max(drawing, stored), device=answering)
     return Footprint(host=max(drawing, answering), device=0)
+
+
+def _placing(case: Case) -> int:
+    """Return the bytes of Python's own numbers: the tables of owned pages, and a permutation of all of them."""
+    owned = sum(pages_needed(request.kv_len, case.paging.page_size) for request in case.requests)
+    return _OWNED_PAGE * owned + _FREE_PAGE * case.paging.slack_pages
 
 
 def _elements(case: Case) -> list[int]:

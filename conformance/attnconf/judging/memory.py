@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from attnconf.errors import InvalidInputError
 from attnconf.judging.footprint import footprint, least_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from attnconf.cases.case import Case
 
 USABLE = 0.8
@@ -21,8 +23,20 @@ USABLE = 0.8
 _KEPT_BYTES = 2**30
 """What torch may keep of a GPU's memory between two cases."""
 
-_CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+
+
+class _Files(NamedTuple):
+    """Where a version of control groups says its limit and its use, and what it calls the cache of files."""
+
+    limit: str
+    used: str
+    cached: str
+
+
+_VERSION_1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = _Files("memory.max", "memory.current", "inactive_file")
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,9 @@ class Memory:
         """Return why ``case`` does not fit, or None. The same words for all cases: reasons are counted."""
         if self.host is None and self.device is None:
             return None
-        if self.host is not None and least_bytes(case) > self.host:
-            return _too_large(self.host, "host")
+        name, least = ("GPU", self.device) if accelerated else ("host", self.host)
+        if least is not None and least_bytes(case) > least:
+            return _too_large(least, name)
         needed = footprint(case, accelerated=accelerated)
         for name, bytes_needed, limit in (
             ("GPU", needed.device, self.device),
@@ -46,12 +61,6 @@ class Memory:
             if limit is not None and bytes_needed > limit:
                 return _too_large(limit, name)
         return None
-
-    def refuse_too_large(self, case: Case, source: str, *, accelerated: bool) -> None:
-        """Raise ``InvalidInputError`` about ``source`` for a case that does not fit."""
-        reason = self.why_not(case, accelerated=accelerated)
-        if reason is not None:
-            raise InvalidInputError(source, given=f"the case {reason}", allowed="a case that fits")
 
     @property
     def text(self) -> str:
@@ -67,10 +76,12 @@ def _too_large(limit: int, name: str) -> str:
 def memory_held_by_others(case: Case, device: torch.device) -> str | None:
     """Return why ``case`` ran out of memory on ``device`` through no fault of a backend, or None.
 
-    On a GPU that other processes use too, what is free besides what this one holds may be less than the case takes.
+    Where other processes run too, what is free besides what this one holds may be less than the case takes.
     """
     if device.type != "cuda":
-        return None
+        free, needed = host_memory(), footprint(case, accelerated=False).host
+        what = f"{gigabytes(free)} of host memory are free, and the case takes up to {gigabytes(needed)}"
+        return what if free < needed else None
     free, total = torch.cuda.mem_get_info(device)
     within_reach = free + torch.cuda.memory_reserved(device)
     needed = footprint(case, accelerated=True).device
@@ -89,7 +100,7 @@ def release_cached_memory(device: torch.device) -> None:
 
 
 def machine_memory(*, processes: int, per_gpu: int) -> Memory:
-    """Return what each of ``processes`` may take of this machine, ``per_gpu`` of which share a GPU.
+    """Return what each of ``processes`` may take of what is free on this machine, ``per_gpu`` of which share a GPU.
 
     Creates no CUDA context. Without a GPU only the host counts.
     """
@@ -99,17 +110,40 @@ def machine_memory(*, processes: int, per_gpu: int) -> Memory:
     return Memory(int(USABLE * host_memory() / processes), device)
 
 
-def host_memory(root: Path = _CGROUP_ROOT) -> int:
-    """Return the bytes of memory that this machine, or the control group of this process, has."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name in _CGROUPS:
-        try:
-            text = (root / name).read_text(encoding="ascii").strip()
-        except OSError:
+def host_memory(groups: Path = _CGROUPS, proc: Path = _PROC) -> int:
+    """Return the bytes of memory that are free for this process: on the machine, and in its control groups.
+
+    ``groups`` is where control groups are mounted, ``proc`` is procfs. Without either it is all that the machine has.
+    """
+    found = re.search(r"^MemAvailable: +(\d+) kB$", _text(proc / "meminfo"), re.MULTILINE)
+    machine = int(found[1]) * 1024 if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(0, min((machine, *_left_in_groups(groups, _text(proc / "self" / "cgroup")))))
+
+
+def _left_in_groups(groups: Path, memberships: str) -> Iterator[int]:
+    """Yield what each limit leaves: of the group of this process and of those around it, of either version."""
+    for line in ["0::/", "0:memory:/", *memberships.splitlines()]:
+        _, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
             continue
-        if text.isdecimal():
-            limits.append(int(text))
-    return min(limits)
+        mount = groups / "memory" if controllers else groups
+        files = _VERSION_1 if controllers else _VERSION_2
+        inside = PurePosixPath(name.lstrip("/"))
+        for folder in (mount / inside, *(mount / parent for parent in inside.parents)):
+            limit = _text(folder / files.limit).strip()
+            if limit.isdecimal():
+                used = _text(folder / files.used).strip()
+                cached = re.search(rf"^{files.cached} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+                # the kernel drops what it caches of files before it refuses memory
+                yield int(limit) - max(0, int(used or 0) - (int(cached[1]) if cached else 0))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def gigabytes(count: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attnconf.errors import InvalidInputError
 from attnconf.policy.question import Question
-from attnconf.policy.reach import EVERY, OPEN, reachable
+from attnconf.policy.reach import EVERY, MOST_WORK, OPEN, reachable, refuse_too_many
 from attnconf.values import Value
 
 if TYPE_CHECKING:
@@ -39,7 +39,15 @@ def check_policy(policy: Policy, today: dt.date | None = None) -> tuple[Fault, .
     Raises ``InvalidInputError`` when the rules overlap in more ways than can be analysed.
     """
     day = today or dt.datetime.now(dt.UTC).date()
-    faults = [*_needs(policy), *(fault for name in policy.architectures for fault in _architecture(policy, name))]
+    faults = list(_needs(policy))
+    work = 0
+    for name in policy.architectures:
+        conditions = _conditions(policy, name)
+        states = reachable(conditions, Question(architecture=name), users=OPEN)
+        work += len(states) * len(conditions)
+        if work > MOST_WORK:
+            refuse_too_many()
+        faults += _architecture(policy, name, states)
     faults += [*_unproven(policy), *waiver_faults(policy, day)]
     return tuple(dict.fromkeys(faults))
 
@@ -76,14 +84,17 @@ def _can_hold(condition: Condition) -> bool:
     return any(reachable([condition], Question(architecture="any"), users=EVERY))
 
 
-def _architecture(policy: Policy, architecture: str) -> Iterator[Fault]:
-    """Yield the faults of the rules of one architecture.
+def _conditions(policy: Policy, architecture: str) -> list[Condition]:
+    """Return the rules of one architecture, then the needs of each backend, then the refusals."""
+    return [*policy.rules_of(architecture), *policy.backends.values(), *policy.refusals]
 
-    The conditions are its rules, then the needs of each backend, then the refusals; the first rule of a set decides.
+
+def _architecture(policy: Policy, architecture: str, states: Mapping[frozenset[int], Question]) -> Iterator[Fault]:
+    """Yield the faults of the rules of one architecture; ``states`` are its conditions' sets that can hold.
+
+    The first rule of a set decides.
     """
     rules = policy.rules_of(architecture)
-    conditions: list[Condition] = [*rules, *policy.backends.values(), *policy.refusals]
-    states = reachable(conditions, Question(architecture=architecture), users=OPEN)
     taken = {state: sorted(index for index in state if index < len(rules)) for state in states}
     hole = next((states[state] for state, indices in taken.items() if not indices), None)
     if hole is not None:

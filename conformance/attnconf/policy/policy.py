@@ -9,15 +9,19 @@ from pydantic import Field, model_validator
 
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
+from attnconf.files import read_text
 from attnconf.policy.conditions import Condition, Situation
 from attnconf.policy.question import Side
-from attnconf.policy.requirements import Name, Names, RequiredCell, Requirement, Sentence, merged
+from attnconf.policy.requirements import MOST, Name, Names, RequiredCell, Requirement, Sentence, merged
 from attnconf.policy.waivers import Claim, Waiver
-from attnconf.values import Value, digest, parse_toml, read_text
+from attnconf.values import Value, digest, parse_toml
 from attnconf_fixtures import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MOST_CELLS = 50_000
+"""The most cells that a policy may require, every combination of every requirement counted."""
 
 _FOLDER = ROOT / "policies"
 
@@ -116,11 +120,11 @@ class Policy(Value):
     strict: bool = True
     provenance: Provenance
     backends: dict[Name, Condition]
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=200)]
-    refusals: Annotated[tuple[Refusal, ...], Field(max_length=200)] = ()
-    required: tuple[Requirement, ...] = ()
-    waivers: tuple[Waiver, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=MOST)]
+    refusals: Annotated[tuple[Refusal, ...], Field(max_length=MOST)] = ()
+    required: Annotated[tuple[Requirement, ...], Field(max_length=MOST)] = ()
+    waivers: Annotated[tuple[Waiver, ...], Field(max_length=MOST)] = ()
+    claims: Annotated[tuple[Claim, ...], Field(max_length=MOST)] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -131,6 +135,8 @@ class Policy(Value):
             if strange:
                 message = f"rule {rule.name}: a backend of the table backends, not {strange[0]}"
                 raise ValueError(message)
+        _refuse_more("architectures", len(self.architectures), MOST)
+        _refuse_more("required cells", sum(one.size for one in self.required), MOST_CELLS)
         names = {rule.name: rule for rule in self.rules}
         for required in self.required:
             _refuse_strangers("required: architectures that a rule names", required.architectures, self.architectures)
@@ -173,6 +179,12 @@ class Policy(Value):
             if choice is not None
             for cell in self.required_cells(architecture, rule.name, choice)
         )
+
+
+def _refuse_more(what: str, count: int, most: int) -> None:
+    if count > most:
+        message = f"at most {most} {what}, and it has {count}"
+        raise ValueError(message)
 
 
 def _refuse_twins(what: str, names: Iterable[str]) -> None:

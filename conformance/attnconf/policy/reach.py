@@ -6,7 +6,7 @@ the axes one after the other, and keeping each intersection once, covers the who
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from attnconf.errors import InvalidInputError
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from attnconf.policy.question import Named, Question
 
 MOST_STATES = 20_000
+MOST_WORK = 2_000_000
+"""The most sets of conditions times conditions, for all architectures of a policy together: a few seconds."""
+
 """Far above any policy that a person writes; past it the policy is refused instead of analysed for hours."""
 
 OPEN: tuple[Named, ...] = ("none", "prefill", "decode")
@@ -32,8 +35,8 @@ def reachable(
     """Return each set of ``conditions``, by index, that holds for some question, with the first such question.
 
     Questions differ from ``start`` in their settings; with ``users`` in their platform, too, and in which of these
-    sides the user named. ``start`` comes first. Raises ``InvalidInputError`` when more than ``MOST_STATES`` sets can
-    hold.
+    sides the user named. ``start`` comes first. Raises ``InvalidInputError`` when more sets
+    can hold than are looked at.
     """
     asks = [condition.asks for condition in conditions]
     axes = dict.fromkeys(axis for one in asks for axis in one)
@@ -45,16 +48,19 @@ def reachable(
         for mask, values in states.items():
             for here, value in answers.items():
                 found.setdefault(mask & here, {**values, axis: value})
-            if len(found) > MOST_STATES:
-                source = "policy"
-                raise InvalidInputError(
-                    source, given="rules that overlap in too many ways", allowed=f"{MOST_STATES} ways at most"
-                )
+            if len(found) > MOST_STATES or len(found) * len(conditions) > MOST_WORK:
+                refuse_too_many()
         states = found
     return {
         frozenset(index for index in range(len(conditions)) if mask >> index & 1): _question(start, values)
         for mask, values in states.items()
     }
+
+
+def refuse_too_many() -> NoReturn:
+    """Raise ``InvalidInputError``: conditions overlap in more ways than can be looked at in seconds."""
+    source, allowed = "policy", f"{MOST_STATES} ways at most, and fewer of many rules"
+    raise InvalidInputError(source, given="rules that overlap in too many ways", allowed=allowed)
 
 
 def _answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from attnconf.policy.question import Side
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.@:-]+$")]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+MOST = 200
+"""The most items of a list that a policy's author writes."""
+
+Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST)]
 AtLeast = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 Dtypes = Literal["any", "float32", "float16", "bfloat16", "float16+float8_e4m3fn", "bfloat16+float8_e4m3fn"]
@@ -118,7 +122,7 @@ class Requirement(Value):
     executed: AtLeast = 1
     effective: dict[CellKind, tuple[Feature, ...]] = Field(default_factory=dict)
     effective_cases: AtLeast = 1
-    allow_unsupported: tuple[AllowedUnsupported, ...] = ()
+    allow_unsupported: Annotated[tuple[AllowedUnsupported, ...], Field(max_length=MOST)] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -127,6 +131,12 @@ class Requirement(Value):
             message = f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}"
             raise ValueError(message)
         return self
+
+    @property
+    def size(self) -> int:
+        """The most cells that it can ask for, over all of its architectures."""
+        sides = (self.architectures, self.models, self.layer_kinds, self.modes, self.dtypes)
+        return math.prod(len(side) for side in sides)
 
     def cells(self, *, prefill: str, decode: str) -> Iterator[RequiredCell]:
         """Yield the cells under these backends, or under the engine's of their names."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.files import write_bytes
 from attnconf.report.matrix import arrange
 
 if TYPE_CHECKING:
@@ -69,7 +71,9 @@ def draw(receipt: Receipt, path: Path) -> None:
         figure.text(0.02, place, note, fontsize=7, parse_math=False, family="monospace", color="#333333")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, facecolor="white")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix.lower().removeprefix("."), facecolor="white")
+        write_bytes(path, drawn.getvalue())
     except OSError as error:
         raise InvalidInputError(str(path), given=f"cannot be written ({error.strerror})") from None
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
+from attnconf.files import write_bytes
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome, Reason
 from attnconf.report.failure import describe_failure, render_failure
@@ -128,7 +129,7 @@ class Judge:
         path = self.failures / f"{failure.case.id}-{backend}.json"
         try:
             self.failures.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(failure.case.to_data(), indent=1) + "\n", encoding="utf-8")
+            write_bytes(path, f"{json.dumps(failure.case.to_data(), indent=1)}\n".encode())
         except OSError as error:
             return f"(the case could not be saved as {path}: {error.strerror})"
         if self.session.registry.registered(backend) is None:

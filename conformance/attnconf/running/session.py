@@ -11,7 +11,8 @@ from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.demands import as_promised
 from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.drawn import DrawnCases
-from attnconf.errors import BackendUnavailableError
+from attnconf.errors import BackendUnavailableError, InvalidInputError
+from attnconf.judging.admission import why_not_admitted
 from attnconf.judging.checks.catalogue import SELECTIONS
 from attnconf.judging.checks.refusal import probe_case
 from attnconf.judging.memory import Memory, release_cached_memory
@@ -127,13 +128,19 @@ class Session:
             return self._isolated_backend(backend).probe(case)
         return probe_case(case, self.backend(backend), self.platform, self.device)
 
-    def refuse_too_large(self, case: Case, source: str) -> None:
-        """Raise ``InvalidInputError`` about ``source`` for a case that this machine's memory does not allow."""
-        self.memory.refuse_too_large(case, source, accelerated=self._accelerated)
+    def refuse_too_large(self, case: Case, source: str, *, on_cpu: bool = False) -> None:
+        """Raise ``InvalidInputError`` about ``source`` for a case that is too large here: see ``why_not_here``."""
+        reason = self.why_not_here(case, on_cpu=on_cpu)
+        if reason is not None:
+            raise InvalidInputError(source, given=f"the case {reason}", allowed="a smaller case")
 
-    def why_not_here(self, case: Case) -> str | None:
-        """Return why this machine's memory does not allow ``case``, or None."""
-        return self.memory.why_not(case, accelerated=self._accelerated)
+    def why_not_here(self, case: Case, *, on_cpu: bool = False) -> str | None:
+        """Return why ``case`` is too large to be run here, in counts, in time or in memory, or None.
+
+        ``on_cpu`` asks about the CPU of this machine, whether it has a GPU or not.
+        """
+        on_gpu = self._accelerated and not on_cpu
+        return why_not_admitted(case, accelerated=on_gpu) or self.memory.why_not(case, accelerated=on_gpu)
 
     def isolates(self, name: str) -> bool:
         """Return whether the backend ``name`` runs in a process of its own.

@@ -13,7 +13,7 @@ from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.geometry import LayerGeometry, unsharded
 from attnconf.cases.models import load_model
-from attnconf.cases.vectors import VectorFile, cases_to_replay, read_cases, shipped_vectors
+from attnconf.cases.vectors import VectorFile, cases_to_replay, empty_files, read_cases, shipped_vectors
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform
 from attnconf.running.session import Session
@@ -136,6 +136,17 @@ def test_a_vector_shows_known_features_only(tmp_path: Path) -> None:
     )
     with pytest.raises(InvalidInputError, match=r"v.json: vectors.0.shows.0 is 'widnow'; allowed: .* or 'window'"):
         read_cases(tmp_path / "v.json")
+
+
+def test_an_empty_file_does_not_hide_the_others_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "cut.json").touch()
+    with pytest.raises(InvalidInputError, match="holds no case files"):
+        read_cases(tmp_path)
+    (tmp_path / "whole.json").write_text(json.dumps(a_case().to_data()))
+    assert read_cases(tmp_path) == {"whole": a_case()}
+    assert empty_files(tmp_path) == [tmp_path / "cut.json"]
+    with pytest.raises(InvalidInputError, match=r"cut.json: line 1"):
+        read_cases(tmp_path / "cut.json")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

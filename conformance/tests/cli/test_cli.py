@@ -318,6 +318,29 @@ def mutated(data: Any, rng: random.Random) -> Any:  # noqa: ANN401 - JSON
         return copy
 
 
+def test_an_empty_file_among_the_cases_is_said_and_left_out(run: Run, tmp_path: Path) -> None:
+    save(tmp_path, json.dumps(SMALL.to_data()))
+    (tmp_path / "cut.json").touch()
+    status, out, err = run("replay", tmp_path, "--backend", "reference")
+    assert (status, err) == (0, f"attnconf: {tmp_path}/cut.json is empty, and left out\n")
+    assert "1 layers judged, 0 failed" in out
+
+
+@pytest.mark.parametrize(
+    "command", [("campaign", "--backend", "reference"), ("mutants",), ("power", "{case}")], ids=lambda names: names[0]
+)
+def test_a_result_that_could_not_be_written_is_refused_at_the_start(
+    run: Run, tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = save(tmp_path, json.dumps(SMALL.to_data()))
+    monkeypatch.setattr("attnconf.cli.campaign.make_session", None)
+    monkeypatch.setattr("attnconf.cli.mutants._hunted", None)
+    monkeypatch.setattr("attnconf.cli.power.make_session", None)
+    words = [word.format(case=case) for word in command]
+    answer = run(*words, "--json", tmp_path / "no" / "such.json")
+    assert_refused(answer, EXIT_BAD_INPUT, "no/such.json: cannot be written (No such file or directory)")
+
+
 @pytest.mark.usefixtures("one_parser")
 def test_500_mutated_case_files_never_give_a_traceback(run: Run, tmp_path: Path) -> None:
     rng = random.Random(20)  # noqa: S311 - a fuzz that repeats

@@ -73,13 +73,39 @@ def test_without_limits_or_long_cases_there_is_nothing_to_refuse() -> None:
     assert plan_lengths(on_cpu, MODES).lines == []
 
 
-def test_the_host_has_what_its_control_group_allows(tmp_path: Path) -> None:
-    physical = host_memory(tmp_path)
-    assert physical > 2**28
-    (tmp_path / "memory.max").write_text("max\n")
-    assert host_memory(tmp_path) == physical
-    (tmp_path / "memory.max").write_text("1048576\n")
-    assert host_memory(tmp_path) == 1048576
+def machine(folder: Path, **files: str) -> tuple[Path, Path]:
+    """Return a folder of control groups and a procfs with 8 GB available; ``files`` by path, with __ for a slash."""
+    groups, proc = folder / "groups", folder / "proc"
+    for name, text in {"proc/meminfo": "MemFree: 3 kB\nMemAvailable:    8000000 kB\n", **files}.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return groups, proc
+
+
+def test_the_host_has_what_is_free_and_not_what_is_built_in(tmp_path: Path) -> None:
+    assert host_memory(*machine(tmp_path)) == 8_192_000_000
+    assert host_memory(tmp_path / "no", tmp_path / "such") > 2**26
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"groups__memory.max": "max\n"}, 8_192_000_000),
+        ({"groups__memory.max": "1048576\n"}, 1048576),
+        ({"groups__memory.max": "1048576\n", "groups__memory.current": "48576\n"}, 1_000_000),
+        ({"groups__memory.max": "100", "groups__memory.current": "90", "groups__memory.stat": "inactive_file 40"}, 50),
+        ({"groups__memory.max": "100", "groups__memory.current": "120"}, 0),
+        ({"proc__self__cgroup": "0::/a/b\n", "groups__a__memory.max": "70", "groups__a__b__memory.max": "90"}, 70),
+        ({"groups__memory__memory.limit_in_bytes": "80", "groups__memory__memory.usage_in_bytes": "30"}, 50),
+        ({"proc__self__cgroup": "4:cpu:/x\n3:memory:/x\n", "groups__memory__x__memory.limit_in_bytes": "7"}, 7),
+        ({"proc__self__cgroup": "nonsense\n\n::\n"}, 8_192_000_000),
+    ],
+)  # fmt: skip
+def test_a_control_group_and_those_around_it_leave_what_they_do_not_use(
+    tmp_path: Path, files: dict[str, str], left: int
+) -> None:
+    assert host_memory(*machine(tmp_path, **files)) == left
 
 
 def test_processes_share_the_host_and_those_of_one_gpu_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +135,10 @@ def test_a_gpu_whose_memory_others_hold_is_no_fault_of_a_backend(monkeypatch: py
     hold(monkeypatch, free=needed // 2, own=needed)
     assert memory_held_by_others(a_case(30_000), GPU) is None
     assert memory_held_by_others(a_case(30_000), torch.device("cpu")) is None
+    monkeypatch.setattr("attnconf.judging.memory.host_memory", lambda: 10**6)
+    said = memory_held_by_others(a_case(30_000), torch.device("cpu"))
+    assert said is not None
+    assert re.fullmatch(r"0.0 GB of host memory are free, and the case takes up to 0\.\d GB", said)
 
 
 class _Full(ReferenceBackend):

@@ -21,7 +21,8 @@ from pydantic import Field
 
 from attnconf.backends.flashinfer.package import PACKAGE
 from attnconf.errors import BackendUnavailableError, InvalidInputError
-from attnconf.values import Value, canonical_json, write_text
+from attnconf.files import write_bytes, write_text
+from attnconf.values import Value, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +91,7 @@ def place(folder: Path, manifest: Manifest, root: Path, original: Path) -> Path:
             message = f"{VARIABLE}={folder}: {name} is not the library that {MANIFEST} means (another SHA-256)"
             raise BackendUnavailableError(message)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(library)
-        draft.replace(target)
+        write_bytes(target, library)
     placed.mkdir(parents=True, exist_ok=True)
     for entry in original.iterdir() if original.is_dir() else ():
         if not (placed / entry.name).exists():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.statuses import EXIT_FAILED
 from attnconf.errors import InvalidInputError, printable
-from attnconf.values import read_text, write_text
+from attnconf.files import read_text, write_text
 
 if TYPE_CHECKING:
     import argparse

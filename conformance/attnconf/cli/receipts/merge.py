@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
-from attnconf.values import read_text
+from attnconf.files import read_text
 
 if TYPE_CHECKING:
     import argparse

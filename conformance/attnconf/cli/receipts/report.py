@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, read_sound_policy
 from attnconf.errors import InvalidInputError, printable
-from attnconf.values import write_text
+from attnconf.files import write_text
 
 if TYPE_CHECKING:
     import argparse

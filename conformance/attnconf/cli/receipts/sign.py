@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.values import read_text
+from attnconf.files import read_text
 
 if TYPE_CHECKING:
     import argparse

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attnconf.cli.arguments import Commands, read_sound_policy
 from attnconf.cli.statuses import EXIT_NOT_MET, EXIT_REHEARSED
 from attnconf.errors import InvalidInputError, printable
+from attnconf.files import read_bytes
 
 if TYPE_CHECKING:
     import argparse
@@ -133,11 +134,13 @@ def _read_all(arguments: argparse.Namespace) -> _Read:
     if arguments.allowed_signers is not None and not Path(arguments.allowed_signers).is_file():
         source = "--allowed-signers"
         raise InvalidInputError(source, given=ascii(arguments.allowed_signers), allowed="a file of allowed signers")
+    if arguments.allowed_signers is not None:
+        read_bytes(Path(arguments.allowed_signers))  # ssh-keygen would read a file of any size
     read = _Read()
     for name in dict.fromkeys(arguments.receipts):
         path = Path(name)
         try:
-            content = _bytes(path)
+            content = read_bytes(path)
             if arguments.allowed_signers is not None:
                 read.signers.add(signer_of(path, content, Path(arguments.allowed_signers)))
             found = parse_evidence(content.decode(), name)
@@ -153,11 +156,3 @@ def _read_all(arguments: argparse.Namespace) -> _Read:
             read.receipts |= names
             read.unsealed |= set(names) if name in arguments.allow_unsealed else set()
     return read
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidInputError(str(path), given=f"cannot be read ({reason})") from None

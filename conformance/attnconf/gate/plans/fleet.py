@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field, model_validator
 
+from attnconf.files import read_text
 from attnconf.platforms import PACKAGES, Platform, parse_sm, platform_text
 from attnconf.policy.requirements import Name
-from attnconf.values import Value, parse_toml, read_text
+from attnconf.values import Value, parse_toml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from attnconf.fields import quote
 from attnconf.gate.plans.fleet import Fleet, read_fleet
 from attnconf.gate.plans.repository import repository_of
 from attnconf.gate.plans.touched import Base, base_of, touched
@@ -64,8 +65,20 @@ class FleetPlan(Sealed):
     fleet: Fleet
     base: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     reasons: tuple[str, ...] = ()
-    jobs: tuple[Job, ...]
+    jobs: Annotated[tuple[Job, ...], Field(max_length=10_000)]
     nowhere: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [job.name for job in self.jobs]
+        for job in self.jobs:
+            if job.runner not in self.fleet.by_name:
+                message = f"jobs on runners of the fleet, and {quote(job.name)} is on {quote(job.runner)}"
+                raise ValueError(message)
+            if names.count(job.name) > 1:
+                message = f"jobs of distinct names, but two are called {quote(job.name)}"
+                raise ValueError(message)
+        return self
 
     def runner_of(self, job: str) -> Runner | None:
         """Return the runner of the job of this name, None if there is no such job."""
