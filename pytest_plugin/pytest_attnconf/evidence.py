@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.cells import Cell
     from attnconf.gate.failed_case import FailedCase
+    from attnconf.gate.provider import Provider
     from attnconf.gate.verdict import Verdict
     from attnconf.policy.policy import Policy
     from attnconf.running.record import Record
@@ -90,11 +91,24 @@ class RunEvidence:
         found = {backend.name: not_promised(backend.promises) for backend in working if backend.name in drawn}
         return {name: words for name, words in sorted(found.items()) if words}
 
+    @property
+    def providers(self) -> dict[str, Provider]:
+        """Who provided the backends that this run is about, and those that its tests judged."""
+        return self.state.providers(cell.backend for cell in self.cells)
+
+    def foreign(self) -> list[str]:
+        """Say what of the evidence that the plan asks for is not of the planned commit."""
+        from attnconf.gate.verify import provider_faults
+
+        plan = self.state.plan
+        asked = () if plan is None else plan.job_named(self.state.option("job")).backends
+        return list(provider_faults(self.cells, self.providers, asked)) if asked else []
+
     def hidden(self) -> list[str]:
         """Say which backends broke a clause in a run in which no test failed."""
         broken: Counter[str] = Counter()
         for cell in self.cells:
-            broken[cell.backend] += cell.broken
+            broken[cell.shown_backend] += cell.broken
         return [
             f"{count} layers of {name} are broken, but no test failed: a mark, a plugin or an except hides it"
             for name, count in sorted(broken.items())
@@ -109,7 +123,9 @@ class RunEvidence:
         state = self.state
         backends = {name: state.session.why_not(name) for name in state.session.registry.names}
         platform = state.policy_platform
-        verdict = reach_verdict(policy, resolve_all(policy, platform), self.cells, platform, backends)
+        providers = {name: (provider,) for name, provider in self.providers.items()}
+        resolutions = resolve_all(policy, platform)
+        verdict = reach_verdict(policy, resolutions, self.cells, platform, backends, providers=providers)
         if state.plan is None:
             return verdict
         return narrowed(verdict, state.plan.job_named(state.option("job")).cells)

@@ -34,6 +34,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         exit_status=status,
         complaints=complaints,
         spared=evidence.came_without(),
+        providers=evidence.providers,
     )
     path = state.path(state.option("receipt"))
     try:

@@ -118,6 +118,7 @@ class Reporter:
         green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if green:
             self.complaints += [(pytest.ExitCode.TESTS_FAILED, sentence) for sentence in evidence.hidden()]
+        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in evidence.foreign()]
         own = tuple(dict.fromkeys(sentence for _, sentence in self.complaints))
         if state.policy is not None:
             self.verdict = evidence.policy_verdict(state.policy)

@@ -12,12 +12,13 @@ import pytest
 from pytest_attnconf.options import ISOLATE, flag, is_asked_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.profiles import Profile
     from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.provider import Provider
     from attnconf.judging.memory import Memory
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
@@ -92,8 +93,9 @@ class State:
     def session(self) -> Session:
         """The session, with the backends that conftest files register, later ones included."""
         from attnconf.running.session import Session
+        from pytest_attnconf.registrar import Registrar
 
-        session = Session(platform=self.platform, profile=self.profile, seed=self.seed)
+        session = Session(platform=self.platform, profile=self.profile, seed=self.seed, registry=Registrar())
         if (budget := self.option("build_budget")) is not None:
             session.build_budget = budget
         if (limit := self.option("case_seconds")) is not None:
@@ -137,6 +139,18 @@ class State:
                 raise UnknownBackendError(flag("backend"), given=repr(name), allowed=", ".join(known))
         absent = tuple(f"{engine}:" for engine in ENGINES if engine not in self.session.platform.packages)
         return tuple(dict.fromkeys(self.option("backend"))) or tuple(n for n in known if not n.startswith(absent))
+
+    def providers(self, judged: Iterable[str] = ()) -> dict[str, Provider]:
+        """Return who provides the backends asked for, and those that were ``judged``, by the names that they have."""
+        from attnconf.running.providers import providers_of
+
+        known = self.session.registry.names
+        names = dict.fromkeys(self.backends)
+        for own in judged:  # a variant in brackets is of the backend that is registered without, or with them
+            names |= dict.fromkeys(name for name in known if own == name or own.startswith(f"{name}["))
+        for name in names:
+            self.session.why_not(name)  # makes it, if it was not yet
+        return providers_of(self.session, names, self.config.invocation_params.dir)
 
     @cached_property
     def replayed(self) -> dict[str, Case]:
@@ -182,8 +196,18 @@ class State:
         if plan.nowhere:
             yield f"which fails by itself: {plan.nowhere[0]}", "a plan that attnconf plan accepts"
         here = git_sha(self.config.invocation_params.dir)
+        for fault in self._provider_faults(plan):
+            yield f"for which {fault}", "a plan of a commit that contains what provides its backends"
         if plan.git_sha != here:
             yield f"of {plan.git_sha or 'no commit'}", f"a plan of {here or 'no commit'}, which is checked out"
+
+    def _provider_faults(self, plan: FleetPlan) -> Iterator[str]:
+        from attnconf.gate.verify import provider_fault
+
+        given = self.providers()
+        for name in plan.job_named(self.option("job")).backends:
+            if name in given and (fault := provider_fault(name, given[name])):
+                yield fault
 
     @cached_property
     def policy_platform(self) -> Platform:

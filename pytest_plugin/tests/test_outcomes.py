@@ -140,7 +140,7 @@ def test_contract_evidence_is_never_a_pass(replay: Inner, receipt: Receipt) -> N
     assert outcomes["contract_only"] == 1
     assert "passed" not in outcomes
     result.stdout.fnmatch_lines(["attnconf: backend paper?contract?: *no kernel evidence"])
-    assert [(cell.backend, cell.passed, cell.contract_only) for cell in receipt.cells] == [("paper[contract]", 0, 1)]
+    assert [(cell.backend, cell.passed, cell.contract_only) for cell in receipt.cells] == [("paper", 0, 1)]
 
 
 def test_unsupported_is_shown_as_that_and_proves_nothing(replay: Inner) -> None:

@@ -43,15 +43,15 @@ def _broken(document: Document) -> list[tuple[tuple[float, str], str, str]]:
         for failed in site.failures:
             units = math.inf if failed.worst_units is None else failed.worst_units
             size = "" if failed.worst_units is None else f", {units_text(units)} \u00d7 the bound"
-            title = f"{failed.backend}, {', '.join(cite(clause) for clause in failed.clauses)}"
-            what = f"{failed.backend} fails {failed.case.model} {failed.case.mode} on {site.title}{size}"
+            title = f"{failed.shown_backend}, {', '.join(cite(clause) for clause in failed.clauses)}"
+            what = f"{failed.shown_backend} fails {failed.case.model} {failed.case.mode} on {site.title}{size}"
             text = f"{what}\n{failed.replay}"
             found.append(((-units, text), title, text))
         for cell in site.unexplained:
             units = math.inf if cell.worst_units is None else cell.worst_units
             why = "; ".join(cell.reasons)
             text = f"{cell_name(cell)}: {cell.broken} of its layers broken on {site.title}{': ' * bool(why)}{why}"
-            found.append(((-units, text), cell.backend, text))
+            found.append(((-units, text), cell.shown_backend, text))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import credited_model
 from attnconf.gate.cells import merge_cells
+from attnconf.gate.evidence import providers_in
 from attnconf.gate.plans.fleet_plan import planned_cells
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.gaps import Gap
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from attnconf.gate.cells import Cell
     from attnconf.gate.failed_case import FailedCase
     from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.proof import Providers
     from attnconf.gate.receipt import PlatformRecord, Receipt
     from attnconf.policy.policy import Policy
     from attnconf.report.policy_status import PolicyStatus, Status
@@ -34,6 +36,7 @@ class Backend:
     """One backend on one platform: counts of layers, and their errors in the bins of ``EDGES`` and one above.
 
     ``counted`` says what the bins count: layers, or the worst layer of each cell where a receipt has no histogram.
+    ``providers`` says in words who provided it, empty where the receipts do not know.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Backend:
     counted: Literal["layers", "cells"]
     worst: float | None
     reasons: tuple[tuple[str, int], ...]
+    providers: tuple[str, ...] = ()
 
     @property
     def is_asleep(self) -> bool:
@@ -197,27 +201,32 @@ def _site(
     receipts = list(runs.values())
     cells = merge_cells((cell for receipt in receipts for cell in receipt.cells), ())
     failures = {failed.key: failed for receipt in receipts for failed in receipt.failures}
-    told = {(failed.backend, credited_model(failed.case), failed.case.mode) for failed in failures.values()}
+    told = {(failed.shown_backend, credited_model(failed.case), failed.case.mode) for failed in failures.values()}
     held = frozenset(rule for other in others for rule in held_rules(other, policy))
     where = f"{receipts[0].platform.machine}: " if others else ""
-    names = dict.fromkeys(cell.backend for cell in cells)
-    backends = [_backend(name, tuple(cell for cell in cells if cell.backend == name)) for name in names]
+    providers = providers_in(receipts)
+    names = dict.fromkeys(cell.shown_backend for cell in cells)
+    backends = [
+        _backend(name, tuple(cell for cell in cells if cell.shown_backend == name), providers) for name in names
+    ]
     return Site(
         platform=receipts[0].platform,
         runs=runs,
         matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
         backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
         policy_statuses=tuple(
-            verdict_of(name, found, receipts[0].platform, cells, held, planned_cells(plan, receipts), where)
+            verdict_of(name, found, receipts[0].platform, cells, providers, held, planned_cells(plan, receipts), where)
             for name, found in policies_of(receipts, policy).items()
         ),
         failures=tuple(failures[key] for key in sorted(failures)),
-        unexplained=tuple(cell for cell in cells if cell.broken and (cell.backend, cell.model, cell.mode) not in told),
+        unexplained=tuple(
+            cell for cell in cells if cell.broken and (cell.shown_backend, cell.model, cell.mode) not in told
+        ),
         where=where,
     )
 
 
-def _backend(name: str, cells: tuple[Cell, ...]) -> Backend:
+def _backend(name: str, cells: tuple[Cell, ...], providers: Providers) -> Backend:
     judged = [cell for cell in cells if cell.worst_units is not None]
     by_layer = all(cell.histogram for cell in judged)
     bins = [0] * (len(EDGES) + 1)
@@ -236,9 +245,10 @@ def _backend(name: str, cells: tuple[Cell, ...]) -> Backend:
         counted="layers" if by_layer else "cells",
         worst=max((cell.worst_units for cell in judged if cell.worst_units is not None), default=None),
         reasons=tuple(count_reasons(cells)),
+        providers=tuple(one.text for one in providers.get(cells[0].backend, ())),
     )
 
 
 def cell_name(cell: Cell) -> str:
     """Return a cell in words, without its dtypes."""
-    return f"{cell.backend} {unsharded(cell.model)} {cell.layer_kind} {cell.mode}"
+    return f"{cell.shown_backend} {unsharded(cell.model)} {cell.layer_kind} {cell.mode}"

@@ -53,7 +53,7 @@ def arrange(cells: Sequence[Cell]) -> Matrix:
     """Arrange cells as squares; shards of a model and its dtypes are one row, the free geometry is the last."""
     grouped: dict[tuple[Row, Column], list[Cell]] = defaultdict(list)
     for cell in merge_cells(cells, ()):
-        grouped[(unsharded(cell.model), cell.layer_kind), (cell.backend, cell.mode)].append(cell)
+        grouped[(unsharded(cell.model), cell.layer_kind), (cell.shown_backend, cell.mode)].append(cell)
     rows = tuple(sorted({row for row, _ in grouped}, key=lambda row: (row[0] == FREE_MODEL, *row)))
     columns = tuple(sorted({column for _, column in grouped}, key=lambda column: (column[0], MODES.index(column[1]))))
     return Matrix(rows, columns, {place: _square(members) for place, members in grouped.items()})
@@ -66,7 +66,7 @@ def _square(cells: Sequence[Cell]) -> Square:
         return Square("broken", executed, broken, worst)
     if executed:
         return Square("contract" if any(cell.contract_only for cell in cells) else "kernel", executed, 0, worst)
-    reason = next((reason for reason, _ in count_reasons(cells)), "no reason given")
+    reason = next((reason for reason, _ in count_reasons(cells) if reason), "no reason given")
     return Square("not_run" if any(cell.not_run for cell in cells) else "unsupported", 0, 0, None, reason)
 
 

@@ -130,5 +130,4 @@ def _replay(failed: FailedCase) -> str:
     """Return the command for the file that the page carries: the one for where it was found, without its folder."""
     if _SAVED.search(failed.replay):
         return _SAVED.sub(r"\g<name>", failed.replay, count=1)
-    backend = failed.backend.removesuffix("[contract]")
-    return f"attnconf replay {_case_name(failed)} --backend {shlex.quote(backend)}"
+    return f"attnconf replay {_case_name(failed)} --backend {shlex.quote(failed.backend)}"

@@ -74,7 +74,7 @@ def _gap(gap: Gap) -> Iterator[str]:
 def _failure(failed: FailedCase) -> str:
     units = "" if failed.worst_units is None else f", {units_text(failed.worst_units)} \u00d7 the bound"
     clauses = ", ".join(cite(clause) for clause in failed.clauses)
-    name = html_line(f"{failed.backend} {failed.case.model} {failed.case.mode}")
+    name = html_line(f"{failed.shown_backend} {failed.case.model} {failed.case.mode}")
     text = failed.text if len(failed.text) <= _LONGEST_TEXT else f"{failed.text[:_LONGEST_TEXT]}\u2026"
     body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {failed.replay}")
     return f"<details><summary>{name}: {clauses}{units}</summary>\n\n{body}\n\n</details>\n"
@@ -93,7 +93,8 @@ def _backend(site: Site, backend: Backend) -> str:
     reasons = [f"- {count:,} layers {markdown(reason)}" for reason, count in backend.reasons[:_MOST_REASONS]]
     rest = len(backend.reasons) - _MOST_REASONS
     reasons += [f"- {rest} other reasons"] if rest > 0 else []
-    name = f"**{markdown(backend.name)}**"
+    by = f" (provided by {markdown(' and by '.join(backend.providers))})" if backend.providers else ""
+    name = f"**{markdown(backend.name)}**{by}"
     if backend.is_asleep:
         return "\n".join([f"{name} did not run", "", *reasons, ""])
     lines = [

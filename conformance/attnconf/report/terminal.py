@@ -30,10 +30,10 @@ def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
         return []
     rows = [_row("backend", "model", "layers", *_MODES, "worst", "effective features")]
     grouped: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
-    awake = {cell.backend for cell in cells if cell.executed or cell.broken or cell.unsupported}
+    awake = {cell.shown_backend for cell in cells if cell.executed or cell.broken or cell.unsupported}
     for cell in cells:
-        row = (unsharded(cell.model), cell.layer_kind) if cell.backend in awake else ("(all)", "(all)")
-        grouped[cell.backend, *row].append(cell)
+        row = (unsharded(cell.model), cell.layer_kind) if cell.shown_backend in awake else ("(all)", "(all)")
+        grouped[cell.shown_backend, *row].append(cell)
     for (backend, model, kind), members in sorted(grouped.items()):
         counts = [_count([cell for cell in members if cell.mode == mode]) for mode in _MODES]
         units = [cell.worst_units for cell in members if cell.worst_units is not None]
@@ -71,7 +71,7 @@ def _reason_lines(cells: Sequence[Cell]) -> list[str]:
     by_backend: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for cell in merge_cells(cells, ()):
         for reason, count in cell.reasons.items():
-            by_backend[cell.backend][reason] += count
+            by_backend[cell.shown_backend][reason] += count
     lines = []
     for backend, reasons in sorted(by_backend.items()):
         ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

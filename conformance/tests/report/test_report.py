@@ -65,7 +65,7 @@ def test_one_cell_alone_keeps_the_verdicts_sentence() -> None:
 
 
 def test_contract_evidence_meets_nothing() -> None:
-    cells = [a_cell("triton[contract]", cell.layer_kind, cell.mode, contract_only=9) for cell in proven()]
+    cells = [a_cell("triton", cell.layer_kind, cell.mode, contract_only=9) for cell in proven()]
     found = document(a_receipt(*cells))
     assert (found.status, found.unmet) == ("not met", 4)
 

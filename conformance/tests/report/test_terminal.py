@@ -40,11 +40,12 @@ def test_one_row_a_backend_model_and_kind_with_shards_and_dtypes_together() -> N
     cells = [
         a_cell(model="m@tp4", passed=3, features=("window",)),
         a_cell(model="m", passed=2, features=("paging",), worst_units=0.75),
-        a_cell(model="m", mode="extend", contract_only=4),
+        a_cell(model="m", mode="extend", evidence="contract", contract_only=4),
     ]
     lines = matrix_lines(cells, cases=7)
-    assert columns(lines[1]) == ["toy", "m", "full", "5", "4c", "-", "-", "0.75", "paging,window"]
-    assert lines[2:] == ["7 cases executed, 9 layers judged (4 of them by contract only), 0 broken"]
+    assert columns(lines[1]) == ["toy", "m", "full", "5", "-", "-", "-", "0.75", "paging,window"]
+    assert columns(lines[2]) == ["toy[contract]", "m", "full", "-", "4c", "-", "-", "0.50", "none"]
+    assert lines[3:] == ["7 cases executed, 9 layers judged (4 of them by contract only), 0 broken"]
 
 
 @pytest.mark.parametrize(

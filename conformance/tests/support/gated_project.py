@@ -57,7 +57,7 @@ class Project:
         (self.path / "toy.toml").write_text(policy)
         (self.path / "fleet.toml").write_text(fleet)
         git(self.path, "init", "-q")
-        git(self.path, "add", "toy.toml", "fleet.toml")
+        git(self.path, "add", "toy.toml", "fleet.toml", "conftest.py")
         self.commit()
         return self.replan()
 
@@ -68,8 +68,12 @@ class Project:
         git(self.path, "commit", "-qm", "change", "--allow-empty")
 
     def conftest(self, text: str) -> None:
+        """Add to the conftest, commit it, and plan that commit."""
         path = self.path / "conftest.py"
         path.write_text(f"{path.read_text()}\n{text}\n")
+        git(self.path, "add", "conftest.py")
+        self.commit()
+        self.replan()
 
     def edit(self, name: str, old: str, new: str) -> None:
         text = (self.path / name).read_text()
