@@ -77,7 +77,8 @@ def _check_options(state: State) -> None:
         raise InvalidInputError(flag("receipt"), given=f"{receipt} is a folder", allowed="a file to write")
     try:
         _ = state.backends
-    except (AttnconfError, pytest.UsageError):
+        state.registrar.check()
+    except AttnconfError:
         raise
     except Exception as error:  # noqa: BLE001 - a conftest of the user's may raise anything
         message = f"pytest_attnconf_register_backends: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The registry that conftest files get: a name that cannot be had ends the run with one sentence.
+"""The registry that conftest files get: it remembers the names that it refused, and the run says so.
 
 It is imported with the session, and not with the plugin.
 """
@@ -6,8 +6,6 @@ It is imported with the session, and not with the plugin.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import pytest
 
 from attnconf.backends.registry import Registry
 from attnconf.errors import AttnconfError
@@ -20,11 +18,20 @@ if TYPE_CHECKING:
 
 
 class Registrar(Registry):
-    """A registry whose refusals are pytest's usage errors: a conftest that is loaded late would else crash pytest."""
+    """A registry that raises nothing: pytest takes an error of a conftest that it loads late for one of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals: list[AttnconfError] = []
 
     def register(self, name: str, factory: Callable[[Platform], Backend]) -> None:
-        """Add a backend. Raises ``UsageError`` for a name that somebody has."""
+        """Add a backend, or remember why not."""
         try:
             super().register(name, factory)
         except AttnconfError as error:
-            raise pytest.UsageError(str(error)) from None
+            self.refusals.append(error)
+
+    def check(self) -> None:
+        """Raise the first refusal, an ``AttnconfError``, if there is any."""
+        if self.refusals:
+            raise self.refusals[0]

@@ -118,6 +118,7 @@ class Reporter:
         green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if green:
             self.complaints += [(pytest.ExitCode.TESTS_FAILED, sentence) for sentence in evidence.hidden()]
+        self.complaints += [(pytest.ExitCode.USAGE_ERROR, str(error)) for error in state.registrar.refusals]
         self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in evidence.foreign()]
         own = tuple(dict.fromkeys(sentence for _, sentence in self.complaints))
         if state.policy is not None:

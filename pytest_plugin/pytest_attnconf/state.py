@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
     from attnconf.running.session import Session
+    from pytest_attnconf.registrar import Registrar
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 
@@ -90,12 +91,18 @@ class State:
         return detect()
 
     @cached_property
+    def registrar(self) -> Registrar:
+        """The registry that conftest files register backends with."""
+        from pytest_attnconf.registrar import Registrar
+
+        return Registrar()
+
+    @cached_property
     def session(self) -> Session:
         """The session, with the backends that conftest files register, later ones included."""
         from attnconf.running.session import Session
-        from pytest_attnconf.registrar import Registrar
 
-        session = Session(platform=self.platform, profile=self.profile, seed=self.seed, registry=Registrar())
+        session = Session(platform=self.platform, profile=self.profile, seed=self.seed, registry=self.registrar)
         if (budget := self.option("build_budget")) is not None:
             session.build_budget = budget
         if (limit := self.option("case_seconds")) is not None:
