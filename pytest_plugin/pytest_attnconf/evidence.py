@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
+from pytest_attnconf.options import flag
 from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME, add_junit_properties
 from pytest_attnconf.suite_tests import SuiteTest
 
@@ -103,6 +104,33 @@ class RunEvidence:
         plan = self.state.plan
         asked = () if plan is None else plan.job_named(self.state.option("job")).backends
         return list(provider_faults(self.cells, self.providers, asked)) if asked else []
+
+    def unproven(self, suite: bool) -> list[str]:  # noqa: FBT001 - whether the suite was on the command line
+        """Say why nothing is proven at all, or else of which backend named by ``--attnconf-backend``."""
+        if not self.executed and (self.cells or suite):
+            return ["nothing was executed: no backend judged a single case, so nothing is proven"]
+        if self.executed and all(cell.is_vacuous for cell in self.cells if cell.executed):
+            return [f"no feature mattered in any of the {self.executed} layers judged, so nothing is proven"]
+        # of those that a plan's job asks, its cells say what must be proven
+        planned = () if self.state.plan is None else self.state.plan.job_named(self.state.option("job")).backends
+        named = [name for name in dict.fromkeys(self.state.option("backend")) if name not in planned]
+        return [sentence for name in named if (sentence := self._idle(name))]
+
+    def _idle(self, name: str) -> str:
+        own = [cell for cell in self.cells if cell.backend == name or cell.backend.startswith(f"{name}[")]
+        executed = sum(cell.executed for cell in own)
+        if any(cell.broken or (cell.passed and not cell.is_vacuous) for cell in own):
+            return ""
+        claim = f"{flag('backend')} names {name}, but"
+        if not executed:
+            from attnconf.report.matrix import count_reasons
+
+            reasons = [reason for reason, _ in count_reasons(own)]
+            why = self.state.session.why_not(name) or next(iter(reasons), "no test asked it")
+            return f"{claim} it judged nothing: {why}"
+        if sum(cell.contract_only for cell in own) == executed:
+            return f"{claim} only its documented contract was executed ({executed} layers), which proves no kernel"
+        return f"{claim} no feature mattered in any of the {executed} layers that were judged, which proves nothing"
 
     def hidden(self) -> list[str]:
         """Say which backends broke a clause in a run in which no test failed."""

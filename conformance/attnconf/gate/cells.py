@@ -113,6 +113,11 @@ class Cell(CellKey):
         """Layers that ended in a failing outcome."""
         return self.failed + self.refused + self.crashed + self.oom
 
+    @property
+    def is_vacuous(self) -> bool:
+        """Whether layers were judged, and no feature mattered in any: no mistake would have shown."""
+        return self.executed > 0 and not self.features and not self.broken
+
     def effect_of(self, feature: str) -> int:
         """Return in how many layers ``feature`` mattered; 1 where it did and nobody counted."""
         if feature in self.effective:

@@ -115,6 +115,9 @@ def _lack(wanted: RequiredCell, found: Sequence[Cell]) -> str:
     if few:
         counts = " and ".join(f"{feature} mattered in {effects[feature]}" for feature in few)
         return f"{passed} layers passed, but {counts} layers only, {wanted.effective_cases} needed"
+    vacuous = sum(cell.passed for cell in real if cell.is_vacuous)
+    if passed - vacuous < wanted.executed:
+        return f"{passed} layers passed, {wanted.executed} needed, but in {vacuous} of them no feature mattered"
     return ""
 
 

@@ -137,6 +137,12 @@ class Document:
         """How many requirements are not met."""
         return sum(gap.count for gap in self.gaps)
 
+    @property
+    def is_evidence(self) -> bool:
+        """Whether something was executed in which a feature mattered."""
+        cells = [cell for site in self.sites for backend in site.backends for cell in backend.cells]
+        return any(cell.executed and not cell.is_vacuous for cell in cells)
+
     def total(self, name: str) -> int:
         """Return the sum of one count of every cell."""
         return sum(getattr(cell, name) for site in self.sites for backend in site.backends for cell in backend.cells)
@@ -145,7 +151,7 @@ class Document:
     def status(self) -> Status:
         """``not met`` if anything is wrong or unproven, ``met`` if every policy is met, ``open`` if none was judged."""
         statuses = {one.status for _, one in self.policy_statuses}
-        if self.total("broken") or "not met" in statuses or self.gaps or not self.total("executed"):
+        if self.total("broken") or "not met" in statuses or self.gaps or not self.is_evidence:
             return "not met"
         return "met" if statuses == {"met"} else "open"
 
@@ -160,6 +166,8 @@ class Document:
         broken, unmet = self.total("broken"), self.unmet
         if not self.total("executed"):
             return "Nothing was executed, so nothing is proven"
+        if not self.is_evidence and not broken:
+            return "No feature mattered in anything that was executed, so nothing is proven"
         found = [f"{broken:,} layer{'s' * (broken != 1)} broken"] if broken else []
         found += [f"{unmet:,} requirement{'s' * (unmet != 1)} not met"] if unmet else []
         if found:

@@ -96,7 +96,7 @@ def _notes(site: Site, backend: Backend) -> dict[str, str]:
         square.reason
         for row in site.matrix.rows
         for square in _squares(site, backend, row)
-        if square is not None and square.reason
+        if square is not None and square.reason and not square.executed
     )
     return {reason: _mark(index) for index, reason in enumerate(reasons)}
 

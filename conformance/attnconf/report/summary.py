@@ -115,8 +115,8 @@ def _square(square: Square | None) -> str:
         return ""
     if square.kind == "broken":
         return f"**{square.broken} BAD** {square.units}".rstrip()
-    if square.kind in {"kernel", "contract"}:
-        return f"{square.executed}{'c' if square.kind == 'contract' else ''} {square.units}".rstrip()
+    if square.executed:
+        return f"{square.count} {square.units}".rstrip()
     return "not run" if square.kind == "not_run" else "unsup."
 
 

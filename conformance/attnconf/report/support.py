@@ -28,10 +28,10 @@ Written by `attnconf matrix` from the receipts that each section names. Do not e
 
 A row is a model and a kind of its layers (`shared`: it reads another layer's KV cache; `free`: random shapes). A cell
 counts layers of cases in one mode: those judged, with the worst error in units of the bound (a right kernel is below
-1), over the dtypes of the KV cache. `by contract`: the adapter's calls were judged, and no kernel. `unsupported`: the
-backend declares it. Raised numbers name the reasons, below the table, of layers that were not judged. A dash: nothing
-was asked. `features` are those whose absence would have moved an answer of the row by ten times the bound; the ones
-that every row has stand above the table.
+1), over the dtypes of the KV cache. `by contract`: the adapter's calls were judged, and no kernel. `no feature
+mattered`: no mistake would have shown, so it is no evidence. `unsupported`: the backend declares it. Raised numbers
+name the reasons, below the table, of layers that were not judged. A dash: nothing was asked. `features` are those whose
+absence would have moved an answer of the row by ten times the bound; what every row has stands above the table.
 """
 _NOTHING = "-"
 _ENDS = {0: "green", 1: "red", 2: "interrupted", 10: "not met"}
@@ -151,6 +151,8 @@ def _cell(cells: Sequence[Cell], notes: dict[str, int]) -> str:
         parts = [
             outcome.value.replace("_", " ") for outcome in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) if outcome in counts
         ]
+    if any(cell.executed for cell in cells) and all(cell.is_vacuous for cell in cells if cell.executed):
+        parts.append("no feature mattered")
     if worst := units_text(_worst(cells)):
         parts.append(worst)
     reasons = sorted({reason for cell in cells for reason in cell.reasons})

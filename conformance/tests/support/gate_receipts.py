@@ -18,7 +18,7 @@ ATTNCONF = Provider(distribution="attnconf", version="0.1.0", entry_point="attnc
 
 def proof(wanted: RequiredCell, **fields: Any) -> Cell:  # noqa: ANN401 - any field
     """Return a cell that proves ``wanted``."""
-    features = sorted(wanted.effective)
+    features = sorted({"paging", *wanted.effective})
     data = {
         **dict.fromkeys(("failed", "unsupported", "refused", "crashed", "oom", "not_run", "contract_only"), 0),
         "backend": wanted.backend,
