@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import (
         Backend,
         Dispatching,
-        Evidence,
+        EvidenceKind,
         Prepared,
         Promises,
         Replayable,
@@ -49,7 +49,7 @@ _HOME = {
     "attnconf.backends.protocol": (
         "Backend",
         "Dispatching",
-        "Evidence",
+        "EvidenceKind",
         "Prepared",
         "Promises",
         "Replayable",
@@ -92,7 +92,7 @@ __all__ = [
     "CaseResult",
     "Cell",
     "Dispatching",
-    "Evidence",
+    "EvidenceKind",
     "FleetPlan",
     "InvalidInputError",
     "KernelShape",

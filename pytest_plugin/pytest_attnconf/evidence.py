@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
+from pytest_attnconf.options import flag
 from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
 from pytest_attnconf.suite_tests import SuiteTest
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.cells import Cell
     from attnconf.gate.failed_case import FailedCase
+    from attnconf.gate.provider import Provider
     from attnconf.gate.verdict import Verdict
     from attnconf.policy.policy import Policy
     from attnconf.running.record import Record
@@ -94,11 +96,51 @@ class RunEvidence:
         found = {backend.name: not_promised(backend.promises) for backend in working if backend.name in drawn}
         return {name: words for name, words in sorted(found.items()) if words}
 
+    @property
+    def providers(self) -> dict[str, Provider]:
+        """Who provided the backends that this run is about, and those that its tests judged."""
+        return self.state.providers(cell.backend for cell in self.cells)
+
+    def foreign(self) -> list[str]:
+        """Say what of the evidence that the plan asks for is not of the planned commit."""
+        from attnconf.gate.verify import provider_faults
+
+        plan = self.state.plan
+        asked = () if plan is None else plan.job_named(self.state.option("job")).backends
+        return list(provider_faults(self.cells, self.providers, asked)) if asked else []
+
+    def unproven(self, suite: bool) -> list[str]:  # noqa: FBT001 - whether the suite was on the command line
+        """Say why nothing is proven at all, or else of which backend named by ``--attnconf-backend``."""
+        if not self.executed and (self.cells or suite):
+            return ["nothing was executed: no backend judged a single case, so nothing is proven"]
+        if self.executed and all(cell.is_vacuous for cell in self.cells if cell.executed):
+            return [f"no feature mattered in any of the {self.executed} layers judged, so nothing is proven"]
+        # of those that a plan's job asks, its cells say what must be proven
+        planned = () if self.state.plan is None else self.state.plan.job_named(self.state.option("job")).backends
+        named = [name for name in dict.fromkeys(self.state.option("backend")) if name not in planned]
+        return [sentence for name in named if (sentence := self._idle(name))]
+
+    def _idle(self, name: str) -> str:
+        own = [cell for cell in self.cells if cell.backend == name or cell.backend.startswith(f"{name}[")]
+        executed = sum(cell.executed for cell in own)
+        if any(cell.broken or (cell.passed and not cell.is_vacuous) for cell in own):
+            return ""
+        claim = f"{flag('backend')} names {name}, but"
+        if not executed:
+            from attnconf.report.matrix import count_reasons
+
+            reasons = [reason for reason, _ in count_reasons(own)]
+            why = self.state.session.why_not(name) or next(iter(reasons), "no test asked it")
+            return f"{claim} it judged nothing: {why}"
+        if sum(cell.contract_only for cell in own) == executed:
+            return f"{claim} only its documented contract was executed ({executed} layers), which proves no kernel"
+        return f"{claim} no feature mattered in any of the {executed} layers that were judged, which proves nothing"
+
     def hidden(self) -> list[str]:
         """Say which backends broke a clause in a run in which no test failed."""
         broken: Counter[str] = Counter()
         for cell in self.cells:
-            broken[cell.backend] += cell.broken
+            broken[cell.shown_backend] += cell.broken
         return [
             f"{count} layers of {name} are broken, but no test failed: a mark, a plugin or an except hides it"
             for name, count in sorted(broken.items())
@@ -113,7 +155,9 @@ class RunEvidence:
         state = self.state
         backends = {name: state.session.why_not(name) for name in state.session.registry.names}
         platform = state.policy_platform
-        verdict = reach_verdict(policy, resolve_all(policy, platform), self.cells, platform, backends)
+        providers = {name: (provider,) for name, provider in self.providers.items()}
+        resolutions = resolve_all(policy, platform)
+        verdict = reach_verdict(policy, resolutions, self.cells, platform, backends, providers=providers)
         if state.plan is None:
             return verdict
         return narrowed(verdict, state.plan.job_named(state.option("job")).cells)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 EXIT_POLICY_NOT_MET = 10
-"""The policy is not met, a family of tests ran without what it is about ever mattering, or nothing was executed."""
+"""The policy is not met, a family of tests ran without what it is about ever mattering, a backend that is named judged
+nothing or by contract only, or nothing was executed."""
 
 EXIT_POLICY_INVALID = 11
 """The policy is invalid, or ``policy check`` faults it."""

@@ -20,12 +20,17 @@ def attnconf(request: pytest.FixtureRequest) -> Judge:
 
 
 def make_judge(node: pytest.Item) -> Judge:
-    """Return the judge of one test; its evidence travels on the test's user_properties."""
+    """Return the judge of one test; its evidence travels on the test's user_properties.
+
+    Raises ``AttnconfError`` where a conftest registers a name that somebody has.
+    """
     from attnconf.running.judge import Judge
 
     state = node.config.stash[KEY]
+    session = state.session
+    state.registrar.check()
     return Judge(
-        session=state.session,
+        session=session,
         record=lambda evidence: record(node, evidence),
         failures=state.path(state.option("failures")),
         replayed=lambda: state.replayed,

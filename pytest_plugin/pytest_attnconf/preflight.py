@@ -77,6 +77,7 @@ def _check_options(state: State) -> None:
         raise InvalidInputError(flag("receipt"), given=f"{receipt} is a folder", allowed="a file to write")
     try:
         _ = state.backends
+        state.registrar.check()
     except AttnconfError:
         raise
     except Exception as error:  # noqa: BLE001 - a conftest of the user's may raise anything

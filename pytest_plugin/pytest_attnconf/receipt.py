@@ -35,6 +35,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         complaints=complaints,
         spared=evidence.came_without(),
         backend_seconds={name: round(seconds, 3) for name, seconds in sorted(evidence.seconds.items())},
+        providers=evidence.providers,
     )
     path = state.path(state.option("receipt"))
     try:

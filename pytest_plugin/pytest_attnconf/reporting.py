@@ -113,13 +113,13 @@ class Reporter:
         state, evidence = self.state, self.evidence
         if state.is_worker or session.config.option.collectonly or not (state.is_asked_for or evidence.cells):
             return
-        if (evidence.cells or names_suite(session.config.args)) and not evidence.executed:
-            nothing = "nothing was executed: no backend judged a single case, so nothing is proven"
-            self.complaints.append((EXIT_POLICY_NOT_MET, nothing))
-        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in evidence.unseen()]
+        unproven = evidence.unproven(names_suite(session.config.args))
+        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in (*unproven, *evidence.unseen())]
         green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if green:
             self.complaints += [(pytest.ExitCode.TESTS_FAILED, sentence) for sentence in evidence.hidden()]
+        self.complaints += [(pytest.ExitCode.USAGE_ERROR, str(error)) for error in state.registrar.refusals]
+        self.complaints += [(EXIT_POLICY_NOT_MET, sentence) for sentence in evidence.foreign()]
         own = tuple(dict.fromkeys(sentence for _, sentence in self.complaints))
         if state.policy is not None:
             self.verdict = evidence.policy_verdict(state.policy)

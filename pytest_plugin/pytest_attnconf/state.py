@@ -12,16 +12,18 @@ import pytest
 from pytest_attnconf.options import ISOLATE, flag, is_asked_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.profiles import Profile
     from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.provider import Provider
     from attnconf.judging.memory import Memory
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
     from attnconf.running.session import Session
+    from pytest_attnconf.registrar import Registrar
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 
@@ -89,11 +91,18 @@ class State:
         return detect()
 
     @cached_property
+    def registrar(self) -> Registrar:
+        """The registry that conftest files register backends with."""
+        from pytest_attnconf.registrar import Registrar
+
+        return Registrar()
+
+    @cached_property
     def session(self) -> Session:
         """The session, with the backends that conftest files register, later ones included."""
         from attnconf.running.session import Session
 
-        session = Session(platform=self.platform, profile=self.profile, seed=self.seed)
+        session = Session(platform=self.platform, profile=self.profile, seed=self.seed, registry=self.registrar)
         if (budget := self.option("build_budget")) is not None:
             session.build_budget = budget
         if (limit := self.option("case_seconds")) is not None:
@@ -135,6 +144,18 @@ class State:
                 raise UnknownBackendError(flag("backend"), given=repr(name), allowed=", ".join(known))
         absent = tuple(f"{engine}:" for engine in ENGINES if engine not in self.session.platform.packages)
         return tuple(dict.fromkeys(self.option("backend"))) or tuple(n for n in known if not n.startswith(absent))
+
+    def providers(self, judged: Iterable[str] = ()) -> dict[str, Provider]:
+        """Return who provides the backends asked for, and those that were ``judged``, by the names that they have."""
+        from attnconf.running.providers import providers_of
+
+        known = self.session.registry.names
+        names = dict.fromkeys(self.backends)
+        for own in judged:  # a variant in brackets is of the backend that is registered without, or with them
+            names |= dict.fromkeys(name for name in known if own == name or own.startswith(f"{name}["))
+        for name in names:
+            self.session.why_not(name)  # makes it, if it was not yet
+        return providers_of(self.session, names, self.config.invocation_params.dir)
 
     @cached_property
     def replayed(self) -> dict[str, Case]:
@@ -187,8 +208,18 @@ class State:
         if plan.nowhere:
             yield f"which fails by itself: {plan.nowhere[0]}", "a plan that attnconf plan accepts"
         here = git_sha(self.config.invocation_params.dir)
+        for fault in self._provider_faults(plan):
+            yield f"for which {fault}", "a plan of a commit that contains what provides its backends"
         if plan.git_sha != here:
             yield f"of {plan.git_sha or 'no commit'}", f"a plan of {here or 'no commit'}, which is checked out"
+
+    def _provider_faults(self, plan: FleetPlan) -> Iterator[str]:
+        from attnconf.gate.verify import provider_fault
+
+        given = self.providers()
+        for name in plan.job_named(self.option("job")).backends:
+            if name in given and (fault := provider_fault(name, given[name])):
+                yield fault
 
     @cached_property
     def policy_platform(self) -> Platform:

@@ -120,7 +120,7 @@ def pytest_attnconf_register_backends(registry):
     registry.register("unbuilt", lambda platform: Unbuilt("unbuilt"))
     declined = "only on Tuesdays"
     registry.register("picky", toy("picky", reason=declined, before=throw(UnsupportedError(declined))))
-    registry.register("paper", toy("paper[contract]", evidence="contract"))
+    registry.register("paper", toy("paper", evidence="contract"))
     registry.register("missing", unavailable(BackendUnavailableError("missing needs libfoo: pip install libfoo")))
     registry.register("unloadable", unavailable(ImportError("no module named libbar")))
     registry.register("quits", unavailable(SystemExit(4)))

@@ -37,6 +37,27 @@ issue = "owner/repository#7"
 owner = "kernels"
 expires = 2020-01-01
 """
+FAKE = """
+@pytest.hookimpl(optionalhook=True, specname="pytest_attnconf_register_backends")
+def pytest_attnconf_register_fakes(registry):
+    registry.register("reference", toy("reference"))
+"""
+CLASS = """
+from attnconf.backends.reference import ReferenceBackend
+
+class Own(ReferenceBackend):
+    name = "own"
+"""
+FROM_FILE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parent))
+from {} import Own
+
+@pytest.hookimpl(optionalhook=True, specname="pytest_attnconf_register_backends")
+def pytest_attnconf_register_own(registry):
+    registry.register("own", lambda platform: Own())
+"""
 SUITE = ("--pyargs", "attnconf.suite", "--attnconf-profile=replay", "--attnconf-replay=cases")
 JOB = ("--attnconf-policy=toy.toml", "--attnconf-plan=plan.json", "--attnconf-job=cpu")
 FILES = ("--attnconf-receipt=r.json", "--junitxml=j.xml")
@@ -236,6 +257,58 @@ WAYS = {
         says="policy invalid: toy.toml: rule everywhere gives GptOssForCausalLM good, of which no cell must be proven",
         gate=11,
         finding="rule everywhere gives GptOssForCausalLM good, of which no cell must be proven",
+    ),
+    "a conftest takes a shipped name": Way(
+        backend="reference",
+        before=lambda project: project.conftest(FAKE),
+        status=4,
+        says="name is 'reference', which backend reference of attnconf ",
+        finding="2 required cells of reference are missing (gpt-oss-20b): there is no receipt that counts of job cpu",
+    ),
+    "a conftest that the commit does not contain": Way(
+        before=lambda project: project.untrack("conftest.py"),
+        status=4,
+        says="for which good comes from conftest.py, which the commit does not contain as it was run: commit it",
+        finding=NO_RECEIPT,
+    ),
+    "a file that git is told not to look at": Way(
+        before=lambda project: (
+            project.write("hidden.py", CLASS),
+            project.conftest(FROM_FILE.format("hidden"), "hidden.py"),
+            project.hide("hidden.py"),
+        ),
+        backend="own",
+        status=4,
+        says="for which own comes from hidden.py, which the commit does not contain as it was run: commit it",
+        finding="2 required cells of own are missing (gpt-oss-20b): there is no receipt that counts of job cpu",
+    ),
+    "a backend whose class the commit does not contain": Way(
+        before=lambda project: (project.write("aside.py", CLASS), project.conftest(FROM_FILE.format("aside"))),
+        backend="own",
+        status=4,
+        says="for which own comes from aside.py, which the commit does not contain as it was run: commit it",
+        finding="2 required cells of own are missing (gpt-oss-20b): there is no receipt that counts of job cpu",
+    ),
+    "a provider that the policy does not take": Way(
+        policy=lambda text: text.replace("good = {}", 'good = { provider = "kernels" }'),
+        says="it was provided by conftest.py, and the policy demands an entry point of kernels",
+        finding="good gpt-oss-20b sliding decode is not proven: it was provided by conftest.py",
+    ),
+    "no feature mattered": Way(
+        policy=lambda text: text.replace('effective = { sliding = ["window"] }', ""),
+        before=lambda project: project.monkeypatch.setattr("attnconf.judging.run.effective_features", lambda *_: ()),
+        says="no feature mattered in any of the 2 layers judged, so nothing is proven",
+        finding="1 layers passed, 1 needed, but in 1 of them no feature mattered",
+    ),
+    "a named backend that ran nothing": Way(
+        options=("--attnconf-backend=missing",),
+        says="NOT MET: --attnconf-backend names missing, but it judged nothing: missing needs libfoo",
+        finding="(red): r.json: its run ended with exit status 10; --attnconf-backend names missing",
+    ),
+    "a named backend of which only the contract ran": Way(
+        options=("--attnconf-backend=paper",),
+        says="NOT MET: --attnconf-backend names paper, but only its documented contract was executed (2 layers)",
+        finding="(red): r.json: its run ended with exit status 10; --attnconf-backend names paper",
     ),
     "fleet without the SM": Way(
         policy=lambda text: text.replace("[[rules]]\n", SM100, 1),

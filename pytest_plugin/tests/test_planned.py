@@ -45,8 +45,9 @@ VERIFY = (
 
 
 @pytest.fixture
-def planned(pytester: pytest.Pytester, policy: str) -> None:
+def planned(pytester: pytest.Pytester, policy: str, replay: Inner) -> None:
     """A repository whose last commit brought the default ``good``, and the plan of that change."""
+    del replay  # what it registers backends with is committed, too
     path = pytester.path / policy
     text = path.read_text()
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
@@ -54,7 +55,7 @@ def planned(pytester: pytest.Pytester, policy: str) -> None:
     path.write_text(text.replace("good = {}", "good = {}, old = {}").replace('backend = "good"', 'backend = "old"'))
     subprocess.run([*git, "init", "-q"], check=True)  # noqa: S603 - fixed arguments
     for change in ("before", "after"):
-        subprocess.run([*git, "add", "toy.toml", "fleet.toml"], check=True)  # noqa: S603 - fixed arguments
+        subprocess.run([*git, "add", "toy.toml", "fleet.toml", "conftest.py"], check=True)  # noqa: S603 - fixed arguments
         subprocess.run([*git, "commit", "-qm", change], check=True)  # noqa: S603 - fixed arguments
         path.write_text(text)
     call = ["plan", "--policy", "toy.toml", "--fleet", "fleet.toml", "--diff", "HEAD~1", "-o", "plan.json"]

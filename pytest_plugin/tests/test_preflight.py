@@ -70,7 +70,7 @@ def test_a_simulated_platform_is_resolved_and_never_executed(replay: Inner, poli
         ]
     )
     assert receipt.platform.sm is None
-    assert {cell.backend: cell.passed for cell in receipt.cells} == {"good": 1, "paper[contract]": 0}
+    assert {cell.backend: cell.passed for cell in receipt.cells} == {"good": 1, "paper": 0}
 
 
 @pytest.mark.parametrize(

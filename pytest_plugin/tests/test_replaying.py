@@ -69,9 +69,11 @@ def test_a_path_from_another_profile_takes_the_place_of_the_shipped_vectors(inne
 def test_a_late_conftest_registers_for_its_own_tests(inner: Inner, pytester: pytest.Pytester, toy_case: Case) -> None:
     folder = pytester.mkdir("late")
     (folder / "conftest.py").write_text(
-        "from attnconf.backends import reference\n\n"
+        "from attnconf.backends.reference import ReferenceBackend\n\n"
+        "class Late(ReferenceBackend):\n"
+        "    name = 'late'\n\n"
         "def pytest_attnconf_register_backends(registry):\n"
-        "    registry.register('late', reference.make)\n"
+        "    registry.register('late', lambda platform: Late())\n"
     )
     (folder / "test_late.py").write_text(
         "from attnconf.cases.case import Case\n\n"

@@ -64,7 +64,7 @@ def test_workers_get_the_controllers_seed_and_a_gpu_each(
             assert pytestconfig.stash[KEY].seed == pytestconfig.workerinput["attnconf_seed"]
     """
     )
-    result = inner("--attnconf-profile=nightly", "-n3", "--attnconf-backend=good")
+    result = inner("--attnconf-profile=nightly", "-n3")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["attnconf: 3 workers share 2 GPUs, in turn: GPU-a, GPU-b"])
 

@@ -19,6 +19,7 @@ import torch
 
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.errors import BackendUnavailableError
+from attnconf.mutants.mutant import under_name
 from attnconf.mutants.registry import MUTANTS, mutant_named
 from attnconf.platforms import detect
 from attnconf.running.agenda import agenda
@@ -117,7 +118,7 @@ class OwnSide:
     def ask(self, name: str, backend: Backend, index: int) -> tuple[bool, float]:
         """Ask a case of the suite, or a probe of what the backend declares unsupported."""
         if self._session.registry.registered(name) is None:
-            self._session.registry.register(name, lambda _: backend)
+            self._session.registry.register(name, lambda _: under_name(backend, name))
         result, asking = _timed(partial(self._agenda[index].run, self._session, name, explain=False))
         return result.is_failure, self._drawing + asking
 

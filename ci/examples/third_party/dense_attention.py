@@ -7,7 +7,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attnconf import (
     Batch,
-    Evidence,
+    EvidenceKind,
     KernelShape,
     NumericsProfile,
     Platform,
@@ -28,7 +28,7 @@ class Dense:
     """Everything is float32, and a request is one call."""
 
     name = "dense"  # the entry point's: evidence counts under it
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
     promises = Promises(empty_kv=False)  # no row without a key, and no LSE
 
     def __init__(self, platform: Platform) -> None:

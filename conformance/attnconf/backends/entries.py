@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "attnconf.backends"
-_OURS = "attnconf"
+OURS = "attnconf"
+"""The distribution whose backends are shipped."""
+
 _NAME_IT = "let the entry point name the function that makes the backend"
 
 
@@ -26,6 +28,12 @@ def find_entries() -> dict[str, list[EntryPoint]]:
     return {name: list(by_value.values()) for name, by_value in found.items()}
 
 
+def shipped_names() -> frozenset[str]:
+    """Return the names of the backends that attnconf itself brings."""
+    found = find_entries()
+    return frozenset(name for name, entries in found.items() if any(_owner(entry) == OURS for entry in entries))
+
+
 def the_one(entries: Sequence[EntryPoint]) -> EntryPoint:
     """Return the entry point of a name. Raises ``BackendUnavailableError`` where several claim it.
 
@@ -33,7 +41,7 @@ def the_one(entries: Sequence[EntryPoint]) -> EntryPoint:
     """
     if len(entries) == 1:
         return entries[0]
-    foreign = sorted((entry for entry in entries if _owner(entry) != _OURS), key=_owner)
+    foreign = sorted((entry for entry in entries if _owner(entry) != OURS), key=_owner)
     ordered = [*(entry for entry in entries if entry not in foreign), *foreign]
     claims = " and ".join(f"by {_distribution(entry)} (entry point {entry.value})" for entry in ordered)
     rename = f"rename the entry point of {_owner(foreign[0])}" if len(foreign) == 1 else "rename all of them but one"

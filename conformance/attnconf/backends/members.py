@@ -5,21 +5,20 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, get_args
 
-from attnconf.backends.protocol import Evidence, Promises
+from attnconf.backends.protocol import CONTRACT, EvidenceKind, Promises
 from attnconf.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _METHODS = {"supports": ("shape", "platform"), "numerics": ("shape",), "prepare": ("batch",)}
-_CONTRACT = "[contract]"
 _SETS = ("dead_k", "dead_v", "table_tail", "reclaimed_v")
 
 
-def faults(backend: object, name: str | None) -> list[str]:
+def faults(backend: object, name: str) -> list[str]:
     """Say in which members ``backend`` is none; nothing of it is run but its properties.
 
-    ``name`` is that of its entry point, under which its evidence must count: what a conftest registers may have any.
+    ``name`` is the one under which it is registered, and its evidence must count.
     """
     return [*_value_faults(backend, name), *_method_faults(backend)]
 
@@ -52,7 +51,7 @@ def _method_faults(backend: object) -> Iterator[str]:
             yield f"its {method}{parameters(member)} cannot be called as {call}"
 
 
-def _value_faults(backend: object, name: str | None) -> Iterator[str]:
+def _value_faults(backend: object, name: str) -> Iterator[str]:
     values: dict[str, object] = {}
     for member in ("name", "evidence", "promises"):
         try:
@@ -62,10 +61,10 @@ def _value_faults(backend: object, name: str | None) -> Iterator[str]:
         except Exception as error:  # noqa: BLE001 - a property may raise anything
             yield f"reading its {member} raises {one_line(error)}"
     evidence = values.get("evidence")
-    if "evidence" in values and evidence not in get_args(Evidence):
+    if "evidence" in values and evidence not in get_args(EvidenceKind):
         yield f"its evidence is {evidence!r}, not 'kernel' or 'contract'"
     if "name" in values:
-        yield from _name_faults(values["name"], name, _CONTRACT if evidence == "contract" else "")
+        yield from _name_faults(values["name"], name)
     if "promises" in values:
         yield from _promise_faults(values["promises"])
 
@@ -80,11 +79,11 @@ def _promise_faults(given: object) -> Iterator[str]:
             yield f"its promises.{what} is of type {type(borne).__name__}, not frozenset"
 
 
-def _name_faults(given: object, name: str | None, suffix: str) -> Iterator[str]:
-    """Evidence counts under the name that a backend gives itself: no other's, and no kernel's for a contract."""
-    if not isinstance(given, str) or not given:
-        yield f"its name is {given!r}, not {name + suffix!r}" if name else f"its name is {given!r}, not a text"
-    elif name is not None:
-        own = given == name or given.startswith(f"{name}[")
-        if not own or given.endswith(_CONTRACT) != bool(suffix):
-            yield f"its name is {given!r}, not {name + suffix!r}"
+def _name_faults(given: object, name: str) -> Iterator[str]:
+    """Evidence counts under the name that a backend gives itself: its own, or that of a variant in brackets."""
+    if not isinstance(given, str):
+        yield f"its name is {given!r}, not {name!r}"
+    elif given.endswith(CONTRACT):
+        yield f"its name is {given!r}, not {name!r}: that it executes a contract is said by its evidence alone"
+    elif given != name and not (given.startswith(f"{name}[") and given.endswith("]")):
+        yield f"its name is {given!r}, not {name!r}"

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
 
-Evidence = Literal["kernel", "contract"]
+EvidenceKind = Literal["kernel", "contract"]
 LseBase = Literal["natural", "two"]
+CONTRACT = "[contract]"
+"""What readers see behind the name of a backend whose contract is executed; no backend's own name ends so."""
 
 
 ANYTHING: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
@@ -120,14 +122,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in reports and receipts: its entry point's, where it has one, and a variant in brackets.
-
-        A contract reading ends in ``[contract]``, and nothing else does.
-        """
+        """The name in reports and receipts: as it is registered, or with a variant in brackets behind that."""
         ...
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> EvidenceKind:
         """``kernel``, or ``contract`` when a documented contract is executed in the kernel's place."""
         ...
 
@@ -151,6 +150,11 @@ class Backend(Protocol):
         it returns stays valid while other batches are prepared and run.
         """
         ...
+
+
+def shown_name(backend: str, evidence: EvidenceKind) -> str:
+    """Return the name ``backend`` as a reader sees it, marked where no kernel runs: nothing is ever read out of it."""
+    return f"{backend}{CONTRACT}" if evidence == "contract" else backend
 
 
 def declared(backend: Backend, shape: KernelShape, platform: Platform) -> Unsupported | None:

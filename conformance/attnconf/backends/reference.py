@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.protocol import Evidence, Promises, Unsupported
+from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
 from attnconf.numerics import NumericsProfile
 
@@ -35,7 +35,7 @@ class ReferenceBackend:
     """Paged PyTorch; promises every optional clause."""
 
     name = "reference"
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
     promises = Promises(lse="natural")
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:

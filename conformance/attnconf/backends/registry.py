@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from attnconf.backends.entries import find_entries, load, not_callable, the_one, title
 from attnconf.backends.members import faults, parameters, takes
-from attnconf.errors import BackendUnavailableError, UnknownBackendError, one_line
+from attnconf.backends.protocol import CONTRACT
+from attnconf.errors import BackendUnavailableError, InvalidInputError, UnknownBackendError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.metadata import EntryPoint
 
     from attnconf.backends.protocol import Backend
     from attnconf.platforms import Platform
 
 _SAY_IT = "let it raise BackendUnavailableError with what this machine lacks"
+_OURS = frozenset({"attnconf", "pytest_attnconf"})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a backend is registered: by the entry points of one or more distributions, or in the file ``place``."""
+
+    entries: tuple[EntryPoint, ...] = ()
+    place: str = ""
+    factory: Callable[[Platform], Backend] | None = None
 
 
 class Registry:
@@ -23,14 +37,37 @@ class Registry:
     def __init__(self) -> None:
         self._entries = find_entries()
         self._factories: dict[str, Callable[[Platform], Backend]] = {}
+        self._places: dict[str, str] = {}
 
     def register(self, name: str, factory: Callable[[Platform], Backend]) -> None:
-        """Add a backend, or replace the installed one of that name."""
+        """Add a backend; the file that does so may replace its own.
+
+        Raises ``InvalidInputError`` for a name that an installed distribution or another file has: nobody could tell
+        whose evidence it is.
+        """
+        place = _caller()
+        source = f"{place}: registry.register"
+        if not isinstance(name, str) or not name or name.endswith(CONTRACT):
+            allowed = f"a name that does not end in {CONTRACT}"
+            raise InvalidInputError(source, field="name", given=repr(name), allowed=allowed)
+        owner = self._places.get(name, place)
+        if name in self._entries:
+            owner = " and ".join(title(entry) for entry in self._entries[name])
+        if owner != place:
+            allowed = "a name that nobody has, for evidence counts under it"
+            raise InvalidInputError(source, field="name", given=f"{name!r}, which {owner} has", allowed=allowed)
         self._factories[name] = factory
+        self._places[name] = place
 
     def registered(self, name: str) -> Callable[[Platform], Backend] | None:
         """Return the factory that a conftest registered under ``name``; None for an installed backend."""
         return self._factories.get(name)
+
+    def origin(self, name: str) -> Origin:
+        """Return where ``name`` is registered; nothing is imported. Raises ``KeyError`` for a name that nobody has."""
+        if name in self._factories:
+            return Origin(place=self._places[name], factory=self._factories[name])
+        return Origin(entries=tuple(self._entries[name]))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,7 +80,7 @@ class Registry:
         Raises ``UnknownBackendError`` for a name that nothing registered, and ``BackendUnavailableError`` when the
         backend cannot work here, its own code does not come up, or what comes is no backend.
         """
-        who, own_name = f"backend {name}", None
+        who = f"backend {name}"
         try:
             factory: object = self._factories.get(name)
             if factory is None:
@@ -51,13 +88,13 @@ class Registry:
                     place = "backend"
                     raise UnknownBackendError(place, field="name", given=repr(name), allowed=", ".join(self.names))
                 entry = the_one(self._entries[name])
-                who, own_name = title(entry), name
+                who = title(entry)
                 factory = load(entry)
             made = _start(who, factory, platform)
         except SystemExit as error:  # a library that ends the process when it does not like the machine
             message = f"{who} ends the process: exit {error.code}; {_SAY_IT}"
             raise BackendUnavailableError(message) from error
-        found = faults(made, own_name)
+        found = faults(made, name)
         if found:
             lacks = ", ".join(found).replace(", it has no ", ", no ")
             message = f"{who} is no backend: {lacks}; see attnconf.backends.protocol"
@@ -85,3 +122,11 @@ def _start(who: str, factory: object, platform: Platform) -> object:
         message = f"{who} does not start: {called} returned None; let it return the backend"
         raise BackendUnavailableError(message)
     return made
+
+
+def _caller() -> str:
+    """Return the file whose code registers a backend: the nearest caller that is not attnconf itself."""
+    frame = sys._getframe(1)  # noqa: SLF001 - documented, and the only way to ask who calls
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _OURS:
+        frame = frame.f_back
+    return frame.f_code.co_filename

@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from attnconf.backends.protocol import Evidence, Promises, Unsupported
+from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
 from attnconf.errors import UnsupportedError
 from attnconf.numerics import NumericsProfile
@@ -40,7 +40,7 @@ class TorchSdpa:
 
     platform: Platform
     name: str = "torch_sdpa"
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
 
     @property
     def promises(self) -> Promises:

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnconf.backends.protocol import shown_name
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, check_least, make_session
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         seconds=arguments.seconds,
     )
     report = search(campaign, arguments.jobs, console.say)
-    for line in campaign_lines(report, backend.name):
+    for line in campaign_lines(report, shown_name(backend.name, backend.evidence)):
         console.say(line)
     if arguments.json:
         data = campaign_data(report, backend, campaign, session.platform)
@@ -113,6 +114,7 @@ def campaign_data(
 
     return {
         "backend": backend.name,
+        "evidence": backend.evidence,
         "attnconf": __version__,
         "platform": platform.model_dump(mode="json"),
         "families": list(dict.fromkeys(family for family, _ in campaign.targets)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from attnconf.backends.protocol import CONTRACT, EvidenceKind, shown_name
 from attnconf.cases.case import KVDtype, Mode, QDtype
 from attnconf.cases.geometry import CellKind
 from attnconf.cases.models import credited_model
@@ -27,9 +28,13 @@ _LONGEST_REASON = 200
 
 
 class CellKey(Value):
-    """What a cell counts; ``model`` is the geometry's name with its shard suffix, as in ``gemma4-e2b@tp4``."""
+    """What a cell counts; ``model`` is the geometry's name with its shard suffix, as in ``gemma4-e2b@tp4``.
+
+    ``evidence`` says whether the kernels of ``backend`` ran, or its documented contract in their place.
+    """
 
     backend: str
+    evidence: EvidenceKind = "kernel"
     model: str
     layer_kind: CellKind
     mode: Mode
@@ -39,7 +44,12 @@ class CellKey(Value):
     @property
     def key(self) -> tuple[str, ...]:
         """The identity of the cell, which also orders cells."""
-        return (self.backend, self.model, self.layer_kind, self.mode, self.q_dtype, self.kv_dtype)
+        return (self.shown_backend, self.model, self.layer_kind, self.mode, self.q_dtype, self.kv_dtype)
+
+    @property
+    def shown_backend(self) -> str:
+        """The backend as a reader sees it."""
+        return shown_name(self.backend, self.evidence)
 
 
 class Cell(CellKey):
@@ -73,6 +83,14 @@ class Cell(CellKey):
         if self.executed != self.passed + self.failed + self.contract_only:
             message = f"executed is {self.executed}, but passed + failed + contract_only is not"
             raise ValueError(message)
+        if self.backend.endswith(CONTRACT):
+            message = f"backend ends in {CONTRACT}, which evidence says"
+            raise ValueError(message)
+        other = self.contract_only if self.evidence == "kernel" else self.passed
+        if other:
+            what = "contract_only" if self.evidence == "kernel" else "passed"
+            message = f"evidence is {self.evidence}, but {other} layers are counted as {what}"
+            raise ValueError(message)
         if self.worst_units is not None and math.isnan(self.worst_units):
             message = 'worst_units is NaN; an output that is not finite is "inf"'
             raise ValueError(message)
@@ -94,6 +112,11 @@ class Cell(CellKey):
     def broken(self) -> int:
         """Layers that ended in a failing outcome."""
         return self.failed + self.refused + self.crashed + self.oom
+
+    @property
+    def is_vacuous(self) -> bool:
+        """Whether layers were judged, and no feature mattered in any: no mistake would have shown."""
+        return self.executed > 0 and not self.features and not self.broken
 
     def effect_of(self, feature: str) -> int:
         """Return in how many layers ``feature`` mattered; 1 where it did and nobody counted."""
@@ -150,6 +173,7 @@ def _cells(results: Iterable[CaseResult]) -> Iterator[Cell]:
             yield _cell(
                 layer,
                 backend=result.backend,
+                evidence=result.evidence,
                 model=model,
                 layer_kind=case.layers[layer.layer].cell_kind,
                 mode=case.mode,

@@ -47,9 +47,9 @@ def unseen_features(family: Family, cells: Iterable[Cell]) -> list[str]:
     """
     kept = list(cells)
     sentences = []
-    for backend in sorted({cell.backend for cell in kept}):
+    for backend in sorted({cell.shown_backend for cell in kept}):
         for feature, kinds in required_features(family).items():
-            own = [cell for cell in kept if cell.backend == backend and cell.layer_kind in kinds]
+            own = [cell for cell in kept if cell.shown_backend == backend and cell.layer_kind in kinds]
             executed = sum(cell.executed for cell in own)
             is_broken = any(cell.broken for cell in own)
             if executed and not is_broken and not sum(cell.effect_of(feature) for cell in own):

@@ -17,6 +17,8 @@ from attnconf.values import parse_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from attnconf.gate.provider import Provider
+
 
 class Evidence(Sealed):
     """A set of receipts as one file, in the order of their digests. Raises ``ValueError`` for any other order."""
@@ -40,11 +42,20 @@ class Evidence(Sealed):
 def evidence_of(receipts: Iterable[Receipt]) -> Evidence:
     """Return the set of the ``receipts``."""
     found: dict[str, Receipt] = {}
-    for one in receipts:
+    for one in (receipt.renewed() for receipt in receipts):
         seen = found.get(one.identity)
         # of twins the one that carries its digest stays, whichever came first; none gets one here that it had not
         found[one.identity] = one if seen is None or seen.digest is None else seen
     return Evidence(receipts=tuple(found[name] for name in sorted(found)))
+
+
+def providers_in(receipts: Iterable[Receipt]) -> dict[str, tuple[Provider, ...]]:
+    """Return by backend who provided it, each once: several, where runs differ in it."""
+    found: dict[str, dict[Provider, None]] = {}
+    for receipt in receipts:
+        for name, provider in receipt.providers.items():
+            found.setdefault(name, {})[provider] = None
+    return {name: tuple(providers) for name, providers in found.items()}
 
 
 def parse_evidence(text: str, source: str) -> Evidence | Receipt:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from attnconf.backends.protocol import EvidenceKind, shown_name
 from attnconf.cases.case import Case
 from attnconf.clauses import Clause
 from attnconf.judging.units import Units
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FailedCase(Value):
-    """A case that ``backend`` fails, with the numbers of the ``clauses`` that it breaks.
+    """A case that ``backend``, or its contract, fails, with the numbers of the ``clauses`` that it breaks.
 
     ``worst_units`` is the largest error of a failing layer in units of the bound, None if no number is wrong. ``text``
     says in lines what is wrong, ``replay`` is the command that repeats it where it was found. ``kernel`` is the one
@@ -25,6 +26,7 @@ class FailedCase(Value):
     """
 
     backend: str
+    evidence: EvidenceKind = "kernel"
     case: Case
     clauses: tuple[Annotated[int, Field(ge=1)], ...]
     worst_units: Units
@@ -34,9 +36,14 @@ class FailedCase(Value):
     diagnosis: str = ""
 
     @property
+    def shown_backend(self) -> str:
+        """The backend as a reader sees it."""
+        return shown_name(self.backend, self.evidence)
+
+    @property
     def key(self) -> tuple[str, ...]:
         """What orders failed cases."""
-        return (self.backend, self.case.model, self.case.mode, self.case.id)
+        return (self.shown_backend, self.case.model, self.case.mode, self.case.id)
 
 
 def failed_case(result: CaseResult, *, text: str, replay: str) -> FailedCase:
@@ -46,6 +53,7 @@ def failed_case(result: CaseResult, *, text: str, replay: str) -> FailedCase:
     diagnoses = [*(failure.diagnosis for failure in result.failures), *(layer.error for layer in failing)]
     return FailedCase(
         backend=result.backend,
+        evidence=result.evidence,
         case=result.case,
         clauses=tuple(sorted({failure.clause for failure in result.failures} or {Clause.REFUSAL})),
         worst_units=max((math.inf if math.isnan(one) else one for one in units), default=None),

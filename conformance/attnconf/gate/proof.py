@@ -9,13 +9,16 @@ from attnconf.cases.geometry import unsharded
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from attnconf.gate.cells import Cell
+    from attnconf.gate.provider import Provider
     from attnconf.policy.policy import Policy
     from attnconf.policy.requirements import RequiredCell
 
-_CONTRACT = "[contract]"
+Providers: TypeAlias = "Mapping[str, Sequence[Provider]]"
+"""By the name of a backend who provided it: several, where receipts of several runs are judged together."""
+
 _Index: TypeAlias = dict[tuple[str, str, str, str], list["Cell"]]
 
 
@@ -33,8 +36,13 @@ class Proof:
     needless: tuple[str, ...]
 
 
-def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date) -> Proof:
-    """Compare the evidence ``cells`` with each required cell, under the waivers that have not expired ``today``."""
+def prove(
+    policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell], today: dt.date, providers: Providers
+) -> Proof:
+    """Compare the evidence ``cells`` with each required cell, under the waivers that have not expired ``today``.
+
+    ``providers`` are those of the backends, for a policy that demands one.
+    """
     index = _index(cells)
     valid = [waiver for waiver in policy.waivers if not waiver.is_expired(today)]
     proven, needless = [], []
@@ -44,13 +52,13 @@ def prove(policy: Policy, wanted: Iterable[RequiredCell], cells: Iterable[Cell],
     for cell in wanted:
         found = index.get((cell.backend, cell.model, cell.layer_kind, cell.mode), [])
         found = [one for one in found if cell.dtypes in {"any", _dtypes(one)}]
-        lack = _lack(cell, found)
+        lack = _strange(cell, found, policy, providers) or _lack(cell, found)
         waiver = next((waiver for waiver in valid if waiver.has(cell)), None)
         if not lack:
             proven.append(cell)
             if waiver is not None:
                 needless.append(f"{cell.text} is proven, so {waiver.text} must no longer select it")
-        elif cell.unsupported and _declines(cell, found):
+        elif cell.unsupported and _declines(found):
             unsupported.append((cell, f"{cell.text} is declared unsupported, as the policy allows: {cell.unsupported}"))
         elif waiver is not None:
             waived.append((cell, f"{cell.text} is not proven ({lack}), under {waiver.text}"))
@@ -69,8 +77,7 @@ def _index(cells: Iterable[Cell]) -> _Index:
     index: _Index = {}
     for cell in cells:
         # a contract reading proves the adapter, not the kernel: it is kept to explain what is not proven
-        name = cell.backend.removesuffix(_CONTRACT)
-        index.setdefault((name, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
+        index.setdefault((cell.backend, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
     return index
 
 
@@ -78,9 +85,22 @@ def _dtypes(cell: Cell) -> str:
     return cell.q_dtype if cell.q_dtype == cell.kv_dtype else f"{cell.q_dtype}+{cell.kv_dtype}"
 
 
+def _strange(wanted: RequiredCell, found: Sequence[Cell], policy: Policy, providers: Providers) -> str:
+    """Return why what ran is of another provider than the policy demands, empty if it is not, or if nothing ran."""
+    demanded = policy.provider_of(wanted.backend)
+    if not demanded or not any(cell.executed or cell.broken for cell in found):
+        return ""
+    given = providers.get(wanted.backend, ())
+    strange = [one.name for one in given if not one.is_of(demanded)]
+    if given and not strange:
+        return ""
+    by = " and ".join(dict.fromkeys(strange)) or "nobody knows whom"
+    return f"it was provided by {by}, and the policy demands an entry point of {demanded}"
+
+
 def _lack(wanted: RequiredCell, found: Sequence[Cell]) -> str:
     """Return what the evidence lacks, empty for a proven cell."""
-    real = [cell for cell in found if cell.backend == wanted.backend]
+    real = [cell for cell in found if cell.evidence == "kernel"]
     passed = sum(cell.passed for cell in real)
     broken = sum(cell.broken for cell in real)
     effects = {feature: sum(cell.effect_of(feature) for cell in real) for feature in wanted.effective}
@@ -95,18 +115,21 @@ def _lack(wanted: RequiredCell, found: Sequence[Cell]) -> str:
     if few:
         counts = " and ".join(f"{feature} mattered in {effects[feature]}" for feature in few)
         return f"{passed} layers passed, but {counts} layers only, {wanted.effective_cases} needed"
+    vacuous = sum(cell.passed for cell in real if cell.is_vacuous)
+    if passed - vacuous < wanted.executed:
+        return f"{passed} layers passed, {wanted.executed} needed, but in {vacuous} of them no feature mattered"
     return ""
 
 
-def _declines(wanted: RequiredCell, found: Sequence[Cell]) -> bool:
+def _declines(found: Sequence[Cell]) -> bool:
     """Whether the backend itself declared all that it was asked of the cell unsupported."""
-    real = [cell for cell in found if cell.backend == wanted.backend]
+    real = [cell for cell in found if cell.evidence == "kernel"]
     executed = sum(cell.executed + cell.broken + cell.not_run for cell in real)
     return not executed and any(cell.unsupported for cell in real)
 
 
 def _why(found: Sequence[Cell]) -> str:
-    contract = sum(cell.contract_only + (cell.passed if cell.backend.endswith(_CONTRACT) else 0) for cell in found)
+    contract = sum(cell.contract_only for cell in found)
     if contract:
         return f" ({contract} by contract only, which proves no kernel)"
     reasons: dict[str, int] = {}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from attnconf.backends.protocol import CONTRACT
 from attnconf.gate.cells import Cell, merge_cells, tally
 from attnconf.gate.failed_case import FailedCase
+from attnconf.gate.provider import Provider
 from attnconf.gate.sealed import Digest, Sealed
 from attnconf.platforms import Platform, parse_sm
 from attnconf.values import Value
@@ -30,6 +32,9 @@ __all__ = [
     "recorded_platform",
     "tally",
 ]
+
+
+_OLDER = ("attnconf.receipt/1", "attnconf.receipt/2")
 
 
 class PlatformRecord(Value):
@@ -73,12 +78,13 @@ class Receipt(Sealed):
     ``complaints`` are what it found not to be met beside its cells and its policy. ``spared`` says by backend what its
     drawn cases came without, for it does not promise to bear it; empty in older files.
     ``backend_seconds`` is the wall time that the cases of each backend took, judging included; empty in older files.
-    ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none of these and no
-    histograms; it is read as one of the second schema. One without a digest proves nothing to ``attnconf verify``,
-    unless it is allowed by name.
+    ``providers`` says by backend who brought it into the run; empty in files of an older schema, of which the backends
+    of contract readings end in ``[contract]``: that is read as their evidence. ``digest`` is that of everything else. A
+    file of the schema ``attnconf.receipt/1`` has none of these and no histograms. One without a digest proves nothing
+    to ``attnconf verify``, unless it is allowed by name.
     """
 
-    schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
+    schema_id: Literal["attnconf.receipt/3"] = Field(default="attnconf.receipt/3", alias="schema")
     attnconf: str = __version__
     git_sha: str | None
     platform: PlatformRecord
@@ -95,6 +101,7 @@ class Receipt(Sealed):
     complaints: tuple[str, ...] = ()
     spared: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     backend_seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    providers: dict[str, Provider] = Field(default_factory=dict)
 
     @property
     def ending(self) -> str:
@@ -106,9 +113,23 @@ class Receipt(Sealed):
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("schema") == "attnconf.receipt/1":
-            return {**data, "schema": "attnconf.receipt/2"}
+        if not (isinstance(data, dict) and data.get("schema") in _OLDER):
+            return data
+        data = {**data, "schema": "attnconf.receipt/3"}
+        for name in ("cells", "failures"):
+            if isinstance(data.get(name), list | tuple):
+                data[name] = [_with_evidence(one) for one in data[name]]
+        if isinstance(data.get("spared"), dict):
+            data["spared"] = {str(name).removesuffix(CONTRACT): words for name, words in data["spared"].items()}
         return data
+
+
+def _with_evidence(data: object) -> object:
+    """Return what an older file says of a backend, with its evidence as a field and not in its name."""
+    if not (isinstance(data, dict) and isinstance(data.get("backend"), str)):
+        return data
+    reads = data["backend"].endswith(CONTRACT) or bool(data.get("contract_only"))
+    return {**data, "backend": data["backend"].removesuffix(CONTRACT), "evidence": "contract" if reads else "kernel"}
 
 
 def record_platform(platform: Platform, python: str) -> PlatformRecord:

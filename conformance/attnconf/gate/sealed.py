@@ -49,6 +49,15 @@ class Sealed(Value):
             raise TamperedError(source, field="digest", given=value.digest, allowed=allowed)
         return value
 
+    def renewed(self) -> Self:
+        """Return the value under the digest of its content as it is written now: read from an older schema, it differs.
+
+        Whether a file was edited is asked when it is read.
+        """
+        if self.digest is None:
+            return self
+        return self.model_copy(update={"digest": seal(self.model_dump(mode="json", by_alias=True))})
+
     def write(self, path: Path) -> None:
         """Write the value as JSON, in the place of what was there. Raises ``OSError``."""
         text = json.dumps(self.to_data(), indent=1, ensure_ascii=True, allow_nan=False)

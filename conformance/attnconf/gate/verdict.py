@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from attnconf.gate.cells import Cell
+    from attnconf.gate.proof import Providers
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy, Rule
     from attnconf.policy.resolution import Resolution
@@ -90,12 +91,14 @@ def reach_verdict(  # noqa: PLR0913 - what is judged, by what, where and when
     platform: Platform,
     backends: Mapping[str, str | None],
     *,
+    providers: Providers | None = None,
     today: dt.date | None = None,
 ) -> Verdict:
     """Hold the evidence ``cells`` of this run against what the ``resolutions`` for ``platform`` ask.
 
     ``backends`` maps every registered backend to None when it works here, or to the reason why it does not. Nothing
-    that ran here proves anything for a simulated platform. ``today`` (of UTC; now, if left out) ends waivers.
+    that ran here proves anything for a simulated platform. ``providers`` are those of the backends, as far as is known.
+    ``today`` (of UTC; now, if left out) ends waivers.
     """
     day = today or dt.datetime.now(dt.UTC).date()
     unmet: list[Unmet] = []
@@ -115,7 +118,7 @@ def reach_verdict(  # noqa: PLR0913 - what is judged, by what, where and when
     else:
         missing = [_unavailable(name, backends) for name in chosen]
         unmet += [one for one in missing if one is not None]
-        proof = prove(policy, wanted, cells, day)
+        proof = prove(policy, wanted, cells, day, providers or {})
         unmet += [
             Unmet(kind="no_evidence", backend=cell.backend, cell=cell, sentence=f"{cell.text} is not proven: {lack}")
             for cell, lack in proof.unmet

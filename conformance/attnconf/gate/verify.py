@@ -10,8 +10,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from attnconf.backends.entries import OURS, shipped_names
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
+from attnconf.gate.evidence import providers_in
 from attnconf.gate.plans.fleet import differences
 from attnconf.gate.plans.fleet_plan import required_on
 from attnconf.gate.receipt import recorded_platform
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
     from attnconf.gate.cells import Cell
     from attnconf.gate.plans.fleet import Runner
     from attnconf.gate.plans.fleet_plan import FleetPlan, Job
+    from attnconf.gate.provider import Provider
     from attnconf.gate.receipt import Receipt
     from attnconf.policy.policy import Policy
     from attnconf.policy.requirements import RequiredCell
 
 FindingKind = Literal[
     "plan", "unreadable", "tampered", "unsealed", "unsigned", "simulated", "foreign", "stale", "unplanned",
-    "duplicate", "missing", "not executed", "not proven", "broken", "red",
+    "duplicate", "provider", "missing", "not executed", "not proven", "broken", "red",
 ]  # fmt: skip
 
 
@@ -91,6 +94,8 @@ def verify(policy: Policy, plan: FleetPlan, receipts: Mapping[str, Receipt], ter
         job = _job_of(plan, receipt) if name in terms.unsealed else receipt.job
         faults = [Finding(kind, f"{name}: {text}") for kind, text in _faults(plan, receipt, job, name, terms)]
         findings += faults
+        if not faults:
+            findings += [Finding("provider", f"{name}: {text}") for text in _provider_faults(plan, receipt, job)]
         if receipt.ending:
             findings.append(Finding("red", f"{name}: {receipt.ending}"))
         if not faults and job is not None:
@@ -152,6 +157,30 @@ def _faults(
         yield "stale", f"is not from runner {runner.name}: {', '.join(wrong)}"
 
 
+def _provider_faults(plan: FleetPlan, receipt: Receipt, job: str | None) -> Iterator[str]:
+    asked = () if job is None else plan.job_named(job).backends
+    return provider_faults(receipt.cells, receipt.providers, asked)
+
+
+def provider_faults(cells: Iterable[Cell], providers: Mapping[str, Provider], backends: Iterable[str]) -> Iterator[str]:
+    """Yield why the evidence in ``cells`` of some ``backends`` is not the commit's, or not of who has the name."""
+    judged = {cell.backend for cell in cells if cell.executed or cell.broken}
+    faults = (provider_fault(name, providers.get(name)) for name in backends if name in judged)
+    return (fault for fault in faults if fault)
+
+
+def provider_fault(backend: str, provider: Provider | None) -> str:
+    """Return why evidence of ``backend`` does not count when it is from ``provider``, empty if it does."""
+    if provider is None:
+        return f"nothing says who provided {backend}"
+    if provider.strangers:
+        files = " and ".join(provider.strangers)
+        return f"{backend} comes from {files}, which the commit does not contain as it was run: commit it"
+    if backend in shipped_names() and not provider.is_of(OURS):
+        return f"{backend} was provided by {provider.name}, but attnconf ships a backend of that name"
+    return ""
+
+
 def _missing(plan: FleetPlan, runner: Runner, job: Job) -> Finding:
     backends, models = ", ".join(job.backends), ", ".join(job.models)
     sentence = (
@@ -184,13 +213,18 @@ def _judge(  # noqa: PLR0913 - what is judged, by what, where
         findings.append(Finding("stale", sentence))
     # whether a backend loads there is what the receipt itself shows
     working = dict.fromkeys(name for one in resolutions for name in one.backends)
-    verdict = narrowed(reach_verdict(policy, resolutions, cells, platform, working, today=terms.today), wanted)
+    verdict = narrowed(
+        reach_verdict(
+            policy, resolutions, cells, platform, working, providers=providers_in(receipts), today=terms.today
+        ),
+        wanted,
+    )
     for unmet in verdict.unmet:
         kind = "not proven" if unmet.cell is None else _kind(unmet.cell, cells)
         findings.append(Finding(kind, f"runner {runner.name}: {unmet.sentence}"))
     told = {_place(unmet.cell) for unmet in verdict.unmet if unmet.cell is not None}
     for cell in (cell for cell in cells if cell.broken and _place(cell) not in told):
-        where = f"{cell.backend} {cell.model} {cell.layer_kind} {cell.mode}"
+        where = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode}"
         sentence = (
             f"runner {runner.name}: {cell.broken} layers of {where} are broken, which the policy does not ask for"
         )
@@ -219,7 +253,7 @@ def _claims(cells: Iterable[Cell]) -> Iterator[str]:
         within = sum(cell.histogram[:-1])
         if not cell.passed:
             continue
-        what = f"{cell.backend} {cell.model} {cell.layer_kind} {cell.mode} claims {cell.passed} passed layers"
+        what = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode} claims {cell.passed} passed layers"
         if cell.worst_units is None:
             yield f"{what}, but no number of theirs was judged"
         elif cell.worst_units > 1 and not (cell.failed or cell.contract_only):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attnconf.backends.protocol import Evidence
+    from attnconf.backends.protocol import EvidenceKind
     from attnconf.cases.case import Case
 
 
@@ -101,7 +101,7 @@ class CaseResult:
 
     case: Case
     backend: str
-    evidence: Evidence
+    evidence: EvidenceKind
     layers: tuple[LayerResult, ...]
     seconds: float = 0.0
     runs: int = 0

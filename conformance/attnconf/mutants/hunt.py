@@ -81,7 +81,7 @@ class Hunter:
         blank = Catch(id=mutant.id, bug=mutant.bug, clause=mutant.clause)
         if mutant.needs_gpu and self.session.platform.sm is None:
             return replace(blank, not_run="its clause is judged on a GPU only")
-        self.session.registry.register(mutant.id, mutant.make)
+        self.session.registry.register(mutant.id, mutant.make_named)
         reason = self.session.why_not(mutant.id)
         if reason is not None:
             return replace(blank, not_run=reason)

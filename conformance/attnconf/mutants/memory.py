@@ -13,7 +13,7 @@ _LSE = "lse[rows] = row_lse"
 _NAME = 'KERNEL = "torch-paged"'
 
 SCRATCHED = (
-    Edit("import Evidence, Promises, Unsupported", "import Evidence, Promises, Unsupported, Workspace"),
+    Edit("import EvidenceKind, Promises, Unsupported", "import EvidenceKind, Promises, Unsupported, Workspace"),
     Edit("return _Run(batch)", "return _Run(batch, torch.zeros(80, dtype=torch.uint8, device=batch.device))"),
     Edit(
         "    batch: Batch\n\n    def run",

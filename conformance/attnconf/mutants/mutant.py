@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,3 +39,16 @@ class Mutant:
     bug: str = UNFILED
     catalogue: tuple[str, ...] = ()
     needs_gpu: bool = False
+
+    def make_named(self, platform: Platform) -> Backend:
+        """Return the backend as one that calls itself by ``id``, under which it is registered. Raises as ``make``."""
+        return under_name(self.make(platform), self.id)
+
+
+def under_name(backend: Backend, name: str) -> Backend:
+    """Return ``backend`` as one that calls itself ``name``, and is otherwise the same."""
+    kind = type(backend)
+    renamed = type(kind.__name__, (kind,), {"__slots__": (), "name": property(lambda _: name)})
+    twin = copy(backend)
+    object.__setattr__(twin, "__class__", renamed)  # a frozen dataclass sets no attribute otherwise
+    return twin

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
 from attnconf.files import read_text
-from attnconf.policy.conditions import Condition, Situation
+from attnconf.policy.conditions import Condition, PackageName, Situation
 from attnconf.policy.question import Side
 from attnconf.policy.requirements import MOST, Name, Names, RequiredCell, Requirement, Sentence, merged
 from attnconf.policy.waivers import Claim, Waiver
@@ -24,6 +24,15 @@ MOST_CELLS = 50_000
 """The most cells that a policy may require, every combination of every requirement counted."""
 
 _FOLDER = ROOT / "policies"
+
+
+class Needs(Condition):
+    """What a backend needs of its platform, and the installed distribution that must provide it, if one is named.
+
+    ``provider`` is its name, such as ``attnconf``: what a conftest or another package registers is then no evidence.
+    """
+
+    provider: PackageName | None = None
 
 
 class Provenance(Value):
@@ -109,7 +118,8 @@ class Policy(Value):
     """A policy file. For each architecture the first rule that takes a question decides; see ``resolution.py``.
 
     ``backends`` says of each backend that a rule names what it needs: a demand on its user, not a condition of the
-    rule, since an engine may choose a backend without looking. ``refusals`` hold for every choice, the user's too.
+    rule, since an engine may choose a backend without looking. It may name others, such as an engine's own, of which a
+    requirement asks. ``refusals`` hold for every choice, the user's too.
     ``required`` says what must be proven, ``waivers`` what need not be for a while, and ``claims`` what is asserted of
     speed. With ``strict`` a waiver that is not needed, expired or matches nothing fails the run.
     """
@@ -119,7 +129,7 @@ class Policy(Value):
     description: str = ""
     strict: bool = True
     provenance: Provenance
-    backends: dict[Name, Condition]
+    backends: dict[Name, Needs]
     rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=MOST)]
     refusals: Annotated[tuple[Refusal, ...], Field(max_length=MOST)] = ()
     required: Annotated[tuple[Requirement, ...], Field(max_length=MOST)] = ()
@@ -168,6 +178,11 @@ class Policy(Value):
             if architecture in block.architectures and (not block.rules or rule in block.rules)
         ]
         return merged(cell for block in blocks for cell in block.cells(prefill=choice.prefill, decode=choice.decode))
+
+    def provider_of(self, backend: str) -> str:
+        """Return the distribution that must provide ``backend``, empty if anybody may."""
+        needs = self.backends.get(backend)
+        return (needs.provider or "") if needs is not None else ""
 
     @property
     def all_required(self) -> tuple[RequiredCell, ...]:

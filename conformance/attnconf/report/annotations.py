@@ -47,7 +47,7 @@ def _broken(document: Document) -> list[tuple[tuple[float, str], str, str]]:
             units = math.inf if cell.worst_units is None else cell.worst_units
             why = "; ".join(cell.reasons)
             text = f"{cell_name(cell)}: {cell.broken} of its layers broken on {site.title}{': ' * bool(why)}{why}"
-            found.append(((-units, text), cell.backend, text))
+            found.append(((-units, text), cell.shown_backend, text))
     return found
 
 

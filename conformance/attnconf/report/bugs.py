@@ -38,7 +38,7 @@ class Bug:
         """Backend, clauses and diagnosis in words."""
         first = self.smallest
         clauses = ", ".join(cite(clause) for clause in first.clauses)
-        return f"{first.backend}: {clauses}" + (f": {first.diagnosis}" if first.diagnosis else "")
+        return f"{first.shown_backend}: {clauses}" + (f": {first.diagnosis}" if first.diagnosis else "")
 
     @property
     def where(self) -> str:
@@ -56,7 +56,8 @@ class Bug:
     def covers(self, backend: str, model: str, mode: str) -> bool:
         """Return whether one of its cases is of ``backend``, ``model`` (without its shard) and ``mode``."""
         return any(
-            (one.backend, unsharded(one.case.model), one.case.mode) == (backend, model, mode) for one in self.cases
+            (one.shown_backend, unsharded(one.case.model), one.case.mode) == (backend, model, mode)
+            for one in self.cases
         )
 
 
@@ -64,7 +65,7 @@ def bugs_of(failures: Iterable[FailedCase]) -> tuple[Bug, ...]:
     """Group ``failures``; what gave no number comes first, then the largest error."""
     grouped: dict[tuple[object, ...], list[FailedCase]] = {}
     for one in failures:
-        grouped.setdefault((one.backend, one.clauses, one.kernel, one.diagnosis), []).append(one)
+        grouped.setdefault((one.shown_backend, one.clauses, one.kernel, one.diagnosis), []).append(one)
     bugs = [Bug(tuple(sorted(members, key=lambda one: _extent(one.case)))) for members in grouped.values()]
     return tuple(sorted(bugs, key=lambda bug: (-(math.inf if bug.worst_units is None else bug.worst_units), bug.title)))
 

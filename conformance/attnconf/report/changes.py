@@ -75,7 +75,7 @@ def _places(receipts: Iterable[Receipt]) -> dict[Place, Cell]:
     """Return one cell for each place, its dtypes and shards added up."""
     found: dict[Place, list[Cell]] = {}
     for cell in merge_cells((cell for receipt in receipts for cell in receipt.cells), ()):
-        place = (cell.backend, unsharded(cell.model), cell.layer_kind, cell.mode)
+        place = (cell.shown_backend, unsharded(cell.model), cell.layer_kind, cell.mode)
         found.setdefault(place, []).append(cell.model_copy(update=_SAME_DTYPES))
     return {place: merge_cells(_alike(cells), ())[0] for place, cells in found.items()}
 
@@ -103,7 +103,7 @@ def _bugs(some: Sequence[Receipt], others: Sequence[Receipt]) -> Iterator[str]:
 
 def _likeness(bug: Bug) -> tuple[str, tuple[int, ...], str]:
     first = bug.smallest
-    return first.backend, first.clauses, first.diagnosis
+    return first.shown_backend, first.clauses, first.diagnosis
 
 
 def _worse(now: Mapping[Place, Cell], before: Mapping[Place, Cell]) -> Iterator[str]:

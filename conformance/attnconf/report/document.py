@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import credited_model
 from attnconf.gate.cells import merge_cells
+from attnconf.gate.evidence import providers_in
 from attnconf.gate.plans.fleet_plan import planned_cells
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.bugs import bugs_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from attnconf.gate.cells import Cell
     from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.proof import Providers
     from attnconf.gate.receipt import PlatformRecord, Receipt
     from attnconf.policy.policy import Policy
     from attnconf.report.bugs import Bug
@@ -38,6 +40,7 @@ class Backend:
 
     ``counted`` says what the bins count: layers, or the worst layer of each cell where a receipt has no histogram.
     ``seconds`` is what its cases took, None where a receipt does not say.
+    ``providers`` says in words who provided it, empty where the receipts do not know.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Backend:
     worst: float | None
     reasons: tuple[tuple[str, int], ...]
     seconds: float | None = None
+    providers: tuple[str, ...] = ()
 
     @property
     def is_asleep(self) -> bool:
@@ -139,6 +143,12 @@ class Document:
         """How many requirements are not met."""
         return sum(gap.count for gap in self.gaps)
 
+    @property
+    def is_evidence(self) -> bool:
+        """Whether something was executed in which a feature mattered."""
+        cells = [cell for site in self.sites for backend in site.backends for cell in backend.cells]
+        return any(cell.executed and not cell.is_vacuous for cell in cells)
+
     def total(self, name: str) -> int:
         """Return the sum of one count of every cell."""
         return sum(getattr(cell, name) for site in self.sites for backend in site.backends for cell in backend.cells)
@@ -147,7 +157,7 @@ class Document:
     def status(self) -> Status:
         """``not met`` if anything is wrong or unproven, ``met`` if every policy is met, ``open`` if none was judged."""
         statuses = {one.status for _, one in self.policy_statuses}
-        if self.total("broken") or "not met" in statuses or self.gaps or not self.total("executed"):
+        if self.total("broken") or "not met" in statuses or self.gaps or not self.is_evidence:
             return "not met"
         return "met" if statuses == {"met"} else "open"
 
@@ -162,6 +172,8 @@ class Document:
         broken, unmet = self.total("broken"), self.unmet
         if not self.total("executed"):
             return "Nothing was executed, so nothing is proven"
+        if not self.is_evidence and not broken:
+            return "No feature mattered in anything that was executed, so nothing is proven"
         found = [f"{broken:,} layer{'s' * (broken != 1)} broken"] if broken else []
         found += [f"{unmet:,} requirement{'s' * (unmet != 1)} not met"] if unmet else []
         if found:
@@ -210,13 +222,14 @@ def _site(
     receipts = list(runs.values())
     cells = merge_cells((cell for receipt in receipts for cell in receipt.cells), ())
     failures = {failed.key: failed for receipt in receipts for failed in receipt.failures}
-    told = {(failed.backend, credited_model(failed.case), failed.case.mode) for failed in failures.values()}
+    told = {(failed.shown_backend, credited_model(failed.case), failed.case.mode) for failed in failures.values()}
     held = frozenset(rule for other in others for rule in held_rules(other, policy))
     where = f"{receipts[0].platform.machine}: " if others else ""
-    names = dict.fromkeys(cell.backend for cell in cells)
-    seconds = _seconds(receipts)
+    seconds, providers = _seconds(receipts), providers_in(receipts)
+    names = dict.fromkeys(cell.shown_backend for cell in cells)
     backends = [
-        _backend(name, tuple(cell for cell in cells if cell.backend == name), seconds.get(name)) for name in names
+        _backend(name, tuple(cell for cell in cells if cell.shown_backend == name), seconds, providers)
+        for name in names
     ]
     return Site(
         platform=receipts[0].platform,
@@ -224,11 +237,13 @@ def _site(
         matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
         backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
         policy_statuses=tuple(
-            verdict_of(name, found, receipts[0].platform, cells, held, planned_cells(plan, receipts), where)
+            verdict_of(name, found, receipts[0].platform, cells, providers, held, planned_cells(plan, receipts), where)
             for name, found in policies_of(receipts, policy).items()
         ),
         bugs=bugs_of(failures[key] for key in sorted(failures)),
-        unexplained=tuple(cell for cell in cells if cell.broken and (cell.backend, cell.model, cell.mode) not in told),
+        unexplained=tuple(
+            cell for cell in cells if cell.broken and (cell.shown_backend, cell.model, cell.mode) not in told
+        ),
         where=where,
     )
 
@@ -242,7 +257,7 @@ def _seconds(receipts: Sequence[Receipt]) -> dict[str, float]:
     return found
 
 
-def _backend(name: str, cells: tuple[Cell, ...], seconds: float | None) -> Backend:
+def _backend(name: str, cells: tuple[Cell, ...], seconds: Mapping[str, float], providers: Providers) -> Backend:
     judged = [cell for cell in cells if cell.worst_units is not None]
     by_layer = all(cell.histogram for cell in judged)
     bins = [0] * (len(EDGES) + 1)
@@ -261,10 +276,11 @@ def _backend(name: str, cells: tuple[Cell, ...], seconds: float | None) -> Backe
         counted="layers" if by_layer else "cells",
         worst=max((cell.worst_units for cell in judged if cell.worst_units is not None), default=None),
         reasons=tuple(count_reasons(cells)),
-        seconds=seconds,
+        seconds=seconds.get(cells[0].backend),
+        providers=tuple(one.text for one in providers.get(cells[0].backend, ())),
     )
 
 
 def cell_name(cell: Cell) -> str:
     """Return a cell in words, without its dtypes."""
-    return f"{cell.backend} {unsharded(cell.model)} {cell.layer_kind} {cell.mode}"
+    return f"{cell.shown_backend} {unsharded(cell.model)} {cell.layer_kind} {cell.mode}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.backends.protocol import shown_name
 from attnconf.cases.inputs.assemble import pool_of
 from attnconf.clauses import Clause, cite
 from attnconf.judging.result import Outcome
@@ -31,7 +32,7 @@ def describe_failure(result: CaseResult) -> str:
     case = result.case
     lines = [
         (
-            f"{result.backend} fails case {case.id} of model {case.model}"
+            f"{shown_name(result.backend, result.evidence)} fails case {case.id} of model {case.model}"
             f" (mode {case.mode}, q {case.q_dtype}, kv {case.kv_dtype}, {result.evidence} evidence)"
         )
     ]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from attnconf.gate.cells import Cell
 
 MODES = ("decode", "extend", "mixed", "verify")
-Kind = Literal["kernel", "contract", "broken", "not_run", "unsupported"]
+Kind = Literal["kernel", "contract", "vacuous", "broken", "not_run", "unsupported"]
+NO_EFFECT = "no feature mattered, so no mistake would have shown: no evidence"
+_MARKS: dict[Kind, str] = {"contract": "c", "vacuous": "?"}
 Row = tuple[str, str]
 """A model without its shard, and a layer kind."""
 Column = tuple[str, str]
@@ -26,13 +28,21 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True)
 class Square:
-    """What one square says: its kind, layers judged and broken, the worst error in units, why nothing was judged."""
+    """What one square says: its kind, layers judged and broken, the worst error in units, why nothing was judged.
+
+    In a ``vacuous`` one layers were judged and no feature mattered: it is no evidence, of a kernel or a contract.
+    """
 
     kind: Kind
     executed: int
     broken: int
     worst: float | None
     reason: str = ""
+
+    @property
+    def count(self) -> str:
+        """How many layers were judged, as text: marked where no kernel ran, or where no feature mattered."""
+        return f"{self.executed}{_MARKS.get(self.kind, '')}"
 
     @property
     def units(self) -> str:
@@ -53,7 +63,7 @@ def arrange(cells: Sequence[Cell]) -> Matrix:
     """Arrange cells as squares; shards of a model and its dtypes are one row, the free geometry is the last."""
     grouped: dict[tuple[Row, Column], list[Cell]] = defaultdict(list)
     for cell in merge_cells(cells, ()):
-        grouped[(unsharded(cell.model), cell.layer_kind), (cell.backend, cell.mode)].append(cell)
+        grouped[(unsharded(cell.model), cell.layer_kind), (cell.shown_backend, cell.mode)].append(cell)
     rows = tuple(sorted({row for row, _ in grouped}, key=lambda row: (row[0] == FREE_MODEL, *row)))
     columns = tuple(sorted({column for _, column in grouped}, key=lambda column: (column[0], MODES.index(column[1]))))
     return Matrix(rows, columns, {place: _square(members) for place, members in grouped.items()})
@@ -64,9 +74,11 @@ def _square(cells: Sequence[Cell]) -> Square:
     worst = max((cell.worst_units for cell in cells if cell.worst_units is not None), default=None)
     if broken:
         return Square("broken", executed, broken, worst)
+    if executed and all(cell.is_vacuous for cell in cells if cell.executed):
+        return Square("vacuous", executed, 0, worst, NO_EFFECT)
     if executed:
         return Square("contract" if any(cell.contract_only for cell in cells) else "kernel", executed, 0, worst)
-    reason = next((reason for reason, _ in count_reasons(cells)), "no reason given")
+    reason = next((reason for reason, _ in count_reasons(cells) if reason), "no reason given")
     return Square("not_run" if any(cell.not_run for cell in cells) else "unsupported", 0, 0, None, reason)
 
 

@@ -109,7 +109,7 @@ def _notes(site: Site, backend: Backend) -> dict[str, str]:
         square.reason
         for row in site.matrix.rows
         for square in _squares(site, backend, row)
-        if square is not None and square.reason
+        if square is not None and square.reason and not square.executed
     )
     return {reason: _mark(index) for index, reason in enumerate(reasons)}
 
@@ -143,5 +143,4 @@ def _replay(failed: FailedCase) -> str:
     """Return the command for the file that the page carries: the one for where it was found, without its folder."""
     if _SAVED.search(failed.replay):
         return _SAVED.sub(r"\g<name>", failed.replay, count=1)
-    backend = failed.backend.removesuffix("[contract]")
-    return f"attnconf replay {_case_name(failed)} --backend {shlex.quote(backend)}"
+    return f"attnconf replay {_case_name(failed)} --backend {shlex.quote(failed.backend)}"

@@ -96,9 +96,11 @@ def _tile(square: Square, notes: dict[str, str]) -> Tile:
     if square.kind == "unsupported":
         return Tile(_note(square.reason, notes))
     worst = square.worst or 0.0
+    if square.kind == "vacuous":
+        return Tile(square.count, square.units)
     if square.kind == "contract":
-        return Tile(f"{square.executed}c", square.units, _shade(worst, "Blues"), hatch=_CONTRACT)
-    return Tile(str(square.executed), square.units, _shade(worst, "Greens"))
+        return Tile(square.count, square.units, _shade(worst, "Blues"), hatch=_CONTRACT)
+    return Tile(square.count, square.units, _shade(worst, "Greens"))
 
 
 def _note(reason: str, notes: dict[str, str]) -> str:
@@ -202,6 +204,7 @@ def _draw_legend(figure: Figure, height: float, bottom: float) -> None:
     keys = {
         "kernel evidence: layers judged, worst error in units of the bound": Patch(facecolor=_shade(0.5, "Greens")),
         "contract evidence only (c)": Patch(facecolor=_shade(0.5, "Blues"), hatch=_CONTRACT, edgecolor=_CONTRACT_LINES),
+        "no feature mattered (?)": Patch(facecolor=_FAINT, edgecolor="#bbbbbb"),
         "broken": Patch(facecolor=_FAILED),
         "not run": Patch(facecolor=_GREY, hatch="xxx", edgecolor=_GREY_LINES),
         "unsupported": Patch(facecolor=_FAINT, edgecolor="#bbbbbb"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attnconf.gate.cells import Cell
+    from attnconf.gate.proof import Providers
     from attnconf.gate.receipt import PlatformRecord, Receipt
     from attnconf.policy.policy import Policy
     from attnconf.policy.requirements import RequiredCell
@@ -68,6 +69,7 @@ def verdict_of(  # noqa: PLR0913 - what a verdict is about
     policy: Policy | None,
     record: PlatformRecord,
     cells: Sequence[Cell],
+    providers: Providers,
     held_elsewhere: frozenset[str],
     wanted: tuple[RequiredCell, ...] | None,
     where: str,
@@ -83,7 +85,7 @@ def verdict_of(  # noqa: PLR0913 - what a verdict is about
     resolutions = resolve_all(policy, platform)
     # a receipt says by its reasons what did not load; here every backend counts as one that would
     backends = dict.fromkeys(backend for one in resolutions for backend in (one.prefill, one.decode) if backend)
-    verdict = reach_verdict(policy, resolutions, cells, platform, backends)
+    verdict = reach_verdict(policy, resolutions, cells, platform, backends, providers=providers)
     if wanted is not None:
         verdict = narrowed(verdict, wanted).model_copy(update={"elsewhere": ()})  # the plan says who owes what
     elsewhere = tuple(other.sentence for other in verdict.elsewhere if other.rule not in held_elsewhere)

@@ -94,7 +94,8 @@ def _backend(site: Site, backend: Backend) -> str:
     reasons = [f"- {count:,} layers {markdown(reason)}" for reason, count in backend.reasons[:_MOST_REASONS]]
     rest = len(backend.reasons) - _MOST_REASONS
     reasons += [f"- {rest} other reasons"] if rest > 0 else []
-    name = f"**{markdown(backend.name)}**"
+    by = f" (provided by {markdown(' and by '.join(backend.providers))})" if backend.providers else ""
+    name = f"**{markdown(backend.name)}**{by}"
     if backend.is_asleep:
         return "\n".join([f"{name} did not run", "", *reasons, ""])
     lines = [
@@ -115,8 +116,8 @@ def _square(square: Square | None) -> str:
         return ""
     if square.kind == "broken":
         return f"**{square.broken} BAD** {square.units}".rstrip()
-    if square.kind in {"kernel", "contract"}:
-        return f"{square.executed}{'c' if square.kind == 'contract' else ''} {square.units}".rstrip()
+    if square.executed:
+        return f"{square.count} {square.units}".rstrip()
     return "not run" if square.kind == "not_run" else "unsup."
 
 

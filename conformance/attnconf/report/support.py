@@ -9,14 +9,16 @@ from attnconf.cases.case import Mode
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import FREE_MODEL
 from attnconf.gate.cells import merge_cells
+from attnconf.gate.evidence import providers_in
 from attnconf.judging.result import Outcome
 from attnconf.judging.units import units_text
 from attnconf.report.escape import markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from attnconf.gate.cells import Cell
+    from attnconf.gate.provider import Provider
     from attnconf.gate.receipt import PlatformRecord, Receipt
 
 _INTRODUCTION = """\
@@ -26,10 +28,10 @@ Written by `attnconf matrix` from the receipts that each section names. Do not e
 
 A row is a model and a kind of its layers (`shared`: it reads another layer's KV cache; `free`: random shapes). A cell
 counts layers of cases in one mode: those judged, with the worst error in units of the bound (a right kernel is below
-1), over the dtypes of the KV cache. `by contract`: the adapter's calls were judged, and no kernel. `unsupported`: the
-backend declares it. Raised numbers name the reasons, below the table, of layers that were not judged. A dash: nothing
-was asked. `features` are those whose absence would have moved an answer of the row by ten times the bound; the ones
-that every row has stand above the table.
+1), over the dtypes of the KV cache. `by contract`: the adapter's calls were judged, and no kernel. `no feature
+mattered`: no mistake would have shown, so it is no evidence. `unsupported`: the backend declares it. Raised numbers
+name the reasons, below the table, of layers that were not judged. A dash: nothing was asked. `features` are those whose
+absence would have moved an answer of the row by ten times the bound; what every row has stands above the table.
 """
 _NOTHING = "-"
 _ENDS = {0: "green", 1: "red", 2: "interrupted", 10: "not met"}
@@ -52,8 +54,10 @@ def support_page(receipts: Sequence[tuple[str, Receipt]]) -> str:
             cells = merge_cells(cells, receipt.cells)
             for name, words in receipt.spared.items():
                 came_without[name] |= dict.fromkeys(words)
+        providers = providers_in(receipt for _, receipt in runs)
         for name in _backends(cells):
-            sections.append(_backend(name, [cell for cell in cells if cell.backend == name], tuple(came_without[name])))
+            own = [cell for cell in cells if cell.shown_backend == name]
+            sections.append(_backend(name, own, came_without, providers.get(own[0].backend, ())))
     return "\n".join(sections)
 
 
@@ -99,17 +103,19 @@ def _backends(cells: Iterable[Cell]) -> list[str]:
     """Return the backends by name, those that nothing was judged of behind the others."""
     judged: dict[str, int] = defaultdict(int)
     for cell in cells:
-        judged[cell.backend] += cell.executed + cell.broken
+        judged[cell.shown_backend] += cell.executed + cell.broken
     return sorted(judged, key=lambda name: (not judged[name], name))
 
 
-def _backend(name: str, cells: list[Cell], came_without: tuple[str, ...]) -> str:
+def _backend(name: str, cells: list[Cell], spared: Mapping[str, Iterable[str]], providers: Sequence[Provider]) -> str:
     executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
     judged = f"{executed:,} layers judged, {broken:,} broken"
     if worst := units_text(_worst(cells)):
         judged += f", worst error {worst}"
-    if came_without:
-        judged += f". Drawn cases came without {'; '.join(came_without)}, which it does not promise to bear"
+    if came_without := "; ".join(spared.get(cells[0].backend, ())):
+        judged += f". Drawn cases came without {came_without}, which it does not promise to bear"
+    if providers:
+        judged += f". Provided by {markdown(' and by '.join(one.text for one in providers))}"
     grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in cells:
         grouped[unsharded(cell.model), cell.layer_kind].append(cell)
@@ -145,6 +151,8 @@ def _cell(cells: Sequence[Cell], notes: dict[str, int]) -> str:
         parts = [
             outcome.value.replace("_", " ") for outcome in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) if outcome in counts
         ]
+    if any(cell.executed for cell in cells) and all(cell.is_vacuous for cell in cells if cell.executed):
+        parts.append("no feature mattered")
     if worst := units_text(_worst(cells)):
         parts.append(worst)
     reasons = sorted({reason for cell in cells for reason in cell.reasons})

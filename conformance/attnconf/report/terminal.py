@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
 from attnconf.judging.units import units_text
+from attnconf.report.matrix import NO_EFFECT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,22 +19,24 @@ if TYPE_CHECKING:
 
 _MODES = ("decode", "extend", "mixed", "verify")
 _MOST_REASONS = 4
+VACUOUS = "?"
 
 
 def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
     """Return the matrix backend x (model, layer kind) x mode: layers judged, and the worst error in units.
 
-    A trailing ``c`` marks contract evidence; a backend that ran nowhere is one row. The last row adds up, and says how
+    A trailing ``c`` marks contract evidence, and ``?`` layers in which no feature mattered, which are no evidence; a
+    backend that ran nowhere is one row. The last row adds up, and says how
     many ``cases`` the layers belong to where that is known. Below stand the reasons of what was not judged.
     """
     if not cells:
         return []
     rows = [_row("backend", "model", "layers", *_MODES, "worst", "effective features")]
     grouped: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
-    awake = {cell.backend for cell in cells if cell.executed or cell.broken or cell.unsupported}
+    awake = {cell.shown_backend for cell in cells if cell.executed or cell.broken or cell.unsupported}
     for cell in cells:
-        row = (unsharded(cell.model), cell.layer_kind) if cell.backend in awake else ("(all)", "(all)")
-        grouped[cell.backend, *row].append(cell)
+        row = (unsharded(cell.model), cell.layer_kind) if cell.shown_backend in awake else ("(all)", "(all)")
+        grouped[cell.shown_backend, *row].append(cell)
     for (backend, model, kind), members in sorted(grouped.items()):
         counts = [_count([cell for cell in members if cell.mode == mode]) for mode in _MODES]
         units = [cell.worst_units for cell in members if cell.worst_units is not None]
@@ -48,6 +51,8 @@ def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
     broken = sum(cell.broken for cell in cells)
     of_cases = "" if cases is None else f"{cases} case{'' if cases == 1 else 's'} executed, "
     rows.append(f"{of_cases}{executed} layers judged ({contract} of them by contract only), {broken} broken")
+    if any(cell.is_vacuous for cell in cells):
+        rows.append(f"{VACUOUS}: {NO_EFFECT}")
     return [*rows, *_reason_lines(cells)]
 
 
@@ -63,15 +68,17 @@ def _count(cells: Sequence[Cell]) -> str:
         return "-"
     if not executed and not broken:
         return "not_run" if any(cell.not_run for cell in cells) else "unsup."
-    contract = "c" if any(cell.contract_only for cell in cells) else ""
-    return f"{executed}{contract}" + (f" BAD {broken}" if broken else "")
+    mark = "c" if any(cell.contract_only for cell in cells) else ""
+    if not broken and all(cell.is_vacuous for cell in cells if cell.executed):
+        mark += VACUOUS
+    return f"{executed}{mark}" + (f" BAD {broken}" if broken else "")
 
 
 def _reason_lines(cells: Sequence[Cell]) -> list[str]:
     by_backend: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for cell in merge_cells(cells, ()):
         for reason, count in cell.reasons.items():
-            by_backend[cell.backend][reason] += count
+            by_backend[cell.shown_backend][reason] += count
     lines = []
     for backend, reasons in sorted(by_backend.items()):
         ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.backends.protocol import shown_name
 from attnconf.platforms import PACKAGES
 from attnconf.policy.policy import policy_digest
 from attnconf.policy.resolution import resolve_all
@@ -11,6 +12,7 @@ from attnconf.policy.resolution import resolve_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from attnconf.backends.protocol import Backend
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
     from attnconf.running.session import Session
@@ -31,8 +33,9 @@ def header_lines(
     lines = [f"attnconf: {gpu}; {versions}", f"attnconf: profile {session.profile.name}, seed {session.seed}"]
     for name in backends:
         reason = session.why_not(name)
-        shown = session.backend(name).name if reason is None else f"{name}: missing: {reason}"
-        lines.append(f"attnconf: backend {shown}" + (_by_contract(session, name) if reason is None else ""))
+        lines.append(
+            f"attnconf: backend {_works(session.backend(name)) if reason is None else f'{name}: missing: {reason}'}"
+        )
     if policy is not None:
         lines.append(f"attnconf: policy {policy.name} ({policy_digest(policy)[:12]})")
         target = policy_platform or platform
@@ -40,7 +43,8 @@ def header_lines(
     return lines
 
 
-def _by_contract(session: Session, name: str) -> str:
-    if session.backend(name).evidence == "kernel":
-        return ""
-    return ": its documented contract is executed, not its kernels; this is no kernel evidence"
+def _works(backend: Backend) -> str:
+    shown = shown_name(backend.name, backend.evidence)
+    if backend.evidence == "kernel":
+        return shown
+    return f"{shown}: its documented contract is executed, not its kernels; this is no kernel evidence"

@@ -11,12 +11,14 @@ from attnconf.judging.result import CaseResult, LayerResult, Outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from attnconf.backends.protocol import EvidenceKind
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.cells import Cell
     from attnconf.gate.failed_case import FailedCase
     from attnconf.running.session import Session
 
+_KERNEL: EvidenceKind = "kernel"
 _ORDER = (
     Outcome.FAILED,
     Outcome.CRASHED,
@@ -79,8 +81,9 @@ class Unexecuted:
         return recorded([self._ended(case)])
 
     def _ended(self, case: Case) -> CaseResult:
-        name = self.backend
+        name, evidence = self.backend, _KERNEL
         if self.outcome is Outcome.CRASHED and self.session.why_not(name) is None:
-            name = self.session.backend(name).name  # what died may be a contract reading; what did not run is a kernel
+            died = self.session.backend(name)  # it may be a contract reading; what did not run is a kernel
+            name, evidence = died.name, died.evidence
         layers = tuple(LayerResult(layer=i, outcome=self.outcome, reason=self.reason) for i in range(len(case.layers)))
-        return CaseResult(case=case, backend=name, evidence="kernel", layers=layers)
+        return CaseResult(case=case, backend=name, evidence=evidence, layers=layers)

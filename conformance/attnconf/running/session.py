@@ -75,6 +75,11 @@ class Session:
             raise found
         return found
 
+    def made(self, name: str) -> Backend | None:
+        """Return the backend ``name`` if this process has made it."""
+        found = self._backends.get(name)
+        return None if isinstance(found, BackendUnavailableError) else found
+
     def why_not(self, name: str) -> str | None:
         """Return why the backend ``name`` does not work here, or None."""
         try:

@@ -45,6 +45,7 @@ CASE = Case(
 class Compiler(ReferenceBackend):
     """The reference, compiled: one module a mode and layout; ``long`` are the names of those that take an hour."""
 
+    name = "toy"
     long: frozenset[str] = frozenset()
     ready: set[str] = field(default_factory=set)
     fails: frozenset[str] = frozenset()

@@ -272,7 +272,7 @@ NOT_RUN = {"executed": 0, "passed": 0, "not_run": 3, "worst_units": None, "reaso
 
 
 def test_picture_of_a_receipt(run: Run, tmp_path: Path) -> None:
-    contract = cell(backend="trtllm_mha[contract]", passed=0, contract_only=3)
+    contract = cell(backend="trtllm_mha", evidence="contract", passed=0, contract_only=3)
     wrong = cell(mode="extend", passed=1, failed=2, worst_units="inf")
     path = save(tmp_path, receipt(cell(), wrong, contract, cell(backend="$x$\n\x1b", **NOT_RUN)))
     for name in ("out/a.png", "a.svg"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.errors import InvalidInputError
 from attnconf.gate.cells import Cell, merge_cells, tally
+from attnconf.gate.evidence import evidence_of, parse_evidence, receipts_of
 from attnconf.gate.failed_case import FailedCase, failed_case
 from attnconf.gate.receipt import PolicyRef, Receipt, git_sha, record_platform
-from attnconf.gate.sealed import TamperedError
+from attnconf.gate.sealed import TamperedError, seal
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import Platform, simulate
@@ -26,6 +28,8 @@ from attnconf.report.document import compose
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from attnconf.backends.protocol import EvidenceKind
 
 ZERO = dict.fromkeys(
     ["executed", "passed", "failed", "unsupported", "refused", "crashed", "oom", "not_run", "contract_only"], 0
@@ -52,20 +56,21 @@ units = st.none() | st.floats(0, 1e6) | st.just(math.inf)
 
 @st.composite
 def cells(draw: st.DrawFn) -> Cell:
-    passed, failed, contract_only = draw(counts), draw(counts), draw(counts)
+    judged, failed, evidence = draw(counts), draw(counts), draw(st.sampled_from(["kernel", "contract"]))
     return make_cell(
         backend=draw(st.sampled_from(["a", "b"])),
         layer_kind=draw(st.sampled_from(["full", "sliding-shared"])),
-        passed=passed,
+        evidence=evidence,
+        passed=judged * (evidence == "kernel"),
         failed=failed,
-        contract_only=contract_only,
-        executed=passed + failed + contract_only,
+        contract_only=judged * (evidence == "contract"),
+        executed=judged + failed,
         not_run=draw(counts),
         oom=draw(counts),
         features=sorted(draw(st.sets(st.sampled_from(["gqa", "paging", "window"])))),
         worst_units=draw(units),
         reasons=draw(reasons),
-        histogram=draw(st.sampled_from([[], [0] * 10 + [failed], [passed] + [0] * 9 + [failed]])),
+        histogram=draw(st.sampled_from([[], [0] * 10 + [failed], [judged] + [0] * 9 + [failed]])),
     )
 
 
@@ -109,6 +114,13 @@ def test_unlike_cells_do_not_add() -> None:
         ({"worst_units": math.nan}, "worst_units"),
         ({"worst_units": -1}, "worst_units"),
         ({"worst_units": "big"}, "worst_units"),
+        ({"evidence": "hearsay"}, "evidence"),
+        ({"executed": 1, "contract_only": 1}, "evidence is kernel, but 1 layers are counted as contract_only"),
+        (
+            {"executed": 1, "passed": 1, "evidence": "contract"},
+            "evidence is contract, but 1 layers are counted as passed",
+        ),
+        ({"backend": "b[contract]"}, "backend ends in"),
         ({"passed": -1}, "passed"),
         ({"passed": True}, "passed"),
         ({"features": ["b", "a"]}, "features are not sorted"),
@@ -201,7 +213,8 @@ def test_a_shard_that_the_model_does_not_have_counts_as_free(degree: str) -> Non
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_counted_once(outcome: Outcome) -> None:
-    (cell,) = tally([result(LayerResult(layer=0, outcome=outcome))])
+    evidence: EvidenceKind = "contract" if outcome is Outcome.CONTRACT_ONLY else "kernel"
+    (cell,) = tally([replace(result(LayerResult(layer=0, outcome=outcome)), evidence=evidence)])
     assert {name: getattr(cell, name) for name in ZERO} == {
         **ZERO,
         outcome.value: 1,
@@ -257,7 +270,27 @@ def test_a_receipt_of_the_first_schema_is_still_read() -> None:
     assert old.digest is None
     assert (old.failures, old.cells[0].histogram) == ((), ())
     assert (old.exit_status, old.ending) == (None, "")
-    assert old.to_data()["schema"] == "attnconf.receipt/2"
+    assert old.to_data()["schema"] == "attnconf.receipt/3"
+
+
+def test_a_contract_reading_of_an_older_receipt_was_part_of_a_name() -> None:
+    data = {**make_receipt().to_data(), "spared": {"b[contract]": ["empty requests"]}}
+    del data["providers"], data["failures"][0]["evidence"]
+    data["failures"][0]["backend"] = "b[contract]"
+    for cell in data["cells"]:
+        del cell["evidence"]
+    data["cells"][0] |= {"backend": "b[contract]", "executed": 1, "contract_only": 1, "passed": 0, "failed": 0}
+    data = {**data, "schema": "attnconf.receipt/2"}
+    data["digest"] = seal(data)
+    old = Receipt.from_data(data, "test")
+    assert (old.cells[0].backend, old.cells[0].evidence, old.cells[0].shown_backend) == ("b", "contract", "b[contract]")
+    assert (old.failures[0].backend, old.failures[0].evidence) == ("b", "contract")
+    assert old.spared == {"b": ("empty requests",)}
+    assert old.providers == {}
+    merged = evidence_of([old]).to_data()  # written in the new schema, it is under a digest of its own
+    assert receipts_of(parse_evidence(json.dumps(merged), "test")) == (old.renewed(),)
+    with pytest.raises(TamperedError):
+        Receipt.from_data({**data, "seed": 7}, "test")
 
 
 def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -266,9 +299,9 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     assert data.keys() == {
         "schema", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
-        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "backend_seconds", "digest",
+        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "backend_seconds", "providers", "digest",
     }  # fmt: skip
-    assert data["schema"] == "attnconf.receipt/2"
+    assert data["schema"] == "attnconf.receipt/3"
     assert data["platform"] == {
         "device": "H100", "sm": "9.0", "cuda": "13.0", "driver": None, "python": "3.12.1", "torch": "2.11.0",
         "triton": None, "flashinfer": "0.6.13", "flashinfer_cubin": None, "simulated": False,
@@ -285,7 +318,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     [
         {"started": "yesterday"},
         {"seconds": math.nan},
-        {"schema": "attnconf.receipt/3"},
+        {"schema": "attnconf.receipt/4"},
         {"exit_status": True},
     ],
 )

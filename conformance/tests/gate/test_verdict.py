@@ -52,8 +52,7 @@ def test_shared_kinds_are_asked_only_of_models_that_have_them() -> None:
     ("change", "lack"),
     [
         ({"executed": 0, "passed": 0}, "0 layers passed, 1 needed"),
-        ({"backend": "triton[contract]"}, "1 by contract only, which proves no kernel"),
-        ({"passed": 0, "contract_only": 1}, "1 by contract only, which proves no kernel"),
+        ({"evidence": "contract", "passed": 0, "contract_only": 1}, "1 by contract only, which proves no kernel"),
         ({"executed": 2, "failed": 1}, "1 of its layers failed"),
         ({"oom": 1}, "1 of its layers failed"),
         ({"crashed": 2}, "2 of its layers failed"),
@@ -179,7 +178,7 @@ def test_an_engines_own_backend_is_required_by_its_own_name() -> None:
     cells = evidence(policy)
     assert [one.backend for one in cells] == ["a", "a", "a", "e:a"]
     assert held(policy, cells).is_met
-    contract = cell(policy.all_required[-1], backend="e:a[contract]", passed=0, contract_only=1)
+    contract = cell(policy.all_required[-1], backend="e:a", evidence="contract", passed=0, contract_only=1)
     for lacking in (cells[:-1], [*cells[:-1], contract]):
         (unmet,) = held(policy, lacking).unmet
         assert unmet.sentence.startswith("e:a llama3-8b full decode is not proven: ")

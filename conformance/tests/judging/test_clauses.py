@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from attnconf.backends import reference
-from attnconf.backends.protocol import Backend, Evidence, Prepared, Promises, Unsupported
+from attnconf.backends.protocol import Backend, EvidenceKind, Prepared, Promises, Unsupported
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case
 from attnconf.cases.drawing.space import Space
@@ -71,7 +71,7 @@ class Declared:
     make: Callable[[Platform], Backend] = reference.make
     instead: Callable[[torch.Tensor], None] = lambda _out: None
     name: str = "declared"
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
     promises: Promises = field(default_factory=lambda: Promises(lse="natural"))
 
     def supports(self, _shape: KernelShape, _platform: Platform) -> Unsupported | None:

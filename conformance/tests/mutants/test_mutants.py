@@ -31,7 +31,7 @@ from attnconf.mutants import registry
 from attnconf.mutants.hunt import broken_clauses
 from attnconf.mutants.memory import SCRATCHED
 from attnconf.mutants.merge import SMALLER
-from attnconf.mutants.mutant import Mutant
+from attnconf.mutants.mutant import Mutant, under_name
 from attnconf.mutants.registry import MUTANTS, mutant_named
 from attnconf.mutants.small_cases import SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, StaleEditError, edited
@@ -55,13 +55,13 @@ def smoke() -> Session:
 
 def judged(make: Callable, case: Case) -> CaseResult:
     """Run ``case`` through every check, and where nothing of it is supported, through the probe of refusals."""
-    smoke().registry.register("mutant", make)
+    smoke().registry.register("mutant", lambda platform: under_name(make(platform), "mutant"))
     backend = make(smoke().platform)
     result = run_case(case, backend, smoke().platform, smoke().device, choose=all_checks)
     if any(layer.outcome.is_executed or layer.outcome.is_failure for layer in result.layers):
         return result
     session = Session(platform=smoke().platform, profile=smoke().profile)
-    session.registry.register("mutant", make)
+    session.registry.register("mutant", lambda platform: under_name(make(platform), "mutant"))
     return session.probe(case, "mutant")
 
 

@@ -87,19 +87,18 @@ def test_a_run_that_did_not_end_well_says_so(status: int, ended: str) -> None:
 
 def test_judged_cells_say_how_many_passed_how_far_off_and_over_which_dtypes() -> None:
     cells = [
-        cell(passed=3, worst_units=0.4),
+        cell(passed=3, worst_units=0.4, features=("paging",)),
         cell(passed=2, worst_units=0.54, kv_dtype="float8_e4m3fn"),
         cell(passed=4, mode="verify", model="gemma4-e2b", worst_units=0.25),
     ]
-    decode, verify = "5 passed, 0.54<br>bf16 fp8", "4 passed, 0.25<br>bf16"
-    assert row(*cells) == ["gemma4-e2b<br>full", decode, "-", "-", verify, "none"]
+    decode, verify = "5 passed, 0.54<br>bf16 fp8", "4 passed, no feature mattered, 0.25<br>bf16"
+    assert row(*cells) == ["gemma4-e2b<br>full", decode, "-", "-", verify, "-"]
     assert "9 layers judged, 0 broken, worst error 0.54." in page(receipt(*cells))
 
 
 def test_contract_evidence_never_reads_as_passed() -> None:
-    assert row(cell(contract_only=3, worst_units=0.1))[1] == "3 by contract, 0.10<br>bf16"
-    mixed = row(cell(contract_only=3), cell(passed=2, q_dtype="float16"))
-    assert mixed[1] == "2 passed, 3 by contract<br>bf16"
+    contract = cell(evidence="contract", contract_only=3, worst_units=0.1, features=("paging",))
+    assert row(contract)[1] == "3 by contract, 0.10<br>bf16"
 
 
 def test_what_is_broken_is_named_first_and_bold() -> None:
@@ -114,7 +113,7 @@ def test_what_was_not_judged_has_its_reasons_below_each_once() -> None:
         cell(unsupported=2, reasons={"unsupported: no sinks": 2}),
         cell(unsupported=1, mode="extend", reasons={"unsupported: no sinks": 1}),
         cell(not_run=1, mode="mixed", reasons={"not_run: no nvcc": 1}),
-        cell(passed=1, mode="verify"),
+        cell(passed=1, mode="verify", features=("paging",)),
         cell(unsupported=1, mode="verify", q_dtype="float16", reasons={"unsupported: no float16": 1}),
     ]
     assert row(*cells)[1:5] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,13 +13,16 @@ import pytest
 from attnconf.cli import main as cli
 from attnconf.gate.plans.fleet import parse_fleet
 from attnconf.gate.plans.fleet_plan import plan_fleet
+from attnconf.gate.provider import Provider, Source
 from attnconf.gate.receipt import PolicyRef, Receipt
 from attnconf.policy.policy import load_policy, parse_policy, policy_digest
 from attnconf.report.annotations import error_lines
 from attnconf.report.document import compose
 from attnconf.report.escape import fenced, markdown, readable, workflow_data, workflow_property
+from attnconf.report.matrix import arrange
 from attnconf.report.page import render_page
 from attnconf.report.summary import MOST_BYTES, summarise
+from attnconf.report.support import support_page
 from conformance.tests.support import gate_repository
 from conformance.tests.support.gate_receipts import receipt_of
 from conformance.tests.support.receipts import (
@@ -35,9 +39,9 @@ from conformance.tests.support.receipts import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from attnconf.report.document import Document
+
+EVIDENCE = Path(__file__).parents[3] / "fixtures" / "evidence"
 
 
 def document(*receipts: Receipt) -> Document:
@@ -65,7 +69,7 @@ def test_one_cell_alone_keeps_the_verdicts_sentence() -> None:
 
 
 def test_contract_evidence_meets_nothing() -> None:
-    cells = [a_cell("triton[contract]", cell.layer_kind, cell.mode, contract_only=9) for cell in proven()]
+    cells = [a_cell("triton", cell.layer_kind, cell.mode, contract_only=9) for cell in proven()]
     found = document(a_receipt(*cells))
     assert (found.status, found.unmet) == ("not met", 4)
 
@@ -311,3 +315,30 @@ def test_a_job_of_a_plan_owes_the_cells_of_that_job_alone() -> None:
     assert compose({"r.json": less}, policy, plan).unmet == 1
     foreign = whole["cpu.1"].model_copy(update={"plan": "0" * 64})
     assert compose({"r.json": foreign}, policy, plan).status == "not met"
+
+
+def test_what_nothing_mattered_in_is_no_evidence() -> None:
+    vacuous = [cell.model_copy(update={"features": ()}) for cell in proven()]
+    found = compose({"r.json": a_receipt(*vacuous, exit_status=0, policy=None)})
+    assert found.status == "not met"
+    assert found.headline == "No feature mattered in anything that was executed, so nothing is proven"
+    judged = compose({"r.json": a_receipt(*proven()[:3], vacuous[3], exit_status=0)}, POLICY)
+    assert judged.status == "not met"
+    assert "3 layers passed, 1 needed, but in 3 of them no feature mattered" in judged.gaps[0].text
+    assert " 3? 0.45 |" in summarise(judged)
+    assert 'class="vacuous"' in render_page(judged)
+
+
+def test_the_evidence_of_an_h200_in_which_nothing_mattered_is_not_green() -> None:
+    receipt = Receipt.read(EVIDENCE / "2026-11-28-h200-smoke.json")
+    square = arrange(receipt.cells).squares[("gemma4-26b-a4b", "full"), ("trtllm_mha", "decode")]
+    assert (square.kind, square.count) == ("vacuous", "1?")
+
+
+def test_who_provided_a_backend_is_said() -> None:
+    file = Provider(sources=(Source(path="conftest.py", sha256="0" * 64, committed=False),))
+    receipt = a_receipt(*proven(), providers={"triton": file})
+    said = "provided by conftest.py (it is not in the commit)"
+    assert said in render_page(compose({"r.json": receipt}))
+    assert "provided by conftest.py" in summarise(compose({"r.json": receipt}))
+    assert "Provided by conftest.py" in support_page([("r.json", receipt)])

@@ -40,11 +40,15 @@ def test_one_row_a_backend_model_and_kind_with_shards_and_dtypes_together() -> N
     cells = [
         a_cell(model="m@tp4", passed=3, features=("window",)),
         a_cell(model="m", passed=2, features=("paging",), worst_units=0.75),
-        a_cell(model="m", mode="extend", contract_only=4),
+        a_cell(model="m", mode="extend", evidence="contract", contract_only=4),
     ]
     lines = matrix_lines(cells, cases=7)
-    assert columns(lines[1]) == ["toy", "m", "full", "5", "4c", "-", "-", "0.75", "paging,window"]
-    assert lines[2:] == ["7 cases executed, 9 layers judged (4 of them by contract only), 0 broken"]
+    assert columns(lines[1]) == ["toy", "m", "full", "5", "-", "-", "-", "0.75", "paging,window"]
+    assert columns(lines[2]) == ["toy[contract]", "m", "full", "-", "4c?", "-", "-", "0.50", "none"]
+    assert lines[3:] == [
+        "7 cases executed, 9 layers judged (4 of them by contract only), 0 broken",
+        "?: no feature mattered, so no mistake would have shown: no evidence",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_a_backend_that_ran_nowhere_is_one_row() -> None:
     lines = matrix_lines([*cells, a_cell(passed=1)])
     assert [columns(line) for line in lines[1:3]] == [
         ["asleep", "(all)", "(all)", "not_run", "-", "-", "not_run", "-", "none"],
-        ["toy", "m", "full", "1", "-", "-", "-", "0.50", "none"],
+        ["toy", "m", "full", "1?", "-", "-", "-", "0.50", "none"],
     ]
 
 
@@ -76,8 +80,9 @@ def test_an_output_that_is_not_finite_is_inf() -> None:
 
 
 def test_one_case_is_singular_and_an_unknown_number_unsaid() -> None:
-    assert matrix_lines([a_cell(passed=1)], cases=1)[-1].startswith("1 case executed, 1 layers judged")
-    assert matrix_lines([a_cell(passed=1)])[-1].startswith("1 layers judged")
+    one = a_cell(passed=1, features=("paging",))
+    assert matrix_lines([one], cases=1)[-1].startswith("1 case executed, 1 layers judged")
+    assert matrix_lines([one])[-1].startswith("1 layers judged")
     assert matrix_lines([]) == []
 
 

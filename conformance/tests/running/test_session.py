@@ -47,7 +47,7 @@ def test_what_is_planned_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_backend_is_made_once() -> None:
     session, made = a_session(), []
-    session.registry.register("toy", lambda platform: made.append(platform) or ReferenceBackend())  # type: ignore[func-returns-value]
+    session.registry.register("toy", lambda platform: made.append(platform) or Tender("toy"))  # type: ignore[func-returns-value]
     assert session.backend("toy") is session.backend("toy")
     assert len(made) == 1
     assert session.why_not("toy") is None
@@ -86,7 +86,7 @@ def test_on_a_gpu_installed_backends_run_apart(
     registered: bool,
 ) -> None:
     session = Session(platform=Platform(sm=sm), profile=profile_named("smoke"), isolate=isolate)
-    session.registry.register("mine", lambda _: ReferenceBackend())
+    session.registry.register("mine", lambda _: Tender("mine"))
     assert session.isolates("reference") is installed
     assert session.isolates("mine") is registered
 
@@ -105,6 +105,9 @@ def test_cases_run_on_one_thread() -> None:
 class Tender(ReferenceBackend):
     """Right, and promises as little as it may."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
     promises = replace(
         ReferenceBackend.promises,
         dead_k=REQUIRED,
@@ -118,7 +121,7 @@ class Tender(ReferenceBackend):
 
 def test_a_backend_of_few_promises_is_asked_every_drawn_case_and_a_recorded_one_as_it_is() -> None:
     session = replace(a_session(), profile=profile_named("smoke"))
-    session.registry.register("tender", lambda _platform: Tender())
+    session.registry.register("tender", lambda _platform: Tender("tender"))
     drawn = session.drawn.cases("decode", "gemma4-e2b")
     found = explore(session.drawn.draws("decode", "gemma4-e2b"), partial(session.ask, backend="tender"))
     assert len(found.results) == len(drawn)
@@ -132,7 +135,7 @@ def test_a_backend_of_few_promises_is_asked_every_drawn_case_and_a_recorded_one_
 
 def test_a_recorded_case_is_planned_with_every_check_and_not_at_all_of_who_does_not_bear_it() -> None:
     session = a_session()
-    session.registry.register("tender", lambda _platform: Tender())
+    session.registry.register("tender", lambda _platform: Tender("tender"))
     case = next(case for case in session.drawn.cases("decode", "gemma4-e2b") if unmet_promise(case, 0, Tender.promises))
     every = frozenset(asked_shapes(case, all_checks))
     assert frozenset(shapes_asked(session, (), [case], "reference")) == every

@@ -138,8 +138,13 @@ BROKEN = {
         "is no backend: its name is 'reference', not 'borrowed'" + PROTOCOL,
     ),
     "quoted": Package(
-        member("evidence = 'contract'"),
-        "is no backend: its name is 'quoted', not 'quoted[contract]'" + PROTOCOL,
+        member("evidence = 'contract'; name = 'quoted[contract]'"),
+        "is no backend: its name is 'quoted[contract]', not 'quoted': that it executes a contract is said by its"
+        " evidence alone" + PROTOCOL,
+    ),
+    "unclosed": Package(
+        member("name = 'unclosed[fast'"),
+        "is no backend: its name is 'unclosed[fast', not 'unclosed'" + PROTOCOL,
     ),
 }
 """By the name of their backend."""

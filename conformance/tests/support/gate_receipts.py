@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnconf.gate.cells import Cell
+from attnconf.gate.provider import Provider
 from attnconf.gate.receipt import Receipt, record_platform
 
 if TYPE_CHECKING:
@@ -12,9 +13,12 @@ if TYPE_CHECKING:
     from attnconf.policy.requirements import RequiredCell
 
 
+ATTNCONF = Provider(distribution="attnconf", version="0.1.0", entry_point="attnconf.backends.x:make")
+
+
 def proof(wanted: RequiredCell, **fields: Any) -> Cell:  # noqa: ANN401 - any field
     """Return a cell that proves ``wanted``."""
-    features = sorted(wanted.effective)
+    features = sorted({"paging", *wanted.effective})
     data = {
         **dict.fromkeys(("failed", "unsupported", "refused", "crashed", "oom", "not_run", "contract_only"), 0),
         "backend": wanted.backend,
@@ -50,6 +54,7 @@ def receipt_of(plan: FleetPlan, job: str, /, *, simulated: bool = False, **field
         "started": "2026-11-22T22:12:57+00:00",
         "seconds": 12.5,
         "exit_status": 0,
+        "providers": {name: ATTNCONF for one in plan.jobs if one.name == job for name in one.backends},
         "cells": tuple(proof(cell) for one in plan.jobs if one.name == job for cell in one.cells),
     }
     return Receipt.model_validate({**data, **fields})

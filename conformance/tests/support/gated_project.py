@@ -57,7 +57,7 @@ class Project:
         (self.path / "toy.toml").write_text(policy)
         (self.path / "fleet.toml").write_text(fleet)
         git(self.path, "init", "-q")
-        git(self.path, "add", "toy.toml", "fleet.toml")
+        git(self.path, "add", "toy.toml", "fleet.toml", "conftest.py")
         self.commit()
         return self.replan()
 
@@ -67,9 +67,28 @@ class Project:
     def commit(self) -> None:
         git(self.path, "commit", "-qm", "change", "--allow-empty")
 
-    def conftest(self, text: str) -> None:
+    def conftest(self, text: str, *beside: str) -> None:
+        """Add to the conftest, commit it and what stands ``beside`` it, and plan that commit."""
         path = self.path / "conftest.py"
         path.write_text(f"{path.read_text()}\n{text}\n")
+        git(self.path, "add", "conftest.py", *beside)
+        self.commit()
+        self.replan()
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text)
+
+    def untrack(self, name: str) -> None:
+        """Commit that ``name`` is gone, while it stays in the folder, and plan that commit."""
+        git(self.path, "rm", "-q", "--cached", name)
+        self.commit()
+        self.replan()
+
+    def hide(self, name: str) -> None:
+        """Change ``name`` and tell git to take it for unchanged."""
+        git(self.path, "update-index", "--assume-unchanged", name)
+        path = self.path / name
+        path.write_text(path.read_text() + "\n# changed\n")
 
     def edit(self, name: str, old: str, new: str) -> None:
         text = (self.path / name).read_text()

@@ -15,6 +15,8 @@ COUNTS = ("passed", "failed", "unsupported", "refused", "crashed", "oom", "not_r
 CPU = {"device": "cpu", "sm": None, "cuda": None, "driver": None}
 H200 = {"device": "NVIDIA H200", "sm": "9.0", "cuda": "13.0", "driver": "580.1"}
 
+TUESDAYS = {"unsupported: only on Tuesdays": 2}
+
 CASE = Case(
     mode="decode",
     model="gemma4-e2b@tp2",
@@ -80,6 +82,7 @@ def a_cell(backend: str = "triton", layer_kind: str = "full", mode: str = "decod
     bins = [0, 0, 0, 0, counts["passed"] + counts["contract_only"], 0, 0, 0, 0, 0, counts["failed"]]
     fields = {
         "backend": backend,
+        "evidence": "contract" if counts["contract_only"] else "kernel",
         "model": "gemma4-e2b@tp2",
         "layer_kind": layer_kind,
         "mode": mode,
@@ -142,8 +145,14 @@ def everything(**values: Any) -> Receipt:  # noqa: ANN401 - any field
         a_cell("wrong", "sliding", passed=1, failed=2, worst_units=21979.0),
         a_cell("wrong", "full", "extend", crashed=1, reasons={"crashed: RuntimeError: launch failed": 1}),
         a_cell("reference", passed=40, failed=0, worst_units=0.98),
-        a_cell("trtllm_mha[contract]", contract_only=4),
-        a_cell("trtllm_mha[contract]", mode="verify", unsupported=2, reasons={"unsupported: only on Tuesdays": 2}),
+        a_cell("trtllm_mha", contract_only=4),
+        a_cell(
+            "trtllm_mha",
+            mode="verify",
+            evidence="contract",
+            unsupported=2,
+            reasons={"unsupported: only on Tuesdays": 2},
+        ),
         a_cell("trtllm_mha", not_run=7, reasons={"not_run: needs SM 10.x, this machine has no GPU": 7}),
         a_cell("reference", mode="verify", not_run=1, reasons={"not_run: a test ended": 1}),
         a_cell("nan", mode="mixed", failed=1, worst_units=math.inf),

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
-from attnconf.backends.protocol import Evidence, Promises, Unsupported
+from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.backends.triton.variants import launch_builds
 from attnconf.cases.shape import batch_shape
@@ -40,7 +40,7 @@ class TritonBackend:
     """Paged attention in Triton on ``platform``; promises every optional clause."""
 
     name = "triton"
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
     promises = Promises(lse="natural", cuda_graph=True)
 
     def __init__(self, platform: Platform) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LINK = "120000"
+"""git's mode of a symbolic link, whose content is a path."""
+
+_SHA1_DIGITS = 40
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,30 @@ class Repository:
         """Return what the file ``path`` held at ``commit``, None if it was not there, or lies outside."""
         name = self.name_of(path)
         return None if name is None else _git(self.top, "show", f"{commit}:{name}")
+
+    def committed(self, contents: Mapping[str, bytes]) -> frozenset[str]:
+        """Return the paths from the top, of those in ``contents``, that the checked-out commit holds as these bytes.
+
+        The commit itself is asked: an index that was told to look away (``--assume-unchanged``) changes nothing.
+        """
+        listed = _git(self.top, "ls-tree", "-r", "-z", "--full-tree", "HEAD", "--", *contents) if contents else None
+        held: dict[str, str] = {}
+        for entry in (listed or "").split("\0"):
+            what, _, name = entry.partition("\t")
+            mode, _, blob = what.partition(" blob ")
+            if blob and mode != _LINK:
+                held[name] = blob
+        return frozenset(
+            name for name, blob in held.items() if name in contents and self._is(blob, name, contents[name])
+        )
+
+    def _is(self, blob: str, name: str, content: bytes) -> bool:
+        """Whether ``blob`` is ``content``, as it is or as git would store the file, with other ends of lines."""
+        make = hashlib.sha1 if len(blob) == _SHA1_DIGITS else hashlib.sha256
+        if make(b"blob %d\0" % len(content) + content).hexdigest() == blob:
+            return True
+        stored = _git(self.top, "hash-object", "--", name)
+        return stored is not None and stored.strip() == blob
 
     def name_of(self, path: Path) -> str | None:
         """Return ``path`` from the top, None if it lies outside."""

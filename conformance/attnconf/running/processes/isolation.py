@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from attnconf.backends.protocol import Backend, Evidence
+    from attnconf.backends.protocol import Backend, EvidenceKind
     from attnconf.cases.case import Case
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.platforms import Platform
@@ -69,7 +69,7 @@ class Spec:
 class IsolatedBackend:
     """Runs cases of one backend in a process of its own, which is started when it is needed."""
 
-    def __init__(self, spec: Spec, *, evidence: Evidence, shown_as: str, seconds: float) -> None:
+    def __init__(self, spec: Spec, *, evidence: EvidenceKind, shown_as: str, seconds: float) -> None:
         """``seconds`` is how long one case may take."""
         try:
             pickle.dumps(spec)

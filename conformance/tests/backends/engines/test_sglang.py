@@ -127,7 +127,6 @@ def test_trtllm_mha_needs_flashinfer_whose_signatures_it_binds() -> None:
 
 def test_doctor_shows_the_sentence() -> None:
     session = Session(Platform(), profile_named("smoke"))
-    session.registry.register("sglang:triton", make_triton)
     findings = examine(session)
     found = {finding.name: finding for finding in findings.backends}
     assert found["sglang:triton"].status == "unavailable"
@@ -202,7 +201,7 @@ def test_trtllm_mha_is_evidence_of_kernels_where_these_run_and_needs_theirs_buil
     simulated = HOPPER.model_copy(update={"simulated": True})
     there, here = make_trtllm_mha(simulated), SglangTrtllmMha(HERE)
     assert (there.name, there.evidence) == ("sglang:trtllm_mha", "kernel")
-    assert (here.name, here.evidence) == ("sglang:trtllm_mha[contract]", "contract")
+    assert (here.name, here.evidence) == ("sglang:trtllm_mha", "contract")
     assert (there.promises, here.promises) == (SM90_PROMISES, TRTLLM_PROMISES)
     asked = [shape(**BFLOAT16, mode=mode, kv_layout="HND") for mode in ("decode", "extend")]
     assert [there.numerics(one).text for one in asked] == [

@@ -14,7 +14,7 @@ from attnconf.cases.shape import batch_shape
 if TYPE_CHECKING:
     from attnconf.backends.engines.sglang.engine import MakeBackend
     from attnconf.backends.engines.sglang.library import Library
-    from attnconf.backends.protocol import Evidence, Prepared, Unsupported
+    from attnconf.backends.protocol import EvidenceKind, Prepared, Unsupported
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
     from attnconf.numerics import NumericsProfile
@@ -29,7 +29,7 @@ class SglangTriton:
 
     platform: Platform
     name = NAME
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
     promises = TRITON_PROMISES
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.engines.sglang.library import Library
-    from attnconf.backends.protocol import Evidence, Prepared, Promises, Unsupported
+    from attnconf.backends.protocol import EvidenceKind, Prepared, Promises, Unsupported
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
     from attnconf.numerics import NumericsProfile
@@ -63,10 +63,10 @@ class SglangTrtllmMha:
     @property
     def name(self) -> str:
         """The name in reports and receipts."""
-        return f"{NAME}[contract]" if self._beneath.reads_contract else NAME
+        return NAME
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> EvidenceKind:
         """What a run proves: FlashInfer's kernels, or only sglang's translation."""
         return self._beneath.evidence
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from attnconf.backends.engines.vllm.library import Library
-    from attnconf.backends.protocol import Evidence, Prepared, Unsupported
+    from attnconf.backends.protocol import EvidenceKind, Prepared, Unsupported
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
     from attnconf.numerics import NumericsProfile
@@ -35,7 +35,7 @@ class VllmTriton:
 
     platform: Platform
     name = NAME
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
     promises = PROMISES
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:

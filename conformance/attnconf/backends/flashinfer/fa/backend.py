@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attnconf.backends.builds import Build, BuildReport
-    from attnconf.backends.protocol import Evidence, Unsupported
+    from attnconf.backends.protocol import EvidenceKind, Unsupported
     from attnconf.cases.inputs.batch import Batch, Pool
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
@@ -52,7 +52,7 @@ class FlashInferFa:
 
     template: Template
     platform: Platform
-    evidence: Evidence = "kernel"
+    evidence: EvidenceKind = "kernel"
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from attnconf.backends.builds import Build, BuildReport
-    from attnconf.backends.protocol import Evidence
+    from attnconf.backends.protocol import EvidenceKind
     from attnconf.cases.inputs.batch import Batch, KVCache
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
@@ -66,10 +66,10 @@ class TrtllmMha:
     @property
     def name(self) -> str:
         """The name in reports and receipts."""
-        return "trtllm_mha[contract]" if self.reads_contract else "trtllm_mha"
+        return "trtllm_mha"
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> EvidenceKind:
         """What a run proves: the kernel, or only the adapter's translation."""
         return "contract" if self.reads_contract else "kernel"
 

@@ -1,0 +1,154 @@
+"""Who provides the backends of a session, as files: what registers them, and where their code stands."""
+
+from __future__ import annotations
+
+import hashlib
+import site
+import sys
+import sysconfig
+from functools import cache, partial, reduce
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from inspect import unwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnconf.errors import InvalidInputError
+from attnconf.gate.plans.repository import repository_of
+from attnconf.gate.provider import Provider, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from importlib.metadata import EntryPoint
+
+    from attnconf.backends.registry import Origin
+    from attnconf.gate.plans.repository import Repository
+    from attnconf.running.session import Session
+
+
+def providers_of(session: Session, names: Iterable[str], folder: Path) -> dict[str, Provider]:
+    """Return the providers of the registered backends ``names``, by the names under which their evidence counts.
+
+    The commit is that of the repository around ``folder``. No backend is imported or made for it: of those that were,
+    the files of their classes are looked at, too.
+    """
+    try:
+        repository = repository_of(folder)
+    except InvalidInputError:
+        repository = None
+    found = {}
+    for name in names:
+        made = session.made(name)
+        files = [file for file in _files(session.registry.origin(name), made) if not _is_installed(file)]
+        provider = _provider(session.registry.origin(name), files, repository)
+        found[name if made is None else made.name] = provider
+    return found
+
+
+def _provider(origin: Origin, files: list[Path], repository: Repository | None) -> Provider:
+    if origin.entries:
+        entry = origin.entries[0]
+        own = [file for file in files if repository is not None and repository.name_of(file) is not None]
+        name, number = (None, None) if entry.dist is None else (entry.dist.name, entry.dist.version)
+        return Provider(distribution=name, version=number, entry_point=entry.value, sources=_sources(own, repository))
+    place = Path(origin.place)
+    name = _distribution_of(place) if _is_installed(place) else None
+    files = [file for file in files if not file.is_relative_to(_LIBRARY) or file == place]
+    return Provider(distribution=name, version=_version(name), sources=_sources(files, repository))
+
+
+def _files(origin: Origin, made: object) -> Iterator[Path]:
+    """Yield the files of what registers a backend, of its factory, and of the classes of what the factory made."""
+    if origin.place:
+        yield Path(origin.place)
+    factory: object = _loaded(origin.entries[0]) if origin.entries else origin.factory
+    while isinstance(factory, partial):
+        factory = factory.func
+    found = dict.fromkeys(_of_function(factory))
+    for kind in type(made).__mro__ if made is not None else ():
+        found |= dict.fromkeys(_of_class(kind))
+    # what a decorator made, such as the methods of a dataclass, has no file: <string>
+    yield from (Path(name) for name in found if name and not name.startswith("<") and name != origin.place)
+
+
+def _loaded(entry: EntryPoint) -> object:
+    """Return what ``entry`` names, if its module was imported."""
+    try:
+        return reduce(getattr, filter(None, (entry.attr or "").split(".")), sys.modules.get(entry.module))
+    except AttributeError:
+        return None
+
+
+def _of_function(function: object) -> Iterator[str]:
+    code = getattr(unwrap(function) if callable(function) else function, "__code__", None)
+    yield str(getattr(code, "co_filename", ""))
+    yield _of_module(function)
+
+
+def _of_class(kind: type) -> Iterator[str]:
+    """Yield the file of a class, and those of its functions: one of them may have been put in from elsewhere."""
+    yield _of_module(kind)
+    for member in vars(kind).values():
+        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+        if hasattr(function, "__code__"):
+            yield from _of_function(function)
+
+
+def _of_module(thing: object) -> str:
+    return str(getattr(sys.modules.get(str(getattr(thing, "__module__", ""))), "__file__", None) or "")
+
+
+def _sources(files: Iterable[Path], repository: Repository | None) -> tuple[Source, ...]:
+    names = {file: None if repository is None else repository.name_of(file) for file in dict.fromkeys(files)}
+    contents = {file: _content(file) for file in names}
+    inside = {name: contents[file] or b"" for file, name in names.items() if name is not None}
+    held = frozenset() if repository is None else repository.committed(inside)
+    return tuple(
+        Source(
+            path=name or str(file),
+            sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+            committed=name in held and content is not None,
+        )
+        for (file, name), content in zip(names.items(), contents.values(), strict=True)
+    )
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def _is_installed(file: Path) -> bool:
+    """Whether ``file`` belongs to Python, or to what was installed into it."""
+    return any(file.resolve().is_relative_to(folder) for folder in _INSTALLED)
+
+
+def _distribution_of(file: Path) -> str | None:
+    """Return the distribution that brought an installed ``file``."""
+    for folder in _INSTALLED:
+        if file.resolve().is_relative_to(folder):
+            package = file.resolve().relative_to(folder).parts[0].removesuffix(".py")
+            return next(iter(packages_distributions().get(package, ())), None)
+    return None
+
+
+def _version(name: str | None) -> str | None:
+    try:
+        return None if name is None else version(name)
+    except PackageNotFoundError:
+        return None
+
+
+_LIBRARY = Path(__file__).parents[1]
+_INSTALLED = tuple(
+    dict.fromkeys(
+        Path(folder).resolve()
+        for folder in (
+            *map(sysconfig.get_path, ("purelib", "platlib", "stdlib", "platstdlib")),
+            *site.getsitepackages(),
+            site.getusersitepackages(),
+        )
+    )
+)
