@@ -34,8 +34,8 @@ frame #0: c10::Error::Error(c10::SourceLocation) + 0x9d (0x7f in libc10.so)
 class Wrecking(ReferenceBackend):
     """Right, but for the way it takes one length."""
 
-    def __init__(self, how: str) -> None:
-        self.name = self.how = how
+    def __init__(self, how: str, name: str = "") -> None:
+        self.name, self.how = name or how, how
 
     def prepare(self, batch: Batch) -> Prepared:
         if TRIGGER in batch.kv_lens:
@@ -72,7 +72,7 @@ class Undeclared(Wrecking):
 
 def undeclared(platform: Platform) -> Undeclared:
     del platform
-    return Undeclared("segfault")
+    return Undeclared("segfault", "undeclared")
 
 
 def segfault(platform: Platform) -> Wrecking:
@@ -87,7 +87,7 @@ def abort(platform: Platform) -> Wrecking:
 
 def leave(platform: Platform) -> Wrecking:
     del platform
-    return Wrecking("exit")
+    return Wrecking("exit", "leave")
 
 
 def hang(platform: Platform) -> Wrecking:
@@ -97,7 +97,7 @@ def hang(platform: Platform) -> Wrecking:
 
 def complain(platform: Platform) -> Wrecking:
     del platform
-    return Wrecking("raise")
+    return Wrecking("raise", "complain")
 
 
 def recite(platform: Platform) -> Wrecking:

@@ -37,8 +37,9 @@ def isolate() -> Iterator[object]:
     made: list[IsolatedBackend] = []
 
     def make(factory: object, seconds: float = 60.0) -> IsolatedBackend:
-        spec = Spec("wrecking", Platform(), factory)  # type: ignore[arg-type]
-        made.append(IsolatedBackend(spec, evidence="kernel", shown_as="wrecking", seconds=seconds))
+        name = getattr(factory, "__name__", "wrecking")
+        spec = Spec(name, Platform(), factory)  # type: ignore[arg-type]
+        made.append(IsolatedBackend(spec, evidence="kernel", shown_as=name, seconds=seconds))
         return made[-1]
 
     yield make
