@@ -3,6 +3,7 @@
 #   make venv          the virtual environment alone
 #   make conformance   judge the backends on this machine, then draw what ran
 #   make test          the tests of attnconf itself
+#   make fuzz          20,000 mutated inputs to every reader and command, of which CI runs 2,000; INPUTS and SEED can be set
 #   make drift         hold the shipped policies against sglang and vLLM, installed without their dependencies in
 #                      .venv-sglang and .venv-vllm: sglang imports a vLLM that is there, and vLLM knows one platform a
 #                      process
@@ -17,6 +18,8 @@ WORKERS ?= auto
 PROFILE ?= smoke
 POLICY ?= sglang-gemma4
 OUT ?= attnconf-out
+INPUTS ?= 20000
+SEED ?= 1
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.attnconf-ready
@@ -25,7 +28,7 @@ ENGINE_FAMILIES := "decode or extend or mixed or verify or windows or shared_kv 
 BY_CONTRACT := $(if $(shell command -v nvidia-smi),0,10)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test drift drift-sglang drift-vllm engines engines-sglang engines-vllm check venv clean
+.PHONY: help conformance test fuzz drift drift-sglang drift-vllm engines engines-sglang engines-vllm check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +47,9 @@ conformance: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) --durations 15 --durations-min 1
+
+fuzz: $(READY)
+	$(BIN)/python -m conformance.tests.support.fuzz $(INPUTS) $(SEED)
 
 drift: drift-sglang drift-vllm
 

@@ -15,12 +15,12 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
     state = evidence.state
     if not state.option("receipt"):
         return ""
-    from attnconf.gate.receipt import PolicyRef, Receipt, git_sha, record_platform
+    from attnconf.gate.receipt import PolicyRef, Receipt, record_platform
     from attnconf.policy.policy import policy_digest
 
     policy = state.policy
     receipt = Receipt(
-        git_sha=git_sha(state.config.invocation_params.dir),
+        git_sha=state.commit[0],
         platform=record_platform(state.platform, python_platform.python_version()),
         policy=None if policy is None else PolicyRef(name=policy.name, digest=policy_digest(policy)),
         plan=None if state.plan is None else state.plan.identity,

@@ -152,4 +152,5 @@ class Reporter:
         for _, complaint in self.complaints:
             terminalreporter.write_line(f"NOT MET: {complaint}", red=True)
         if self.has_receipt:
-            terminalreporter.write_line(f"receipt: {state.option('receipt')}")
+            why = f", of no commit: {state.commit[1]}" if state.commit[1] else ""
+            terminalreporter.write_line(f"receipt: {state.option('receipt')}{why}")

@@ -198,18 +198,30 @@ class State:
             raise InvalidInputError(flag("plan"), given=f"{name}, {given}", allowed=allowed)
         return plan
 
+    @cached_property
+    def commit(self) -> tuple[str | None, str]:
+        """The commit of the working directory, None where there is none, and then why git names none, if it says so."""
+        from attnconf.errors import AttnconfError
+        from attnconf.gate.git import git_sha
+
+        try:
+            return git_sha(self.config.invocation_params.dir), ""
+        except AttnconfError as error:
+            return None, str(error)
+
     def _plan_faults(self, plan: FleetPlan, policy: Policy) -> Iterator[tuple[str, str]]:
         """Yield why ``attnconf verify`` would let no receipt of this run count, and which plan would do."""
-        from attnconf.gate.receipt import git_sha
         from attnconf.policy.policy import policy_digest
 
         if plan.policy.digest != policy_digest(policy):
             yield "of another policy", f"a plan of {policy.name} as it is now"
         if plan.nowhere:
             yield f"which fails by itself: {plan.nowhere[0]}", "a plan that attnconf plan accepts"
-        here = git_sha(self.config.invocation_params.dir)
         for fault in self._provider_faults(plan):
             yield f"for which {fault}", "a plan of a commit that contains what provides its backends"
+        here, why = self.commit
+        if why:
+            yield "which cannot be held against the commit that is checked out", f"a repository that git reads; {why}"
         if plan.git_sha != here:
             yield f"of {plan.git_sha or 'no commit'}", f"a plan of {here or 'no commit'}, which is checked out"
 

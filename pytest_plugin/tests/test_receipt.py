@@ -64,6 +64,17 @@ def test_the_schema_refuses_a_receipt_without_evidence_fields(replay: Inner, pyt
         jsonschema.validate(data, schema)
 
 
+def test_it_says_why_git_names_no_commit(
+    replay: Inner, receipt: Receipt, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pytester.path / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(pytester.path))
+    result = replay("--attnconf-backend=good", "--attnconf-receipt=r.json")
+    assert result.ret == 0
+    assert receipt.git_sha is None
+    result.stdout.fnmatch_lines(["receipt: r.json, of no commit: git is not installed"])
+
+
 def test_the_seed_is_recorded_and_decides(inner: Inner, receipt: Receipt, toy_model: str) -> None:
     suite = ("--pyargs", "attnconf.suite", f"--attnconf-model={toy_model}", "--attnconf-backend=good")
 

@@ -74,7 +74,11 @@ def _plan_fleet(arguments: argparse.Namespace, policy: Policy, console: Console)
             console.say(line)
         else:  # what is printed is read by a program
             console.complain(line)
-    return EXIT_NOT_MET if made.nowhere else 0
+    if made.git_sha is None:
+        console.complain(
+            "NOT MET: the plan is of no commit, since this is no git repository; attnconf verify refuses it"
+        )
+    return EXIT_NOT_MET if made.nowhere or made.git_sha is None else 0
 
 
 def printable_lines(text: str) -> str:

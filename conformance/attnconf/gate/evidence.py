@@ -67,7 +67,7 @@ def parse_evidence(text: str, source: str) -> Evidence | Receipt:
     if not (isinstance(data, dict) and data.get("schema") == "attnconf.evidence/1"):
         return Receipt.from_data(data, source)
     evidence = Evidence.from_data(data, source)
-    for one in data["receipts"]:
+    for one in data.get("receipts", ()):
         Receipt.from_data(one, source)
     return evidence
 

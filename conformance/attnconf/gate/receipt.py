@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,16 +15,12 @@ from attnconf.platforms import Platform, parse_sm
 from attnconf.values import Value
 from attnconf.version import __version__
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 __all__ = [
     "Cell",
     "FailedCase",
     "PlatformRecord",
     "PolicyRef",
     "Receipt",
-    "git_sha",
     "merge_cells",
     "record_platform",
     "recorded_platform",
@@ -165,14 +159,3 @@ def recorded_platform(record: PlatformRecord) -> Platform:
         packages={name: version for name, version in versions.items() if version is not None},
         simulated=record.simulated,
     )
-
-
-def git_sha(folder: Path) -> str | None:
-    """Return the commit of the repository around ``folder``, with ``-dirty`` if tracked files differ, or None."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - no shell
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    text = done.stdout.strip()
-    return text if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40}(-dirty)?", text) else None

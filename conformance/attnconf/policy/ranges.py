@@ -104,7 +104,7 @@ def whole_in(asked: int | str, value: int | None) -> bool:
     return all(compare(value, int(text)) for compare, text in _parts(asked))
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=2**18)
 def version_in(specifier: str, version: str | None) -> bool:
     """Whether ``version`` is in the set ``specifier``; what is missing or no version is in none."""
     try:

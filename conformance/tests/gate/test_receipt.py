@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from attnconf.errors import InvalidInputError
 from attnconf.gate.cells import Cell, merge_cells, tally
 from attnconf.gate.evidence import evidence_of, parse_evidence, receipts_of
 from attnconf.gate.failed_case import FailedCase, failed_case
-from attnconf.gate.receipt import PolicyRef, Receipt, git_sha, record_platform
+from attnconf.gate.receipt import PolicyRef, Receipt, record_platform
 from attnconf.gate.sealed import TamperedError, seal
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.units import EDGES, unit_bin
@@ -325,19 +324,6 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
 def test_a_wrong_receipt_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         Receipt.from_data({**make_receipt().to_data(), **change}, "test")
-
-
-def test_the_git_sha_says_when_the_tree_is_dirty(tmp_path: Path) -> None:
-    assert git_sha(tmp_path) is None
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
-    (tmp_path / "a").write_text("1")
-    for arguments in (["init", "-q"], ["add", "a"], ["commit", "-qm", "x"], ["tag", "v1"]):
-        subprocess.run([*git, *arguments], check=True)  # noqa: S603 - fixed arguments
-    clean = git_sha(tmp_path)
-    assert clean is not None
-    assert len(clean) == 40
-    (tmp_path / "a").write_text("2")
-    assert git_sha(tmp_path) == f"{clean}-dirty"
 
 
 def test_an_edit_of_any_field_is_noticed(tmp_path: Path) -> None:

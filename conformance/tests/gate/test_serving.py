@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -143,25 +142,3 @@ def test_a_missing_file_exits_2(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     status, _, err = verify(capsys, save(tmp_path, vllm(1000)), tmp_path / "gone.json")
     assert status == 2
     assert "gone.json" in err
-
-
-@pytest.mark.usefixtures("one_parser")
-def test_2000_fuzzed_files_never_give_a_traceback(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    rng = random.Random(7)  # noqa: S311 - a fuzz that repeats
-    odd = (None, True, -1, 0, 1, 7, 2**63, 1e400, 0.5, "", "3", "\x1b[31m\n", [], {}, [None], ["x"], [[]], "\u0663")
-    seen = dict.fromkeys((0, 2, 10), 0)
-    for index in range(2000):
-        result = rng.choice((sglang(7, ["", *["e"] * rng.randrange(3), *[""] * 6]), vllm(7, num_prompts=8, failed=1)))
-        for _ in range(rng.randrange(3)):
-            result[rng.choice(("completed", "num_prompts", "errors", "failed", "aborted"))] = rng.choice(odd)
-        data = bytearray(json.dumps(result).encode() * rng.randrange(1, 3))
-        for _ in range(rng.randrange(3) if index % 2 else 0):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        path = tmp_path / "fuzz.json"
-        path.write_bytes(bytes(data))
-        status, out, err = verify(capsys, path)
-        seen[status] += 1
-        assert "Traceback" not in err
-        assert err.count("\n") == (status == 2)
-        assert ("NOT MET" in out) == (status == 10)
-    assert min(seen.values()) > 50, seen

@@ -102,9 +102,9 @@ def _close(console: Console, findings: list[Finding]) -> int:
 
 def _expected(arguments: argparse.Namespace, policy: Policy, plan: FleetPlan) -> FleetPlan:
     """Return the plan as it must be, by this policy, for the commit to be merged."""
+    from attnconf.gate.git import git_sha
     from attnconf.gate.plans.fleet import read_fleet
     from attnconf.gate.plans.fleet_plan import make_fleet_plan, plan_fleet
-    from attnconf.gate.receipt import git_sha
 
     if arguments.diff is not None and arguments.fleet is None:
         source = "--diff"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from attnconf.fields import quote
+from attnconf.gate.git import git_sha
 from attnconf.gate.plans.fleet import Fleet, read_fleet
 from attnconf.gate.plans.repository import repository_of
 from attnconf.gate.plans.touched import Base, base_of, touched
-from attnconf.gate.receipt import PolicyRef, git_sha
+from attnconf.gate.receipt import PolicyRef
 from attnconf.gate.sealed import Sealed
 from attnconf.gate.verdict import elsewhere
 from attnconf.policy.policy import policy_digest, policy_path

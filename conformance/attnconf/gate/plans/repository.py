@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
+from attnconf.gate.git import GitError, ask_git
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,35 +28,37 @@ class Repository:
 
     def commit(self, revision: str) -> str:
         """Return the commit that ``revision`` names. Raises ``InvalidInputError`` for one that names none."""
-        done = _git(self.top, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
-        if done is None:
+        try:
+            return ask_git(self.top, "rev-parse", "--verify", "--end-of-options", revision + "^{commit}").strip()
+        except GitError as error:
             source = "--diff"
             allowed = f"a commit that is in {self.top}; a shallow clone has few (fetch-depth: 0 fetches all)"
-            raise InvalidInputError(source, given=quote(revision), allowed=allowed)
-        return done.strip()
+            raise InvalidInputError(source, given=f"{quote(revision)} ({error})", allowed=allowed) from None
 
     def changed_since(self, commit: str) -> tuple[str, ...]:
         """Return the tracked files in which the working tree differs from ``commit``, by paths from the top, sorted.
 
-        A renamed file counts under both names.
+        A renamed file counts under both names. Raises ``GitError``.
         """
-        done = _git(self.top, "diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "--")
-        if done is None:
-            source = "git diff"
-            raise InvalidInputError(source, given="failed", allowed="a repository that git can compare")
+        done = ask_git(self.top, "diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "--")
         return tuple(sorted(name for name in done.split("\0") if name))
 
     def text_at(self, commit: str, path: Path) -> str | None:
         """Return what the file ``path`` held at ``commit``, None if it was not there, or lies outside."""
         name = self.name_of(path)
-        return None if name is None else _git(self.top, "show", f"{commit}:{name}")
+        if name is None:
+            return None
+        try:
+            return ask_git(self.top, "show", f"{commit}:{name}")
+        except GitError:
+            return None
 
     def committed(self, contents: Mapping[str, bytes]) -> frozenset[str]:
         """Return the paths from the top, of those in ``contents``, that the checked-out commit holds as these bytes.
 
         The commit itself is asked: an index that was told to look away (``--assume-unchanged``) changes nothing.
         """
-        listed = _git(self.top, "ls-tree", "-r", "-z", "--full-tree", "HEAD", "--", *contents) if contents else None
+        listed = _asked(self.top, "ls-tree", "-r", "-z", "--full-tree", "HEAD", "--", *contents) if contents else None
         held: dict[str, str] = {}
         for entry in (listed or "").split("\0"):
             what, _, name = entry.partition("\t")
@@ -72,7 +74,7 @@ class Repository:
         make = hashlib.sha1 if len(blob) == _SHA1_DIGITS else hashlib.sha256
         if make(b"blob %d\0" % len(content) + content).hexdigest() == blob:
             return True
-        stored = _git(self.top, "hash-object", "--", name)
+        stored = _asked(self.top, "hash-object", "--", name)
         return stored is not None and stored.strip() == blob
 
     def name_of(self, path: Path) -> str | None:
@@ -83,17 +85,18 @@ class Repository:
 
 def repository_of(folder: Path) -> Repository:
     """Return the repository around ``folder``. Raises ``InvalidInputError`` where there is none."""
-    done = _git(folder, "rev-parse", "--show-toplevel")
-    if done is None:
+    try:
+        done = ask_git(folder, "rev-parse", "--show-toplevel")
+    except GitError as error:
         source = "--diff"
-        raise InvalidInputError(source, given=f"{folder} is in no git repository", allowed="a folder that is")
+        given = f"{folder} is in no git repository ({error})"
+        raise InvalidInputError(source, given=given, allowed="a folder that is") from None
     return Repository(Path(done.rstrip("\n")).resolve())
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
+def _asked(folder: Path, *arguments: str) -> str | None:
+    """Return what git answers, or None where it cannot."""
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=60)  # noqa: S603 - no shell
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ask_git(folder, *arguments)
+    except GitError:
         return None
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
