@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
-from attnconf.errors import printable
 from attnconf.values import write_text
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def power_lines(power: CasePower) -> Iterator[str]:
     """Yield what one case exposes and what it does not. An effect that would not show stands in parentheses."""
-    yield f"case {power.case_id} ({printable(power.name)})"
+    yield f"case {power.case_id} ({power.name})"
     for layer in power.layers:
         yield from _layer(layer, power.backend or "a kernel")
 

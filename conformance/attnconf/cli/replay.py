@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         for name, case in cases.items():
             for line in replay.run(name, case, backends):
                 console.say(line)
-    console.say(f"{replay.judged} layers judged, {replay.failed} failed")
+    console.say(f"{counted(replay.judged, 'layer')} judged, {replay.failed} failed")
     if replay.failed:
         return EXIT_FAILED
     if not replay.judged:

@@ -17,6 +17,7 @@ from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.gaps import Gap
 from attnconf.report.matrix import Matrix, arrange, count_reasons
 from attnconf.report.policy_status import held_rules, policies_of, verdict_of
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,8 +157,8 @@ class Document:
         broken, unmet = self.total("broken"), self.unmet
         if not self.total("executed"):
             return "Nothing was executed, so nothing is proven"
-        found = [f"{broken:,} layer{'s' * (broken != 1)} broken"] if broken else []
-        found += [f"{unmet:,} requirement{'s' * (unmet != 1)} not met"] if unmet else []
+        found = [f"{counted(broken, 'layer')} broken"] if broken else []
+        found += [f"{counted(unmet, 'requirement')} not met"] if unmet else []
         if found:
             return " and ".join(found).capitalize()
         names = " and ".join(dict.fromkeys(one.policy for _, one in self.policy_statuses))
@@ -170,7 +171,7 @@ class Document:
         """The layers by outcome, in words."""
         contract = self.total("contract_only")
         return (
-            f"{self.total('executed') - contract:,} layers judged on kernels, {contract:,} by contract only,"
+            f"{counted(self.total('executed') - contract, 'layer')} judged on kernels, {contract:,} by contract only,"
             f" {self.total('broken'):,} broken, {self.total('not_run'):,} not run,"
             f" {self.total('unsupported'):,} declared unsupported"
         )

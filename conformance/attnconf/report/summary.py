@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.clauses import cite
+from attnconf.escape import fenced, foreign_command, html, markdown
 from attnconf.report.document import cell_name
-from attnconf.report.escape import fenced, html_line, markdown
 from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,9 +75,9 @@ def _gap(gap: Gap) -> Iterator[str]:
 def _failure(failed: FailedCase) -> str:
     units = "" if failed.worst_units is None else f", {units_text(failed.worst_units)} \u00d7 the bound"
     clauses = ", ".join(cite(clause) for clause in failed.clauses)
-    name = html_line(f"{failed.backend} {failed.case.model} {failed.case.mode}")
+    name = html(f"{failed.backend} {failed.case.model} {failed.case.mode}")
     text = failed.text if len(failed.text) <= _LONGEST_TEXT else f"{failed.text[:_LONGEST_TEXT]}\u2026"
-    body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {failed.replay}")
+    body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {foreign_command(failed.replay)}")
     return f"<details><summary>{name}: {clauses}{units}</summary>\n\n{body}\n\n</details>\n"
 
 
@@ -90,14 +91,14 @@ def _broken(site: Site) -> str:
 
 
 def _backend(site: Site, backend: Backend) -> str:
-    reasons = [f"- {count:,} layers {markdown(reason)}" for reason, count in backend.reasons[:_MOST_REASONS]]
+    reasons = [f"- {counted(count, 'layer')} {markdown(reason)}" for reason, count in backend.reasons[:_MOST_REASONS]]
     rest = len(backend.reasons) - _MOST_REASONS
-    reasons += [f"- {rest} other reasons"] if rest > 0 else []
+    reasons += [f"- {counted(rest, 'other reason')}"] if rest > 0 else []
     name = f"**{markdown(backend.name)}**"
     if backend.is_asleep:
         return "\n".join([f"{name} did not run", "", *reasons, ""])
     lines = [
-        f"{name}: {backend.executed:,} layers judged, {backend.broken:,} broken",
+        f"{name}: {counted(backend.executed, 'layer')} judged, {backend.broken:,} broken",
         "",
         f"| model | layers | {' | '.join(MODES)} |",
         f"|---|---|{'--:|' * len(MODES)}",
@@ -120,7 +121,7 @@ def _square(square: Square | None) -> str:
 
 
 def _runs(site: Site) -> Iterator[str]:
-    yield f"{', '.join(f'{name} {markdown(version)}' for name, version in site.versions)}\n"
+    yield f"{', '.join(f'{markdown(name)} {markdown(version)}' for name, version in site.versions)}\n"
     for name, receipt in site.runs.items():
         commit = markdown(receipt.git_sha or "outside a repository")
         ref = receipt.policy
@@ -128,6 +129,6 @@ def _runs(site: Site) -> Iterator[str]:
         ended = "" if receipt.exit_status is None else f", exit status {receipt.exit_status}"
         yield (
             f"- {markdown(name)}: attnconf {markdown(receipt.attnconf)}, commit {commit}, profile"
-            f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {receipt.started},"
+            f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {markdown(receipt.started)},"
             f" {receipt.seconds:.0f} s{ended}"
         )
