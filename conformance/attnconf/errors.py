@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.escape import terminal
+from attnconf.wording import cut
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -54,9 +57,9 @@ def from_validation_error(error: ValidationError, source: str) -> InvalidInputEr
     first = error.errors(include_url=False)[0]
     return InvalidInputError(
         source,
-        field=_cut(printable(".".join(str(part)[: _LONGEST_QUOTE + 1] for part in first["loc"]))),
+        field=_cut(terminal(".".join(str(part)[: _LONGEST_QUOTE + 1] for part in first["loc"]))),
         given=_cut(shown(first["input"])),
-        allowed=printable(first["msg"].removeprefix("Value error, ")),
+        allowed=terminal(first["msg"].removeprefix("Value error, ")),
     )
 
 
@@ -68,14 +71,9 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__} too long or too deep to be shown"
 
 
-def printable(text: str) -> str:
-    """Return ``text`` with everything escaped that could move a cursor, break a line or not be shown."""
-    return "".join(char if char.isascii() and char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def one_line(error: BaseException) -> str:
-    """Return the type and the text of an error that somebody else raised, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
+    """Return the type and the text of an error that somebody else raised, on one line of 300 characters or less."""
+    return cut(f"{type(error).__name__}: {error}", _LONGEST_ERROR)
 
 
 def _cut(text: str) -> str:

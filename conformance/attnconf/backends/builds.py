@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from attnconf.escape import shell
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
@@ -97,7 +99,8 @@ def missing_build(backend: Backend, shape: KernelShape, budget: float = BUILD_BU
 
 def unbuilt_reason(build: Build) -> str:
     """Return in words why a shape whose ``build`` is missing is not run."""
-    return f"its kernel module {build.name} is not built ({cost(build)}; attnconf build --module {build.name})"
+    command = shell(["attnconf", "build", "--module", build.name])
+    return f"its kernel module {build.name} is not built ({cost(build)}; {command})"
 
 
 def cost(build: Build) -> str:

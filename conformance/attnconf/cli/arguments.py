@@ -6,8 +6,9 @@ import argparse
 import math
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from attnconf.cli.console import Console
 from attnconf.cli.statuses import EXIT_BAD_INPUT
-from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.errors import AttnconfError, InvalidInputError
 
 if TYPE_CHECKING:
     from attnconf.policy.policy import Policy
@@ -21,7 +22,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and the sentence."""
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {printable(message)}\n")
+        Console().complain(f"{self.prog}: {message}")
+        self.exit(EXIT_BAD_INPUT)
 
 
 class Commands(Protocol):

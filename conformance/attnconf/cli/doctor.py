@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -39,29 +38,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with closing(make_session()) as session:
         findings = examine(session)
     if arguments.json:
-        console.say(json.dumps(findings.model_dump(mode="json"), indent=1))
+        console.say_data(findings.model_dump(mode="json"))
     else:
-        _print(findings)
+        _say(findings, console)
     return 0 if findings.is_healthy else EXIT_FAILED
 
 
-def _print(findings: Findings) -> None:
-    """Print the machine, its versions, the backends, and what is missing with the command that brings it."""
-    from rich.console import Console as RichConsole
-    from rich.table import Table
-    from rich.text import Text
-
-    console = RichConsole(highlight=False)
+def _say(findings: Findings, console: Console) -> None:
+    """Say the machine, its versions, the backends, and what is missing with the command that brings it."""
     platform = findings.platform
     gpu = f"{platform.device}, SM {platform.sm_text}, CUDA {platform.cuda}, driver {platform.driver or 'unknown'}"
-    console.print(Text(f"attnconf {findings.attnconf}, Python {findings.python}, {gpu if platform.sm else 'no GPU'}"))
-    console.print(Text(", ".join(f"{name} {version or 'missing'}" for name, version in findings.packages.items())))
-    backends = Table("backend", "here", "why", title="backends", title_justify="left")
-    for finding in findings.backends:
-        backends.add_row(Text(finding.name), Text(finding.status, _STYLES[finding.status]), Text(finding.detail))
-    console.print(backends)
+    console.say(f"attnconf {findings.attnconf}, Python {findings.python}, {gpu if platform.sm else 'no GPU'}")
+    console.say(", ".join(f"{name} {version or 'missing'}" for name, version in findings.packages.items()))
+    backends = [(one.name, one.status, one.detail) for one in findings.backends]
+    console.say_table("backends", ("backend", "here", "why"), backends, _STYLES)
     if findings.missing:
-        missing = Table("missing", "command", title="what would help", title_justify="left")
-        for one in findings.missing:
-            missing.add_row(Text(one.what), Text(one.remedy))
-        console.print(missing)
+        missing = [(one.what, one.remedy) for one in findings.missing]
+        console.say_table("what would help", ("missing", "command"), missing, {})

@@ -11,7 +11,7 @@ from attnconf.cli.arguments import Parser, PolicyInvalidError
 from attnconf.cli.console import Console
 from attnconf.cli.receipts import matrix, merge, picture, report, sign, verify, verify_requests
 from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_POLICY_INVALID
-from attnconf.errors import AttnconfError, printable
+from attnconf.errors import AttnconfError
 from attnconf.version import __version__
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments, console)
         sys.stdout.flush()
     except AttnconfError as error:
-        console.complain(f"attnconf: {printable(str(error))}")
+        console.complain(f"attnconf: {error}")
         return EXIT_POLICY_INVALID if isinstance(error, PolicyInvalidError) else EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.cli.arguments import Commands, make_session, read_sound_policy
 from attnconf.cli.statuses import EXIT_NOT_MET
-from attnconf.errors import InvalidInputError, printable
+from attnconf.errors import InvalidInputError
+from attnconf.escape import shell
 from attnconf.gate.plans.fleet_plan import make_fleet_plan
 
 if TYPE_CHECKING:
@@ -62,28 +63,21 @@ def _plan_fleet(arguments: argparse.Namespace, policy: Policy, console: Console)
             raise InvalidInputError(arguments.output, given=given) from None
     form = "json" if arguments.json else arguments.format or "text"
     if form == "text":
-        console.say(printable_lines(made.text))
+        for line in made.lines:
+            console.say(line)
     elif form == "json":
-        console.say(json.dumps(made.to_data(), indent=1))
+        console.say_data(made.to_data())
     else:
         console.say(f"matrix={json.dumps({'include': job_matrix(made)})}")
         console.say(f"jobs={len(made.jobs)}")
+    tell = console.say if form == "text" else console.complain  # what is printed else is read by a program
     for sentence in made.nowhere:
-        line = f"NOT MET: {printable(sentence)}"
-        if form == "text":
-            console.say(line)
-        else:  # what is printed is read by a program
-            console.complain(line)
+        tell(f"NOT MET: {sentence}")
     if made.git_sha is None:
         console.complain(
             "NOT MET: the plan is of no commit, since this is no git repository; attnconf verify refuses it"
         )
     return EXIT_NOT_MET if made.nowhere or made.git_sha is None else 0
-
-
-def printable_lines(text: str) -> str:
-    """Return ``text`` with its lines, but nothing else that moves a cursor."""
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def job_matrix(made: FleetPlan) -> list[dict[str, Any]]:
@@ -105,7 +99,7 @@ def job_matrix(made: FleetPlan) -> list[dict[str, Any]]:
                 "labels": list(runner.labels),
                 "sm": runner.sm or "",
                 "cells": len(job.cells),
-                "arguments": " ".join(arguments),
+                "arguments": shell(arguments),
             }
         )
     return rows
@@ -129,5 +123,9 @@ def _plan_machine(arguments: argparse.Namespace, policy: Policy, console: Consol
         here = make_session()
         backends = {name: here.why_not(name) for name in here.registry.names}
         planned = plan_platform(policy, here.platform, user_choice=user, backends=backends)
-    console.say(json.dumps(planned.to_data(), indent=1) if arguments.json else planned.text)
+    if arguments.json:
+        console.say_data(planned.to_data())
+        return 0
+    for line in planned.lines:
+        console.say(line)
     return 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, Parser, read_policy, read_sound_policy
 from attnconf.cli.statuses import EXIT_NOT_MET, EXIT_POLICY_INVALID
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -42,11 +42,11 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     for fault in faults:
         console.say(f"{fault.kind}: {fault.sentence}")
     if faults:
-        console.say(f"policy {found.name}: {len(faults)} fault{'' if len(faults) == 1 else 's'}")
+        console.say(f"policy {found.name}: {counted(len(faults), 'fault')}")
         return EXIT_POLICY_INVALID
-    counts = f"{len(found.rules)} rules for {len(found.architectures)} architectures"
+    counts = f"{counted(len(found.rules), 'rule')} for {counted(len(found.architectures), 'architecture')}"
     total = "every question has one answer or a stated refusal"
-    console.say(f"policy {found.name}: {total} ({counts}, {len(found.all_required)} required cells)")
+    console.say(f"policy {found.name}: {total} ({counts}, {counted(len(found.all_required), 'required cell')})")
     return 0
 
 
@@ -57,7 +57,7 @@ def _drift(arguments: argparse.Namespace, console: Console) -> int:
     engine = installed_engine(arguments.engine)
     found = compare(read_sound_policy(arguments.policy or f"{engine.name}-gemma4"), engine)
     if arguments.json:
-        console.say(json.dumps(found.model_dump(mode="json"), indent=1))
+        console.say_data(found.model_dump(mode="json"))
     else:
         for line in drift_lines(found):
             console.say(line)
@@ -67,13 +67,13 @@ def _drift(arguments: argparse.Namespace, console: Console) -> int:
 def _schema(_arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.gate.schemas import schemas
 
-    console.say(schemas()["policy-1.json"].removesuffix("\n"))
+    console.say_document(schemas()["policy-1.json"])
     return 0
 
 
 def drift_lines(drift: Drift) -> list[str]:
     """Return the report; a table row a group of questions on which the two differ in the same way."""
-    found = f"{drift.questions} questions, {len(drift.differences)} kinds of difference"
+    found = f"{counted(drift.questions, 'question')}, {counted(len(drift.differences), 'kind')} of difference"
     lines = [f"policy {drift.policy} and {drift.engine} {drift.version}: {found}; both refuse {drift.refused}"]
     lines += [f"  {count} refused by the engine: {sentence}" for sentence, count in drift.refusals.items()]
     if drift.differences:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
-from attnconf.errors import printable
 from attnconf.files import refuse_unwritable, write_text
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json is not None:
         refuse_unwritable(Path(arguments.json))
     for file in empty_files(Path(arguments.path)):
-        console.complain(f"attnconf: {printable(str(file))} is empty, and left out")
+        console.complain(f"attnconf: {file} is empty, and left out")
     session = make_session()
     for name, case in cases.items():
         session.refuse_too_large(case, name, on_cpu=True)
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def power_lines(power: CasePower) -> Iterator[str]:
     """Yield what one case exposes and what it does not. An effect that would not show stands in parentheses."""
-    yield f"case {power.case_id} ({printable(power.name)})"
+    yield f"case {power.case_id} ({power.name})"
     for layer in power.layers:
         yield from _layer(layer, power.backend or "a kernel")
 

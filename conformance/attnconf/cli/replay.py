@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
-from attnconf.errors import printable
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     cases = read_cases(Path(arguments.path))
     for file in empty_files(Path(arguments.path)):
-        console.complain(f"attnconf: {printable(str(file))} is empty, and left out")
+        console.complain(f"attnconf: {file} is empty, and left out")
     session = make_session()
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     for name in backends:
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         for name, case in cases.items():
             for line in replay.run(name, case, backends):
                 console.say(line)
-    console.say(f"{replay.judged} layers judged, {replay.failed} failed")
+    console.say(f"{counted(replay.judged, 'layer')} judged, {replay.failed} failed")
     if replay.failed:
         return EXIT_FAILED
     if not replay.judged:

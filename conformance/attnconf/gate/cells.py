@@ -15,6 +15,7 @@ from attnconf.cases.models import credited_model
 from attnconf.judging.result import Outcome
 from attnconf.judging.units import EDGES, Units, unit_bin
 from attnconf.values import Value
+from attnconf.wording import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 
-
-_LONGEST_REASON = 200
+_LONGEST_REASON = 600
 
 
 class CellKey(Value):
@@ -205,4 +205,4 @@ def _single(index: int) -> tuple[int, ...]:
 
 def _reason(layer: LayerResult) -> str:
     line = (layer.reason.splitlines() or ["no reason given"])[0]
-    return f"{layer.outcome.value}: {line[:_LONGEST_REASON]}"
+    return f"{layer.outcome.value}: {cut(line, _LONGEST_REASON)}"

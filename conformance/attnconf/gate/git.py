@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from attnconf.errors import AttnconfError, one_line, printable
+from attnconf.errors import AttnconfError, one_line
 
 _SECONDS = 60.0
 _LONGEST_REASON = 300
@@ -38,12 +38,12 @@ def ask_git(folder: Path, *arguments: str) -> str:
         message = f"git {arguments[0]} did not end within {_SECONDS:g} s"
         raise GitError(message) from None
     except (OSError, ValueError) as error:
-        message = f"git cannot be run: {printable(one_line(error))}"
+        message = f"git cannot be run: {one_line(error)}"
         raise GitError(message) from None
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
         said = "; ".join(line.strip() for line in lines if line.strip())[:_LONGEST_REASON]
-        message = f"git says: {printable(said)}" if said else f"git {arguments[0]} ended with {done.returncode}"
+        message = f"git says: {said}" if said else f"git {arguments[0]} ended with {done.returncode}"
         raise GitError(message)
     return done.stdout.decode("utf-8", "surrogateescape")
 
@@ -60,7 +60,7 @@ def git_sha(folder: Path) -> str | None:
             return None
         raise
     if not re.fullmatch(r"[0-9a-f]{40}(-dirty)?", text):
-        message = f"git says: {printable(text)[:_LONGEST_REASON]}, which is no SHA-1 of a commit"
+        message = f"git says: {text[:_LONGEST_REASON]}, which is no SHA-1 of a commit"
         raise GitError(message)
     return text
 

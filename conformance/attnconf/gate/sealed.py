@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
-from attnconf.errors import InvalidInputError, printable
+from attnconf.errors import InvalidInputError
 from attnconf.files import write_bytes
 from attnconf.values import Value, digest
 
@@ -73,4 +73,4 @@ def _seal_of_file(data: Mapping[str, Any], source: str) -> str:
     try:
         return seal(data)
     except (ValueError, TypeError, RecursionError) as error:  # NaN, which JSON has not and Python reads
-        raise InvalidInputError(source, given=printable(str(error)), allowed="a JSON document") from None
+        raise InvalidInputError(source, given=str(error), allowed="a JSON document") from None

@@ -18,9 +18,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnconf.errors import InvalidInputError, printable
+from attnconf.errors import InvalidInputError
 from attnconf.fields import Fields
 from attnconf.files import read_text
+from attnconf.wording import cut, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,19 +66,22 @@ class ServingResult:
             return (f"{unsaid} nothing; run sglang's benchmark with --output-details",)
         if total == 0:
             return (f"{self.source}: no request was submitted, so nothing is proven",)
-        found = []
+        found, submitted = [], f"{total} {plural('request', total)}"
+        contradiction = f"{self.source} contradicts itself"
         if self.recorded is not None and self.recorded != total:
-            found.append(f"{self.source} contradicts itself: {total} requests submitted, {self.recorded} recorded")
+            found.append(f"{contradiction}: {submitted} submitted, {self.recorded} recorded")
         if accounted > total:
-            found.append(f"{self.source} contradicts itself: {accounted} requests accounted for, {total} submitted")
+            found.append(
+                f"{contradiction}: {accounted} {plural('request', accounted)} accounted for, {total} submitted"
+            )
         if accounted < total:
             lost = total - accounted
             found.append(
-                f"{self.source}: {lost} of {total} requests submitted {'is' if lost == 1 else 'are'} neither completed"
+                f"{self.source}: {lost} of {submitted} submitted {'is' if lost == 1 else 'are'} neither completed"
                 " nor explained" + ("" if self.recorded is not None else "; run vLLM's benchmark with --save-detailed")
             )
         if self.completed == 0:
-            found.append(f"{self.source}: none of {total} requests completed, so nothing is proven")
+            found.append(f"{self.source}: none of {submitted} completed, so nothing is proven")
         return tuple(found)
 
     @property
@@ -129,7 +133,7 @@ def _skip_space(text: str, at: int) -> int:
 
 
 def _result(data: dict[str, Any], source: str) -> ServingResult:
-    fields = Fields(printable(source), data)
+    fields = Fields(source, data)
     errors = data.get("errors")
     if errors is not None and not (isinstance(errors, list) and all(isinstance(e, str | None) for e in errors)):
         fields.refuse("errors", errors, "a list with a text or null for each request")
@@ -154,5 +158,4 @@ def _aborted(fields: Fields) -> int:
 
 def _reason(error: str) -> str:
     """Return the line of an error text that names it: of a traceback the last one."""
-    line = printable(error.strip().splitlines()[-1].strip())
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
+    return cut(error.strip().splitlines()[-1], _LONGEST_REASON)

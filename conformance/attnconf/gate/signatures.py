@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.errors import AttnconfError, InvalidInputError
 from attnconf.files import read_bytes, write_text
 
 NAMESPACE = "attnconf"
@@ -61,11 +61,11 @@ def signer_of(path: Path, content: bytes, allowed_signers: Path) -> str:
     for name in principals if found.returncode == 0 else []:
         options = ("-f", str(allowed_signers), "-I", name, "-n", NAMESPACE, "-s", str(signature))
         if _ssh_keygen("verify", *options, content=content).returncode == 0:
-            return printable(name)
+            return name
     why = (
         f"its signature is not of its content, of {principals[0]}" if principals else "no allowed signer has signed it"
     )
-    message = f"{path} is not signed as it must be: {printable(why)}"
+    message = f"{path} is not signed as it must be: {why}"
     raise SignatureError(message)
 
 
@@ -80,10 +80,10 @@ def _ssh_keygen(*arguments: str, content: bytes = b"") -> subprocess.CompletedPr
             message = "ssh-keygen is not installed: signatures need OpenSSH 8.1 or later"
             raise AttnconfError(message) from None
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            message = f"ssh-keygen cannot be run: {printable(str(error))}"
+            message = f"ssh-keygen cannot be run: {error}"
             raise AttnconfError(message) from None
 
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
-    return printable(lines[-1]) if lines else "it says nothing"
+    return lines[-1] if lines else "it says nothing"

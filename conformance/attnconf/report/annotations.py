@@ -1,4 +1,4 @@
-"""Annotations: what is wrong as GitHub workflow commands, the worst first, within GitHub's limit.
+"""Annotations: what is wrong for GitHub, the worst first, within GitHub's limit.
 
 Of one step GitHub shows ten annotations of each level and drops the others in silence; so the tenth line counts those
 that it stands for.
@@ -9,29 +9,28 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from attnconf.escape import foreign_command
 from attnconf.report.document import cell_name
-from attnconf.report.escape import readable, workflow_data, workflow_property
+from attnconf.wording import cut
 
 if TYPE_CHECKING:
     from attnconf.report.document import Document
 
 MOST = 10
 _LONGEST = 1000
+_TOO_LONG = "# the receipt has the command that repeats it"
 
 
-def error_lines(document: Document) -> list[str]:
-    """Return at most ten ``::error`` lines: broken layers by the size of their error, then what is not met."""
+def errors(document: Document) -> list[tuple[str, str]]:
+    """Return at most ten titles and texts: broken layers by the size of their error, then what is not met."""
     found = [(title, text) for _, title, text in sorted(_broken(document), key=lambda one: one[0])]
-    found += [("attnconf: not met", gap.text) for gap in document.gaps]
+    found += [("attnconf: not met", cut(gap.text, _LONGEST)) for gap in document.gaps]
     if not found and document.status == "not met":
         found = [("attnconf: not met", document.headline)]
     if len(found) > MOST:
         rest = len(found) - MOST + 1
         found = [*found[: MOST - 1], ("attnconf", f"{rest:,} more errors; the step summary and the receipts have them")]
-    return [
-        f"::error title={workflow_property(readable(title))}::{workflow_data(_cut(readable(text)))}"
-        for title, text in found
-    ]
+    return found
 
 
 def _broken(document: Document) -> list[tuple[tuple[float, str], str, str]]:
@@ -41,15 +40,12 @@ def _broken(document: Document) -> list[tuple[tuple[float, str], str, str]]:
         for bug in site.bugs:
             units = math.inf if bug.worst_units is None else bug.worst_units
             what = f"{bug.title} on {site.title}: {bug.where}{', ' * bool(bug.size)}{bug.size}"
-            text = f"{what}\n{bug.smallest.replay}"
+            command = foreign_command(bug.smallest.replay)
+            text = f"{cut(what, _LONGEST)}\n{command if len(command) <= _LONGEST else _TOO_LONG}"
             found.append(((-units, text), bug.title, text))
         for cell in site.unexplained:
             units = math.inf if cell.worst_units is None else cell.worst_units
             why = "; ".join(cell.reasons)
             text = f"{cell_name(cell)}: {cell.broken} of its layers broken on {site.title}{': ' * bool(why)}{why}"
-            found.append(((-units, text), cell.shown_backend, text))
+            found.append(((-units, text), cell.shown_backend, cut(text, _LONGEST)))
     return found
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\u2026"

@@ -20,6 +20,7 @@ from attnconf.report.changes import changes
 from attnconf.report.gaps import Gap
 from attnconf.report.matrix import Matrix, arrange, count_reasons
 from attnconf.report.policy_status import held_rules, policies_of, verdict_of
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,8 +175,8 @@ class Document:
             return "Nothing was executed, so nothing is proven"
         if not self.is_evidence and not broken:
             return "No feature mattered in anything that was executed, so nothing is proven"
-        found = [f"{broken:,} layer{'s' * (broken != 1)} broken"] if broken else []
-        found += [f"{unmet:,} requirement{'s' * (unmet != 1)} not met"] if unmet else []
+        found = [f"{counted(broken, 'layer')} broken"] if broken else []
+        found += [f"{counted(unmet, 'requirement')} not met"] if unmet else []
         if found:
             return " and ".join(found).capitalize()
         names = " and ".join(dict.fromkeys(one.policy for _, one in self.policy_statuses))
@@ -188,7 +189,7 @@ class Document:
         """The layers by outcome, in words."""
         contract = self.total("contract_only")
         return (
-            f"{self.total('executed') - contract:,} layers judged on kernels, {contract:,} by contract only,"
+            f"{counted(self.total('executed') - contract, 'layer')} judged on kernels, {contract:,} by contract only,"
             f" {self.total('broken'):,} broken, {self.total('not_run'):,} not run,"
             f" {self.total('unsupported'):,} declared unsupported"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.protocol import shown_name
 from attnconf.cases.inputs.assemble import pool_of
 from attnconf.clauses import Clause, cite
+from attnconf.escape import terminal
 from attnconf.judging.result import Outcome
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ _UNDECLARED = {
 
 def render_failure(result: CaseResult, replay_command: str) -> str:
     """Return what is wrong with ``result``, with the case and the command that repeats it."""
-    return f"{describe_failure(result)}\n\ncase:   {result.case!r}\nreplay: {replay_command}"
+    return (
+        f"{describe_failure(result)}\n\n{terminal(f'case:   {result.case!r}')}\n{terminal(f'replay: {replay_command}')}"
+    )
 
 
 def describe_failure(result: CaseResult) -> str:
-    """Return what is wrong with ``result``, layer by layer."""
+    """Return what is wrong with ``result``, layer by layer; only the lines of this text are lines of it."""
     case = result.case
     lines = [
         (
@@ -39,7 +42,7 @@ def describe_failure(result: CaseResult) -> str:
     for layer in result.layers:
         if layer.outcome.is_failure:
             lines += ["", *_layer(case, layer)]
-    return "\n".join(lines)
+    return "\n".join(map(terminal, lines))
 
 
 def _layer(case: Case, result: LayerResult) -> list[str]:

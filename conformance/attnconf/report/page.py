@@ -14,12 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from attnconf.cases.geometry import unsharded
 from attnconf.clauses import cite
+from attnconf.escape import file_name, foreign_command, readable, shell
 from attnconf.judging.units import EDGES
 from attnconf.report.document import cell_name
-from attnconf.report.escape import readable
 from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
 from attnconf.version import __version__
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from attnconf.report.matrix import Row, Square
 
 _LEAST_BAR = 4.0
-_SAVED = re.compile(r"(?<=attnconf[ -]replay[ =])(?:\S.*[/\\])?(?P<name>[0-9a-f]{12}-[\w.-]+\.json)(?= |$)")
-"""A saved case in a command that replays it, with its folder."""
+_OPTION = "--attnconf-replay="
+_SAVED = re.compile(r"[0-9a-f]{12}-.+\.json", re.DOTALL)
+"""The name of a saved case."""
 
 
 def render_page(document: Document) -> str:
@@ -45,7 +47,7 @@ def render_page(document: Document) -> str:
         finalize=lambda value: readable(value) if type(value) is str else value,  # what is markup already stays so
     )
     bugs = [(site, bug) for site in document.sites for bug in site.bugs]
-    environment.filters |= {"units": units_text, "cite": cite, "cell_name": cell_name}
+    environment.filters |= {"units": units_text, "cite": cite, "cell_name": cell_name, "counted": counted}
     return environment.get_template("page.html.j2").render(
         document=document,
         bugs=bugs,
@@ -63,6 +65,7 @@ def render_page(document: Document) -> str:
         case_link=_case_link,
         case_name=_case_name,
         replay=_replay,
+        command=foreign_command,
     )
 
 
@@ -130,8 +133,18 @@ def _features(backend: Backend) -> dict[str, list[str]]:
 
 def _case_name(failed: FailedCase) -> str:
     """Return a name for the case's file: that under which it was saved where it was found, if it was."""
-    saved = _SAVED.search(failed.replay)
-    return saved["name"] if saved else f"{failed.case.id}.json"
+    return next(filter(None, map(_saved_name, _words(failed))), f"{failed.case.id}.json")
+
+
+def _saved_name(word: str) -> str:
+    """Return the file's name in a word of the command, without its folder; empty if the word names no saved case."""
+    name = re.split(r"[/\\=]", word)[-1]
+    return file_name(name) if _SAVED.fullmatch(name) else ""
+
+
+def _words(failed: FailedCase) -> list[str]:
+    """Return the command that repeats a failure where it was found, in words; none where there is no such command."""
+    return shlex.split(foreign_command(failed.replay), comments=True)
 
 
 def _case_link(failed: FailedCase) -> str:
@@ -140,7 +153,14 @@ def _case_link(failed: FailedCase) -> str:
 
 
 def _replay(failed: FailedCase) -> str:
-    """Return the command for the file that the page carries: the one for where it was found, without its folder."""
-    if _SAVED.search(failed.replay):
-        return _SAVED.sub(r"\g<name>", failed.replay, count=1)
-    return f"attnconf replay {_case_name(failed)} --backend {shlex.quote(failed.backend)}"
+    """Return the command for the file that the page carries: the one for where it was found, without its folder.
+
+    Older receipts quote no path, so words in front of the file's name may be pieces of its folder.
+    """
+    words, name = _words(failed), _case_name(failed)
+    saved = next((index for index, word in enumerate(words) if _saved_name(word)), None)
+    begin = next((index for index, word in enumerate(words) if word == "replay" or word.startswith(_OPTION)), None)
+    if saved is None or begin is None:
+        return shell(["attnconf", "replay", name, "--backend", failed.backend])
+    option = [f"{_OPTION}{name}"] if words[begin].startswith(_OPTION) else [words[begin], name]
+    return shell([*words[:begin], *option, *words[saved + 1 :]])

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from attnconf.errors import AttnconfError, InvalidInputError, printable
+from attnconf.errors import AttnconfError, InvalidInputError
+from attnconf.escape import picture
 from attnconf.files import write_bytes
 from attnconf.report.matrix import arrange
+from attnconf.wording import counted, cut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,8 +107,7 @@ def _tile(square: Square, notes: dict[str, str]) -> Tile:
 
 def _note(reason: str, notes: dict[str, str]) -> str:
     """Return the mark of the reason why nothing was executed."""
-    reason = printable(reason)
-    reason = reason if len(reason) <= _LONGEST_NOTE else f"{reason[:_LONGEST_NOTE]}..."
+    reason = cut(picture(reason), _LONGEST_NOTE)
     if reason not in notes and len(notes) >= _MOST_NOTES:
         reason = "another reason: see the receipt"
         return notes.setdefault(reason, "*")
@@ -134,10 +135,13 @@ def _titles(receipt: Receipt) -> list[tuple[str, float]]:
         f", commit {receipt.git_sha[:12]}{'-dirty' * receipt.git_sha.endswith('-dirty')}" if receipt.git_sha else ""
     )
     return [
-        (f"{executed - contract} layers judged on kernels, {contract} by contract only, {broken} broken", 13),
-        (printable(f"{device}; {stack}"), 8.5),
         (
-            printable(f"profile {receipt.profile}, seed {receipt.seed}{policy}{commit}; attnconf {receipt.attnconf}"),
+            f"{counted(executed - contract, 'layer')} judged on kernels, {contract} by contract only, {broken} broken",
+            13,
+        ),
+        (picture(f"{device}; {stack}"), 8.5),
+        (
+            picture(f"profile {receipt.profile}, seed {receipt.seed}{policy}{commit}; attnconf {receipt.attnconf}"),
             8.5,
         ),
     ]
@@ -194,7 +198,7 @@ def _draw_grid(axes: Axes, matrix: Matrix) -> None:
 
 
 def _name(text: str) -> str:
-    shown = printable(text)
+    shown = picture(text)
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.escape import fenced, foreign_command, html, markdown
 from attnconf.report.document import cell_name
-from attnconf.report.escape import fenced, html_line, markdown
 from attnconf.report.matrix import MODES
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,11 +74,11 @@ def _gap(gap: Gap) -> Iterator[str]:
 
 def _bug(bug: Bug) -> str:
     failed = bug.smallest
-    count = f"{len(bug.cases)} cases, " if len(bug.cases) > 1 else ""
+    count = f"{counted(len(bug.cases), 'case')}, " if len(bug.cases) > 1 else ""
     size = f", {bug.size}" if bug.size else ""
-    name = html_line(f"{bug.title}: {count}{bug.where}{size}")
+    name = html(f"{bug.title}: {count}{bug.where}{size}")
     text = failed.text if len(failed.text) <= _LONGEST_TEXT else f"{failed.text[:_LONGEST_TEXT]}\u2026"
-    body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {failed.replay}")
+    body = fenced(f"{text}\n\ncase:   {failed.case!r}\nreplay: {foreign_command(failed.replay)}")
     return f"<details><summary>{name}</summary>\n\n{body}\n\n</details>\n"
 
 
@@ -91,15 +92,15 @@ def _broken(site: Site) -> str:
 
 
 def _backend(site: Site, backend: Backend) -> str:
-    reasons = [f"- {count:,} layers {markdown(reason)}" for reason, count in backend.reasons[:_MOST_REASONS]]
+    reasons = [f"- {counted(count, 'layer')} {markdown(reason)}" for reason, count in backend.reasons[:_MOST_REASONS]]
     rest = len(backend.reasons) - _MOST_REASONS
-    reasons += [f"- {rest} other reasons"] if rest > 0 else []
+    reasons += [f"- {counted(rest, 'other reason')}"] if rest > 0 else []
     by = f" (provided by {markdown(' and by '.join(backend.providers))})" if backend.providers else ""
     name = f"**{markdown(backend.name)}**{by}"
     if backend.is_asleep:
         return "\n".join([f"{name} did not run", "", *reasons, ""])
     lines = [
-        f"{name}: {backend.executed:,} layers judged, {backend.broken:,} broken",
+        f"{name}: {counted(backend.executed, 'layer')} judged, {backend.broken:,} broken",
         "",
         f"| model | layers | {' | '.join(MODES)} |",
         f"|---|---|{'--:|' * len(MODES)}",
@@ -122,7 +123,7 @@ def _square(square: Square | None) -> str:
 
 
 def _runs(site: Site) -> Iterator[str]:
-    yield f"{', '.join(f'{name} {markdown(version)}' for name, version in site.versions)}\n"
+    yield f"{', '.join(f'{markdown(name)} {markdown(version)}' for name, version in site.versions)}\n"
     for name, receipt in site.runs.items():
         commit = markdown(receipt.git_sha or "outside a repository")
         ref = receipt.policy
@@ -130,6 +131,6 @@ def _runs(site: Site) -> Iterator[str]:
         ended = "" if receipt.exit_status is None else f", exit status {receipt.exit_status}"
         yield (
             f"- {markdown(name)}: attnconf {markdown(receipt.attnconf)}, commit {commit}, profile"
-            f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {receipt.started},"
+            f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {markdown(receipt.started)},"
             f" {receipt.seconds:.0f} s{ended}"
         )

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, get_args
 from attnconf.cases.case import Mode
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import FREE_MODEL
+from attnconf.escape import markdown, markdown_link
 from attnconf.gate.cells import merge_cells
 from attnconf.gate.evidence import providers_in
 from attnconf.judging.result import Outcome
 from attnconf.judging.units import units_text
-from attnconf.report.escape import markdown
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,17 +80,23 @@ def _machine(platform: PlatformRecord) -> str:
 def _runs(runs: Iterable[tuple[str, Receipt]]) -> str:
     rows = [
         (
-            f"[{markdown(path.rsplit('/', 1)[-1])}](<{markdown(path)}>)",
-            receipt.started[:10],
+            markdown_link(path.rsplit("/", 1)[-1], path),
+            markdown(receipt.started[:10]),
             markdown(receipt.profile),
             str(receipt.seed),
             markdown(receipt.attnconf),
-            f"`{receipt.git_sha[:12]}`" if receipt.git_sha else _NOTHING,
+            _commit(receipt.git_sha),
             _ended(receipt),
         )
         for path, receipt in runs
     ]
     return _table(("receipt", "date", "profile", "seed", "attnconf", "commit", "ended"), rows)
+
+
+def _commit(sha: str | None) -> str:
+    if sha is None:
+        return _NOTHING
+    return f"`{sha[:12]}`" if sha[:12].isalnum() else markdown(sha[:12])
 
 
 def _ended(receipt: Receipt) -> str:
@@ -109,11 +116,12 @@ def _backends(cells: Iterable[Cell]) -> list[str]:
 
 def _backend(name: str, cells: list[Cell], spared: Mapping[str, Iterable[str]], providers: Sequence[Provider]) -> str:
     executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
-    judged = f"{executed:,} layers judged, {broken:,} broken"
+    judged = f"{counted(executed, 'layer')} judged, {broken:,} broken"
     if worst := units_text(_worst(cells)):
         judged += f", worst error {worst}"
-    if came_without := "; ".join(spared.get(cells[0].backend, ())):
-        judged += f". Drawn cases came without {came_without}, which it does not promise to bear"
+    if came_without := spared.get(cells[0].backend, ()):
+        without = "; ".join(map(markdown, came_without))
+        judged += f". Drawn cases came without {without}, which it does not promise to bear"
     if providers:
         judged += f". Provided by {markdown(' and by '.join(one.text for one in providers))}"
     grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
+from attnconf.escape import file_name, shell
 from attnconf.files import write_bytes
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome, Reason
@@ -126,17 +127,17 @@ class Judge:
 
     def _save(self, failure: CaseResult, backend: str) -> str:
         """Save the failing case and return the command that replays it."""
-        path = self.failures / f"{failure.case.id}-{backend}.json"
+        path = self.failures / f"{failure.case.id}-{file_name(backend)}.json"
         try:
             self.failures.mkdir(parents=True, exist_ok=True)
             write_bytes(path, f"{json.dumps(failure.case.to_data(), indent=1)}\n".encode())
         except OSError as error:
-            return f"(the case could not be saved as {path}: {error.strerror})"
+            return f"# the case could not be saved as {path}: {error.strerror}"
         if self.session.registry.registered(backend) is None:
-            return f"attnconf replay {path} --backend {backend}"
+            return shell(["attnconf", "replay", str(path), "--backend", backend])
         # a conftest registered it, and only pytest reads conftest files
-        command = "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=replay"
-        return f"{command} --attnconf-replay={path} --attnconf-backend={backend}"
+        command = ["pytest", "-p", "attnconf", "--pyargs", "attnconf.suite", "--attnconf-profile=replay"]
+        return shell([*command, f"--attnconf-replay={path}", f"--attnconf-backend={backend}"])
 
 
 def _reasons(results: list[CaseResult]) -> list[Reason]:

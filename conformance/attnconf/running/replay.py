@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attnconf.errors import BackendUnavailableError
+from attnconf.escape import shell
 from attnconf.report.failure import render_failure, units_text
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Replay:
         """Yield the lines of one case, as the backends get to it. Raises ``InvalidInputError`` for one too large."""
         self.session.refuse_too_large(case, name)
         dtypes = f"q {case.q_dtype}, kv {case.kv_dtype}"
-        yield f"case {case.id} ({ascii(name)[1:-1]}): model {ascii(case.model)[1:-1]}, mode {case.mode}, {dtypes}"
+        yield f"case {case.id} ({name}): model {case.model}, mode {case.mode}, {dtypes}"
         for backend in backends:
             yield from self._on(case, backend)
 
@@ -46,7 +47,9 @@ class Replay:
         yield from (f"    {_line(result, layer)}" for layer in result.layers)
         if result.is_failure:
             yield ""
-            yield render_failure(result, f"attnconf replay {self.path} --backend {backend}")
+            yield from render_failure(result, shell(["attnconf", "replay", self.path, "--backend", backend])).split(
+                "\n"
+            )
             yield ""
 
 

@@ -297,7 +297,7 @@ def test_an_empty_file_among_the_cases_is_said_and_left_out(run: Run, tmp_path: 
     (tmp_path / "cut.json").touch()
     status, out, err = run("replay", tmp_path, "--backend", "reference")
     assert (status, err) == (0, f"attnconf: {tmp_path}/cut.json is empty, and left out\n")
-    assert "1 layers judged, 0 failed" in out
+    assert "1 layer judged, 0 failed" in out
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_reasons_are_counted_the_most_frequent_first(capsys: pytest.CaptureFixtu
     errors = ["Bad Request", TRACEBACK, TRACEBACK, *(f"reason {i}" for i in range(10)), "\x1b[31m"]
     status, out, _ = verify(capsys, save(tmp_path, sglang(6, ["", *errors, *[""] * 5])))
     assert status == 0
-    assert "14 explained (2 aiohttp.ServerDisconnectedError: gone; 1 Bad Request; 1 \\x1b[31m; " in out
+    assert "14 explained (2 aiohttp.ServerDisconnectedError: gone; 1 \\x1b[31m; 1 Bad Request; " in out
     assert "; 3 for 3 other reasons)" in out
 
 

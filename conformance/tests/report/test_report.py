@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.cli import main as cli
+from attnconf.escape import fenced, markdown, readable, workflow_command
 from attnconf.gate.plans.fleet import parse_fleet
 from attnconf.gate.plans.fleet_plan import plan_fleet
 from attnconf.gate.provider import Provider, Source
 from attnconf.gate.receipt import PolicyRef, Receipt
 from attnconf.policy.policy import load_policy, parse_policy, policy_digest
-from attnconf.report.annotations import error_lines
+from attnconf.report.annotations import errors
 from attnconf.report.document import compose
-from attnconf.report.escape import fenced, markdown, readable, workflow_data, workflow_property
 from attnconf.report.matrix import arrange
 from attnconf.report.page import render_page
 from attnconf.report.summary import MOST_BYTES, summarise
@@ -200,6 +200,10 @@ def test_text_of_a_receipt_is_no_markup() -> None:
     assert markdown("a\nb") == "a b"
 
 
+def error_lines(found: Document) -> list[str]:
+    return [workflow_command("error", text, title=title) for title, text in errors(found)]
+
+
 def test_annotations_are_ten_at_most_the_worst_first() -> None:
     failures = tuple(
         a_failure(backend=f"wrong{seed}", worst_units=units)
@@ -218,12 +222,11 @@ def test_annotations_are_ten_at_most_the_worst_first() -> None:
 
 
 def test_annotations_are_escaped() -> None:
-    assert workflow_data("100%\r\n::x") == "100%25%0D%0A::x"
-    assert workflow_property("a:b,c%") == "a%3Ab%2Cc%25"
+    assert workflow_command("error", "100%\r\n::x", title="a:b,c%") == "::error title=a%3Ab%2Cc%25::100%25\\r%0A::x"
     (line, *_) = error_lines(document(a_receipt(failures=(a_failure(backend="a,b:c\n::error::x"),))))
     title, _, message = line.removeprefix("::error title=").partition("::")
     assert title == "a%2Cb%3Ac%0A%3A%3Aerror%3A%3Ax%3A clause 2 (window)"
-    assert message.startswith("a,b:c%0A::error::x: clause 2")
+    assert message.startswith("a,b:c ::error::x: clause 2")
     assert line.count("\n") == 0
 
 

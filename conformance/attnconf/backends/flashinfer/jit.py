@@ -17,6 +17,7 @@ from attnconf.backends.builds import Build, BuildReport, cost
 from attnconf.backends.flashinfer.library import version
 from attnconf.backends.flashinfer.places import library_path
 from attnconf.errors import BackendUnavailableError, UnbuiltError
+from attnconf.wording import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SHORT_SECONDS = 60.0
 """Below this many CPU seconds one job a module is enough: what it costs at the end, when jobs idle, is not more."""
 _PROGRESS_SECONDS = 15.0
+_LONGEST_ERROR = 300
 _NO_JIT = "FLASHINFER_DISABLE_JIT"
 
 
@@ -151,4 +153,4 @@ def _one_line(error: BaseException) -> str:
     """Return the line of a compiler's output that says what is wrong, or the last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     wrong = [line for line in lines if "error" in line.lower() and not line.startswith("[")]
-    return (wrong[0] if wrong else lines[-1])[:300]
+    return cut(wrong[0] if wrong else lines[-1], _LONGEST_ERROR)

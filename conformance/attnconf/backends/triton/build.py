@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.backends.builds import BuildReport
 from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS
 from attnconf.backends.triton.variants import LaunchBuild, Variant
+from attnconf.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def _collect(
         for future in done:
             error = future.exception()
             if error is not None:
-                failures[running[future].name] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                failures[running[future].name] = one_line(error)
                 continue
             made = marker(running[future], platform)
             made.parent.mkdir(parents=True, exist_ok=True)

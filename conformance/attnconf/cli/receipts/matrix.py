@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.cli.statuses import EXIT_FAILED
-from attnconf.errors import InvalidInputError, printable
+from attnconf.errors import InvalidInputError
 from attnconf.files import read_text, write_text
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     folder = Path.cwd() if output is None else output.parent
     page = support_page(_read(arguments.receipts, folder))
     if output is None:
-        console.say(page.removesuffix("\n"))
+        console.say_document(page)
     elif not arguments.check:
         write_text(output, page)
         console.say(str(output))
     elif read_text(output) != page:
         stale = f"{output} is not what the receipts say; the same command without --check writes it anew"
-        console.complain(f"attnconf: {printable(stale)}")
+        console.complain(f"attnconf: {stale}")
         return EXIT_FAILED
     return 0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.errors import InvalidInputError
 from attnconf.files import read_text
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -33,5 +34,5 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         evidence.write(Path(arguments.output))
     except OSError as error:
         raise InvalidInputError(arguments.output, given=f"cannot be written ({error.strerror})") from None
-    console.say(f"{arguments.output}: {len(evidence.receipts)} receipts")
+    console.say(f"{arguments.output}: {counted(len(evidence.receipts), 'receipt')}")
     return 0

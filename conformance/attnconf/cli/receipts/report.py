@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, read_sound_policy
-from attnconf.errors import InvalidInputError, printable
+from attnconf.errors import InvalidInputError
 from attnconf.files import write_text
 
 if TYPE_CHECKING:
@@ -54,8 +54,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         from attnconf.report.summary import summarise
 
         write_text(Path(arguments.md), summarise(document))
-    for line in _printed(document, arguments.format):
-        console.say(line)
+    if arguments.format == "github":
+        from attnconf.report.annotations import errors
+
+        for title, text in errors(document):
+            console.say_error(title, text)
+    else:
+        compared = [] if document.changes is None else document.changes.lines
+        for line in (document.headline, document.counts, *_found(document), *compared):
+            console.say(line)
     return 0
 
 
@@ -70,15 +77,6 @@ def _names(paths: list[Path]) -> dict[str, Path]:
     twice = next(str(path) for path in paths if paths.count(path) > 1)
     source = "receipts"
     raise InvalidInputError(source, given=f"{twice} twice", allowed="each file once: its layers would count twice")
-
-
-def _printed(document: Document, form: str) -> list[str]:
-    if form == "github":
-        from attnconf.report.annotations import error_lines
-
-        return error_lines(document)
-    compared = [] if document.changes is None else document.changes.lines
-    return [printable(line) for line in (document.headline, document.counts, *_found(document), *compared)]
 
 
 def _found(document: Document) -> list[str]:

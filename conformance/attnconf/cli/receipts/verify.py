@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, read_sound_policy
 from attnconf.cli.statuses import EXIT_NOT_MET, EXIT_REHEARSED
-from attnconf.errors import InvalidInputError, printable
+from attnconf.errors import InvalidInputError
 from attnconf.files import read_bytes
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     terms = Terms(unsealed=frozenset(read.unsealed), rehearsal=rehearsal)
     found = verify(policy, plan, read.receipts, terms)
     for note in found.notes:
-        console.say(f"note: {printable(note)}")
+        console.say(f"note: {note}")
     findings += [*read.findings, *found.findings]
     if findings:
         return _close(console, findings)
@@ -87,16 +88,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         count = len({one.identity for one in read.receipts.values()})
         verb = "would be" if rehearsal else "is"
         console.say(
-            f"policy {policy.name} {verb} met at {plan.git_sha}: {found.cells} required cells in"
-            f" {count} receipt{'s' * (count != 1)}{by}"
+            f"policy {policy.name} {verb} met at {plan.git_sha}: {counted(found.cells, 'required cell')} in"
+            f" {counted(count, 'receipt')}{by}"
         )
     return EXIT_REHEARSED if rehearsal else 0
 
 
 def _close(console: Console, findings: list[Finding]) -> int:
     for one in findings:
-        console.say(f"NOT MET ({one.kind}): {printable(one.sentence)}")
-    console.say(f"{len(findings)} finding{'s' * (len(findings) != 1)}: the gate stays shut")
+        console.say(f"NOT MET ({one.kind}): {one.sentence}")
+    console.say(f"{counted(len(findings), 'finding')}: the gate stays shut")
     return EXIT_NOT_MET
 
 

@@ -20,6 +20,7 @@ from attnconf.policy.requirements import RequiredCell, grouped, merged
 from attnconf.policy.resolution import resolve_all
 from attnconf.values import Value
 from attnconf.version import __version__
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -91,7 +92,7 @@ class FleetPlan(Sealed):
         return {job.name: job for job in self.jobs}[name]
 
     @property
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """The plan in lines of plain text."""
         scope = "" if self.base is None else f", as far as the change since {self.base[:12]} touches it"
         lines = [f"policy {self.policy.name} at {self.git_sha or 'no commit'}{scope}"]
@@ -102,7 +103,7 @@ class FleetPlan(Sealed):
             lines += [f"  {line}" for line in grouped(job.cells)]
         if not self.jobs:
             lines += ["", "no required cell must be executed"]
-        return "\n".join(lines)
+        return lines
 
 
 def plan_fleet(policy: Policy, fleet: Fleet, git_sha: str | None, base: Base | None = None) -> FleetPlan:
@@ -162,7 +163,7 @@ def _jobs(runner: Runner, cells: Sequence[RequiredCell]) -> Iterator[Job]:
 
 
 def _count(cells: Sequence[object]) -> str:
-    return f"{len(cells)} required cell{'' if len(cells) == 1 else 's'}"
+    return counted(len(cells), "required cell")
 
 
 def make_fleet_plan(policy: Policy, policy_name: str, fleet_file: Path, diff: str | None) -> FleetPlan:

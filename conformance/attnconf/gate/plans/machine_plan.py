@@ -9,6 +9,7 @@ from attnconf.platforms import platform_text
 from attnconf.policy.requirements import RequiredCell, grouped, merged
 from attnconf.policy.resolution import Resolution, resolve_all
 from attnconf.values import Value
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,12 +46,12 @@ class Plan(Value):
         }
 
     @property
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """The plan in lines of plain text."""
         runs = [one.cell for one in self.here if not one.blocked]
         lines = [f"policy {self.policy} on {self.platform}", ""]
         lines += [f"  {one.sentence}" for one in self.resolutions]
-        lines += ["", f"{len(runs)} of {len(self.here)} required cells can run on this platform"]
+        lines += ["", f"{len(runs)} of {counted(len(self.here), 'required cell')} can run on this platform"]
         lines += [f"  {line}" for line in grouped(runs)]
         reasons = dict.fromkeys(one.blocked for one in self.here if one.blocked)
         for reason in reasons:
@@ -59,7 +60,7 @@ class Plan(Value):
         if self.elsewhere:
             lines += ["", "on other platforms"]
             lines += [f"  {one.sentence}" for one in self.elsewhere]
-        return "\n".join(lines)
+        return lines
 
 
 def plan(

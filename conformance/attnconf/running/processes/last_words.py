@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from attnconf.wording import cut
+
 _MOST = 200
 _FRAME = re.compile(r"frame #\d+:")
 
@@ -42,4 +44,4 @@ def reason(said: str) -> str:
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
     thrown = [line.removeprefix("what():").strip() for line in lines if line.startswith("what():")]
     named = [line for line in lines if "error" in line.lower() and not _FRAME.match(line)]
-    return next((some[-1][:_MOST] for some in (thrown, named, lines) if some), "")
+    return next((cut(some[-1], _MOST) for some in (thrown, named, lines) if some), "")

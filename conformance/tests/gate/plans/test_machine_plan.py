@@ -34,15 +34,15 @@ def test_a_cpu_runs_triton_and_names_who_must_run_the_rest() -> None:
     assert [(one.rule, one.where, len(one.cells)) for one in made.elsewhere] == [
         ("sm100", "SM 10.x with CUDA >=12.8", 28)
     ]
-    assert "28 of 28 required cells can run on this platform" in made.text
-    assert "trtllm_mha needs a receipt from SM 10.x with CUDA >=12.8" in made.text
+    assert "28 of 28 required cells can run on this platform" in "\n".join(made.lines)
+    assert "trtllm_mha needs a receipt from SM 10.x with CUDA >=12.8" in "\n".join(made.lines)
 
 
 def test_a_floor_blocks() -> None:
     made = plan(POLICY, SM100.model_copy(update={"packages": {}}))
     blocked = {one.cell.backend: one.blocked for one in made.here}
     assert blocked == {"triton": "", "trtllm_mha": "trtllm_mha needs flashinfer-python >=0.6.10.post1, found none"}
-    assert "28 blocked here: trtllm_mha needs flashinfer-python" in made.text
+    assert "28 blocked here: trtllm_mha needs flashinfer-python" in "\n".join(made.lines)
 
 
 def test_a_missing_backend_blocks() -> None:
@@ -65,8 +65,8 @@ def test_json_is_whole_and_plain() -> None:
     assert data.keys() == {"policy", "platform", "resolutions", "here", "elsewhere"}
     assert len(data["here"]) == 32
     assert data["here"][0].keys() == {"cell", "blocked"}
-    assert data["elsewhere"][0]["sentence"] in made.text
-    assert all(one["sentence"] in made.text for one in data["resolutions"])
+    assert data["elsewhere"][0]["sentence"] in "\n".join(made.lines)
+    assert all(one["sentence"] in "\n".join(made.lines) for one in data["resolutions"])
 
 
 def test_planning_imports_no_torch() -> None:
@@ -75,7 +75,7 @@ def test_planning_imports_no_torch() -> None:
         "import attnconf.cases.models, attnconf.gate.receipt\n"
         "from attnconf.platforms import simulate\n"
         "from attnconf.policy.policy import load_policy\n"
-        "attnconf.gate.plans.machine_plan.plan(load_policy('sglang-gemma4'), simulate('10.0')).text\n"
+        "attnconf.gate.plans.machine_plan.plan(load_policy('sglang-gemma4'), simulate('10.0')).lines\n"
         "assert 'torch' not in sys.modules and 'pytest' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own interpreter
