@@ -37,8 +37,7 @@ def the_one(entries: Sequence[EntryPoint]) -> EntryPoint:
     ordered = [*(entry for entry in entries if entry not in foreign), *foreign]
     claims = " and ".join(f"by {_distribution(entry)} (entry point {entry.value})" for entry in ordered)
     rename = f"rename the entry point of {_owner(foreign[0])}" if len(foreign) == 1 else "rename all of them but one"
-    message = f"backend {entries[0].name} is registered {_times(len(entries))}: {claims}; {rename}"
-    raise BackendUnavailableError(message)
+    raise BackendUnavailableError(f"backend {entries[0].name} is registered {_times(len(entries))}: {claims}; {rename}")
 
 
 def title(entry: EntryPoint) -> str:

@@ -161,5 +161,4 @@ def declared(backend: Backend, shape: KernelShape, platform: Platform) -> Unsupp
     said: object = backend.supports(shape, platform)
     if said is None or isinstance(said, Unsupported):
         return said
-    message = f"it returned {said!r}, and neither None nor Unsupported(reason)"
-    raise TypeError(message)
+    raise TypeError(f"it returned {said!r}, and neither None nor Unsupported(reason)")

@@ -48,40 +48,33 @@ class Registry:
             factory: object = self._factories.get(name)
             if factory is None:
                 if name not in self._entries:
-                    place = "backend"
-                    raise UnknownBackendError(place, field="name", given=repr(name), allowed=", ".join(self.names))
+                    raise UnknownBackendError("backend", field="name", given=repr(name), allowed=", ".join(self.names))
                 entry = the_one(self._entries[name])
                 who, own_name = title(entry), name
                 factory = load(entry)
             made = _start(who, factory, platform)
         except SystemExit as error:  # a library that ends the process when it does not like the machine
-            message = f"{who} ends the process: exit {error.code}; {_SAY_IT}"
-            raise BackendUnavailableError(message) from error
+            raise BackendUnavailableError(f"{who} ends the process: exit {error.code}; {_SAY_IT}") from error
         found = faults(made, own_name)
         if found:
             lacks = ", ".join(found).replace(", it has no ", ", no ")
-            message = f"{who} is no backend: {lacks}; see attnconf.backends.protocol"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"{who} is no backend: {lacks}; see attnconf.backends.protocol")
         return cast("Backend", made)
 
 
 def _start(who: str, factory: object, platform: Platform) -> object:
     if not callable(factory):
-        message = f"{who} does not load: {not_callable(factory)}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"{who} does not load: {not_callable(factory)}")
     called = getattr(factory, "__name__", type(factory).__name__)
     if not takes(factory, 1):
         why = f"{called}{parameters(factory)} cannot be called with the platform alone; define it as {called}(platform)"
-        message = f"{who} does not start: {why}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"{who} does not start: {why}")
     try:
         made: object = factory(platform)
     except BackendUnavailableError:
         raise
     except Exception as error:
-        message = f"{who} does not start: {one_line(error)}; mend it, or {_SAY_IT}"
-        raise BackendUnavailableError(message) from error
+        raise BackendUnavailableError(f"{who} does not start: {one_line(error)}; mend it, or {_SAY_IT}") from error
     if made is None:
-        message = f"{who} does not start: {called} returned None; let it return the backend"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"{who} does not start: {called} returned None; let it return the backend")
     return made

@@ -70,10 +70,9 @@ class TorchSdpa:
         """Return the batch as it is. Raises ``UnsupportedError`` where TF32 would round CUDA's products."""
         on_gpu = batch.device.type == "cuda"
         if on_gpu and torch.get_float32_matmul_precision() != _EXACT_FLOAT32:
-            message = (
+            raise UnsupportedError(
                 "torch_sdpa needs torch.set_float32_matmul_precision('highest'): its numerics are those of float32"
             )
-            raise UnsupportedError(message)
         return _Run(batch, SDPBackend.MATH if on_gpu else SDPBackend.FLASH_ATTENTION)
 
 
@@ -89,8 +88,7 @@ class _Run:
         if refusal is not None:
             raise UnsupportedError(refusal.reason)
         if lse is not None:
-            message = "scaled_dot_product_attention returns no LSE"
-            raise UnsupportedError(message)
+            raise UnsupportedError("scaled_dot_product_attention returns no LSE")
         tables = block_tables_for(self.batch, layer)
         start = 0
         for row, (q_len, kv_len) in enumerate(zip(self.batch.q_lens, self.batch.kv_lens, strict=True)):

@@ -117,30 +117,24 @@ class Case(Value):
         _check_modes(self)
         _check_sharing(self)
         if self.paging.reclaimed and not (self.paging.hybrid or all(layer.kind == "sliding" for layer in self.layers)):
-            message = (
+            raise ValueError(
                 "paging.reclaimed needs paging.hybrid, or sliding layers only: a full layer still reads those pages"
             )
-            raise ValueError(message)
         if self.padding_rows and self.mode != "decode":
-            message = f"padding_rows belong to mode decode, not {self.mode}"
-            raise ValueError(message)
+            raise ValueError(f"padding_rows belong to mode decode, not {self.mode}")
         return self
 
 
 def _check_dtypes(case: Case) -> None:
     quantised = case.kv_dtype == "float8_e4m3fn"
     if not quantised and case.kv_dtype != case.q_dtype:
-        message = f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or float8_e4m3fn"
-        raise ValueError(message)
+        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or float8_e4m3fn")
     if quantised and case.q_dtype == "float32":
-        message = "kv_dtype float8_e4m3fn needs a 16-bit q_dtype"
-        raise ValueError(message)
+        raise ValueError("kv_dtype float8_e4m3fn needs a 16-bit q_dtype")
     if not quantised and any((layer.k_scale, layer.v_scale) != (1.0, 1.0) for layer in case.layers):
-        message = f"k_scale and v_scale belong to float8_e4m3fn KV, not to {case.kv_dtype}"
-        raise ValueError(message)
+        raise ValueError(f"k_scale and v_scale belong to float8_e4m3fn KV, not to {case.kv_dtype}")
     if quantised and "inf" in (case.poison.k, case.poison.v):
-        message = "float8_e4m3fn has no infinity to poison with"
-        raise ValueError(message)
+        raise ValueError("float8_e4m3fn has no infinity to poison with")
 
 
 def _check_modes(case: Case) -> None:
@@ -162,15 +156,12 @@ def _check_sharing(case: Case) -> None:
     for index, request in enumerate(case.requests):
         if request.shares_with is None:
             if request.shared_pages:
-                message = f"request {index}: shared_pages without shares_with"
-                raise ValueError(message)
+                raise ValueError(f"request {index}: shared_pages without shares_with")
             continue
         if request.shares_with >= index:
-            message = f"request {index}: shares_with {request.shares_with} is not an earlier request"
-            raise ValueError(message)
+            raise ValueError(f"request {index}: shares_with {request.shares_with} is not an earlier request")
         shared = request.shared_pages * case.paging.page_size
         if shared > min(request.prefix_len, case.requests[request.shares_with].prefix_len):
-            message = (
+            raise ValueError(
                 f"request {index}: {request.shared_pages} shared pages exceed the prefix of one of the two requests"
             )
-            raise ValueError(message)

@@ -39,14 +39,11 @@ class LayerGeometry(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.num_qo_heads % self.num_kv_heads:
-            message = f"num_qo_heads {self.num_qo_heads} is not a multiple of num_kv_heads {self.num_kv_heads}"
-            raise ValueError(message)
+            raise ValueError(f"num_qo_heads {self.num_qo_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
         if self.kind == "full" and self.window_left != -1:
-            message = f"a full layer has no window, but window_left is {self.window_left}"
-            raise ValueError(message)
+            raise ValueError(f"a full layer has no window, but window_left is {self.window_left}")
         if self.kind == "sliding" and self.window_left == -1:
-            message = "a sliding layer needs a window: window_left of 0 or more"
-            raise ValueError(message)
+            raise ValueError("a sliding layer needs a window: window_left of 0 or more")
         return self
 
     @property
@@ -71,17 +68,14 @@ def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
         if layer.kv_owner is None:
             continue
         if layer.kv_owner >= index:
-            message = f"layer {index}: kv_owner {layer.kv_owner} is not an earlier layer"
-            raise ValueError(message)
+            raise ValueError(f"layer {index}: kv_owner {layer.kv_owner} is not an earlier layer")
         owner = layers[layer.kv_owner]
         if owner.kv_owner is not None:
-            message = f"layer {index}: kv_owner {layer.kv_owner} owns no KV itself"
-            raise ValueError(message)
+            raise ValueError(f"layer {index}: kv_owner {layer.kv_owner} owns no KV itself")
         if owner.kind != layer.kind:
-            message = (
+            raise ValueError(
                 f"layer {index}: a {layer.kind} layer cannot read the KV of the {owner.kind} layer {layer.kv_owner}"
             )
-            raise ValueError(message)
         if (owner.num_kv_heads, owner.head_dim) != (layer.num_kv_heads, layer.head_dim):
             message = f"layer {index}: num_kv_heads and head_dim differ from those of its kv_owner {layer.kv_owner}"
             raise ValueError(message)
@@ -148,7 +142,6 @@ def _splits(layer: LayerGeometry, tp: int) -> bool:
 
 def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
     if not _splits(layer, tp):
-        message = f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}"
-        raise ValueError(message)
+        raise ValueError(f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}")
     num_kv_heads = max(1, layer.num_kv_heads // tp)
     return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": num_kv_heads})

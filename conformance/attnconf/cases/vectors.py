@@ -43,8 +43,7 @@ class VectorFile(Value):
         names = [vector.name for vector in self.vectors]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            message = f"two vectors are called {twice}"
-            raise ValueError(message)
+            raise ValueError(f"two vectors are called {twice}")
         return self
 
 

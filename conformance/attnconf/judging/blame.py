@@ -82,30 +82,26 @@ def _unshared(request: Request) -> Request:
     return request.model_copy(update={"shares_with": None, "shared_pages": 0})
 
 
-def _own_kv(case: Case, layer: int, request: int) -> Case:
-    del request
+def _own_kv(case: Case, layer: int, _request: int) -> Case:
     layers = list(case.layers)
     layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
     return case.model_copy(update={"layers": tuple(layers)})
 
 
-def _as_stored(case: Case, layer: int, request: int) -> Case:
-    del layer, request
+def _as_stored(case: Case, _layer: int, _request: int) -> Case:
     return _layers(case.model_copy(update={"kv_dtype": case.q_dtype}), k_scale=1.0, v_scale=1.0)
 
 
-def _asked_only(case: Case, layer: int, request: int) -> Case:
+def _asked_only(case: Case, _layer: int, _request: int) -> Case:
     """Drop padding rows and the requests without query tokens, and with them who shares pages with whom."""
-    del layer, request
     if not case.padding_rows and all(one.new_tokens for one in case.requests):
         return case
     requests = tuple(_unshared(one) for one in case.requests if one.new_tokens)
     return case.model_copy(update={"requests": requests, "padding_rows": 0, "padding_kv_len": 0})
 
 
-def _one_page(case: Case, layer: int, request: int) -> Case:
+def _one_page(case: Case, _layer: int, _request: int) -> Case:
     """Give every request one page that holds all of it."""
-    del layer, request
     requests = tuple(_unshared(one) for one in case.requests)
     size = 1 << max(one.kv_len for one in case.requests).bit_length()
     paging = case.paging.model_copy(
@@ -114,9 +110,8 @@ def _one_page(case: Case, layer: int, request: int) -> Case:
     return case.model_copy(update={"requests": requests, "paging": paging})
 
 
-def _full_pages(case: Case, layer: int, request: int) -> Case:
+def _full_pages(case: Case, _layer: int, _request: int) -> Case:
     """Lengthen every prefix until the last page is full."""
-    del layer, request
     size = case.paging.page_size
     requests = tuple(
         one.model_copy(update={"prefix_len": one.prefix_len + -one.kv_len % size}) for one in case.requests
@@ -124,15 +119,13 @@ def _full_pages(case: Case, layer: int, request: int) -> Case:
     return case.model_copy(update={"requests": requests})
 
 
-def _alone(case: Case, layer: int, request: int) -> Case:
-    del layer
+def _alone(case: Case, _layer: int, request: int) -> Case:
     alone = {"requests": (_unshared(case.requests[request]),), "padding_rows": 0, "padding_kv_len": 0}
     # one request is no mixed batch
     return case.model_copy(update={**alone, "mode": "extend" if case.mode == "mixed" else case.mode})
 
 
-def _one_head_each(case: Case, layer: int, request: int) -> Case:
-    del layer, request
+def _one_head_each(case: Case, _layer: int, _request: int) -> Case:
     layers = tuple(one.model_copy(update={"num_qo_heads": one.num_kv_heads}) for one in case.layers)
     return case.model_copy(update={"layers": layers})
 

@@ -130,8 +130,7 @@ class _Copies(MetaPathFinder):
         if original is not None and isinstance(original.loader, InspectLoader):
             text = original.loader.get_source(original.name)
         if text is None:
-            message = f"there is no source of {_BACKENDS}.{name} to edit"
-            raise StaleEditError(message)
+            raise StaleEditError(f"there is no source of {_BACKENDS}.{name} to edit")
         for edit in self._given.edits:
             if self.module_of(edit) != name:
                 continue

@@ -50,8 +50,7 @@ class Condition(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len({canonicalize_name(name) for name in self.packages}) < len(self.packages):
-            message = f"each package once, not {' and '.join(sorted(self.packages))}"
-            raise ValueError(message)
+            raise ValueError(f"each package once, not {' and '.join(sorted(self.packages))}")
         return self
 
     @property

@@ -87,8 +87,7 @@ class Refusal(Situation):
     @model_validator(mode="after")
     def _check_backends(self) -> Self:
         if self.backends and self.other_than:
-            message = "either backends or other_than, not both"
-            raise ValueError(message)
+            raise ValueError("either backends or other_than, not both")
         return self
 
     def concerns(self, architecture: str, choice: Choice) -> bool:
@@ -129,8 +128,7 @@ class Policy(Value):
         for rule in self.rules:
             strange = [name for name in (rule.choice.backends if rule.choice else ()) if name not in self.backends]
             if strange:
-                message = f"rule {rule.name}: a backend of the table backends, not {strange[0]}"
-                raise ValueError(message)
+                raise ValueError(f"rule {rule.name}: a backend of the table backends, not {strange[0]}")
         names = {rule.name: rule for rule in self.rules}
         for required in self.required:
             _refuse_strangers("required: architectures that a rule names", required.architectures, self.architectures)
@@ -179,16 +177,14 @@ def _refuse_twins(what: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            message = f"{what} of distinct names, but two are called {name}"
-            raise ValueError(message)
+            raise ValueError(f"{what} of distinct names, but two are called {name}")
         seen.add(name)
 
 
 def _refuse_strangers(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     stranger = next((name for name in names if name not in known), None)
     if stranger is not None:
-        message = f"{what}, not {stranger}"
-        raise ValueError(message)
+        raise ValueError(f"{what}, not {stranger}")
 
 
 def shipped_policies() -> tuple[str, ...]:
@@ -207,8 +203,7 @@ def policy_path(name_or_path: str) -> Path:
         return _FOLDER / f"{name_or_path}.toml"
     if not name_or_path.endswith(".toml"):
         allowed = f"a path to a .toml file, or one of {', '.join(shipped_policies())}"
-        source = "policy"
-        raise InvalidInputError(source, given=quote(name_or_path), allowed=allowed)
+        raise InvalidInputError("policy", given=quote(name_or_path), allowed=allowed)
     return Path(name_or_path)
 
 

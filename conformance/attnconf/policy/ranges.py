@@ -50,8 +50,7 @@ def _whole_range(value: object) -> object:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY:
         return value
-    message = f'a whole number from 0 to {_TOO_MANY - 1}, or comparisons with such, as in ">=2,<=8"'
-    raise ValueError(message)
+    raise ValueError(f'a whole number from 0 to {_TOO_MANY - 1}, or comparisons with such, as in ">=2,<=8"')
 
 
 WholeRange = Annotated[
@@ -75,8 +74,7 @@ def _specifier(text: str) -> str:
     except InvalidSpecifier:
         parsed = SpecifierSet()
     if not len(parsed) or any(part.operator == "===" for part in parsed):
-        message = 'version specifiers such as ">=12.8" or ">=0.6.10.post1,<0.8", and no ==='
-        raise ValueError(message)
+        raise ValueError('version specifiers such as ">=12.8" or ">=0.6.10.post1,<0.8", and no ===')
     return text
 
 

@@ -46,9 +46,8 @@ def reachable(
             for here, value in answers.items():
                 found.setdefault(mask & here, {**values, axis: value})
             if len(found) > MOST_STATES:
-                source = "policy"
                 raise InvalidInputError(
-                    source, given="rules that overlap in too many ways", allowed=f"{MOST_STATES} ways at most"
+                    "policy", given="rules that overlap in too many ways", allowed=f"{MOST_STATES} ways at most"
                 )
         states = found
     return {

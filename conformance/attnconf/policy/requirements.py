@@ -124,8 +124,7 @@ class Requirement(Value):
     def _check(self) -> Self:
         unknown = [name for name in self.models if name not in shipped_models()]
         if unknown:
-            message = f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}"
-            raise ValueError(message)
+            raise ValueError(f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}")
         return self
 
     def cells(self, *, prefill: str, decode: str) -> Iterator[RequiredCell]:

@@ -32,8 +32,7 @@ class Waiver(Selection):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not (self.backends or self.models or self.layer_kinds or self.modes or self.dtypes):
-            message = "a waiver of some backends, models, layer_kinds, modes or dtypes, not of everything"
-            raise ValueError(message)
+            raise ValueError("a waiver of some backends, models, layer_kinds, modes or dtypes, not of everything")
         return self
 
     def has(self, cell: RequiredCell) -> bool:
@@ -66,8 +65,7 @@ class Claim(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.at_most is not None and self.at_most < self.at_least:
-            message = f"at_most from at_least = {self.at_least:g} on, not {self.at_most:g}"
-            raise ValueError(message)
+            raise ValueError(f"at_most from at_least = {self.at_least:g} on, not {self.at_most:g}")
         return self
 
     @property

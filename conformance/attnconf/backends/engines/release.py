@@ -34,5 +34,4 @@ class Releases:
         """Raise ``BackendUnavailableError`` for backend ``name`` where ``why_not`` has a reason."""
         reason = self.why_not(platform)
         if reason is not None:
-            message = f"backend {name} cannot run here: {reason}"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"backend {name} cannot run here: {reason}")

@@ -106,8 +106,7 @@ def _library(folder: Path, name: str) -> bytes:
     try:
         return plain.read_bytes() if plain.exists() else lzma.decompress(packed.read_bytes())
     except (OSError, lzma.LZMAError) as error:
-        message = f"{VARIABLE}={folder}: {name} cannot be read: {error}"
-        raise BackendUnavailableError(message) from None
+        raise BackendUnavailableError(f"{VARIABLE}={folder}: {name} cannot be read: {error}") from None
 
 
 def export(libraries: Mapping[str, Path], folder: Path, made_for: Manifest) -> tuple[Path, ...]:

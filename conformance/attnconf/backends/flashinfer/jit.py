@@ -76,8 +76,7 @@ def _spec(name: str, specify: Specify) -> Any:  # noqa: ANN401 - FlashInfer's Ji
     """Return the specification of ``name``. Raises ``BackendUnavailableError`` where FlashInfer names it otherwise."""
     spec = specify(name)
     if spec.name != name:
-        message = f"flashinfer {version()} calls this module {spec.name}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"flashinfer {version()} calls this module {spec.name}")
     return spec
 
 

@@ -21,8 +21,7 @@ def load(module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function o
     """Return ``module.name`` of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
     found = getattr(imported(module), name, None)
     if found is None:
-        message = f"flashinfer {version()} has no {module}.{name}; remedy: {REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"flashinfer {version()} has no {module}.{name}; remedy: {REMEDY}")
     return found
 
 

@@ -51,8 +51,7 @@ def export(builds: Sequence[Build], folder: Path, platform: Platform) -> tuple[P
     libraries = {name: path for name, path in found.items() if path is not None}
     missing = sorted(set(found) - set(libraries))
     if missing:
-        source = "kernel module"
-        raise InvalidInputError(source, given=f"{missing[0]} is not built", allowed="modules that are built")
+        raise InvalidInputError("kernel module", given=f"{missing[0]} is not built", allowed="modules that are built")
     cuda = str(library.imported("flashinfer.jit.cpp_ext").get_cuda_version())
     made_for = cache.Manifest(flashinfer=platform.packages[PACKAGE], sm=platform.sm_text, cuda=cuda)
     return cache.export(libraries, folder, made_for)

@@ -32,8 +32,7 @@ FP8_SM = (8, 9)
 def require_triton() -> None:
     """Raise ``BackendUnavailableError`` with the remedy when triton cannot be imported. Imports it not."""
     if importlib.util.find_spec("triton") is None:
-        message = f"backend triton needs the package triton, which is not installed here; {REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"backend triton needs the package triton, which is not installed here; {REMEDY}")
 
 
 class TritonBackend:

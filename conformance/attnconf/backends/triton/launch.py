@@ -91,8 +91,7 @@ class Launches:
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer and return the kernels that ran, and how. Raises ``UnsupportedError`` before any launch."""
         if layer in self._refusals:
-            message = f"layer {layer}: {self._refusals[layer]}"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"layer {layer}: {self._refusals[layer]}")
         inputs, stages = self._batch.layers[layer], self._stages[layer]
 
         def launch() -> None:
@@ -253,11 +252,10 @@ def _compile(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> N
 
 def _require_cuda(batch: Batch) -> None:
     if batch.device.type != "cuda":
-        message = (
+        raise UnsupportedError(
             f"the kernels of this process are compiled for CUDA and the batch is on {batch.device.type}; "
             "TRITON_INTERPRET=1 interprets them"
         )
-        raise UnsupportedError(message)
 
 
 @contextlib.contextmanager

@@ -153,8 +153,7 @@ def _supported(trial: Trial, layer: int, mode: Mode, *rows: BatchRow) -> bool:
     return all(trial.supports_rows(layer, [row], mode) for row in rows)
 
 
-def _applies(trial: Trial, layer: int) -> bool:
-    del layer
+def _applies(trial: Trial, _layer: int) -> bool:
     return any(request.new_tokens for request in trial.case.requests)
 
 

@@ -94,8 +94,7 @@ def _workspaces(trial: Trial) -> tuple[Workspace, ...]:
     return prepared.workspaces() if isinstance(prepared, Scratched) else ()
 
 
-def _has_workspaces(trial: Trial, layer: int) -> bool:
-    del layer
+def _has_workspaces(trial: Trial, _layer: int) -> bool:
     return bool(_workspaces(trial))
 
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 CHECK_NAME = "empty_rows"
 
 
-def _applies(trial: Trial, layer: int) -> bool:
-    del layer
+def _applies(trial: Trial, _layer: int) -> bool:
     return trial.case.padding_rows > 0 and trial.case.padding_kv_len == 0
 
 

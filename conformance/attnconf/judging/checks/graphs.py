@@ -151,8 +151,7 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     return replayed(trial, layer, capture)
 
 
-def _applies(trial: Trial, layer: int) -> bool:
-    del layer
+def _applies(trial: Trial, _layer: int) -> bool:
     return trial.case.mode in _CAPTURED and trial.posed.device.type == "cuda" and trial.backend.promises.cuda_graph
 
 

@@ -66,8 +66,7 @@ def _without_shared(scene: Scene, right: list[int]) -> list[int] | None:
     return [NULL_PAGE] * count + right[count:] if seen else None
 
 
-def _untranslated(scene: Scene, right: list[int]) -> list[int] | None:
-    del right
+def _untranslated(scene: Scene, _right: list[int]) -> list[int] | None:
     if scene.pool == "full":
         return None
     return [page % scene.layout.num_pages["swa"] for page in scene.layout.tables[scene.request]]
@@ -82,9 +81,8 @@ def _new_untranslated(scene: Scene, right: list[int]) -> list[int] | None:
     return [*right[:kept], *wrong[kept:]]
 
 
-def _translated_as_slot(scene: Scene, right: list[int]) -> list[int] | None:
+def _translated_as_slot(scene: Scene, _right: list[int]) -> list[int] | None:
     """Look a page id up in the translation of token slots: mapping[page], not mapping[page * size] // size."""
-    del right
     if scene.layout.swa_page is None or scene.pool == "full":
         return None
     size, pages = scene.layout.page_size, scene.layout.swa_page

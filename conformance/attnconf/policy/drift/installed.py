@@ -31,6 +31,5 @@ ENGINES: dict[str, Callable[[], Engine]] = {"sglang": _sglang, "vllm": _vllm}
 def installed_engine(name: str) -> Engine:
     """Load an engine. Raises ``InvalidInputError`` for an unknown, ``BackendUnavailableError`` for an absent one."""
     if name not in ENGINES:
-        option = "--engine"
-        raise InvalidInputError(option, given=quote(name), allowed=" or ".join(ENGINES))
+        raise InvalidInputError("--engine", given=quote(name), allowed=" or ".join(ENGINES))
     return ENGINES[name]()

@@ -103,10 +103,9 @@ class VLLM:
         except _REFUSALS as error:
             return Answer(refusal=str(error) or type(error).__name__)
         except Exception as error:
-            message = (
+            raise BackendUnavailableError(
                 f"vllm {self.version} cannot be asked about {question_text(question)}: {type(error).__name__}: {error}"
-            )
-            raise BackendUnavailableError(message) from error
+            ) from error
 
     def _choose(self, question: Question) -> Answer:
         import torch
@@ -137,8 +136,7 @@ class VLLM:
                     backend.get_impl_cls()(heads, layer.head_size, 1.0, kv_heads, None, window, kv_dtype)
         sliding, full = chosen
         if sliding != full:
-            message = f"{sliding} for sliding layers and {full} for full ones, which a policy cannot say"
-            raise RuntimeError(message)
+            raise RuntimeError(f"{sliding} for sliding layers and {full} for full ones, which a policy cannot say")
         return Answer(prefill=_OF_VLLM[full], decode=_OF_VLLM[full])
 
     def _configuration(self, question: Question) -> Any:  # noqa: ANN401 - in the place of vLLM's VllmConfig
@@ -182,8 +180,7 @@ def _load() -> Any:  # noqa: ANN401 - vLLM's own modules
         platforms: Any = importlib.import_module("vllm.platforms")
         capability = importlib.import_module("vllm.platforms.interface").DeviceCapability
         if platforms._current_platform is not None:  # noqa: SLF001 - set once, and kept by every module
-            message = "it was imported before, on this machine's own platform; ask it in a process of its own"
-            raise ImportError(message)
+            raise ImportError("it was imported before, on this machine's own platform; ask it in a process of its own")
         base = importlib.import_module("vllm.platforms.cuda").CudaPlatformBase
 
         class Asked(base):  # type: ignore[misc, valid-type]

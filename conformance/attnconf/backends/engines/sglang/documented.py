@@ -55,8 +55,7 @@ class Documented:
 
         def call(*args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - what sglang passes
             if args:
-                message = f"{name} got positional arguments"
-                raise TypeError(message)
+                raise TypeError(f"{name} got positional arguments")
             bound = bind(function, name, kwargs, library.version())
             query = bound["query"]
             if bound["out"] is None:

@@ -123,8 +123,7 @@ def library() -> Library:
     except BackendUnavailableError:
         raise
     except Exception as error:
-        message = f"sglang does not load: {type(error).__name__}: {error}"
-        raise BackendUnavailableError(message) from error
+        raise BackendUnavailableError(f"sglang does not load: {type(error).__name__}: {error}") from error
 
 
 def _compiled() -> Library:

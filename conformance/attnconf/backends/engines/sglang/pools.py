@@ -79,8 +79,7 @@ def make_pools(batch: Batch, group: Group, sglang: Library) -> tuple[Any, Any]:
     heads, dim = group.shapes.get("full", group.shapes["swa"])
     mapping = batch.full_to_swa
     if mapping is None:
-        message = "a cache in the swa pool without full_to_swa"
-        raise ValueError(message)
+        raise ValueError("a cache in the swa pool without full_to_swa")
     size, size_swa = _slots(batch, "full") - batch.page_size, sizes["swa"] - batch.page_size
     local = list(enumerate(group.caches))
     pool = sglang.SWAKVPool(

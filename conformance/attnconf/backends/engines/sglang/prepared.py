@@ -42,8 +42,7 @@ class PreparedModels:
         """
         del lse
         if layer in self.refusals:
-            message = f"layer {layer}: {self.refusals[layer]}"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"layer {layer}: {self.refusals[layer]}")
 
         def answer() -> None:
             out.copy_(self.engines[layer].run(layer))

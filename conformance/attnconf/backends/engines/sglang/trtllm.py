@@ -138,8 +138,7 @@ def make_trtllm_mha(platform: Platform) -> SglangTrtllmMha:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` without sglang or FlashInfer."""
     RELEASES.require(NAME, platform)
     if PACKAGE not in platform.packages:
-        message = f"backend {NAME} needs {PACKAGE}, which is not installed; {FLASHINFER_REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"backend {NAME} needs {PACKAGE}, which is not installed; {FLASHINFER_REMEDY}")
     if platform.simulated or not runs_here(platform):
         return SglangTrtllmMha(platform)  # it declines every shape there
     library()

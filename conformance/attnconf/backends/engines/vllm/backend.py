@@ -69,8 +69,7 @@ class PreparedLayers:
         """
         del lse
         if layer in self.refusals:
-            message = f"layer {layer}: {self.refusals[layer]}"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"layer {layer}: {self.refusals[layer]}")
 
         def answer() -> None:
             out.copy_(self.engine.run(layer))

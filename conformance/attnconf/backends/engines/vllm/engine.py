@@ -174,8 +174,7 @@ def as_vllm(cache: KVCache, layout: str) -> torch.Tensor:
     dim = k.shape[-1]
     beside = v.storage_offset() == k.storage_offset() + dim and v.data_ptr() == k.data_ptr() + dim * k.element_size()
     if not beside or k.stride() != v.stride() or k.stride(-1) != 1:
-        message = "keys and values do not lie side by side"
-        raise ValueError(message)
+        raise ValueError("keys and values do not lie side by side")
     joint = torch.as_strided(k, (*k.shape[:-1], 2 * dim), k.stride(), k.storage_offset())
     return joint if layout == "HND" else joint.transpose(1, 2)
 

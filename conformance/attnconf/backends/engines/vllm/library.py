@@ -98,8 +98,7 @@ def library() -> Library:
     except BackendUnavailableError:
         raise
     except Exception as error:
-        message = f"vllm does not load: {type(error).__name__}: {error}"
-        raise BackendUnavailableError(message) from error
+        raise BackendUnavailableError(f"vllm does not load: {type(error).__name__}: {error}") from error
 
 
 def _compiled() -> Library:

@@ -114,8 +114,7 @@ class FlashInferFa:
         ``UnsupportedError`` before any launch, and ``BackendUnavailableError`` where nothing can run.
         """
         if self.platform.simulated:
-            message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"{self.name} cannot run on a simulated platform ({self.platform.device})")
         self._refuse(batch)
         places.environment(self.platform)
         scratch = workspace(batch)
@@ -217,7 +216,6 @@ def _make(template: Template, platform: Platform) -> FlashInferFa:
     lacking = capability.missing(template, platform)
     if lacking is not None:
         remedy = f"; remedy: {REMEDY}" if PACKAGE in lacking else ""
-        message = f"flashinfer_{template} {lacking}{remedy}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"flashinfer_{template} {lacking}{remedy}")
     ready_made(platform)  # a kernel cache for another machine is an error now, not in the middle of a run
     return FlashInferFa(template, platform)

@@ -26,8 +26,7 @@ def jit_spec(name: str) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
     """
     variant = read(name)
     if variant is None:
-        source = "kernel module"
-        raise InvalidInputError(source, given=ascii(name), allowed="a name of a batch prefill module")
+        raise InvalidInputError("kernel module", given=ascii(name), allowed="a name of a batch prefill module")
     if variant.sinks:
         arguments = sink_arguments(variant)
         generate = library.load(MODULES, "gen_customize_batch_prefill_module")

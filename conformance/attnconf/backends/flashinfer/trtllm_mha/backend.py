@@ -170,8 +170,7 @@ class TrtllmMha:
     def prepare(self, batch: Batch) -> PreparedCalls:
         """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
         if self.platform.simulated:
-            message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"{self.name} cannot run on a simulated platform ({self.platform.device})")
         kernel = family(batch.mode, self.machine)
         _refuse(batch, kernel, self.promises)
         refuse_caches(batch, kernel)
@@ -201,11 +200,9 @@ class PreparedCalls:
         Raises ``SignatureMismatchError`` when the installed function does not take the call.
         """
         if lse is not None and self.promises.lse is None:
-            message = f"{self.kernel} of flashinfer {library.version()} returns no LSE"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"{self.kernel} of flashinfer {library.version()} returns no LSE")
         if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
-            message = f"{self.kernel} has no logits soft cap"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"{self.kernel} has no logits soft cap")
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
         name = self._launch(call)
@@ -240,8 +237,7 @@ class PreparedCalls:
 def make(platform: Platform) -> TrtllmMha:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` when flashinfer-python is missing."""
     if PACKAGE not in platform.packages:
-        message = f"trtllm_mha needs {PACKAGE}, which is not installed; remedy: {REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"trtllm_mha needs {PACKAGE}, which is not installed; remedy: {REMEDY}")
     backend = TrtllmMha(platform)
     if not backend.reads_contract:
         ready_made(platform)  # a kernel cache for another machine is an error now, not half an hour later
@@ -250,15 +246,12 @@ def make(platform: Platform) -> TrtllmMha:
 
 def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:
     if min(batch.kv_lens) == 0:
-        message = f"{kernel} documents no answer for a request without keys"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"{kernel} documents no answer for a request without keys")
     if kernel in {"xqa", "trtllm-gen-decode"}:
         if len(set(batch.q_lens)) > 1 or batch.q_lens[0] == 0:
-            message = f"{kernel} takes the same number of query tokens, at least 1, from every request"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"{kernel} takes the same number of query tokens, at least 1, from every request")
     elif min(batch.q_lens) == 0 and not promises.empty_q:
-        message = f"{kernel} documents no request without query tokens"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"{kernel} documents no request without query tokens")
 
 
 def refuse_caches(batch: Batch, kernel: Family) -> None:
@@ -277,8 +270,7 @@ def refuse_caches(batch: Batch, kernel: Family) -> None:
 def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
     asked, stored = (str(dtype).removeprefix("torch.") for dtype in (q_dtype, kv_dtype))
     if asked not in capability.SIXTEEN_BIT:
-        message = f"fmha_v2 has no module for {asked} queries"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"fmha_v2 has no module for {asked} queries")
     if stored != asked:
         message = f"fmha_v2 would read {stored} keys as {asked}: its kernel is picked by the query's dtype alone"
         raise UnsupportedError(message)
@@ -286,10 +278,8 @@ def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
 
 def _refuse_strides(cache: KVCache, kernel: Family) -> None:
     if cache.k.stride() != cache.v.stride() or cache.k.stride(-1) != 1:
-        message = f"{kernel} reads keys and values with one set of strides, head_dim 1 apart"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"{kernel} reads keys and values with one set of strides, head_dim 1 apart")
     head_dim = cache.k.shape[-1]
     outer = cache.k.stride()[:-1]
     if kernel == "xqa" and any(stride % head_dim for stride in outer):
-        message = f"xqa takes strides that are multiples of head_dim {head_dim}, not {outer}"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"xqa takes strides that are multiples of head_dim {head_dim}, not {outer}")

@@ -143,8 +143,7 @@ def _fmha_v2_call(batch: Batch, layer: int, metadata: Metadata, common: dict[str
     copied = stacked is None
     if stacked is None:
         if metadata.copy is None:
-            message = "metadata built for another kernel family"
-            raise ValueError(message)
+            raise ValueError("metadata built for another kernel family")
         stacked = stacked_copy(cache, tables, metadata.copy)
         tables = metadata.copy.table
     module, function = FUNCTIONS["fmha_v2"]
