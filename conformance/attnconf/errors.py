@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+_LONGEST_QUOTE = 80
+"""Characters of a user's own value that a sentence quotes."""
+
+_LONGEST_ERROR = 300
+"""Characters of another library's error that a sentence quotes."""
+
 
 class AttnconfError(Exception):
     """Anything that attnconf can explain to its user in one sentence."""
@@ -42,11 +48,11 @@ class BackendUnavailableError(AttnconfError):
 
 
 class UnbuiltError(AttnconfError):
-    """A call that needs a kernel module which is not built, where nothing may be compiled."""
+    """A call needs a kernel module that is not built, and nothing may be compiled here."""
 
 
 class UnsupportedError(AttnconfError):
-    """A backend's refusal, before launch, of a shape or a batch that it does not support; says the reason."""
+    """A backend refuses a shape or a batch that it does not support, before launch and with the reason."""
 
 
 def from_validation_error(error: ValidationError, source: str) -> InvalidInputError:
@@ -61,7 +67,7 @@ def from_validation_error(error: ValidationError, source: str) -> InvalidInputEr
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with everything escaped that could move a cursor, break a line or not be shown."""
+    """Escape every character of ``text`` that could move a cursor, break a line or not be shown."""
     return "".join(char if char.isascii() and char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
@@ -72,7 +78,3 @@ def one_line(error: BaseException) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
-
-
-_LONGEST_QUOTE = 80
-_LONGEST_ERROR = 300

@@ -1,7 +1,7 @@
 """Case: one conformance question, as a value.
 
-A Case says everything that decides a run, and nothing else: the tensors are always derived from it. The same object
-drives Hypothesis, recorded vectors, replay, benchmarks, receipts and error text.
+A Case holds everything that decides a run, and nothing else: tensors are always derived from it. Hypothesis, recorded
+vectors, replay, benchmarks, receipts and error messages all use this one class.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=0)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 MAX_VERIFY_TOKENS = 8
+"""Draft tokens that one request may bring to a verify step."""
 
 
 class Layer(LayerGeometry):
@@ -35,9 +36,9 @@ class Layer(LayerGeometry):
 
 
 class Request(Value):
-    """One request: ``prefix_len`` cached tokens, then ``new_tokens`` that are queried.
+    """One request: ``prefix_len`` cached tokens, then ``new_tokens`` query tokens.
 
-    The first ``shared_pages`` pages of its prefix are those of the earlier request ``shares_with``.
+    Its prefix shares its first ``shared_pages`` pages with the earlier request ``shares_with``.
     """
 
     prefix_len: Count = 0
@@ -54,11 +55,11 @@ class Request(Value):
 class Paging(Value):
     """How the tokens lie in memory.
 
-    ``placement`` orders the page ids; ``extra_columns`` widens the block table past need, its tail filled as
-    ``table_tail`` says (the null page, another request's pages, or ids outside the pool); ``slack_pages`` are free
-    pages of the pool. ``hybrid`` gives sliding layers a pool and page ids of their own; ``reclaimed`` frees the pages
-    that lie wholly out of every window. ``storage``: K and V in two allocations, interleaved in one, with padding
-    behind each page, or sliced out of a larger tensor.
+    ``placement`` orders the page ids. ``extra_columns`` widens the block table, and ``table_tail`` fills its unused
+    columns: the null page, stale ids of the pool, or ids outside the pool. ``slack_pages`` counts the pool's free
+    pages. ``hybrid`` gives sliding layers their own pool and page ids; ``reclaimed`` frees the pages that lie wholly
+    behind every window. ``storage``: K and V in two allocations, interleaved in one, with padding after each page, or
+    sliced out of a larger tensor.
     """
 
     page_size: Positive = 16
@@ -73,14 +74,14 @@ class Paging(Value):
 
 
 class Poison(Value):
-    """What lies in the slots that no live token owns."""
+    """The contents of dead slots: those that no live token owns."""
 
     k: PoisonKind = "stale"
     v: PoisonKind = "stale"
 
 
 class Case(Value):
-    """One conformance question; see ``conformance/CONTRACT.md`` for what must hold of it."""
+    """One conformance question; ``conformance/CONTRACT.md`` says what a right answer is."""
 
     schema_id: Literal["attnconf.case/1"] = Field(default="attnconf.case/1", alias="schema")
     model: str = "free"

@@ -1,4 +1,4 @@
-"""The attention geometry of a model: its layers' heads, windows, and whose KV each layer reads."""
+"""The attention geometry of a model: for each layer its heads, its window and the owner of its KV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnconf.values import Value
 LayerKind = Literal["sliding", "full"]
 CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
 LARGEST = 2**31 - 1
-"""No head count, size or window of a real model exceeds a 32-bit integer; kernels index with them."""
+"""The largest head count, size or window: kernels index with 32-bit integers, and real models stay below."""
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
 _SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
@@ -53,7 +53,7 @@ class LayerGeometry(Value):
 
     @property
     def cell_kind(self) -> str:
-        """The layer kind as receipts count it: sliding, full, sliding-shared or full-shared."""
+        """The layer kind in receipts: sliding, full, sliding-shared or full-shared."""
         return self.kind if self.kv_owner is None else f"{self.kind}-shared"
 
 
@@ -97,8 +97,8 @@ class ModelGeometry(Value):
     def shard(self, tp: int) -> ModelGeometry:
         """Return one rank's geometry under tensor parallelism of degree ``tp``, named ``NAME@tpN``.
 
-        Query heads are split; KV heads are split too, and replicated once there are fewer of them than ranks, as
-        serving engines do. Raises ``ValueError`` when the heads do not divide.
+        Query heads are split. KV heads are split too, or replicated where there are fewer of them than ranks, as in
+        serving engines. Raises ``ValueError`` when the heads do not divide.
         """
         if tp == 1:
             return self
@@ -111,13 +111,13 @@ class ModelGeometry(Value):
 
     @property
     def cell_kinds(self) -> tuple[str, ...]:
-        """The layer kinds that the model has, as receipts count them, sorted."""
+        """The model's layer kinds as in receipts, sorted."""
         return tuple(sorted({layer.cell_kind for layer in self.layers}))
 
     def case_layers(self) -> tuple[LayerGeometry, ...]:
         """Return one layer of each distinct geometry, owners first, with ``kv_owner`` pointing into the result.
 
-        A redirected layer is kept apart from the owner that it reads: the two differ in what a backend must do.
+        A redirected layer counts as another geometry than its owner, since a backend must handle it differently.
         """
         chosen: list[LayerGeometry] = []
         position: dict[LayerGeometry, int] = {}

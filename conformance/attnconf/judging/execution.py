@@ -63,10 +63,10 @@ def run_into(
 
 def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: torch.device | None = None) -> Output:
     """Return what stands in ``target`` once its device is done, on the device ``judge`` (where it lies)."""
-    seen = target.read(target.whole_out.device if judge is None else judge)
-    lse = seen.lse
+    written = target.read(target.whole_out.device if judge is None else judge)
+    lse = written.lse
     natural = lse.double() * math.log(2.0) if lse is not None and lse_base == "two" else lse
-    return Output(seen.out, natural, kernel, *seen.look())
+    return Output(written.out, natural, kernel, *written.inspect())
 
 
 RAISED = (Exception, SystemExit)
