@@ -1,4 +1,4 @@
-"""Memory of this machine: what one process may take, and which cases are therefore not run."""
+"""Memory of this machine: the share of one process, and the cases that do not fit into it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
 
 USABLE = 0.8
-"""The share of memory that cases may take: the rest is for contexts, libraries, workspaces and fragments."""
+"""The share of memory for cases; the rest is for contexts, libraries, workspaces and fragmentation."""
 
 _KEPT_BYTES = 2**30
-"""What torch may keep of a GPU's memory between two cases."""
+"""GPU memory that torch may cache between two cases."""
 
 _CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
+"""The files with the limit of a control group, of version 2 and of version 1."""
+
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one process may fill with cases, on the host and on its GPU; None is no limit."""
+    """Bytes for the cases of one process, on the host and on its GPU; None means no limit."""
 
     host: int | None = None
     device: int | None = None
 
     def why_not(self, case: Case, *, accelerated: bool) -> str | None:
-        """Return why ``case`` does not fit, or None. The same words for all cases: reasons are counted."""
+        """Return why ``case`` does not fit, or None. All cases get the same words, since reasons are counted."""
         if self.host is None and self.device is None:
             return None
         if self.host is not None and least_bytes(case) > self.host:
@@ -65,9 +67,9 @@ def _too_large(limit: int, name: str) -> str:
 
 
 def memory_held_by_others(case: Case, device: torch.device) -> str | None:
-    """Return why ``case`` ran out of memory on ``device`` through no fault of a backend, or None.
+    """Return why ``case`` ran out of memory on ``device`` if other processes are the reason, else None.
 
-    On a GPU that other processes use too, what is free besides what this one holds may be less than the case takes.
+    On a shared GPU, the memory that is free or cached by this process may be less than the case needs.
     """
     if device.type != "cuda":
         return None
@@ -89,7 +91,7 @@ def release_cached_memory(device: torch.device) -> None:
 
 
 def machine_memory(*, processes: int, per_gpu: int) -> Memory:
-    """Return what each of ``processes`` may take of this machine, ``per_gpu`` of which share a GPU.
+    """Return the share of each of ``processes`` in this machine's memory; ``per_gpu`` of them share a GPU.
 
     Creates no CUDA context. Without a GPU only the host counts.
     """
@@ -100,7 +102,7 @@ def machine_memory(*, processes: int, per_gpu: int) -> Memory:
 
 
 def host_memory(root: Path = _CGROUP_ROOT) -> int:
-    """Return the bytes of memory that this machine, or the control group of this process, has."""
+    """Return the bytes of memory of this machine, or of the control group of this process if that has less."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for name in _CGROUPS:
         try:

@@ -10,9 +10,9 @@ import math
 from typing import TYPE_CHECKING
 
 from attnconf.clauses import cite
+from attnconf.judging.units import units_text
 from attnconf.report.document import cell_name
 from attnconf.report.escape import readable, workflow_data, workflow_property
-from attnconf.report.failure import units_text
 
 if TYPE_CHECKING:
     from attnconf.report.document import Document

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.clauses import cite
+from attnconf.judging.units import units_text
 from attnconf.report.document import cell_name
 from attnconf.report.escape import fenced, html_line, markdown
-from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
 
 if TYPE_CHECKING:

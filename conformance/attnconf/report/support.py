@@ -10,7 +10,7 @@ from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import FREE_MODEL
 from attnconf.gate.cells import merge_cells
 from attnconf.judging.result import Outcome
-from attnconf.judging.units import units_text
+from attnconf.judging.units import units_column
 from attnconf.report.escape import markdown
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _backends(cells: Iterable[Cell]) -> list[str]:
 def _backend(name: str, cells: list[Cell], came_without: tuple[str, ...]) -> str:
     executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
     judged = f"{executed:,} layers judged, {broken:,} broken"
-    if worst := units_text(_worst(cells)):
+    if worst := units_column(_worst(cells)):
         judged += f", worst error {worst}"
     if came_without:
         judged += f". Drawn cases came without {'; '.join(came_without)}, which it does not promise to bear"
@@ -145,7 +145,7 @@ def _cell(cells: Sequence[Cell], notes: dict[str, int]) -> str:
         parts = [
             outcome.value.replace("_", " ") for outcome in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) if outcome in counts
         ]
-    if worst := units_text(_worst(cells)):
+    if worst := units_column(_worst(cells)):
         parts.append(worst)
     reasons = sorted({reason for cell in cells for reason in cell.reasons})
     numbers = [str(notes.setdefault(reason, len(notes) + 1)) for reason in reasons]

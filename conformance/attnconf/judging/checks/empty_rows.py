@@ -1,4 +1,4 @@
-"""Clause 11: a row over no key yields exactly zero, and LSE -inf; a request without query tokens yields no row."""
+"""Clause 11: a row without keys yields exactly zero and LSE -inf; a request without query tokens yields no row."""
 
 from __future__ import annotations
 
