@@ -1,4 +1,4 @@
-"""Whether an object has the members of ``Backend``: nobody checks a Protocol when a package's code is imported."""
+"""Check that an object has the members of ``Backend``: Python does not check a Protocol at run time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
 
 _METHODS = {"supports": ("shape", "platform"), "numerics": ("shape",), "prepare": ("batch",)}
 _CONTRACT = "[contract]"
+"""The end of the name of a backend that executes a documented contract."""
+
 _SETS = ("dead_k", "dead_v", "table_tail", "reclaimed_v")
 
 
 def faults(backend: object, name: str | None) -> list[str]:
-    """Say in which members ``backend`` is none; nothing of it is run but its properties.
+    """Return what is wrong with the members of ``backend``. Reads its properties, and calls nothing.
 
-    ``name`` is that of its entry point, under which its evidence must count: what a conftest registers may have any.
+    ``name`` is the name of its entry point, which its own name must equal. A backend of a conftest may have any name.
     """
     return [*_value_faults(backend, name), *_method_faults(backend)]
 
 
 def takes(function: Callable[..., object], count: int) -> bool:
-    """Return whether ``function`` can be called with ``count`` arguments; what has no signature is believed."""
+    """Return whether ``function`` can be called with ``count`` arguments; True if it has no signature."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -38,7 +40,7 @@ def takes(function: Callable[..., object], count: int) -> bool:
 
 
 def parameters(function: Callable[..., object]) -> str:
-    """Return the names of the parameters of ``function`` as they stand in a call: ``(shape, platform)``."""
+    """Return the parameters of ``function`` as in a call: ``(shape, platform)``."""
     return f"({', '.join(inspect.signature(function).parameters)})"
 
 
@@ -75,13 +77,13 @@ def _promise_faults(given: object) -> Iterator[str]:
         yield f"its promises are of type {type(given).__name__}, not Promises"
         return
     for what in _SETS:
-        borne: object = getattr(given, what)
-        if not isinstance(borne, frozenset):
-            yield f"its promises.{what} is of type {type(borne).__name__}, not frozenset"
+        tolerated: object = getattr(given, what)
+        if not isinstance(tolerated, frozenset):
+            yield f"its promises.{what} is of type {type(tolerated).__name__}, not frozenset"
 
 
 def _name_faults(given: object, name: str | None, suffix: str) -> Iterator[str]:
-    """Evidence counts under the name that a backend gives itself: no other's, and no kernel's for a contract."""
+    """Yield faults of the name under which evidence counts: it must be the entry point's, and marked for a contract."""
     if not isinstance(given, str) or not given:
         yield f"its name is {given!r}, not {name + suffix!r}" if name else f"its name is {given!r}, not a text"
     elif name is not None:

@@ -1,10 +1,10 @@
-"""Finds backends by name: entry points of the group ``attnconf.backends``, and those that a conftest registers."""
+"""The registry finds backends by name: entry points of the group ``attnconf.backends``, and a conftest's own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from attnconf.backends.entries import find_entries, load, not_callable, the_one, title
+from attnconf.backends.entries import find_entries, load, not_callable, sole_entry, title
 from attnconf.backends.members import faults, parameters, takes
 from attnconf.errors import BackendUnavailableError, UnknownBackendError, one_line
 
@@ -18,7 +18,7 @@ _SAY_IT = "let it raise BackendUnavailableError with what this machine lacks"
 
 
 class Registry:
-    """Backend factories by name. Nothing is imported before a backend is asked for."""
+    """Backend factories by name. A backend is imported when ``make`` is called for it."""
 
     def __init__(self) -> None:
         self._entries = find_entries()
@@ -40,8 +40,8 @@ class Registry:
     def make(self, name: str, platform: Platform) -> Backend:
         """Return the backend ``name`` for ``platform``.
 
-        Raises ``UnknownBackendError`` for a name that nothing registered, and ``BackendUnavailableError`` when the
-        backend cannot work here, its own code does not come up, or what comes is no backend.
+        Raises ``UnknownBackendError`` for an unregistered name, and ``BackendUnavailableError`` when the backend cannot
+        work here, when its code fails, or when the factory's result is not a backend.
         """
         who, own_name = f"backend {name}", None
         try:
@@ -49,7 +49,7 @@ class Registry:
             if factory is None:
                 if name not in self._entries:
                     raise UnknownBackendError("backend", field="name", given=repr(name), allowed=", ".join(self.names))
-                entry = the_one(self._entries[name])
+                entry = sole_entry(self._entries[name])
                 who, own_name = title(entry), name
                 factory = load(entry)
             made = _start(who, factory, platform)

@@ -1,4 +1,4 @@
-"""The page-table metadata that an adapter around a bare kernel builds, as an engine would."""
+"""The page tables that an adapter around a bare kernel builds, as an engine would."""
 
 from __future__ import annotations
 

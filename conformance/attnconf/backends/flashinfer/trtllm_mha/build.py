@@ -1,4 +1,4 @@
-"""FlashInfer's specifications of the modules: what its own calls build and load under the same names."""
+"""FlashInfer's specifications of the modules, with the names under which its own calls build and load them."""
 
 from __future__ import annotations
 
