@@ -14,6 +14,12 @@ from attnconf.wording import cut
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+_LONGEST_QUOTE = 80
+"""Characters of a user's own value that a sentence quotes."""
+
+_LONGEST_ERROR = 300
+"""Characters of another library's error that a sentence quotes."""
+
 
 class AttnconfError(Exception):
     """Anything that attnconf can explain to its user in one sentence."""
@@ -45,11 +51,11 @@ class BackendUnavailableError(AttnconfError):
 
 
 class UnbuiltError(AttnconfError):
-    """A call that needs a kernel module which is not built, where nothing may be compiled."""
+    """A call needs a kernel module that is not built, and nothing may be compiled here."""
 
 
 class UnsupportedError(AttnconfError):
-    """A backend's refusal, before launch, of a shape or a batch that it does not support; says the reason."""
+    """A backend refuses a shape or a batch that it does not support, before launch and with the reason."""
 
 
 def from_validation_error(error: ValidationError, source: str) -> InvalidInputError:
@@ -78,7 +84,3 @@ def one_line(error: BaseException) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
-
-
-_LONGEST_QUOTE = 80
-_LONGEST_ERROR = 300

@@ -1,6 +1,6 @@
-"""The a-priori error bound, and errors in its units. The only place where a tolerance is made.
+"""The a-priori error bound, and errors in its units. Tolerances are made here and nowhere else.
 
-Let u be a unit roundoff (``UNIT_ROUNDOFF``): u_out of the output's dtype, u_p of the dtype in which the kernel holds
+Let u be a unit roundoff (``UNIT_ROUNDOFF``): u_out of the output's dtype, u_p of the dtype in which the kernel keeps
 the probabilities P, u_acc of its accumulators, u_part of split-KV partial outputs, u_kv of dequantised keys and values.
 The model of floating-point arithmetic is the standard one, fl(x op y) = (x op y)(1 + d), |d| <= u (Higham, Accuracy and
 Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
@@ -68,14 +68,23 @@ _SMALLEST = {
     "bfloat16": 2.0**-126,
     "float8_e4m3fn": 2.0**-9,
 }
-"""The smallest number that the dtype keeps: subnormals count where GPUs keep them (16 and 8 bits), else normals."""
+"""The smallest positive number of the dtype: subnormal where GPUs keep subnormals (16 and 8 bits), else normal."""
 
 EXP_RELATIVE = 2.0**-21
 EXP_ABSOLUTE = 2.0**-22
+"""The errors of the exponential in step 1, relative to the score and absolute."""
+
 SHIFT_RELATIVE = 2.0**-23
+"""The error of subtracting the row's largest logit in step 1, relative to the difference."""
+
 QUERY_CONFIDENCE = 5.0
+"""The factor of b_j in step 1."""
+
 _LARGEST_SHIFT = 0.5
+"""The largest E that the denominators 1 - E of step 2 take into account."""
+
 _LARGEST_EXPONENT = 50.0
+"""Errors d_j are cut here, so that exp(d_j) stays finite; such a bound accepts anything already."""
 
 EFFECTIVE_UNITS = 10.0
 """A feature counts as covered by a case when its absence moves the answer by at least this many units."""
@@ -83,14 +92,14 @@ EFFECTIVE_UNITS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class NumericsProfile:
-    """How a kernel holds its intermediate values; a backend declares it per kernel.
+    """The dtypes of a kernel's intermediate values, as a backend declares them per kernel.
 
     ``p``: dtype of the probabilities that enter the product with V. ``row_sum``: dtype of the probabilities that the
     denominator sums. ``accumulator``: dtype of both products' sums. ``partials``: dtype of split-KV partial outputs,
     None without splits. ``tanh``: relative error of the soft cap's tanh. ``dequantised``: dtype into which scaled 8-bit
     keys and values are rounded before the products, None when the scales are applied in the accumulator. ``query``:
-    dtype into which the kernel rounds the query, None when it takes it as it is. ``reason`` says why its bound lies
-    more than tenfold above the errors that campaigns see, where it does; it is no part of the profile's identity.
+    dtype into which the kernel rounds the query, None when it does not round it. ``reason`` explains a bound that lies
+    more than tenfold above the errors of campaigns; two profiles that differ in it alone are equal.
     """
 
     p: str = "float32"
@@ -104,7 +113,7 @@ class NumericsProfile:
 
     @property
     def text(self) -> str:
-        """What is not float32, in words: ``P bfloat16, partials bfloat16``."""
+        """Every value that is not float32, in words: ``P bfloat16, partials bfloat16``."""
         parts = {"P": self.p, "row sum": self.row_sum, "accumulator": self.accumulator, "partials": self.partials}
         parts |= {"dequantised": self.dequantised, "query": self.query}
         named = [f"{name} {dtype}" for name, dtype in parts.items() if dtype not in {None, "float32"}]
@@ -166,9 +175,9 @@ def merge_answers(parts: Sequence[Bounded]) -> Bounded:
 
 
 def change_in_units(changed: Answer, expected: Bounded) -> torch.Tensor:
-    """Return how far another answer to the same question lies from the expected one, in units: its worst element.
+    """Return the largest difference between another answer and the expected one, in units of the bound.
 
-    It stays on the device, so that a GPU is not waited for; there must be a row.
+    The result stays on the device, which saves waiting for a GPU. The answers must have at least one row.
     """
     return _units(changed.out, expected.answer.out, expected.out_bound).max()
 
@@ -181,7 +190,7 @@ def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> t
 
 @dataclass
 class _Moments:
-    """The sums over keys that the bound is made of, collected while the oracle runs."""
+    """The sums over keys in the bound, collected while the oracle runs."""
 
     problem: Problem
     profile: NumericsProfile

@@ -1,4 +1,4 @@
-"""The oracle: float64 attention from logical keys and values. It never sees a page, and imports nothing it judges.
+"""The oracle: float64 attention from logical keys and values. It never sees a page and imports nothing that it judges.
 
 For query row i at position ``positions[i]`` and query head h, over keys j of KV head ``kv_head_of[h]``::
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_ELEMENTS = 2**25
-"""Elements of the largest temporary, 256 MiB: K, V or scores of a chunk of heads. One head is always taken whole."""
+"""Elements of the largest temporary (256 MiB): K, V or scores of a chunk of heads. A chunk has at least one head."""
+
+_LOWEST_TOTAL = -1e300
+"""Stands in for a log-sum-exp of minus infinity, so that a row over no key gets probabilities of 0 and not NaN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +53,10 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What lies behind the answer of some heads: ``scores`` s and probabilities ``p`` [heads, m, keys], invisible 0.
+    """Scores and probabilities of some heads: ``scores`` s and ``p`` [heads, m, keys], 0 for invisible keys.
 
-    ``q`` [heads, m, D]; ``k`` and ``v`` [kv heads, keys, D] are the keys that any row of the request can see, and that
-    heads / kv heads of the heads read one after the other; ``sink_mass`` [heads, m] is the sink's probability.
+    ``q`` is [heads, m, D]. ``k`` and ``v`` [kv heads, keys, D] are the keys that any row of the request can see; each
+    KV head serves heads / kv heads consecutive heads. ``sink_mass`` [heads, m] is the sink's probability.
     """
 
     heads: slice
@@ -82,7 +85,7 @@ class Visitor(Protocol):
     """Called with the weights of each chunk of heads."""
 
     def __call__(self, weights: Weights) -> None:
-        """Look at ``weights``; keep nothing that is as large as they are."""
+        """Read ``weights``. Keep no tensor as large as theirs: chunks exist to bound memory."""
         ...
 
 
@@ -129,10 +132,10 @@ def attend(problem: Problem, visit: Visitor | None = None) -> Answer:
 
 
 def _readers(problem: Problem, keys: int) -> tuple[int, slice | torch.Tensor]:
-    """Return how many heads one after the other read each KV head, and which KV heads these are.
+    """Return how many consecutive heads share each KV head, and the KV heads to read.
 
-    Their products are taken at once, so that keys and values are not copied for each of them: unless another map is
-    asked for, or their scores are too many for one chunk.
+    Heads that share a KV head are multiplied together, which saves a copy of its keys and values for each of them.
+    Every head is taken by itself where the map is another one, or where the scores of a group exceed a chunk.
     """
     rows, heads, _ = problem.q.shape
     kv_heads = problem.k.shape[1]
@@ -155,11 +158,11 @@ def _softmax(
     masked = scores.masked_fill(~visible, -math.inf)
     logits = masked if sinks is None else torch.cat([_sink_column(sinks, scores.shape[1]), masked], dim=2)
     total = torch.logsumexp(logits, dim=2) if logits.shape[2] else logits.new_full(logits.shape[:2], -math.inf)
-    return torch.exp(masked - total.clamp_min(-1e300)[:, :, None]), total
+    return torch.exp(masked - total.clamp_min(_LOWEST_TOTAL)[:, :, None]), total
 
 
 def _key_range(problem: Problem) -> tuple[int, int]:
-    """Return the keys [first, last) that some row can see: the others cost time and change nothing."""
+    """Return the range [first, last) of keys that some row can see; all others only cost time."""
     count = problem.k.shape[0]
     if problem.positions.numel() == 0:
         return 0, 0
@@ -171,14 +174,14 @@ def _key_range(problem: Problem) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _span(positions: torch.Tensor) -> tuple[int, int]:
-    """Return the smallest and the largest position. Problems share this tensor, and a GPU is waited for to read it."""
+    """Return the smallest and the largest position. Cached: problems share it, and reading it waits for a GPU."""
     low, high = torch.stack(torch.aminmax(positions)).tolist()
     return int(low), int(high)
 
 
 @lru_cache(maxsize=64)
 def _heads(kv_head_of: torch.Tensor) -> tuple[int, ...]:
-    """Return the KV head of each query head, read once as well."""
+    """Return the KV head of each query head. Cached for the same reason."""
     return tuple(int(head) for head in kv_head_of.tolist())
 
 

@@ -1,4 +1,4 @@
-"""The machine that a run happens on, or that a plan is made for."""
+"""The machine of a run or of a plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
 """The distributions whose versions decide what a backend can do."""
 
 ENGINES = ("sglang", "vllm")
-"""Serving engines whose own backends can be asked: their versions count as much, where they are installed."""
+"""Serving engines whose own backends can be tested; a receipt records their versions where they are installed."""
 
 _SM = re.compile(r"(\d{1,2})\.(\d)")
 
@@ -77,7 +77,7 @@ def detect() -> Platform:
 
 
 def simulate(sm: str, *, cuda: str | None = "13.0") -> Platform:
-    """Describe a machine that is not there, with this machine's packages. Raises ``InvalidInputError``."""
+    """Describe an absent machine of capability ``sm`` with this machine's packages. Raises ``InvalidInputError``."""
     return Platform(
         device=f"simulated SM {sm}", sm=parse_sm(sm), cuda=cuda, packages=installed_packages(), simulated=True
     )
@@ -96,8 +96,8 @@ def parse_sm(text: str) -> tuple[int, int]:
     """Read ``"10.0"`` as (10, 0). Raises ``InvalidInputError`` for anything else."""
     match = _SM.fullmatch(text)
     if match is None:
-        source, allowed = "SM", 'major.minor, such as "10.0"'
-        raise InvalidInputError(source, field="compute capability", given=repr(text), allowed=allowed)
+        allowed = 'major.minor, such as "10.0"'
+        raise InvalidInputError("SM", field="compute capability", given=repr(text), allowed=allowed)
     return int(match[1]), int(match[2])
 
 

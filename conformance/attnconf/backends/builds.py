@@ -1,8 +1,7 @@
-"""Builds: the kernels that a backend compiles for the shapes that it is asked, as values.
+"""Builds: the kernels that a backend compiles for given shapes, as values.
 
-A backend that compiles is a ``Builder`` besides a ``Backend``; one that does not simply lacks these methods. A build
-that costs more than a budget never starts inside a test: it is used if it is there, and otherwise what needs it is not
-run.
+A backend that compiles kernels is also a ``Builder``; any other backend lacks these methods. A build that costs more
+than a budget never starts inside a test: cases that need it run only if it is already built.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ if TYPE_CHECKING:
     from attnconf.cases.shape import KernelShape
 
 BUILD_BUDGET = 120.0
-"""CPU seconds that one build may take without being asked for by name."""
+"""CPU seconds of the longest build that starts inside a test."""
 
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True)
 class Build:
-    """One kernel module: the name that its library gives it, the CPU seconds that it costs, and its source files.
+    """One kernel module: its name in its library, the CPU seconds of its build, and its number of source files.
 
-    ``sources`` bounds how many jobs can work on it at once.
+    ``sources`` limits how many jobs can build it at once.
     """
 
     name: str
@@ -41,7 +40,7 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """What came of some builds: by name, those built now, those that were there, and one line for each that failed."""
+    """The result of some builds: the names built now, the names built before, and one line for each failure."""
 
     built: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
@@ -51,44 +50,44 @@ class BuildReport:
 
 @runtime_checkable
 class Builder(Protocol):
-    """A backend that compiles kernels for the shapes that it is asked."""
+    """A backend that compiles kernels for given shapes."""
 
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
-        """Return what the supported ones of ``shapes`` need: pure, without a GPU, without importing the library."""
+        """Return the builds for the supported ones of ``shapes``. Pure: no GPU, and no import of the library."""
         ...
 
     def is_built(self, build: Build) -> bool:
-        """Return whether ``build`` is there."""
+        """Return whether ``build`` is done."""
         ...
 
     def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
-        """Build what is missing with ``jobs`` jobs; ``progress`` receives a line now and then."""
+        """Build the missing ones of ``builds`` with ``jobs`` jobs; ``progress`` receives a line now and then."""
         ...
 
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
-        """Copy finished builds into a folder from which another machine of this kind can take them.
+        """Copy finished builds into a folder for other machines of this kind.
 
-        Raises ``UnsupportedError`` with the reason where they cannot be carried.
+        Raises ``UnsupportedError`` with the reason if they cannot be copied.
         """
         ...
 
 
 @runtime_checkable
 class CompilesOnDemand(Protocol):
-    """A backend whose library compiles what a call needs, and can be kept from it."""
+    """A backend whose library compiles modules on demand, which can be turned off."""
 
     def without_compiling(self) -> AbstractContextManager[None]:
-        """Return a context in which a call that needs a module that is not built raises ``UnbuiltError``."""
+        """Return a context in which calls compile nothing: without their module, they raise ``UnbuiltError``."""
         ...
 
 
 def without_compiling(backend: Backend) -> AbstractContextManager[None]:
-    """Return a context in which ``backend`` compiles nothing, if it knows how."""
+    """Return a context in which ``backend`` compiles nothing if it is a ``CompilesOnDemand``."""
     return backend.without_compiling() if isinstance(backend, CompilesOnDemand) else nullcontext()
 
 
 def missing_build(backend: Backend, shape: KernelShape, budget: float = BUILD_BUDGET) -> Build | None:
-    """Return what must be built before ``shape`` can be run, or None: cheaper builds start when first needed."""
+    """Return the build above ``budget`` that ``shape`` still lacks, or None; cheaper builds start when first needed."""
     if not isinstance(backend, Builder):
         return None
     for build in backend.builds((shape,)):
@@ -104,19 +103,19 @@ def unbuilt_reason(build: Build) -> str:
 
 
 def cost(build: Build) -> str:
-    """Return what ``build`` costs, in words."""
+    """Return the cost of ``build`` in words."""
     return cost_text(build.cpu_seconds)
 
 
 def cost_text(cpu_seconds: float) -> str:
-    """Return a time of compilers in words."""
+    """Return CPU seconds in words."""
     if cpu_seconds < _MINUTE:
         return f"about {cpu_seconds:.0f} CPU seconds"
     return f"about {cpu_seconds / _MINUTE:.0f} CPU minutes"
 
 
 def wall_seconds(builds: Sequence[Build], jobs: int) -> float:
-    """Return an estimate of the time that ``builds`` take with ``jobs`` jobs on as many idle cores."""
+    """Return an estimate of the seconds that ``builds`` take with ``jobs`` jobs on as many idle cores."""
     if not builds:
         return 0.0
     longest = max(build.cpu_seconds / min(build.sources, jobs) for build in builds)

@@ -1,8 +1,8 @@
-"""What a case demands beyond the required clauses, compared with what a backend promised.
+"""Demands: what a case needs beyond the required clauses, compared with a backend's promises.
 
-A recorded case that demands more is unsupported. A drawn one is asked in the harshest form that the promises allow
-(``as_promised``): else a backend that tolerates no NaN in dead slots would lose every case in which one was drawn, with
-its windows, tables and heads, which have nothing to do with it.
+A recorded case that needs more is unsupported. A drawn case is changed to the harshest form that the promises allow
+(``as_promised``). Otherwise a backend that does not tolerate NaN in dead slots would lose every case with NaN, and with
+it windows, tables and heads that have nothing to do with NaN.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HARSHEST_TAIL: tuple[TableTail, ...] = ("invalid", "stale", "null")
 
 
 def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:  # noqa: PLR0911 - a list of demands
-    """Return why ``case`` cannot be asked of a backend with ``promises``, or None."""
+    """Return the first thing that ``case`` needs and ``promises`` lack, or None."""
     for part, kind, tolerated in (
         ("keys", case.poison.k, promises.dead_k),
         ("values", case.poison.v, promises.dead_v),
@@ -49,11 +49,11 @@ def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | N
 
 
 def as_promised(case: Case, promises: Promises) -> Case:
-    """Return ``case`` as far as ``promises`` go: in each respect what it asks, or the harshest that is promised.
+    """Return ``case`` in the harshest form that ``promises`` allow; it keeps everything that is promised.
 
-    A row or request without keys or query tokens gets one where it is not promised. Values are the same in dead slots
-    and in reclaimed pages, so both promises bind them. What has no other form stays as it is, such as a window that the
-    backend would take for none.
+    A row or request without keys or query tokens gets one where empty ones are not promised. Dead slots and reclaimed
+    pages contain the same values, so these must satisfy both promises. A demand that cannot be weakened stays, such as
+    a window so small that the backend takes it for none.
     """
     freed = case.paging.reclaimed and any(layer.kind == "sliding" for layer in case.layers)
     never_freed = freed and not promises.reclaimed_v
@@ -82,12 +82,12 @@ def _with_a_token(request: Request, promises: Promises) -> Request:
     return request.model_copy(update={"new_tokens": 1}) if missing else request
 
 
-def _harshest(asked: K, tolerated: frozenset[K], kinds: tuple[K, ...]) -> K:
-    return asked if asked in tolerated else next((kind for kind in kinds if kind in tolerated), asked)
+def _harshest(drawn: K, tolerated: frozenset[K], kinds: tuple[K, ...]) -> K:
+    return drawn if drawn in tolerated else next((kind for kind in kinds if kind in tolerated), drawn)
 
 
 def not_promised(promises: Promises) -> tuple[str, ...]:
-    """Return in words what drawn cases come without for a backend with ``promises``."""
+    """Return in words what drawn cases lack on a backend with ``promises``."""
     return tuple(_not_promised(promises))
 
 

@@ -1,4 +1,4 @@
-"""Entry points of the group ``attnconf.backends``: who registered what, and why one of them does not load."""
+"""Entry points of the group ``attnconf.backends``: their distributions, and the reasons why one does not load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME_IT = "let the entry point name the function that makes the backend"
 
 
 def find_entries() -> dict[str, list[EntryPoint]]:
-    """Return the entry points of each name; one object that two distributions register counts once."""
+    """Return the entry points of each name. An object that two distributions register counts once."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         found.setdefault(entry.name, {}).setdefault(entry.value, entry)
@@ -34,10 +34,10 @@ def shipped_names() -> frozenset[str]:
     return frozenset(name for name, entries in found.items() if any(_owner(entry) == OURS for entry in entries))
 
 
-def the_one(entries: Sequence[EntryPoint]) -> EntryPoint:
-    """Return the entry point of a name. Raises ``BackendUnavailableError`` where several claim it.
+def sole_entry(entries: Sequence[EntryPoint]) -> EntryPoint:
+    """Return the only entry point of a name. Raises ``BackendUnavailableError`` if several distributions claim it.
 
-    Which of them a search path brings first says nothing about which one was meant, so neither is judged.
+    Their order on the search path does not say which one was meant, so none of them is used.
     """
     if len(entries) == 1:
         return entries[0]
@@ -45,17 +45,16 @@ def the_one(entries: Sequence[EntryPoint]) -> EntryPoint:
     ordered = [*(entry for entry in entries if entry not in foreign), *foreign]
     claims = " and ".join(f"by {_distribution(entry)} (entry point {entry.value})" for entry in ordered)
     rename = f"rename the entry point of {_owner(foreign[0])}" if len(foreign) == 1 else "rename all of them but one"
-    message = f"backend {entries[0].name} is registered {_times(len(entries))}: {claims}; {rename}"
-    raise BackendUnavailableError(message)
+    raise BackendUnavailableError(f"backend {entries[0].name} is registered {_times(len(entries))}: {claims}; {rename}")
 
 
 def title(entry: EntryPoint) -> str:
-    """Return the subject of every sentence about it: its backend, its distribution, and what it names."""
+    """Return the subject of sentences about an entry point: its backend, its distribution and its value."""
     return f"backend {entry.name} of {_distribution(entry)} (entry point {entry.value})"
 
 
 def load(entry: EntryPoint) -> object:
-    """Return what ``entry`` names. Raises ``BackendUnavailableError`` that says why it cannot be had."""
+    """Return the object that ``entry`` names. Raises ``BackendUnavailableError`` with the reason if there is none."""
     if entry.pattern.match(entry.value) is None:
         raise _not_loaded(entry, "that does not read module:function; correct the entry point")
     try:
@@ -72,7 +71,7 @@ def load(entry: EntryPoint) -> object:
 
 
 def not_callable(found: object) -> str:
-    """Say that a registered object is no factory, and what to do."""
+    """Return a sentence that says why a registered object is not a factory, and what to do."""
     return f"what it names is of type {type(found).__name__}, and no function; {_NAME_IT}"
 
 

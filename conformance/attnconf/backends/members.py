@@ -1,4 +1,4 @@
-"""Whether an object has the members of ``Backend``: nobody checks a Protocol when a package's code is imported."""
+"""Check that an object has the members of ``Backend``: Python does not check a Protocol at run time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def faults(backend: object, name: str) -> list[str]:
 
 
 def takes(function: Callable[..., object], count: int) -> bool:
-    """Return whether ``function`` can be called with ``count`` arguments; what has no signature is believed."""
+    """Return whether ``function`` can be called with ``count`` arguments; True if it has no signature."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -37,7 +37,7 @@ def takes(function: Callable[..., object], count: int) -> bool:
 
 
 def parameters(function: Callable[..., object]) -> str:
-    """Return the names of the parameters of ``function`` as they stand in a call: ``(shape, platform)``."""
+    """Return the parameters of ``function`` as in a call: ``(shape, platform)``."""
     return f"({', '.join(inspect.signature(function).parameters)})"
 
 
@@ -74,9 +74,9 @@ def _promise_faults(given: object) -> Iterator[str]:
         yield f"its promises are of type {type(given).__name__}, not Promises"
         return
     for what in _SETS:
-        borne: object = getattr(given, what)
-        if not isinstance(borne, frozenset):
-            yield f"its promises.{what} is of type {type(borne).__name__}, not frozenset"
+        tolerated: object = getattr(given, what)
+        if not isinstance(tolerated, frozenset):
+            yield f"its promises.{what} is of type {type(tolerated).__name__}, not frozenset"
 
 
 def _name_faults(given: object, name: str) -> Iterator[str]:

@@ -1,9 +1,11 @@
-"""What a backend is: a Protocol and the values in which it declares itself. No base class."""
+"""Backend: a Protocol, not a base class, and the values with which a backend declares itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from attnconf.cases.shape import batch_shape
 
 if TYPE_CHECKING:
     import torch
@@ -19,10 +21,14 @@ LseBase = Literal["natural", "two"]
 CONTRACT = "[contract]"
 """What readers see behind the name of a backend whose contract is executed; no backend's own name ends so."""
 
-
 ANYTHING: frozenset[PoisonKind] = frozenset({"zero", "stale", "huge", "inf", "nan"})
+"""All contents of dead slots."""
+
 REQUIRED: frozenset[PoisonKind] = frozenset({"zero", "stale"})
+"""Contents of dead slots that every backend must tolerate."""
+
 FINITE: frozenset[PoisonKind] = REQUIRED | {"huge"}
+"""All finite contents of dead slots."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,20 @@ class Unsupported:
 
 @dataclass(frozen=True, kw_only=True)
 class Promises:
-    """The optional clauses of the contract that a backend keeps; what it does not promise is not asked of it.
+    """The optional clauses of the contract that a backend keeps. A clause that is not promised is not tested.
 
-    ``dead_k`` and ``dead_v``: contents of dead slots' keys and values that change no bit (clause 6; zero and stale are
-    required of everyone). ``table_tail``: what may stand in unused columns of the block table. ``reclaimed_v``: a null
-    page may replace a page behind the window, with such values in it (clause 7; empty: no page may be reclaimed).
-    ``empty_kv``: a row over no key yields zeros and LSE -inf (clause 11). ``empty_q``:
-    a request without query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15).
-    ``batch_invariant``: a request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger
-    host hints (clause 19). ``cuda_graph``: what it prepares is ``Replayable`` (clause 16). ``lse``: the base of the
-    log-sum-exp that it returns, or None. ``least_window``: the smallest ``window_left`` that it takes for a window
-    (clause 2): engines have a value, often 0, that means none.
+    ``dead_k`` and ``dead_v``: tolerated contents of the keys and values in dead slots, which change no bit (clause 6;
+    zero and stale are required). ``table_tail``: tolerated contents of unused columns of the block table.
+    ``reclaimed_v``: a null page with such values may replace a page behind the window (clause 7; empty: no page may be
+    reclaimed). ``empty_kv``: a row without keys yields zeros and LSE -inf (clause 11). ``empty_q``: a request without
+    query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15). ``batch_invariant``: a
+    request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger host hints (clause
+    19). ``cuda_graph``: prepared batches are ``Replayable`` (clause 16). ``lse``: the base of the returned log-sum-exp,
+    or None. ``least_window``: the smallest ``window_left`` that counts as a window (clause 2): in engines a smaller
+    value, often 0, means no window.
 
-    A bitwise clause that is not promised is judged within the error bound instead. Promises are the backend's, whatever
-    kernel serves a shape: engines fill one pool for all of them.
+    A bitwise clause that is not promised is judged within the error bound instead. Promises hold for every kernel of
+    the backend, since engines fill one pool for all of them.
     """
 
     cuda_graph: bool = False
@@ -65,10 +71,10 @@ class Promises:
 
 
 class Prepared(Protocol):
-    """A batch made ready: metadata built once, then run layer by layer, as engines do."""
+    """A prepared batch: its metadata is built once, then it runs layer by layer, as in engines."""
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
-        """Run one layer and return the name of the kernel that really ran.
+        """Run one layer and return the name of the kernel that ran.
 
         Write ``out`` [tokens, num_qo_heads, head_dim] in q's dtype, every element, and ``lse``
         [tokens, num_qo_heads] float32 in the promised base when it is not None. Change nothing else.
@@ -82,7 +88,7 @@ class Replayable(Prepared, Protocol):
     def update(self, batch: Batch) -> None:
         """Refresh the metadata in place, as engines do between replays.
 
-        ``batch`` has the tensors of the prepared one, with other contents; query lengths and host hints are the same.
+        ``batch`` has the same tensors as the prepared batch with other contents, the same query lengths and host hints.
         """
         ...
 
@@ -91,8 +97,8 @@ class Replayable(Prepared, Protocol):
 class Workspace:
     """Scratch memory that launches share: ``memory`` is contiguous, of any dtype.
 
-    Its first ``zero_bytes`` are zero at every launch, and every launch leaves them so (semaphores, counters). What the
-    rest holds matters to no launch (clause 15).
+    Its first ``zero_bytes`` are zero before and after every launch (semaphores, counters). The contents of the rest
+    must not matter (clause 15).
     """
 
     memory: torch.Tensor
@@ -101,24 +107,24 @@ class Workspace:
 
 @runtime_checkable
 class Scratched(Prepared, Protocol):
-    """A prepared batch whose kernels use scratch memory: optional, and asked for more by clause 15."""
+    """A prepared batch whose kernels use scratch memory. Optional; a check of clause 15 needs it."""
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Name the memory that the runs of this batch use and whose contents no plan and no metadata depends on."""
+        """Return the memory that runs of this batch use as scratch; it must contain no plan and no metadata."""
         ...
 
 
 @runtime_checkable
 class Dispatching(Protocol):
-    """A backend that says which of its kernels may serve a shape: optional, and held to it by clause 20."""
+    """A backend that names the kernels for a shape. Optional; clause 20 compares them with the kernel that ran."""
 
     def kernels(self, shape: KernelShape) -> frozenset[str]:
-        """Return the names of those kernels, as ``run`` returns them; another one that ran is a silent fallback."""
+        """Return the kernels for ``shape``, named as ``run`` names them; any other kernel is a silent fallback."""
         ...
 
 
 class Backend(Protocol):
-    """One attention backend under the contract."""
+    """One attention backend."""
 
     @property
     def name(self) -> str:
@@ -132,11 +138,11 @@ class Backend(Protocol):
 
     @property
     def promises(self) -> Promises:
-        """The optional clauses that it keeps."""
+        """The optional clauses that the backend keeps."""
         ...
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
-        """Return None, or why this shape cannot run there: pure, and without importing the kernel library."""
+        """Return None, or why this shape cannot run there. Pure: it does not import the kernel library."""
         ...
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
@@ -144,10 +150,10 @@ class Backend(Protocol):
         ...
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Build the metadata of ``batch``. Raises ``UnsupportedError`` before any launch for what it cannot do.
+        """Build the metadata of ``batch``. Raises ``UnsupportedError`` before any launch for an unsupported batch.
 
-        A batch may hold layers that ``supports`` declines: the others must still run, so ``run`` refuses those. What
-        it returns stays valid while other batches are prepared and run.
+        A batch may have layers that ``supports`` declines. The others must still run, so ``run`` refuses the declined
+        ones. The result stays valid while other batches are prepared and run.
         """
         ...
 
@@ -158,12 +164,17 @@ def shown_name(backend: str, evidence: EvidenceKind) -> str:
 
 
 def declared(backend: Backend, shape: KernelShape, platform: Platform) -> Unsupported | None:
-    """Return what ``backend`` declares of ``shape``.
+    """Return what ``backend`` declares about ``shape``.
 
-    Raises what its ``supports`` raises, and ``TypeError`` for an answer that is neither: a bool reads either way.
+    Raises what its ``supports`` raises, and ``TypeError`` for any other answer: the meaning of a bool is not clear.
     """
     said: object = backend.supports(shape, platform)
     if said is None or isinstance(said, Unsupported):
         return said
-    message = f"it returned {said!r}, and neither None nor Unsupported(reason)"
-    raise TypeError(message)
+    raise TypeError(f"it returned {said!r}, and neither None nor Unsupported(reason)")
+
+
+def refusals(backend: Backend, batch: Batch, platform: Platform) -> dict[int, str]:
+    """Return the layers of ``batch`` that ``backend`` declares unsupported on ``platform``, each with the reason."""
+    found = {index: backend.supports(batch_shape(batch, index), platform) for index in range(len(batch.layers))}
+    return {index: declined.reason for index, declined in found.items() if declined is not None}

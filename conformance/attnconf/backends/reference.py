@@ -1,6 +1,6 @@
-"""``reference``: paged attention in plain PyTorch, float32 inside, row by row as the block tables say.
+"""``reference``: paged attention in plain PyTorch and float32, which reads keys through the block tables.
 
-It reads pages, so it answers for layout and metadata; it shares nothing with the oracle, which never sees a page.
+It tests layout and metadata, since it reads pages. It has no code in common with the oracle, which never sees a page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ReferenceBackend:
         return None
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Everything is held in float32."""
+        """Everything is float32."""
         del shape
         return NumericsProfile()
 

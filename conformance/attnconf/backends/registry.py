@@ -1,4 +1,4 @@
-"""Finds backends by name: entry points of the group ``attnconf.backends``, and those that a conftest registers."""
+"""The registry finds backends by name: entry points of the group ``attnconf.backends``, and a conftest's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from attnconf.backends.entries import find_entries, load, not_callable, the_one, title
+from attnconf.backends.entries import find_entries, load, not_callable, sole_entry, title
 from attnconf.backends.members import faults, parameters, takes
 from attnconf.backends.protocol import CONTRACT
 from attnconf.errors import BackendUnavailableError, InvalidInputError, UnknownBackendError, one_line
@@ -32,7 +32,7 @@ class Origin:
 
 
 class Registry:
-    """Backend factories by name. Nothing is imported before a backend is asked for."""
+    """Backend factories by name. A backend is imported when ``make`` is called for it."""
 
     def __init__(self) -> None:
         self._entries = find_entries()
@@ -77,50 +77,43 @@ class Registry:
     def make(self, name: str, platform: Platform) -> Backend:
         """Return the backend ``name`` for ``platform``.
 
-        Raises ``UnknownBackendError`` for a name that nothing registered, and ``BackendUnavailableError`` when the
-        backend cannot work here, its own code does not come up, or what comes is no backend.
+        Raises ``UnknownBackendError`` for an unregistered name, and ``BackendUnavailableError`` when the backend cannot
+        work here, when its code fails, or when the factory's result is not a backend.
         """
         who = f"backend {name}"
         try:
             factory: object = self._factories.get(name)
             if factory is None:
                 if name not in self._entries:
-                    place = "backend"
-                    raise UnknownBackendError(place, field="name", given=repr(name), allowed=", ".join(self.names))
-                entry = the_one(self._entries[name])
+                    raise UnknownBackendError("backend", field="name", given=repr(name), allowed=", ".join(self.names))
+                entry = sole_entry(self._entries[name])
                 who = title(entry)
                 factory = load(entry)
             made = _start(who, factory, platform)
         except SystemExit as error:  # a library that ends the process when it does not like the machine
-            message = f"{who} ends the process: exit {error.code}; {_SAY_IT}"
-            raise BackendUnavailableError(message) from error
+            raise BackendUnavailableError(f"{who} ends the process: exit {error.code}; {_SAY_IT}") from error
         found = faults(made, name)
         if found:
             lacks = ", ".join(found).replace(", it has no ", ", no ")
-            message = f"{who} is no backend: {lacks}; see attnconf.backends.protocol"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"{who} is no backend: {lacks}; see attnconf.backends.protocol")
         return cast("Backend", made)
 
 
 def _start(who: str, factory: object, platform: Platform) -> object:
     if not callable(factory):
-        message = f"{who} does not load: {not_callable(factory)}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"{who} does not load: {not_callable(factory)}")
     called = getattr(factory, "__name__", type(factory).__name__)
     if not takes(factory, 1):
         why = f"{called}{parameters(factory)} cannot be called with the platform alone; define it as {called}(platform)"
-        message = f"{who} does not start: {why}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"{who} does not start: {why}")
     try:
         made: object = factory(platform)
     except BackendUnavailableError:
         raise
     except Exception as error:
-        message = f"{who} does not start: {one_line(error)}; mend it, or {_SAY_IT}"
-        raise BackendUnavailableError(message) from error
+        raise BackendUnavailableError(f"{who} does not start: {one_line(error)}; mend it, or {_SAY_IT}") from error
     if made is None:
-        message = f"{who} does not start: {called} returned None; let it return the backend"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"{who} does not start: {called} returned None; let it return the backend")
     return made
 
 

@@ -1,4 +1,4 @@
-"""The page-table metadata that an adapter around a bare kernel builds, as an engine would."""
+"""The page tables that an adapter around a bare kernel builds, as an engine would."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ def block_tables_for(batch: Batch, layer: int) -> torch.Tensor:
         return batch.block_tables
     mapping = batch.full_to_swa
     if mapping is None:
-        message = "a cache in the swa pool without full_to_swa"
-        raise ValueError(message)
+        raise ValueError("a cache in the swa pool without full_to_swa")
     size = batch.page_size
     used = (batch.seq_lens.long() + size - 1) // size
     columns = torch.arange(batch.block_tables.shape[1], device=batch.device)

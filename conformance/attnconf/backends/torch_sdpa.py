@@ -1,7 +1,7 @@
 """``torch_sdpa``: PyTorch's scaled_dot_product_attention over gathered pages, as an independent peer.
 
-Pages become dense keys and values of the model's dtype, the causal mask and the window an explicit boolean mask, and
-each request is one call. PyTorch's kernels do the arithmetic; which one is pinned, so that its numerics are known.
+Pages become dense keys and values in the model's dtype, causality and window become a boolean mask, and each request
+is one call. PyTorch's kernel does the arithmetic; it is pinned, so that its numerics are known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 _EXACT_FLOAT32 = "highest"
-"""The setting of torch.get_float32_matmul_precision under which CUDA products of float32 are not rounded to TF32."""
+"""The value of torch.get_float32_matmul_precision without rounding to TF32 on CUDA."""
 
 
 def make(platform: Platform) -> TorchSdpa:
@@ -44,22 +44,22 @@ class TorchSdpa:
 
     @property
     def promises(self) -> Promises:
-        """Every optional clause but an LSE and CUDA graphs: only live slots are gathered, request by request."""
+        """All optional clauses but an LSE and CUDA graphs: only live slots are gathered, request by request."""
         return Promises()
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
-        """Return None, or which feature the function does not have."""
+        """Return None, or the feature that the function lacks."""
         del platform
         return _unsupported(soft_cap=shape.soft_cap, sinks=shape.sinks)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return how the pinned kernel holds its intermediate values; read from PyTorch's sources.
+        """Return the dtypes of the pinned kernel's intermediate values, as read from PyTorch's sources.
 
         CPU, ``cpu_flash_attention`` (native/cpu/FlashAttentionKernel.cpp): scores, sums and outputs accumulate in
         float32 (``opmath_type``), and 16-bit P is rounded (``qk_reduced_data``) after its float32 sum was taken.
         CUDA, ``_scaled_dot_product_attention_math`` (native/transformers/attention.cpp): 16-bit inputs become float32
-        first, and everything stays so. For float8_e4m3fn KV the output, already rounded, is multiplied by v_scale and
-        rounded again, which ``partials`` stands for.
+        first and stay float32. For float8_e4m3fn KV the rounded output is multiplied by v_scale and rounded again,
+        which ``partials`` accounts for.
         """
         return NumericsProfile(
             p="float32" if self.platform.sm is not None else shape.q_dtype,
@@ -70,10 +70,9 @@ class TorchSdpa:
         """Return the batch as it is. Raises ``UnsupportedError`` where TF32 would round CUDA's products."""
         on_gpu = batch.device.type == "cuda"
         if on_gpu and torch.get_float32_matmul_precision() != _EXACT_FLOAT32:
-            message = (
+            raise UnsupportedError(
                 "torch_sdpa needs torch.set_float32_matmul_precision('highest'): its numerics are those of float32"
             )
-            raise UnsupportedError(message)
         return _Run(batch, SDPBackend.MATH if on_gpu else SDPBackend.FLASH_ATTENTION)
 
 
@@ -89,8 +88,7 @@ class _Run:
         if refusal is not None:
             raise UnsupportedError(refusal.reason)
         if lse is not None:
-            message = "scaled_dot_product_attention returns no LSE"
-            raise UnsupportedError(message)
+            raise UnsupportedError("scaled_dot_product_attention returns no LSE")
         tables = block_tables_for(self.batch, layer)
         start = 0
         for row, (q_len, kv_len) in enumerate(zip(self.batch.q_lens, self.batch.kv_lens, strict=True)):

@@ -1,7 +1,7 @@
 """Case: one conformance question, as a value.
 
-A Case says everything that decides a run, and nothing else: the tensors are always derived from it. The same object
-drives Hypothesis, recorded vectors, replay, benchmarks, receipts and error text.
+A Case holds everything that decides a run, and nothing else: tensors are always derived from it. Hypothesis, recorded
+vectors, replay, benchmarks, receipts and error messages all use this one class.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=0)]
 Scale = Annotated[float, Field(ge=2.0**-20, le=2.0**20, allow_inf_nan=False)]
 
 MAX_VERIFY_TOKENS = 8
+"""Draft tokens that one request may bring to a verify step."""
 
 
 class Layer(LayerGeometry):
@@ -35,9 +36,9 @@ class Layer(LayerGeometry):
 
 
 class Request(Value):
-    """One request: ``prefix_len`` cached tokens, then ``new_tokens`` that are queried.
+    """One request: ``prefix_len`` cached tokens, then ``new_tokens`` query tokens.
 
-    The first ``shared_pages`` pages of its prefix are those of the earlier request ``shares_with``.
+    Its prefix shares its first ``shared_pages`` pages with the earlier request ``shares_with``.
     """
 
     prefix_len: Count = 0
@@ -54,11 +55,11 @@ class Request(Value):
 class Paging(Value):
     """How the tokens lie in memory.
 
-    ``placement`` orders the page ids; ``extra_columns`` widens the block table past need, its tail filled as
-    ``table_tail`` says (the null page, another request's pages, or ids outside the pool); ``slack_pages`` are free
-    pages of the pool. ``hybrid`` gives sliding layers a pool and page ids of their own; ``reclaimed`` frees the pages
-    that lie wholly out of every window. ``storage``: K and V in two allocations, interleaved in one, with padding
-    behind each page, or sliced out of a larger tensor.
+    ``placement`` orders the page ids. ``extra_columns`` widens the block table, and ``table_tail`` fills its unused
+    columns: the null page, stale ids of the pool, or ids outside the pool. ``slack_pages`` counts the pool's free
+    pages. ``hybrid`` gives sliding layers their own pool and page ids; ``reclaimed`` frees the pages that lie wholly
+    behind every window. ``storage``: K and V in two allocations, interleaved in one, with padding after each page, or
+    sliced out of a larger tensor.
     """
 
     page_size: Positive = 16
@@ -73,14 +74,14 @@ class Paging(Value):
 
 
 class Poison(Value):
-    """What lies in the slots that no live token owns."""
+    """The contents of dead slots: those that no live token owns."""
 
     k: PoisonKind = "stale"
     v: PoisonKind = "stale"
 
 
 class Case(Value):
-    """One conformance question; see ``conformance/CONTRACT.md`` for what must hold of it."""
+    """One conformance question; ``conformance/CONTRACT.md`` says what a right answer is."""
 
     schema_id: Literal["attnconf.case/1"] = Field(default="attnconf.case/1", alias="schema")
     model: str = "free"
@@ -117,30 +118,24 @@ class Case(Value):
         _check_modes(self)
         _check_sharing(self)
         if self.paging.reclaimed and not (self.paging.hybrid or all(layer.kind == "sliding" for layer in self.layers)):
-            message = (
+            raise ValueError(
                 "paging.reclaimed needs paging.hybrid, or sliding layers only: a full layer still reads those pages"
             )
-            raise ValueError(message)
         if self.padding_rows and self.mode != "decode":
-            message = f"padding_rows belong to mode decode, not {self.mode}"
-            raise ValueError(message)
+            raise ValueError(f"padding_rows belong to mode decode, not {self.mode}")
         return self
 
 
 def _check_dtypes(case: Case) -> None:
     quantised = case.kv_dtype == "float8_e4m3fn"
     if not quantised and case.kv_dtype != case.q_dtype:
-        message = f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or float8_e4m3fn"
-        raise ValueError(message)
+        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or float8_e4m3fn")
     if quantised and case.q_dtype == "float32":
-        message = "kv_dtype float8_e4m3fn needs a 16-bit q_dtype"
-        raise ValueError(message)
+        raise ValueError("kv_dtype float8_e4m3fn needs a 16-bit q_dtype")
     if not quantised and any((layer.k_scale, layer.v_scale) != (1.0, 1.0) for layer in case.layers):
-        message = f"k_scale and v_scale belong to float8_e4m3fn KV, not to {case.kv_dtype}"
-        raise ValueError(message)
+        raise ValueError(f"k_scale and v_scale belong to float8_e4m3fn KV, not to {case.kv_dtype}")
     if quantised and "inf" in (case.poison.k, case.poison.v):
-        message = "float8_e4m3fn has no infinity to poison with"
-        raise ValueError(message)
+        raise ValueError("float8_e4m3fn has no infinity to poison with")
 
 
 def _check_modes(case: Case) -> None:
@@ -162,15 +157,12 @@ def _check_sharing(case: Case) -> None:
     for index, request in enumerate(case.requests):
         if request.shares_with is None:
             if request.shared_pages:
-                message = f"request {index}: shared_pages without shares_with"
-                raise ValueError(message)
+                raise ValueError(f"request {index}: shared_pages without shares_with")
             continue
         if request.shares_with >= index:
-            message = f"request {index}: shares_with {request.shares_with} is not an earlier request"
-            raise ValueError(message)
+            raise ValueError(f"request {index}: shares_with {request.shares_with} is not an earlier request")
         shared = request.shared_pages * case.paging.page_size
         if shared > min(request.prefix_len, case.requests[request.shares_with].prefix_len):
-            message = (
+            raise ValueError(
                 f"request {index}: {request.shared_pages} shared pages exceed the prefix of one of the two requests"
             )
-            raise ValueError(message)

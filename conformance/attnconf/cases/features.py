@@ -1,4 +1,4 @@
-"""Features: what a case can be about, and what evidence counts by."""
+"""Features: what a case can test, and what receipts count."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ Feature = Literal[
     "v_scale",
     "window",
 ]
-"""The features that a case can show: each has mistakes that claim it (``judging/mistakes``), and no other name has."""
+"""Every feature that a case can test. Each is claimed by some mistake (``judging/mistakes``)."""

@@ -1,4 +1,4 @@
-"""The attention geometry of a model: its layers' heads, windows, and whose KV each layer reads."""
+"""The attention geometry of a model: for each layer its heads, its window and the owner of its KV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnconf.values import Value
 LayerKind = Literal["sliding", "full"]
 CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
 LARGEST = 2**31 - 1
-"""No head count, size or window of a real model exceeds a 32-bit integer; kernels index with them."""
+"""The largest head count, size or window: kernels index with 32-bit integers, and real models stay below."""
 
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-12, 2.0**15
 """Beyond these a 16-bit key of ordinary score, or its product with a query, is no finite number."""
@@ -43,14 +43,11 @@ class LayerGeometry(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.num_qo_heads % self.num_kv_heads:
-            message = f"num_qo_heads {self.num_qo_heads} is not a multiple of num_kv_heads {self.num_kv_heads}"
-            raise ValueError(message)
+            raise ValueError(f"num_qo_heads {self.num_qo_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
         if self.kind == "full" and self.window_left != -1:
-            message = f"a full layer has no window, but window_left is {self.window_left}"
-            raise ValueError(message)
+            raise ValueError(f"a full layer has no window, but window_left is {self.window_left}")
         if self.kind == "sliding" and self.window_left == -1:
-            message = "a sliding layer needs a window: window_left of 0 or more"
-            raise ValueError(message)
+            raise ValueError("a sliding layer needs a window: window_left of 0 or more")
         return self
 
     @property
@@ -60,7 +57,7 @@ class LayerGeometry(Value):
 
     @property
     def cell_kind(self) -> str:
-        """The layer kind as receipts count it: sliding, full, sliding-shared or full-shared."""
+        """The layer kind in receipts: sliding, full, sliding-shared or full-shared."""
         return self.kind if self.kv_owner is None else f"{self.kind}-shared"
 
 
@@ -75,17 +72,14 @@ def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
         if layer.kv_owner is None:
             continue
         if layer.kv_owner >= index:
-            message = f"layer {index}: kv_owner {layer.kv_owner} is not an earlier layer"
-            raise ValueError(message)
+            raise ValueError(f"layer {index}: kv_owner {layer.kv_owner} is not an earlier layer")
         owner = layers[layer.kv_owner]
         if owner.kv_owner is not None:
-            message = f"layer {index}: kv_owner {layer.kv_owner} owns no KV itself"
-            raise ValueError(message)
+            raise ValueError(f"layer {index}: kv_owner {layer.kv_owner} owns no KV itself")
         if owner.kind != layer.kind:
-            message = (
+            raise ValueError(
                 f"layer {index}: a {layer.kind} layer cannot read the KV of the {owner.kind} layer {layer.kv_owner}"
             )
-            raise ValueError(message)
         if (owner.num_kv_heads, owner.head_dim) != (layer.num_kv_heads, layer.head_dim):
             message = f"layer {index}: num_kv_heads and head_dim differ from those of its kv_owner {layer.kv_owner}"
             raise ValueError(message)
@@ -107,8 +101,8 @@ class ModelGeometry(Value):
     def shard(self, tp: int) -> ModelGeometry:
         """Return one rank's geometry under tensor parallelism of degree ``tp``, named ``NAME@tpN``.
 
-        Query heads are split; KV heads are split too, and replicated once there are fewer of them than ranks, as
-        serving engines do. Raises ``ValueError`` when the heads do not divide.
+        Query heads are split. KV heads are split too, or replicated where there are fewer of them than ranks, as in
+        serving engines. Raises ``ValueError`` when the heads do not divide.
         """
         if tp == 1:
             return self
@@ -121,13 +115,13 @@ class ModelGeometry(Value):
 
     @property
     def cell_kinds(self) -> tuple[str, ...]:
-        """The layer kinds that the model has, as receipts count them, sorted."""
+        """The model's layer kinds as in receipts, sorted."""
         return tuple(sorted({layer.cell_kind for layer in self.layers}))
 
     def case_layers(self) -> tuple[LayerGeometry, ...]:
         """Return one layer of each distinct geometry, owners first, with ``kv_owner`` pointing into the result.
 
-        A redirected layer is kept apart from the owner that it reads: the two differ in what a backend must do.
+        A redirected layer counts as another geometry than its owner, since a backend must handle it differently.
         """
         chosen: list[LayerGeometry] = []
         position: dict[LayerGeometry, int] = {}
@@ -152,7 +146,6 @@ def _splits(layer: LayerGeometry, tp: int) -> bool:
 
 def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
     if not _splits(layer, tp):
-        message = f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}"
-        raise ValueError(message)
+        raise ValueError(f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}")
     num_kv_heads = max(1, layer.num_kv_heads // tp)
     return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": num_kv_heads})

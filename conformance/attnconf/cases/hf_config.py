@@ -1,6 +1,7 @@
 """Reads a Hugging Face config.json into the geometry of the model's attention layers.
 
-Flat files and those with a ``text_config``, of transformers 4 and 5. A wrong file gives one ``InvalidInputError``.
+It takes flat files and files with a ``text_config``, of transformers 4 and 5. A wrong file raises one
+``InvalidInputError``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 _MOST_LAYERS = 1024
 _MOST_HEADS = 2**16
 _LONGEST_HEAD = 2**16
+"""Limits far above any real model: a file beyond them is wrong, and would cost memory."""
+
+_PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")
+"""The names of the period of full layers, in the order in which they count."""
+
+_MAX_WINDOW_LAYERS = 28
+"""transformers' default of ``max_window_layers``."""
 
 _SLIDING: Final[LayerKind] = "sliding"
 _FULL: Final[LayerKind] = "full"
@@ -31,11 +39,11 @@ _FOREIGN = {
     "layers_block_type": "layers that are not attention have no geometry here",
     "block_configs": "blocks with a geometry of their own are not understood",
 }
-"""Fields that, when set, mean attention of a kind that a layer's geometry cannot say."""
+"""Fields that announce attention which ``LayerGeometry`` cannot express, with the reason."""
 
 
 def read_model(path: Path) -> ModelGeometry:
-    """Read the model of the config.json at ``path``, named after its folder (or after the file, if it has a name).
+    """Read the model of the config.json at ``path``. It is named after the folder, or after a file of another name.
 
     Raises ``InvalidInputError`` for anything that does not describe attention layers.
     """
@@ -43,14 +51,14 @@ def read_model(path: Path) -> ModelGeometry:
 
 
 def model_name(path: Path) -> str:
-    """Return the name of the model in ``path``: that of the folder for a config.json, else that of the file."""
+    """Return the model's name: the folder's name for a config.json, else the name of the file."""
     return path.resolve().parent.name if path.stem == "config" else path.stem
 
 
 def model_from_config(data: object, source: str, name: str) -> ModelGeometry:
     """Read the model ``name`` from the parsed config.json ``data``; ``source`` is named in errors.
 
-    A layer that shares KV reads the last layer of its own kind in front of the shared ones. Raises
+    A layer that shares KV reads the last layer of its own kind that comes before the shared ones. Raises
     ``InvalidInputError``.
     """
     if not isinstance(data, dict):
@@ -135,7 +143,7 @@ class _Reader:
         if self.family.gated:
             if not self.text.boolean("use_sliding_window", default=False):
                 return (_FULL,) * count
-            first = self.text.integer("max_window_layers", 28, low=0)
+            first = self.text.integer("max_window_layers", _MAX_WINDOW_LAYERS, low=0)
             return tuple(_SLIDING if index >= first else _FULL for index in range(count))
         if not self.family.every_layer:
             self.text.refuse_missing("layer_types", "layer_types, to say which layers the sliding_window binds")
@@ -177,14 +185,14 @@ class _Reader:
 
     def _kv_heads(self, kind: LayerKind, override: Fields | None, num_qo_heads: int) -> tuple[Fields, str, int]:
         place, field = self._pick("num_key_value_heads", override), "num_key_value_heads"
-        # the global count belongs to layers that reuse K as V; other sizes may carry the field and ignore it
+        # the global count is for layers that reuse K as V; other sizes of the model may have the field and ignore it
         gate = self.text.boolean("attention_k_eq_v", default=self.family.k_eq_v)
         if gate and self._is_global(kind) and self.text.has("num_global_key_value_heads"):
             field = "num_global_key_value_heads"
         return place, field, place.integer(field, num_qo_heads, high=_MOST_HEADS)
 
     def _is_global(self, kind: LayerKind) -> bool:
-        """Whether the fields for global layers hold: transformers 5 ignores them beside a ``per_layer_config``."""
+        """Whether the fields for global layers apply: transformers 5 ignores them beside a ``per_layer_config``."""
         return kind == "full" and not self.text.has("per_layer_config")
 
     def _head_dim(self, kind: LayerKind, override: Fields | None, num_qo_heads: int) -> int:
@@ -246,6 +254,3 @@ class _Reader:
         if shapes[0] != shapes[1]:
             allowed = f"for layer {index}, the KV heads and head_dim of layer {owner}, whose KV it reads: {shapes[1]}"
             self.text.refuse("per_layer_config", shapes[0], allowed)
-
-
-_PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")

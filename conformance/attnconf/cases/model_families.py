@@ -1,4 +1,4 @@
-"""Families: what a model family's code does and its config.json leaves unsaid.
+"""Families: what a model family's code does although its config.json does not say it.
 
 Read from the configuration and modelling files of transformers 5.23 (``models/*/configuration_*.py``).
 """
@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_SUFFIXES = ("text", "forcausallm", "forconditionalgeneration", "forblockdiffusion")
+"""Endings of model types and architectures that do not tell families apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """The defaults of one model family; those of the class are a plain decoder without windows.
+    """The defaults of one model family; the class's own defaults describe a plain decoder without windows.
 
     ``pattern``: without ``layer_types``, layer i is full when i + 1 is a multiple of it, else sliding. ``every_layer``:
-    a ``sliding_window`` binds all layers. ``gated``: it counts only with ``use_sliding_window``, from layer
-    ``max_window_layers`` on. ``window``: the ``sliding_window`` of a file that has none (null means no window).
-    ``sm_scale`` fixes the scale of the scores; else it is ``query_pre_attn_scalar ** -0.5``, else that of head_dim.
-    ``k_eq_v``: whether the global KV-head count holds when the file has no ``attention_k_eq_v`` to gate it.
+    a ``sliding_window`` applies to all layers. ``gated``: it applies only with ``use_sliding_window``, from layer
+    ``max_window_layers`` on. ``window``: the window of a file without ``sliding_window`` (null means no window).
+    ``sm_scale`` fixes the scale of the scores; without it the scale is ``query_pre_attn_scalar ** -0.5``, and without
+    that ``head_dim ** -0.5``. ``k_eq_v``: whether the global KV-head count applies in a file without
+    ``attention_k_eq_v``.
     """
 
     pattern: int | None = None
@@ -59,11 +63,9 @@ _FAMILIES = {
     "qwen3moe": _QWEN,
 }
 
-_SUFFIXES = ("text", "forcausallm", "forconditionalgeneration", "forblockdiffusion")
-
 
 def family_of(names: Iterable[str]) -> Family:
-    """Return the family of the first name that is known: model types, then architectures; else a plain decoder."""
+    """Return the family of the first known name among ``names``, or a plain decoder."""
     for name in names:
         key = name.lower().replace("_", "").replace("-", "")
         for suffix in _SUFFIXES:

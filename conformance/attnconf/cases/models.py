@@ -1,4 +1,4 @@
-"""Models: the shipped geometries by name, and those of the user's own files."""
+"""Models: the shipped geometries by name, and geometries from a user's files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
 
 FREE_MODEL = "free"
-"""The model name of cases whose geometry is drawn, too."""
+"""The model name of cases with a drawn geometry."""
 
 _FOLDER = ROOT / "models"
 _OPTION = "model"
 _LONGEST_DEGREE = 4
+"""Digits of a tensor-parallel degree: a longer number is not worth parsing."""
 
 
 @cache
@@ -48,10 +49,10 @@ def load_model(name_or_path: str) -> ModelGeometry:
 
 
 def credited_model(case: Case) -> str:
-    """Return the model that ``case`` is evidence for: the one that it names, if it has that model's layers.
+    """Return the model for which ``case`` is evidence: the named one, if the case has its layers.
 
-    A case that carries a shipped name over other geometry counts as ``free``: a toy must not prove a model. The name of
-    a user's own model is taken as it is.
+    A case with a shipped model's name and another geometry counts as ``free``, so that a toy proves no model. The name
+    of a user's own model is not checked.
     """
     name = unsharded(case.model)
     if name not in shipped_models():
@@ -65,7 +66,7 @@ def credited_model(case: Case) -> str:
 
 
 def _plain(layer: LayerGeometry) -> tuple[LayerGeometry, bool]:
-    """Return the geometry, and whether it is redirected: a case has its own scales, and owners at other places."""
+    """Return the geometry and whether it is redirected. Scales and the owner's index are the case's own."""
     fields = layer.model_dump(include=set(LayerGeometry.model_fields) - {"kv_owner"})
     return LayerGeometry.model_validate(fields), layer.kv_owner is not None
 

@@ -1,4 +1,4 @@
-"""KernelShape: the compile-time part of a case, which decides what a backend can run."""
+"""KernelShape: the compile-time part of a case. It decides which kernel a backend runs, if any."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelShape:
-    """What picks a kernel for one layer of a case; lengths, tables and contents are not part of it.
+    """The properties of one layer of a case that pick a kernel. Lengths, tables and contents are not among them.
 
-    ``max_q_len`` is the largest number of query tokens of a request; ``windowed``, ``soft_cap`` and ``sinks`` say that
-    the feature is on.
+    ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
+    whether the feature is on.
     """
 
     mode: Mode
@@ -61,7 +61,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
 
 
 def batch_shape(batch: Batch, index: int) -> KernelShape:
-    """Return the shape of one layer of ``batch``; a redirected layer's KV is of its owner's shape."""
+    """Return the shape of one layer of ``batch``. A redirected layer has its owner's KV dtype."""
     layer = batch.layers[index]
     geometry = layer.geometry
     return KernelShape(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Vector(Value):
-    """One recorded case: ``note`` says what it is for, ``bug`` names the historical bug that it recalls, if any.
+    """One recorded case: ``note`` gives its purpose, ``bug`` the historical bug behind it, if any.
 
-    ``shows`` names the features that must be effective on it: without the power to show its bug, a vector is idle.
+    ``shows`` names the features that must be effective on it: a vector without the power to show its bug is useless.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -43,8 +43,7 @@ class VectorFile(Value):
         names = [vector.name for vector in self.vectors]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            message = f"two vectors are called {twice}"
-            raise ValueError(message)
+            raise ValueError(f"two vectors are called {twice}")
         return self
 
 
@@ -83,7 +82,7 @@ def empty_files(path: Path) -> list[Path]:
 
 
 def cases_to_replay(paths: Sequence[Path]) -> dict[str, Case]:
-    """Return the cases of the given files and folders, or the shipped ones when none is given."""
+    """Return the cases of the given files and folders, or the shipped ones without any."""
     if not paths:
         return {name: vector.case for name, vector in shipped_vectors().items()}
     found: dict[str, Case] = {}
@@ -93,6 +92,6 @@ def cases_to_replay(paths: Sequence[Path]) -> dict[str, Case]:
 
 
 def _add(found: dict[str, Case], more: dict[str, Case]) -> None:
-    """Add cases by name; where another case has the name already, by name and id: none may be lost."""
+    """Add cases by name. A case whose name is taken by another one is added by name and id, so none is lost."""
     for name, case in more.items():
         found[name if found.get(name, case) == case else f"{name}-{case.id}"] = case

@@ -101,7 +101,7 @@ def _claim(exposure: Exposure) -> str:
 
 
 def _units(exposure: Exposure) -> str:
-    from attnconf.report.failure import units_text
+    from attnconf.judging.units import units_text
 
     if exposure.units is None:
         return "-"

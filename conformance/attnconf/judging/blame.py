@@ -1,7 +1,7 @@
-"""Which feature of a case a wrong answer needs: each is taken away in turn, and the backend asked again.
+"""Blame: find the feature without which a wrong answer becomes right, by removing one after the other.
 
-A wrong page table reads dead slots, and a wrong window loses keys in sight; what was read says little about the clause
-that is broken. If the answer is right as soon as one feature is gone, the bug is in how that feature is served.
+A wrong page table reads dead slots, and a wrong window loses visible keys: the keys that were read say little about the
+broken clause. If the answer is right as soon as one feature is gone, the bug is in how that feature is served.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 4096
-"""Keys of the longest request up to which a case is asked again."""
+"""Keys of the longest request up to which a case is run again."""
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A feature that a case may do without: ``clause`` rules it, ``without`` returns the case that lacks it.
+    """A removable feature of a case, the ``clause`` about it, and ``without``, which returns the case lacking it.
 
-    One that has ``of_symptom`` is tried only where the answer looks like a breach of its clause.
+    ``needs_symptom``: it is tried only where the answer looks like a breach of its clause.
     """
 
     clause: Clause
     text: str
     without: Callable[[Case, int, int], Case]
-    of_symptom: bool = False
+    needs_symptom: bool = False
 
 
 def blamed(trial: Trial, layer: int, request: int, symptom: int) -> Removal | None:
-    """Return the first removal after which ``trial``'s backend gives right answers on ``layer``, or None.
+    """Return the first removal after which ``trial``'s backend answers right on ``layer``, or None.
 
-    ``request`` is the one whose answer is wrong, ``symptom`` the clause that the wrong answer itself points to. A long
-    case gets None: to ask it a dozen times takes minutes, and its failure is cut to a shorter one first.
+    ``request`` is the one with the wrong answer, ``symptom`` the clause to which the wrong answer itself points. A long
+    case gets None: a dozen runs of it would take minutes, and shrinking makes it shorter first.
     """
     if trial.case.max_kv_len > _LONGEST:
         return None
-    removals = [removal for removal in REMOVALS if not removal.of_symptom or removal.clause == symptom]
+    removals = [removal for removal in REMOVALS if not removal.needs_symptom or removal.clause == symptom]
     simpler = _simpler(trial.case, layer, request, removals)
     return next((removal for removal, case in simpler if _is_right(trial, case, layer)), None)
 
@@ -61,11 +61,11 @@ def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> I
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:
-    asked = Trial(PosedCase(case, trial.posed.device), trial.backend, trial.platform, trial.missing)
+    simpler = Trial(PosedCase(case, trial.posed.device), trial.backend, trial.platform, trial.missing)
     if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
         return False
     try:
-        return asked.is_right(layer)
+        return simpler.is_right(layer)
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the feature is not to blame
         return False
 
@@ -82,30 +82,26 @@ def _unshared(request: Request) -> Request:
     return request.model_copy(update={"shares_with": None, "shared_pages": 0})
 
 
-def _own_kv(case: Case, layer: int, request: int) -> Case:
-    del request
+def _own_kv(case: Case, layer: int, _request: int) -> Case:
     layers = list(case.layers)
     layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
     return case.model_copy(update={"layers": tuple(layers)})
 
 
-def _as_stored(case: Case, layer: int, request: int) -> Case:
-    del layer, request
+def _as_stored(case: Case, _layer: int, _request: int) -> Case:
     return _layers(case.model_copy(update={"kv_dtype": case.q_dtype}), k_scale=1.0, v_scale=1.0)
 
 
-def _asked_only(case: Case, layer: int, request: int) -> Case:
-    """Drop padding rows and the requests without query tokens, and with them who shares pages with whom."""
-    del layer, request
+def _with_query_tokens(case: Case, _layer: int, _request: int) -> Case:
+    """Drop padding rows, requests without query tokens, and all sharing of pages."""
     if not case.padding_rows and all(one.new_tokens for one in case.requests):
         return case
     requests = tuple(_unshared(one) for one in case.requests if one.new_tokens)
     return case.model_copy(update={"requests": requests, "padding_rows": 0, "padding_kv_len": 0})
 
 
-def _one_page(case: Case, layer: int, request: int) -> Case:
-    """Give every request one page that holds all of it."""
-    del layer, request
+def _one_page(case: Case, _layer: int, _request: int) -> Case:
+    """Make pages so large that every request fits into one."""
     requests = tuple(_unshared(one) for one in case.requests)
     size = 1 << max(one.kv_len for one in case.requests).bit_length()
     paging = case.paging.model_copy(
@@ -114,9 +110,8 @@ def _one_page(case: Case, layer: int, request: int) -> Case:
     return case.model_copy(update={"requests": requests, "paging": paging})
 
 
-def _full_pages(case: Case, layer: int, request: int) -> Case:
+def _full_pages(case: Case, _layer: int, _request: int) -> Case:
     """Lengthen every prefix until the last page is full."""
-    del layer, request
     size = case.paging.page_size
     requests = tuple(
         one.model_copy(update={"prefix_len": one.prefix_len + -one.kv_len % size}) for one in case.requests
@@ -124,21 +119,19 @@ def _full_pages(case: Case, layer: int, request: int) -> Case:
     return case.model_copy(update={"requests": requests})
 
 
-def _alone(case: Case, layer: int, request: int) -> Case:
-    del layer
+def _alone(case: Case, _layer: int, request: int) -> Case:
     alone = {"requests": (_unshared(case.requests[request]),), "padding_rows": 0, "padding_kv_len": 0}
     # one request is no mixed batch
     return case.model_copy(update={**alone, "mode": "extend" if case.mode == "mixed" else case.mode})
 
 
-def _one_head_each(case: Case, layer: int, request: int) -> Case:
-    del layer, request
+def _one_head_each(case: Case, _layer: int, _request: int) -> Case:
     layers = tuple(one.model_copy(update={"num_qo_heads": one.num_kv_heads}) for one in case.layers)
     return case.model_copy(update={"layers": layers})
 
 
 REMOVALS = (
-    Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _asked_only),
+    Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
     Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False)),
     Removal(Clause.HYBRID_POOLS, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
     Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
@@ -147,7 +140,7 @@ REMOVALS = (
     Removal(Clause.QUANTISED_KV, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
     Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
-    Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, of_symptom=True),
+    Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, needs_symptom=True),
     Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity")),
     Removal(Clause.PAGING, "several pages", _one_page),
     Removal(Clause.PAGING, "pages of several tokens", _paging(page_size=1)),
@@ -155,4 +148,4 @@ REMOVALS = (
     Removal(Clause.WINDOW, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
     Removal(Clause.GQA, "several query heads a KV head", _one_head_each),
 )
-"""What a case may do without, the narrow ones first: a pool of its own is not needed where there is no window."""
+"""All removals, the narrow ones first: removing the window would remove the need for a sliding pool, too."""

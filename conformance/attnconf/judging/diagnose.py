@@ -1,4 +1,4 @@
-"""Say what a wrong answer looks like: which known mistake explains it, which keys were read or lost."""
+"""Explain a wrong answer: which known mistake gives it, and which keys were read or lost."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
 UNEXPLAINED_CLAUSE = Clause.SCORES
+"""The clause of a wrong answer that nothing explains."""
+
 _HULL = 1.05
-"""An answer is a mean of live values: beyond their largest by this factor, something else was read."""
+"""A mean of live values exceeds the largest of them by no more than this factor: beyond it, something else was read."""
 
 _DEAD_SLOT = "a dead slot was read"
 _REMAINDER = 0.1
-"""Share of a deviation that may remain when the loss of one key is taken to explain it."""
+"""Largest share of a deviation that may remain unexplained by the loss of one key."""
 
 _LIKENESS = 0.9
-"""Cosine from which a deviation counts as pointing at one key."""
+"""Least cosine between a deviation and the direction of a key that is blamed for it."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The clause that seems broken, the keys that seem involved, the kind of bug, and the key's place in memory.
+    """The suspected clause, keys and kind of bug, and the place in memory of the key.
 
     ``exact`` says that it gives the wrong numbers within rounding, ``diagnosis`` is the kind of bug in the same words
     for every case.
@@ -90,7 +92,7 @@ def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanati
 
 
 def _reads_dead_slots(trial: Trial, layer: int) -> bool:
-    """Return whether other contents of the dead slots, of a kind that every backend must bear, give other bits."""
+    """Return whether other contents of the dead slots, which every backend must tolerate, change the output."""
     posed, poison = trial.posed, trial.case.poison
     kind: PoisonKind = "stale" if poison == Poison(k="zero", v="zero") else "zero"
     variant = trial.case.model_copy(update={"poison": Poison(k=kind, v=kind)})
@@ -98,23 +100,23 @@ def _reads_dead_slots(trial: Trial, layer: int) -> bool:
         output = trial.run(
             layer, "other dead slots", lambda: assemble(variant, place(variant), posed.logical, posed.device)
         )
-    except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the answer alone must tell
+    except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the answer must suffice
         return True
     return not same_bits(output.out, trial.base(layer).out)
 
 
 def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
-    """Return the first known mistake within whose own error bound the whole answer lies."""
+    """Return the first known mistake whose answer, with its own error bound, contains the whole wrong answer."""
     profile = trial.backend.numerics(kernel_shape(trial.case, layer))
     right = trial.expected(layer, scene.request)
     for mistake in MISTAKES:
-        asked = mistake.apply(scene)
-        if asked is None:
+        mistaken = mistake.apply(scene)
+        if mistaken is None:
             continue
-        if isinstance(asked, Answer):
-            wrong = Bounded(asked, right.out_bound, right.lse_bound)
+        if isinstance(mistaken, Answer):
+            wrong = Bounded(mistaken, right.out_bound, right.lse_bound)
         else:
-            wrong = bounded_answer(asked, profile, trial.case.q_dtype)
+            wrong = bounded_answer(mistaken, profile, trial.case.q_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
             return Explanation(
                 clause=mistake.clause,
@@ -127,9 +129,9 @@ def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tens
 
 @dataclass(frozen=True)
 class _Row:
-    """One query row and head: unnormalised ``weights`` [n] of all keys, seen or not, their sum with V, and the sink's.
+    """One query row and head: unnormalised ``weights`` [n] of all keys, visible or not, ``values`` [n, D], the sink.
 
-    ``answer`` and ``tolerance`` are [D]; keys ``first`` to ``position`` are in sight.
+    ``tolerance`` is [D]. Keys ``first`` to ``position`` are visible.
     """
 
     weights: torch.Tensor
@@ -140,7 +142,7 @@ class _Row:
     position: int
 
     def matches(self, actual: torch.Tensor, mass: torch.Tensor, weighted: torch.Tensor) -> torch.Tensor:
-        """Return how far ``actual`` lies from ``weighted`` [c, D] over ``mass`` [c] and the sink; up to 1 is equal."""
+        """Return how far ``actual`` is from ``weighted`` [c, D] over ``mass`` [c] and the sink: up to 1 is equal."""
         answers = weighted / (mass + self.sink)[:, None]
         return ((answers - actual).abs() / self.tolerance).amax(dim=1)
 
@@ -159,7 +161,7 @@ def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
 
 
 def _read_range(scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation | None:
-    """Find a run of keys with one wrong end that gives the wrong answer: for every begin or end, from running sums."""
+    """Find a range of keys with one wrong end that gives the wrong answer. All ends are tried by running sums."""
     weighted = row.weights[:, None] * row.values
     before = slice(0, row.position + 1)
     masses = row.weights[before].flip(0).cumsum(0).flip(0)
@@ -192,10 +194,10 @@ def _range(scene: Scene, row: _Row, begin: int, end: int, clause: Clause) -> Exp
 
 
 def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation:
-    """Find the one key whose loss or intrusion points from the right answer to the wrong one.
+    """Find the key whose loss or intrusion points from the right answer to the wrong one.
 
-    Losing a key of mass p moves the output by p / (1 - p) (out - v); reading one more of relative mass w moves it by
-    w / (1 + w) (v - out). So the deviation is along v - out, and its sign tells which of the two happened.
+    Losing a key of mass p moves the output by p / (1 - p) (out - v); reading one more key of relative mass w moves it
+    by w / (1 + w) (v - out). So the deviation is along v - out, and its sign says which of the two happened.
     """
     sight = slice(row.first, row.position + 1)
     mass, weighted = row.weights[sight].sum(), row.weights[sight] @ row.values[sight]
@@ -233,7 +235,7 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
 
 
 def _clause_of_key(row: _Row, key: int, *, in_sight: bool, lost: bool) -> Clause:
-    """Return the clause of a key that is lost whole (paging), weighs too little or too much, or is out of sight."""
+    """Return the clause of a key that is wholly lost (paging), has a wrong weight, or is not visible."""
     if in_sight:
         return Clause.PAGING if lost else UNEXPLAINED_CLAUSE
     return Clause.WINDOW if key < row.first else Clause.CAUSAL

@@ -1,4 +1,4 @@
-"""Effective coverage: whether each feature of a case changes its answer by enough units to be seen."""
+"""Effective coverage: whether each feature of a case changes its answer by enough units to show."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 CLAIMED = tuple(mistake for mistake in MISTAKES if mistake.claimed)
 _ENDS = 2
+"""Rows that are tried first in a scene: the first and the last."""
 
 
 def mistake_units(scenes: Iterable[tuple[Scene, Bounded]]) -> dict[str, float]:
-    """Return for each claimed mistake that makes a difference in some scene how far it moves the answer, in units.
+    """Return by how many units each claimed mistake moves the answer, for the mistakes that make a difference.
 
-    The scenes are the requests of one layer. A mistake counts with its largest effect; once it is effective, further
-    rows and scenes are not asked: of a scene its first and last row come first.
+    The scenes are the requests of one layer. A mistake counts with its largest effect. The first and the last row of a
+    scene are tried first; once a mistake is effective, it is not tried on other rows and scenes.
     """
     found: dict[str, float] = {}
     for scene, expected in scenes:
@@ -41,33 +42,35 @@ def mistake_units(scenes: Iterable[tuple[Scene, Bounded]]) -> dict[str, float]:
 
 
 def _units(mistakes: Iterable[Mistake], scene: Scene, expected: Bounded, part: slice | None) -> dict[str, float]:
-    """Return the effects of those of ``mistakes`` that make a difference, on some rows: a GPU is waited for once."""
+    """Return the effects of the ``mistakes`` that make a difference, on some rows; waits once for a GPU."""
     effects: dict[str, torch.Tensor] = {}
     for mistake in mistakes:
-        asked = mistake.apply(scene)
-        if asked is not None and part is None:
-            effects[mistake.name] = _moved(asked, expected)
-        elif isinstance(asked, Problem) and part is not None:  # an answer is all there: no row of it costs more
-            few = replace(asked, q=asked.q[part], positions=asked.positions[part])
+        mistaken = mistake.apply(scene)
+        if mistaken is not None and part is None:
+            effects[mistake.name] = _moved(mistaken, expected)
+        elif isinstance(mistaken, Problem) and part is not None:  # an answer has all rows already
+            few = replace(mistaken, q=mistaken.q[part], positions=mistaken.positions[part])
             effects[mistake.name] = _moved(few, slice_rows(expected, part))
     return dict(zip(effects, torch.stack(list(effects.values())).tolist(), strict=True)) if effects else {}
 
 
-def effect(asked: Problem | Answer, expected: Bounded) -> float:
-    """Return how far a mistaken kernel's answer lies from the right one, in units: in its worst element.
+def effect(mistaken: Problem | Answer, expected: Bounded) -> float:
+    """Return the largest error of a mistaken kernel's answer, in units.
 
-    Where the mistake is in the answer and not in the question, the LSE counts as well.
+    The LSE counts, too, where the mistake is in the answer and not in the question.
     """
-    return float(_moved(asked, expected)) if expected.answer.out.numel() else 0.0
+    return float(_moved(mistaken, expected)) if expected.answer.out.numel() else 0.0
 
 
-def _moved(asked: Problem | Answer, expected: Bounded) -> torch.Tensor:
-    units = change_in_units(answer_to(asked), expected)
-    return torch.maximum(units, lse_units(asked.lse, expected).max()) if isinstance(asked, Answer) else units
+def _moved(mistaken: Problem | Answer, expected: Bounded) -> torch.Tensor:
+    units = change_in_units(answer_to(mistaken), expected)
+    if not isinstance(mistaken, Answer):
+        return units
+    return torch.maximum(units, lse_units(mistaken.lse, expected).max())
 
 
 def effective_features(units: dict[str, float]) -> tuple[str, ...]:
-    """Return the features all of whose mistakes would show: the ones that count as covered."""
+    """Return the covered features: those whose mistakes would all show."""
     features: dict[str, list[float]] = {}
     for mistake in CLAIMED:
         if mistake.name in units:

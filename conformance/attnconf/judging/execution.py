@@ -1,4 +1,4 @@
-"""Run one prepared layer into guarded outputs, and name what went wrong when it does not return."""
+"""Run one prepared layer into guarded outputs, and turn exceptions into typed outcomes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 
 _JOINED_BYTES = 2**27
-"""Bytes up to which tensors are joined to be compared at once: the copies take that much memory, twice."""
+"""Bytes up to which tensors are joined and compared at once. The two joined copies take as much memory each."""
+
+RAISED = (Exception, SystemExit)
+"""Exceptions of a backend that become typed outcomes."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What one layer returned: ``out`` [tokens, num_qo_heads, D], ``lse`` [tokens, num_qo_heads] natural or None.
+    """The output of one layer: ``out`` [tokens, num_qo_heads, D], ``lse`` [tokens, num_qo_heads] natural or None.
 
-    ``unwritten`` counts elements that were left alone, ``guards_intact`` says that nothing around was written.
+    ``unwritten`` counts elements that were not written; ``guards_intact``: nothing around the outputs was written.
     """
 
     out: torch.Tensor
@@ -39,9 +42,9 @@ class Output:
 def run_layer(
     prepared: Prepared, batch: Batch, layer: int, lse_base: LseBase | None, judge: torch.device | None = None
 ) -> Output:
-    """Run ``layer`` once; ask for the LSE when ``lse_base`` names one. Raises what the backend raises.
+    """Run ``layer`` once, with an LSE if ``lse_base`` names a base. Raises what the backend raises.
 
-    What it wrote is read to ``judge`` (where it lies).
+    The output is copied to the device ``judge`` (None: it stays on its own).
     """
     return run_into(prepared, layer, make_target(batch, layer, lse=lse_base is not None), lse_base, judge)
 
@@ -53,7 +56,7 @@ def run_into(
     lse_base: LseBase | None,
     judge: torch.device | None = None,
 ) -> Output:
-    """Run ``layer`` once into ``target``, and read it to ``judge``. Raises what the backend raises."""
+    """Run ``layer`` once into ``target``, and copy that to ``judge``. Raises what the backend raises."""
     kernel: object = prepared.run(layer, target.out, target.lse)
     if not isinstance(kernel, str) or not kernel:
         message = f"run returned {kernel!r}, and not the name of the kernel that ran"
@@ -62,15 +65,11 @@ def run_into(
 
 
 def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: torch.device | None = None) -> Output:
-    """Return what stands in ``target`` once its device is done, on the device ``judge`` (where it lies)."""
-    seen = target.read(target.whole_out.device if judge is None else judge)
-    lse = seen.lse
+    """Return the contents of ``target`` once its device is done, on the device ``judge`` (None: its own)."""
+    written = target.read(target.whole_out.device if judge is None else judge)
+    lse = written.lse
     natural = lse.double() * math.log(2.0) if lse is not None and lse_base == "two" else lse
-    return Output(seen.out, natural, kernel, *seen.look())
-
-
-RAISED = (Exception, SystemExit)
-"""What a backend may raise, and become a typed outcome by."""
+    return Output(written.out, natural, kernel, *written.inspect())
 
 
 _NO_HOST_MEMORY = "DefaultCPUAllocator: "
@@ -78,7 +77,7 @@ _NO_HOST_MEMORY = "DefaultCPUAllocator: "
 
 
 def classify(error: BaseException) -> tuple[Outcome, str]:
-    """Return the outcome that an exception out of a backend stands for, and its text on one line."""
+    """Return the outcome for a backend's exception, and the exception's text on one line."""
     text = one_line(error)
     if isinstance(error, UnbuiltError):
         return Outcome.NOT_RUN, str(error)
@@ -90,7 +89,7 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
 
 
 def ended(layer: int, error: BaseException, stage: str = "") -> LayerResult:
-    """Return the result of a layer that ``error`` ended, in ``stage`` of its judgement where that is not its run."""
+    """Return the result of a layer that ``error`` ended, in its run or in ``stage`` of its judgement."""
     outcome, text = classify(error)
     reason = f"in {stage}: {text}" if stage else text
     return LayerResult(layer=layer, outcome=outcome, reason=reason, error=type(error).__name__)
@@ -102,12 +101,12 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def same_memory(now: list[torch.Tensor], before: list[torch.Tensor]) -> bool:
-    """Return whether the bytes of two lists of tensors (flat, uint8) are equal; on a GPU few bytes take one wait."""
+    """Return whether the bytes of two lists of tensors (flat, uint8) are equal. Small ones take one wait on a GPU."""
     if now[0].is_cuda and sum(tensor.numel() for tensor in now) <= _JOINED_BYTES:
         return torch.equal(torch.cat(now), torch.cat(before))
     return all(torch.equal(_words(one), _words(other)) for one, other in zip(now, before, strict=True))
 
 
 def _words(tensor: torch.Tensor) -> torch.Tensor:
-    """Return bytes as integers of 64 bits, where they are a whole number of them: compared eight times as fast."""
+    """Return bytes as 64-bit integers where their number allows it: comparing those is eight times as fast."""
     return tensor if tensor.numel() % 8 else tensor.view(torch.int64)

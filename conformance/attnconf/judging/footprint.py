@@ -1,24 +1,24 @@
-"""Footprint: how many bytes a case takes at its peak, as a function of the case alone.
+"""Footprint: the peak memory of a case in bytes, as a function of the case alone.
 
-Let E be the elements of one layer's keys, tokens x num_kv_heads x head_dim, over all requests; e those of its longest
-request; b the bytes of a stored element. K and V count apart, so a layer stores 2 b E.
+Let E be the elements of one layer's keys, tokens x num_kv_heads x head_dim, over all requests; e the elements of its
+longest request; b the bytes of a stored element. K and V count separately, so a layer stores 2 b E.
 
 1. Drawing (``inputs/logical.py``), on the host. Every layer is drafted in float32, 2 x 4 E, before one is stored; the
    layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most 16 E.
 2. Pools (``inputs/assemble.py``), on the device, where filling one takes as much again: 2 b x slots x num_kv_heads x
-   head_dim x (1 + padding), with the pages that ``layout.place`` gives. A trial holds the batch, a pristine copy of it,
-   and those of the checks that need other pools: dead slots, reclaimed pages, another layout for each kind of layer,
-   other labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for
-   both. Not every case gets all of them: this is where the estimate is generous.
+   head_dim x (1 + padding), with the pages of ``layout.place``. A trial has the batch, a pristine copy of it, and the
+   pools of the checks that need others: dead slots, reclaimed pages, another layout for each kind of layer, other
+   labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for both.
+   Few cases get all of them, so the estimate is generous here.
 3. The oracle (``oracle.py``, ``effects.py``), on the device: K and V of the right question and of a mistaken one in
-   float64, 4 x 8 e, and while the latter is read through wrong pages three temporaries more: 56 e. Then chunks of
-   KV heads: six temporaries like K and fourteen like the scores of all heads that read them, of at most
-   ``CHUNK_ELEMENTS`` each, or one head's.
-4. The backend, on the device: for what runs in PyTorch, six float32 tensors like the visible keys of the longest
+   float64, 4 x 8 e, and three temporaries more while the latter is read through wrong pages: 56 e. Then chunks of
+   KV heads: six temporaries like K and fourteen like the scores of all heads that read them, each of at most
+   ``CHUNK_ELEMENTS`` or of one head.
+4. The backend, on the device: one that runs in PyTorch takes six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
-Drawing comes before the rest: on a CPU the peak is the larger of 1 and (the stored tensors and 2 to 4). A device has a
-copy of the stored tensors.
+Drawing is over before the rest starts: on a CPU the peak is the larger of 1 and (the stored tensors and 2 to 4). A
+device has a copy of the stored tensors.
 """
 
 from __future__ import annotations
@@ -39,22 +39,35 @@ if TYPE_CHECKING:
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 _DOUBLE = 8
 _SINGLE = 4
+"""Bytes of an element: by its dtype, and in float64 and float32."""
+
+_PROBLEM_TENSORS = 7
+"""Tensors like K of step 3: two pairs of keys and values, and three temporaries."""
+
+_CHUNK_KEYS, _CHUNK_SCORES = 6, 14
+"""Temporaries of a chunk in step 3, like K and like the scores."""
+
+_MAPPED_KEYS, _MAPPED_SCORES = 3, 6
+"""The same where a mistake maps heads anew: each head then has its own keys, and no bound is computed."""
+
+_BACKEND_TENSORS = 6
+"""Tensors like the expanded keys in step 4."""
 _OWNED_PAGE = 250
 _FREE_PAGE = 8
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Peak bytes on the ``host`` and on the ``device``; without an accelerator all of it is the host's."""
+    """Peak bytes on the ``host`` and on the ``device``; without an accelerator everything is on the host."""
 
     host: int
     device: int
 
 
 def least_bytes(case: Case) -> int:
-    """Return what ``case`` takes at least: no page is placed for it, so any case can be asked about.
+    """Return a lower limit of the bytes of ``case``. It places no page, so it is cheap for any case.
 
-    That is drawing, or the queries, the block table, and pools of the slack and of the longest request.
+    The limit is the larger of two: drawing, and the queries, the block table and pools for the longest request.
     """
     paging = case.paging
     rows = sum(request.new_tokens for request in case.requests) + case.padding_rows
@@ -67,12 +80,12 @@ def least_bytes(case: Case) -> int:
 
 
 def footprint(case: Case, *, accelerated: bool) -> Footprint:
-    """Return what ``case`` takes at its peak, at most, with one backend and all checks."""
+    """Return an upper limit of the peak bytes of ``case`` with one backend and all checks."""
     stored_bytes = _BYTES[case.kv_dtype]
     stored, drawing = _stored(case), _drawing(case)
     pools = _pools(case, stored_bytes)
-    held = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
-    answering = stored + held + max(_working(case, layer) for layer in case.layers)
+    pool_bytes = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
+    answering = stored + pool_bytes + max(_working(case, layer) for layer in case.layers)
     if accelerated:
         return Footprint(host=max(drawing, stored), device=answering)
     return Footprint(host=max(drawing, answering), device=0)
@@ -111,24 +124,23 @@ def _pools(case: Case, stored_bytes: int) -> list[int]:
 
 
 def _copies(case: Case, *, accelerated: bool) -> int:
-    """Return how many times the pools are held: by the batch, its pristine copy, and every check that needs others."""
+    """Return the number of copies of the pools: the batch, its pristine copy, and the pools of every check."""
     checks = [check for check in CHECKS if accelerated or not check.needs_gpu]
     return 2 + sum(check.pools(case) for check in checks)
 
 
 def _working(case: Case, layer: Layer) -> int:
-    """Return the bytes of the oracle and of a backend at work on the longest request of ``layer``."""
+    """Return the bytes of the oracle and of a backend on the longest request of ``layer``."""
     keys = case.max_kv_len
     rows = max(1, *(request.new_tokens for request in case.requests))
     visible = keys - first_visible(keys - rows, layer.window_left)
     dim, heads = layer.head_dim, layer.num_qo_heads
-    problem = 7 * _DOUBLE * keys * layer.num_kv_heads * dim
+    problem = _PROBLEM_TENSORS * _DOUBLE * keys * layer.num_kv_heads * dim
     # A mistake may drop the window, so a chunk counts every key.
     group = layer.group_size if layer.group_size * rows * keys <= CHUNK_ELEMENTS else 1
     in_chunk = min(heads // group, max(1, CHUNK_ELEMENTS // (keys * max(group * rows, dim))))
-    chunk = _DOUBLE * in_chunk * keys * (6 * dim + 14 * group * rows)
-    # A mistake may map heads anew: then each has keys of its own, and no bound is asked for.
+    chunk = _DOUBLE * in_chunk * keys * (_CHUNK_KEYS * dim + _CHUNK_SCORES * group * rows)
     mapped = min(heads, max(1, CHUNK_ELEMENTS // (keys * max(rows, dim)))) if layer.num_kv_heads > 1 else 0
-    chunk = max(chunk, _DOUBLE * mapped * keys * (3 * dim + 6 * rows))
-    backend = 6 * _SINGLE * visible * heads * (dim + rows)
+    chunk = max(chunk, _DOUBLE * mapped * keys * (_MAPPED_KEYS * dim + _MAPPED_SCORES * rows))
+    backend = _BACKEND_TENSORS * _SINGLE * visible * heads * (dim + rows)
     return problem + max(chunk, backend)

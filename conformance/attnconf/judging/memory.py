@@ -1,4 +1,4 @@
-"""Memory of this machine: what one process may take, and which cases are therefore not run."""
+"""Memory of this machine: the share of one process, and the cases that do not fit into it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
 
 USABLE = 0.8
-"""The share of memory that cases may take: the rest is for contexts, libraries, workspaces and fragments."""
+"""The share of memory for cases; the rest is for contexts, libraries, workspaces and fragmentation."""
 
 _KEPT_BYTES = 2**30
-"""What torch may keep of a GPU's memory between two cases."""
+"""GPU memory that torch may cache between two cases."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
@@ -41,13 +41,13 @@ _VERSION_2 = _Files("memory.max", "memory.current", "inactive_file")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one process may fill with cases, on the host and on its GPU; None is no limit."""
+    """Bytes for the cases of one process, on the host and on its GPU; None means no limit."""
 
     host: int | None = None
     device: int | None = None
 
     def why_not(self, case: Case, *, accelerated: bool) -> str | None:
-        """Return why ``case`` does not fit, or None. The same words for all cases: reasons are counted."""
+        """Return why ``case`` does not fit, or None. All cases get the same words, since reasons are counted."""
         if self.host is None and self.device is None:
             return None
         name, least = ("GPU", self.device) if accelerated else ("host", self.host)
@@ -74,7 +74,7 @@ def _too_large(limit: int, name: str) -> str:
 
 
 def memory_held_by_others(case: Case, device: torch.device) -> str | None:
-    """Return why ``case`` ran out of memory on ``device`` through no fault of a backend, or None.
+    """Return why ``case`` ran out of memory on ``device`` if other processes are the reason, else None.
 
     Where other processes run too, what is free besides what this one holds may be less than the case takes.
     """

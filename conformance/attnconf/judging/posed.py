@@ -1,4 +1,4 @@
-"""A posed case: logical inputs, layout, batch and right answers, which do not depend on who answers."""
+"""A posed case: logical inputs, layout, batch and right answers, which are the same for all backends."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 HOST_WORK = 2**20
 """Multiplications of a product of queries and keys up to which answers are judged on the CPU.
 
-What a case claims takes some fifty answers a request: a millisecond each there, and as long on a GPU, which starts them
-one operation at a time.
+The mistakes of a case take some fifty answers per request. A small one takes a millisecond on a CPU, and no less on a
+GPU, which starts one operation at a time.
 """
 
 
 KEPT_WORK = 2**24
-"""The largest work of a case whose float64 keys and values are kept, where they are judged: 256 MiB at most."""
+"""Largest work of a case whose float64 keys and values are cached (256 MiB)."""
 
 
 def work(case: Case) -> int:
@@ -41,10 +41,10 @@ def work(case: Case) -> int:
 
 
 class PosedCase:
-    """The parts of a case that do not depend on who answers: logical inputs, layout, batch, right answers.
+    """The parts of a case that all backends share: logical inputs, layout, batch and right answers.
 
-    Backends run on ``device``; outputs are read to ``oracle_device``: for a small case the CPU. A GPU
-    takes 10 us to start each of some thousand operations, and the processes of a campaign wait for it in turn.
+    Backends run on ``device``. Outputs are copied to ``oracle_device``, which is the CPU for a small case: a GPU takes
+    10 us to start each of some thousand operations, and the processes of a campaign would wait for each other there.
     """
 
     def __init__(self, case: Case, device: torch.device) -> None:
@@ -69,7 +69,7 @@ class PosedCase:
 
     @property
     def batch(self) -> Batch:
-        """The tensors that backends receive. Nobody may write to them; the read-only check sees to it."""
+        """The tensors for backends. Nothing may write to them; the read-only check tests that."""
         if self._batch is None:
             self._batch = self.fresh_batch()
             self._memory = self._batch.memory()
@@ -77,11 +77,11 @@ class PosedCase:
         return self._batch
 
     def fresh_batch(self) -> Batch:
-        """Return the same tensors once more, in memory of their own."""
+        """Return a new copy of the tensors."""
         return assemble(self.case, self.layout, self.logical, self.device)
 
     def changed_input(self) -> str | None:
-        """Return the name of an input whose memory is not what it was, or None."""
+        """Return the name of an input whose memory has changed, or None."""
         if self._batch is None or same_memory([whole for _, whole in self._memory], self._pristine):
             return None
         pairs = zip(self._memory, self._pristine, strict=True)
@@ -92,7 +92,7 @@ class PosedCase:
         return slice(self.logical.q_starts[request], self.logical.q_starts[request + 1])
 
     def problem(self, layer: int, request: int) -> Problem:
-        """Return the oracle's problem for one request on one layer: kept where it is small."""
+        """Return the oracle's problem for one request on one layer. Small ones are cached."""
         key = (layer, request)
         if key in self._problems:
             return self._problems[key]
@@ -102,7 +102,7 @@ class PosedCase:
         return problem
 
     def scene(self, layer: int, request: int) -> Scene:
-        """Return one request on one layer, as the mistakes see it."""
+        """Return one request on one layer, as input for mistakes."""
         return Scene(self.logical, self.layout, layer, request, self.problem(layer, request))
 
     def forget_answers(self) -> None:

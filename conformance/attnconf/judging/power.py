@@ -1,4 +1,4 @@
-"""Power: which mistakes a case would expose, in units of the bound, and which it would not, and why."""
+"""Power: the mistakes that a case would expose, in units of the bound, and why it would not expose the others."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BELOW = f"below {EFFECTIVE_UNITS:.0f} units"
 class Exposure(Value):
     """How far one mistake would move the answer of one request, in units of the bound.
 
-    ``units`` is None where the mistake is not applicable. ``hidden`` says why it would not be exposed, empty if it
-    would. ``claimed``: the feature counts as covered only where this mistake shows.
+    ``units`` is None where the mistake does not apply. ``hidden`` says why it would not show; it is empty if it would.
+    ``claimed``: the feature is covered only where this mistake shows.
     """
 
     mistake: str
@@ -51,9 +51,9 @@ class RequestPower(Value):
 class LayerPower(Value):
     """The power of one layer of a case, for a kernel of ``profile``.
 
-    ``features`` are those that claim a mistake which makes a difference to some request, ``effective`` those of them
-    all of whose mistakes show in some request. ``weakest`` is the claimed mistake that shows least, taken where it
-    shows most, None without any. A layer that the backend declares unsupported has its reason, and no requests.
+    ``features`` are the features with a claimed mistake that makes a difference to some request; ``effective`` are
+    those whose claimed mistakes all show. ``weakest`` is the claimed mistake with the smallest maximum over the
+    requests, None without any. A layer that the backend declares unsupported has that reason, and no requests.
     """
 
     layer: int
@@ -67,13 +67,13 @@ class LayerPower(Value):
 
     @property
     def strongest(self) -> tuple[Exposure, ...]:
-        """Each mistake where it shows most among the requests, in the order of the catalogue."""
+        """Each mistake on the request where it shows most, in the order of the catalogue."""
         columns = zip(*(request.exposures for request in self.requests), strict=True)
         return tuple(max(column, key=_size) for column in columns)
 
 
 class CasePower(Value):
-    """The power of one case; ``backend`` is empty for a kernel that holds P in the query's dtype."""
+    """The power of one case. ``backend`` is empty for a generic kernel with P in the query's dtype."""
 
     schema_id: Literal["attnconf.power/1"] = Field(default="attnconf.power/1", alias="schema")
     name: str
@@ -112,7 +112,7 @@ def layer_power(
 
 
 def case_power(name: str, posed: PosedCase, on: tuple[Backend, Platform] | None = None) -> CasePower:
-    """Return the power of a case in units of the bound of a backend's kernels on a platform; it runs no kernel."""
+    """Return the power of a case in units of the bound of a backend on a platform. No kernel runs."""
     layers = range(len(posed.case.layers))
     if on is None:
         powers = tuple(layer_power(posed, layer) for layer in layers)
@@ -143,8 +143,8 @@ def _exposures(
         elif mistake.feature == "lse" and not lse:
             found.append(_exposure(mistake, None, NO_LSE))
         else:
-            asked = mistake.apply(scene)
-            units = None if asked is None else effect(asked, expected)
+            mistaken = mistake.apply(scene)
+            units = None if mistaken is None else effect(mistaken, expected)
             hidden = NO_DIFFERENCE if units is None else (BELOW if units < EFFECTIVE_UNITS else "")
             found.append(_exposure(mistake, units, hidden))
     return tuple(found)

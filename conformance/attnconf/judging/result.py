@@ -1,4 +1,4 @@
-"""What a case on a backend ends in: typed outcomes, and failures that render themselves."""
+"""The result of a case on a backend: typed outcomes and failures, as data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How one layer of one case ended on one backend. Nothing is a skip."""
+    """How one layer of one case ended on one backend. There is no skip."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -30,13 +30,13 @@ class Outcome(StrEnum):
 
     @property
     def is_executed(self) -> bool:
-        """Whether the backend really computed something that was judged."""
+        """Whether the backend computed an answer that was judged."""
         return self in {Outcome.PASSED, Outcome.FAILED, Outcome.CONTRACT_ONLY}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a wrong element stands: logically, and where its nearest key lies in memory."""
+    """The place of a wrong element, and the page and slot of the key that is suspected."""
 
     request: int
     token: int
@@ -69,7 +69,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something was not judged, in one sentence; ``unbuilt`` names the kernel module whose build it waits for."""
+    """Why something was not judged, in one sentence; ``unbuilt`` names the kernel module that is not built."""
 
     text: str
     unbuilt: str = ""
@@ -79,9 +79,9 @@ class Reason:
 class LayerResult:
     """One layer of one case on one backend.
 
-    ``reason`` says on one line why it was not judged. Beside it, as data: ``error`` is what ended it, an exception's
-    type or the end of its process, and ``unbuilt`` the kernel module that is not built, where that is why.
-    ``effective`` names the features whose absence would have moved this layer's answer by at least ten units.
+    ``reason`` says on one line why it was not judged. The same as data: ``error`` is the type of the exception, or the
+    end of the process, that ended it, and ``unbuilt`` the kernel module that is not built. ``effective`` names the
+    features whose absence would have moved this layer's answer by at least ten units.
     """
 
     layer: int

@@ -1,4 +1,4 @@
-"""Run one case on one backend: the one function that suite, command line, replay and benchmarks call."""
+"""Run one case on one backend: the function behind suite, command line, replay and benchmarks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 
-def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
+def run_case(  # noqa: PLR0913 - a case, a backend, where it runs, and how thoroughly
     case: Case,
     backend: Backend,
     platform: Platform,
@@ -46,9 +46,9 @@ def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
 
     Whatever a backend does (a wrong answer, a refusal, an exception, out of memory) becomes a typed outcome of its
     layers; nothing is raised. A kernel whose build costs more CPU seconds than ``build_budget`` is used only if it is
-    built. With ``explain`` false a wrong answer is only told from a right one: why it is wrong, and of which clause,
-    takes dozens of answers, and a search asks only for the last one. Without ``count_effects`` the results are no
-    evidence: no layer says which features mattered to it.
+    built. With ``explain`` false a wrong answer is recognised but not explained: an explanation takes dozens of
+    answers, and a search needs one for its last case only. Without ``count_effects`` the layers do not say which
+    features mattered, so the results are not evidence.
     """
     started = time.perf_counter()
     missing = partial(missing_build, backend, budget=build_budget)
@@ -67,11 +67,11 @@ def run_case(  # noqa: PLR0913 - who is asked what, where, and how thoroughly
 
 
 def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, ...]:
-    """Ask for every layer that is supported before the first one is judged: they share a batch."""
+    """Run every supported layer before the first one is judged, since they share a batch."""
     case = trial.case
     done: dict[int, LayerResult] = {}
     for layer in range(len(case.layers)):
-        found = _not_asked(trial, layer)
+        found = _not_run(trial, layer)
         if found is not None:
             done[layer] = found
     for layer in range(len(case.layers)):
@@ -88,7 +88,7 @@ def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, .
     return tuple(done[layer] for layer in sorted(done))
 
 
-def _not_asked(trial: Trial, layer: int) -> LayerResult | None:
+def _not_run(trial: Trial, layer: int) -> LayerResult | None:
     """Return the result of a layer that is not run: declared unsupported, not built, or its declaration fails."""
     try:
         shape = kernel_shape(trial.case, layer)
@@ -139,7 +139,7 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
 
 
 def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
-    """Turn out of memory into not run where ``why`` says that others hold the memory: no backend is to blame."""
+    """Turn out of memory into not run if ``why`` says that other processes use the memory."""
     if why is None:
         return
     for index, found in done.items():
@@ -149,7 +149,7 @@ def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
 
 def _effective(trial: Trial, layer: int) -> tuple[str, ...]:
     requests = trial.case.requests
-    # The small ones first: a mistake that shows in one of them is not looked for in the others.
+    # Small requests first: a mistake that shows in one of them is not tried on the others.
     order = sorted(range(len(requests)), key=lambda index: requests[index].kv_len * requests[index].new_tokens)
     units = mistake_units((trial.posed.scene(layer, request), trial.expected(layer, request)) for request in order)
     return effective_features(units)

@@ -1,4 +1,4 @@
-"""A trial: one posed case before one backend, which runs it and variants of it, and measures in units."""
+"""A trial: one backend runs one posed case and variants of it, and its errors are measured in units."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 BASE = "base"
-"""The name of the posed case's own batch among those that a trial prepares."""
+"""The name of the posed case's own batch among the batches of a trial."""
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """What another run answered to one request on one layer.
+    """The answer of another run to one request on one layer: ``output[rows]``.
 
-    Its answers are ``output[rows]``. They must equal the rows ``within`` of the request's (None: all of them), as the
-    kernel for ``mode`` (None: the case's) gives them.
+    It must equal the rows ``query_rows`` of the request (None: all of them), within the bound of the kernel for
+    ``mode`` (None: the case's).
     """
 
     layer: int
     request: int
     output: Output
     rows: slice
-    within: slice | None = None
+    query_rows: slice | None = None
     mode: Mode | None = None
 
     @property
     def first_token(self) -> int:
-        """The number of the first row among the request's query tokens."""
-        return self.within.start if self.within else 0
+        """The index of the first row among the request's query tokens."""
+        return self.query_rows.start if self.query_rows else 0
 
     def expected(self, whole: Bounded) -> Bounded:
-        """Return the part of the request's answer ``whole`` that this run is held against."""
-        return whole if self.within is None else slice_rows(whole, self.within)
+        """Return the part of the request's answer ``whole`` with which this run is compared."""
+        return whole if self.query_rows is None else slice_rows(whole, self.query_rows)
 
 
 class Trial:
-    """One case before one backend.
+    """One case on one backend.
 
-    ``missing`` says which build a supported shape still lacks: the variants that need one are not chosen. With
-    ``explains`` false a wrong answer is only told from a right one; without ``counts_effects`` nobody asks which
-    features of the case matter.
+    ``missing`` returns the build that a supported shape still lacks: variants that need one are not chosen. With
+    ``explains`` false a wrong answer is recognised but not explained; with ``counts_effects`` false nothing computes
+    which features of the case matter.
     """
 
-    def __init__(  # noqa: PLR0913 - who is asked what, and how thoroughly
+    def __init__(  # noqa: PLR0913 - a case, a backend, and how thoroughly
         self,
         posed: PosedCase,
         backend: Backend,
@@ -88,13 +88,13 @@ class Trial:
         return tuple(self._base)
 
     def base(self, layer: int) -> Output:
-        """Return what the backend answered to ``layer`` of the case, run once. Raises what the backend raises."""
+        """Return the output of ``layer`` of the case, which runs once. Raises what the backend raises."""
         if layer not in self._base:
             self._base[layer] = self.run(layer)
         return self._base[layer]
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Let the backend build the metadata of ``batch``. From now on it may change what it was given."""
+        """Let the backend build the metadata of ``batch``, whose tensors it may change from now on."""
         self._changed = None
         return self.backend.prepare(batch)
 
@@ -115,13 +115,13 @@ class Trial:
         return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None, self.posed.oracle_device)
 
     def changed_input(self) -> str | None:
-        """Return the name of an input whose memory is not what it was, or None: compared once after a run."""
+        """Return the name of an input whose memory has changed, or None. It is compared once after each run."""
         if self._changed is None:
             self._changed = (self.posed.changed_input(),)
         return self._changed[0]
 
     def expected(self, layer: int, request: int, mode: Mode | None = None) -> Bounded:
-        """Return the right answer, bounded for the kernel that serves this backend's ``mode`` (the case's)."""
+        """Return the right answer with the bound of the kernel for ``mode`` (None: the case's)."""
         shape = replace(kernel_shape(self.case, layer), mode=mode or self.case.mode)
         return self.posed.answer(layer, request, self.backend.numerics(shape))
 
@@ -141,7 +141,7 @@ class Trial:
         return all(self.base_units(layer, request) <= 1.0 for request in range(len(self.case.requests)))
 
     def units(self, rerun: Rerun) -> float:
-        """Return the worst error of a run on one request, in units; 0.0 where it has no row."""
+        """Return the worst error of a run on one request, in units; 0.0 without rows."""
         expected = rerun.expected(self.expected(rerun.layer, rerun.request, rerun.mode))
         if expected.answer.out.numel() == 0:
             return 0.0
@@ -151,7 +151,7 @@ class Trial:
         return float(worst)
 
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
-        """Return whether the backend can run ``layer`` of a batch derived from the case's: declared, and built."""
+        """Return whether ``layer`` of a batch derived from the case's is declared supported, and built."""
         shape = replace(
             kernel_shape(self.case, layer),
             mode=mode,
@@ -160,7 +160,7 @@ class Trial:
         return self._can_run(shape)
 
     def supports(self, case: Case, layer: int) -> bool:
-        """Return whether the backend can run ``layer`` of a variant of the case: declared, and built."""
+        """Return whether ``layer`` of a variant of the case is declared supported, and built."""
         return self._can_run(kernel_shape(case, layer))
 
     def _can_run(self, shape: KernelShape) -> bool:

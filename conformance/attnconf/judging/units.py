@@ -1,4 +1,4 @@
-"""Units: an error in units of its bound, as JSON and text have it, and in the bins of a histogram."""
+"""Units: errors in units of their bounds, in JSON, in text and in the bins of a histogram."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Upper edges of a histogram's bins, in units of the bound; what lies above the last one broke the contract."""
+"""Upper edges of a histogram's bins, in units of the bound. An error above the last one breaks the contract."""
+
+_THREE_DIGITS = 100
+_READABLE = 10**7
+"""Errors from the first to the second are printed as whole numbers, smaller and larger ones with three digits."""
 
 
 def _read_units(value: object) -> object:
@@ -27,17 +31,22 @@ Units = Annotated[
     PlainSerializer(_write_units, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "inf"}, {"type": "null"}]}),
 ]
-"""An error in units of its bound: null if nothing was judged by numbers, "inf" in JSON if the output was not finite.
+"""An error in units of its bound. In JSON it is null if no number was judged, and "inf" if the output was not finite.
 
-A large finite number would be a lie, and null for it would be lost in a maximum; so infinity has a name.
+JSON has no infinity; a large finite number would be false, and null would be lost in a maximum.
 """
 
 
-def units_text(units: float | None) -> str:
-    """Return an error in units as a report shows it; nothing was judged by numbers: an empty text."""
+def units_text(units: float) -> str:
+    """Return an error in units for a sentence: three digits, or the whole number while that is readable."""
+    return f"{units:.0f}" if _THREE_DIGITS <= units < _READABLE else f"{units:.3g}"
+
+
+def units_column(units: float | None) -> str:
+    """Return an error in units for a table, with two decimals; the text is empty for None."""
     return "" if units is None else ("inf" if math.isinf(units) else f"{units:.2f}")
 
 
 def unit_bin(units: float) -> int:
-    """Return the index of the histogram's bin for an error in units; 1 is still inside the bound, NaN is not."""
+    """Return the index of the histogram's bin for an error in units: 1 is inside the bound, NaN is above it."""
     return len(EDGES) if math.isnan(units) else bisect_left(EDGES, units)

@@ -1,6 +1,6 @@
-"""Backends that are known to be wrong: what the suite is worth is what it catches of them.
+"""Mutants: backends that are known to be wrong, and measure the suite by how many of them it catches.
 
-A ``Mutant`` is a right implementation with the smallest change that makes a historical bug of it.
-``registry.MUTANTS`` has them all; ``mutant.make(platform)`` gives the backend to any harness, and ``mutant.proof`` a
-case on which it is wrong.
+A ``Mutant`` is a right implementation with the smallest change that gives it a historical bug. ``registry.MUTANTS`` has
+all of them. ``mutant.make(platform)`` returns the backend for any harness, and ``mutant.proof`` a case on which it is
+wrong.
 """

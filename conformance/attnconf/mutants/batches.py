@@ -1,4 +1,4 @@
-"""Batches: who is in it, host hints, metadata that outlives a call (clauses 1, 2, 7, 11 to 13, 15, 17 and 19)."""
+"""Batches: their requests, host hints, metadata that outlives a call (clauses 1, 2, 7, 11 to 13, 15, 17 and 19)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EMPTY = "return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf)"
 
 
 def _split(count: str) -> Edited:
-    """Return the reference that sums over its keys in ``count`` parts: right, and in other bits for another count."""
+    """Return the reference that sums over its keys in ``count`` parts: right, but the count changes bits."""
     parts = f"zip(p.tensor_split({count}, 3), v.float().tensor_split({count}), strict=True)"
     summed = f'out = sum(torch.einsum("hgmn,nhd->mhgd", *part) for part in {parts}).flatten(1, 2)'
     return edited("reference", Edit(_OUT, summed))

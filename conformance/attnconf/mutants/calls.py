@@ -1,4 +1,4 @@
-"""The argument translation of trtllm_mha: what the call says of window, scales, tables, lengths and layout."""
+"""The argument translation of trtllm_mha: window, scales, tables, lengths and layout of the call."""
 
 from __future__ import annotations
 

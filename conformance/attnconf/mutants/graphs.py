@@ -1,4 +1,4 @@
-"""CUDA graphs (clause 16): what was captured stays, though the batch has changed. They need a GPU to be caught."""
+"""CUDA graphs (clause 16): captured values stay although the batch changes. Only a GPU can catch them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hunt a mutant with the suite's own cases and checks, until the clause that it breaks catches it."""
+"""Hunt a mutant with the suite's own cases and checks, until its clause fails."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from attnconf.running.agenda import AgendaItem
 
 SHRINK_SECONDS = 10.0
-"""How long one mutant's case may be shrunk."""
+"""Longest time for shrinking the case of one mutant."""
 
-_REFUSAL = 20
 _ENDED = (Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
+"""Outcomes that break clause 20 without a failure of a check."""
+
+_hunters: dict[Orders, Hunter] = {}
+"""The hunters of this process, by their orders."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """How to hunt: with which profile of the suite and seed, and for which models where ``models`` names some."""
+    """How to hunt: the suite's profile, its models (all without ``models``), the seed, and whether to shrink."""
 
     profile: str
     models: tuple[str, ...] = ()
@@ -41,11 +44,11 @@ class Orders:
 
 @dataclass(frozen=True, kw_only=True)
 class Catch:
-    """What came of one hunt.
+    """The result of one hunt.
 
-    ``caught`` says that the mutant's own clause failed, by ``check``, in the last of ``cases`` cases; ``first`` is the
-    clause that failed first, if any. ``case`` is the failing case, the smallest one found if it was to be shrunk.
-    ``not_run`` says why there was no hunt.
+    ``caught``: the mutant's own clause failed, by ``check``, in the last of ``cases`` cases. ``first`` is the clause
+    that failed first, if any. ``case`` is the failing case, shrunk if the orders say so. ``not_run`` says why there was
+    no hunt.
     """
 
     id: str
@@ -62,7 +65,7 @@ class Catch:
 
 @dataclass
 class Hunter:
-    """One process's hunts: the session, and the cases drawn so far, which are the same for every mutant."""
+    """The hunts of one process, which share its session and the drawn cases."""
 
     orders: Orders
     session: Session = field(init=False)
@@ -77,7 +80,7 @@ class Hunter:
         )
 
     def hunt(self, mutant: Mutant) -> Catch:
-        """Ask the profile's cases of one mutant until its clause has caught it."""
+        """Run the profile's cases on one mutant until its clause fails."""
         blank = Catch(id=mutant.id, bug=mutant.bug, clause=mutant.clause)
         if mutant.needs_gpu and self.session.platform.sm is None:
             return replace(blank, not_run="its clause is judged on a GPU only")
@@ -127,29 +130,26 @@ class Hunter:
 
 
 def broken_clauses(result: CaseResult) -> dict[int, str]:
-    """Return the clauses that ``result`` breaks, each with the check, or the outcome, that says so.
+    """Return the clauses that ``result`` breaks, each with the check or the outcome that shows it.
 
-    A backend that refuses undeclared, crashes or runs out of memory breaks clause 20.
+    An undeclared refusal, a crash and running out of memory break clause 20.
     """
     broken = {failure.clause: failure.check for failure in reversed(result.failures)}
     ended = [layer.outcome.value for layer in result.layers if layer.outcome in _ENDED]
-    return broken | {_REFUSAL: ended[0]} if ended else broken
+    return broken | {Clause.REFUSAL: ended[0]} if ended else broken
 
 
 def _by_clause(layer: LayerResult, clause: Clause) -> LayerResult:
-    """Return ``layer`` as if the contract had no other clause."""
+    """Return ``layer`` with the failures of ``clause`` only."""
     if layer.outcome in _ENDED:
-        return layer if clause == _REFUSAL else replace(layer, outcome=Outcome.PASSED)
+        return layer if clause is Clause.REFUSAL else replace(layer, outcome=Outcome.PASSED)
     failures = tuple(failure for failure in layer.failures if failure.clause == clause)
     outcome = Outcome.PASSED if layer.outcome is Outcome.FAILED and not failures else layer.outcome
     return replace(layer, outcome=outcome, failures=failures)
 
 
-_hunters: dict[Orders, Hunter] = {}
-
-
 def hunt_named(orders: Orders, name: str) -> Catch:
-    """Hunt one mutant in this process, which keeps its session and the drawn cases for the next one."""
+    """Hunt one mutant in this process. The session and the drawn cases stay for the next one."""
     if orders not in _hunters:
         _hunters[orders] = Hunter(orders)
     return _hunters[orders].hunt(mutant_named(name))

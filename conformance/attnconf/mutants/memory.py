@@ -1,4 +1,4 @@
-"""Memory: what is written, where, and what lives on between calls (clauses 10 and 15)."""
+"""Memory: what a call writes and where, and what stays between calls (clauses 10 and 15)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRATCHED = (
         "    def workspaces(self):\n        return (Workspace(memory=self.memory, zero_bytes=16),)\n\n    def run",
     ),
 )
-"""Right: the reference with a workspace, 16 bytes of semaphores and 64 of scratch, that it never touches."""
+"""A right backend: the reference with a workspace of 16 bytes of semaphores and 64 of scratch, which it never uses."""
 
 MUTANTS = (
     Mutant(

@@ -1,4 +1,4 @@
-"""Our Triton kernels with an expression of their source changed: tiles, splits, merges and LSE."""
+"""Our Triton kernels with one changed expression: tiles, splits, merges and LSE."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALLER = (
     Edit("max_splits=8, min_split=768", "max_splits=8, min_split=32", "triton.tuning"),
     Edit("return 256 if block_d <= 128 else 128", "return 32", "triton.tuning"),
 )
-"""Right, and interpreted as kernels are compiled: tiles of 32 keys, so that short requests have several splits, too."""
+"""Right edits, which give the interpreter the small tiles (32 keys) of compiled kernels: short requests get splits."""
 
 LONG = (Request(prefix_len=150), Request(prefix_len=37))
 

@@ -1,4 +1,4 @@
-"""What a mutant is: a backend that is known to be wrong, and the proof of it."""
+"""Mutant: a backend that is known to be wrong, and the proof that it is."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 UNFILED = "none filed"
-"""The bug of a mutant that nobody has reported of a real backend yet."""
+"""The bug of a mutant that is not known from a real backend."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
     """A known-wrong backend.
 
-    ``id`` names it on the command line, ``summary`` says what it does wrong. ``bug`` is the historical bug that it
-    distils, as project#number, or ``UNFILED``; ``catalogue`` the distilled mutants that it stands for, by their ids.
-    ``clause`` is the clause of CONTRACT.md that it breaks, and that must catch it. ``make`` returns the backend for a
-    platform, and raises ``BackendUnavailableError`` where the implementation that it changes cannot work: any harness
-    may call it. ``proof`` is a case on which the backend is wrong by that clause; ``needs_gpu`` says that the
-    clause is judged on a GPU only.
+    ``id`` names it on the command line, ``summary`` says what it does wrong. ``bug`` is its historical bug, as
+    project#number, or ``UNFILED``; ``catalogue`` has the ids of the distilled mutants that it represents. ``clause`` is
+    the clause of CONTRACT.md that it breaks, and that must catch it. ``make`` returns the backend for a platform, for
+    any harness, and raises ``BackendUnavailableError`` if the changed implementation cannot work. ``proof`` is a case
+    on which the backend breaks that clause; ``needs_gpu``: only a GPU can judge the clause.
     """
 
     id: str

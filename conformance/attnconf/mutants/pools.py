@@ -1,4 +1,4 @@
-"""Pools: the sliding one and its translation, reclaimed pages, and what lies in dead slots (clauses 6 to 8)."""
+"""Pools: the sliding pool and its translation, reclaimed pages, and contents of dead slots (clauses 6 to 8)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attnconf.mutants.source import Edit, edited
 
 _GATHER = "k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))"
 _WHOLE = f"held = -(-kv_len // self.batch.page_size) * self.batch.page_size\n        {_GATHER}"
-"""Pages are read whole: the slots behind the last token, too."""
+"""Whole pages are read, with the slots behind the last token."""
 _WHOLE_PAGES = Edit(_GATHER, _WHOLE.replace("kv_len) for", "held) for"))
 _ALL_KEYS = Edit("keys = torch.arange(first_key, kv_len,", "keys = torch.arange(first_key, first_key + k.shape[0],")
 _START = "first_key = max(0, kv_len - q_len - window)"

@@ -1,4 +1,4 @@
-"""Every mutant, by where its fault sits. A new one is added to the tuple of its file, and nowhere else."""
+"""All mutants, by the place of the fault. A new mutant is added to the tuple of its file, and nowhere else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPTION = "--only"
 
 
 def mutant_named(name: str) -> Mutant:
-    """Return a mutant by its id. Raises ``InvalidInputError`` that lists the known ones."""
+    """Return a mutant by its id. Raises ``InvalidInputError`` with the known ids."""
     for mutant in MUTANTS:
         if mutant.id == name:
             return mutant

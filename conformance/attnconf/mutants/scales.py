@@ -1,4 +1,4 @@
-"""8-bit keys and values, and layers that read another's (clauses 1, 9 and 18)."""
+"""8-bit keys and values, and layers that read another layer's KV (clauses 1, 9 and 18)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _CAPPED = f"""if geometry.logits_soft_cap is not None:
 
 
 def _heads(mapping: str) -> Edited:
-    """Return the reference whose query head h reads the KV head that ``mapping`` says: of h, group size g, n heads."""
+    """Return the reference whose query head h reads KV head ``mapping``, an expression of h, group size g, n heads."""
     reads = "k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))"
     return edited(
         "reference",

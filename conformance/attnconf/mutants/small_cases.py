@@ -1,4 +1,4 @@
-"""Small cases on which mutants are proven wrong: float32, where bounds are tightest, and windows that mask keys."""
+"""Small cases that prove mutants wrong: in float32, which has the tightest bounds, with windows that mask keys."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Right implementations with an expression changed: a private copy of their source, edited, then imported.
+"""Right implementations with a changed expression: a private copy of their source is edited, then imported.
 
-A mutant made in this way is what a patch would make of the implementation: nothing is written a second time, and an
-edit that the implementation has outgrown fails by name.
+Such a mutant is the implementation with a patch. No code is written twice, and an edit that no longer fits the
+implementation fails by name.
 """
 
 from __future__ import annotations
@@ -35,27 +35,26 @@ _EDITED_MODULE: dict[Implementation, str] = {
     "triton": "triton.tile",
     "trtllm_mha": "flashinfer.trtllm_mha.calls",
 }
-"""The module that an edit of an implementation changes when it names none."""
+"""The module that an edit of an implementation changes by default."""
 
 _PACKAGE: dict[Implementation, str] = {
     "reference": "reference",
     "triton": "triton",
     "trtllm_mha": "flashinfer.trtllm_mha",
 }
-"""The module or package that holds an implementation and its factory, below ``attnconf.backends``."""
+"""The module or package of an implementation and its factory, below ``attnconf.backends``."""
 
 
 class StaleEditError(AttnconfError):
-    """An edit whose expression the implementation does not have, or has more often than the edit says."""
+    """An edit whose expression does not occur in the implementation as often as the edit says."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """``old``, which stands ``times`` times in ``module`` (below ``attnconf.backends``), becomes ``new``.
+    """``old``, which occurs ``times`` times in ``module`` (below ``attnconf.backends``), becomes ``new``.
 
-    An empty ``module`` is the reference itself, Triton's ``triton.tile``, or the call building of
-    ``flashinfer.trtllm_mha.calls``;
-    ``tables`` is where all three translate page tables.
+    The default ``module`` is ``reference``, ``triton.tile`` or ``flashinfer.trtllm_mha.calls``. All three translate
+    page tables in ``tables``.
     """
 
     old: str
@@ -66,15 +65,15 @@ class Edit:
 
 @dataclass(frozen=True)
 class Edited:
-    """The factory of ``implementation`` with ``edits``, as a value that pickle takes."""
+    """The factory of ``implementation`` with ``edits``, as a value that can be pickled."""
 
     implementation: Implementation
     edits: tuple[Edit, ...]
 
     def __call__(self, platform: Platform) -> Backend:
-        """Make the backend; its code is imported once a process.
+        """Return the backend, whose code is imported once per process.
 
-        Raises ``StaleEditError``, and what the implementation's own factory raises where it cannot work.
+        Raises ``StaleEditError``, and what the implementation's own factory raises if it cannot work.
         """
         made: Backend = _imported(self).make(platform)
         return made
@@ -90,13 +89,13 @@ def _imported(given: Edited) -> ModuleType:
     """Return the edited copy of the implementation's package or module."""
     copies = _Copies(given)
     for edit in given.edits:
-        copies.source(copies.module_of(edit))  # a module that is imported later would fail later
+        copies.source(copies.module_of(edit))  # now, since a module that is imported later would fail later
     sys.meta_path.insert(0, copies)
     return importlib.import_module(f"{copies.root}.{_PACKAGE[given.implementation]}")
 
 
 class _Copies(MetaPathFinder):
-    """Finds the copies of one implementation's modules, and of ``tables``, under a package name of their own."""
+    """Finds the copies of one implementation's modules and of ``tables``, in a package of their own."""
 
     def __init__(self, given: Edited) -> None:
         self._given = given
@@ -112,7 +111,7 @@ class _Copies(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a copy; every other name is somebody else's."""
+        """Find a copy. All other names are left to other finders."""
         del path, target
         root, _, name = fullname.partition(".")
         if root != self.root:
@@ -124,14 +123,13 @@ class _Copies(MetaPathFinder):
         return spec_from_loader(fullname, _Text(fullname, self.source(name)), is_package=is_package)
 
     def source(self, name: str) -> str:
-        """Return the source of module ``name`` with its edits, importing copies where it imports what is copied."""
+        """Return the source of module ``name`` with its edits, in which imports of copied modules import the copies."""
         original = find_spec(f"{_BACKENDS}.{name}")
         text = None
         if original is not None and isinstance(original.loader, InspectLoader):
             text = original.loader.get_source(original.name)
         if text is None:
-            message = f"there is no source of {_BACKENDS}.{name} to edit"
-            raise StaleEditError(message)
+            raise StaleEditError(f"there is no source of {_BACKENDS}.{name} to edit")
         for edit in self._given.edits:
             if self.module_of(edit) != name:
                 continue
@@ -144,7 +142,7 @@ class _Copies(MetaPathFinder):
 
 
 class _Text(InspectLoader):
-    """Loads a module from text, which stays readable: Triton compiles kernels from their source."""
+    """Loads a module from text, which stays available: Triton compiles kernels from their source."""
 
     def __init__(self, name: str, text: str) -> None:
         self._path = f"{name.replace('.', '/')}.py"
@@ -156,5 +154,5 @@ class _Text(InspectLoader):
         return self._text
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the text under a path of its own."""
+        """Compile the text, under its own path."""
         return self.source_to_code(self.get_source(fullname), self._path)

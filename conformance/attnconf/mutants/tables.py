@@ -1,4 +1,4 @@
-"""Page tables: page ids, slots, whose table it is, and the strides of a page (clauses 5, 12 and 14)."""
+"""Page tables: page ids, slots, the right request's table, and the strides of a page (clauses 5, 12 and 14)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Policy: which backend a model gets on which platform, and what must be proven before."""
+"""Policy: the backend for each model and platform, and what must be proven for it."""

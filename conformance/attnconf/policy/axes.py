@@ -1,7 +1,7 @@
-"""Axes: all that a condition may ask about, as one table; nothing else tells one axis from another.
+"""Axes: everything about which a condition may ask, in one table. No other code distinguishes axes.
 
-A new axis is one value here, one field of ``Question`` that holds its value, and one field of ``Situation`` that asks
-about it.
+A new axis is one value here, one field of ``Question`` with its value, and one field of ``Situation`` for its
+condition.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
 OPEN_PAGE_SIZE = "none"
-"""The page size of a user who names none."""
+"""The page size in a condition for users who leave it to the engine."""
 
 _USERS: dict[Named, UserChoice] = {
     "none": UserChoice(),
@@ -42,14 +42,13 @@ def _text(value: object) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis(Generic[Asked, Found]):
-    """One thing that a question says (``Found``) and that a condition may ask about (``Asked``); equal by its name.
+    """One property of a question (``Found``) about which a condition may ask (``Asked``). Equality is by name.
 
-    ``name`` is its field in a condition. ``role`` says whether the platform decides the value, or what is served there,
-    or what the user named. ``value_of`` reads it from a question, and ``put`` returns the question with another one.
-    ``contains`` says whether a value is one that a condition asks for. ``samples`` returns values such that any value
-    at all is in the same of the given sets as some sample. ``subject`` names the axis in front of what is asked of it;
-    ``words`` is a value with its subject, empty where nothing needs to be said, and ``text`` a value alone, None where
-    there is none.
+    ``name`` is its field in a condition. ``role`` says who decides the value: the platform, the served model or the
+    user. ``value_of`` reads it from a question, and ``put`` returns the question with another value. ``contains`` says
+    whether a value meets a condition. ``samples`` returns enough values for the given conditions: every possible value
+    meets exactly the same conditions as some sample. ``subject`` names the axis before a condition; ``words`` is a
+    value with its subject (empty if there is nothing to say), and ``text`` a value alone (None without a value).
     """
 
     name: str
@@ -74,7 +73,7 @@ def _put_platform(question: Question, **changes: object) -> Question:
 def _setting(
     name: str, contains: Callable[[Asked, Found], bool], samples: Callable[[Sequence[Asked]], Iterable[Found]]
 ) -> Axis[Asked, Found]:
-    """Return an axis of what is served: ``name`` is its field in a question, too."""
+    """Return an axis of the served model; ``name`` is its field in a question, too."""
     return Axis(
         name=name,
         role="setting",
@@ -150,12 +149,12 @@ AXES: tuple[Axis[Any, Any], ...] = (
         words=lambda named: "" if named == "none" else f"the user's choice of {named}",
     ),
 )
-"""Every axis but those of packages, of which a condition names as many as it needs: in the order of sentences."""
+"""All axes in the order of sentences, except those of packages: a condition may name any number of packages."""
 
 
 @lru_cache(maxsize=1000)
 def package_axis(distribution: str) -> Axis[str, str | None]:
-    """Return the axis of an installed distribution's version; spellings that pip takes for one are one."""
+    """Return the axis of a distribution's version. Spellings that pip considers equal give the same axis."""
     name = canonicalize_name(distribution)
 
     def value_of(question: Question) -> str | None:
@@ -180,7 +179,7 @@ def package_axis(distribution: str) -> Axis[str, str | None]:
 
 
 def settings_text(question: Question) -> str:
-    """Return what is served otherwise than by default, in words: ``kv_dtype float8_e4m3fn, q_len 4``; else nothing."""
+    """Return the settings that are not the defaults, in words: ``kv_dtype float8_e4m3fn, q_len 4``."""
     fields = Question.model_fields
     settings = {axis: axis.value_of(question) for axis in AXES if axis.role == "setting"}
     return ", ".join(axis.words(value) for axis, value in settings.items() if value != fields[axis.name].default)

@@ -1,4 +1,4 @@
-"""Check of a policy: whether every question has exactly one answer, and every choice can be met and must be proven."""
+"""Check a policy: every question has exactly one answer, and every choice can run and must be proven."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FaultKind = Literal["hole", "overlap", "unreachable", "contradiction", "unproven
 
 
 class Fault(Value):
-    """One thing that is wrong with a policy, in one sentence.
+    """One fault of a policy, in one sentence.
 
-    hole: a question that no rule takes. overlap: one that several take, the last of which is no fallback without
-    conditions. unreachable: a rule or refusal that never decides. contradiction: a choice whose needs can never hold
-    where it is made, or that is always refused. unproven: a choice that requires no cell which must run. waiver: one
-    that has expired, or that selects no required cell.
+    hole: no rule takes some question. overlap: several rules take a question, and the last one is not a fallback
+    without conditions. unreachable: a rule or refusal never decides. contradiction: the needs of a choice never hold
+    where it is made, or it is always refused. unproven: a choice requires no cell that must run. waiver: a waiver has
+    expired, or selects no required cell.
     """
 
     kind: FaultKind
@@ -34,7 +34,7 @@ class Fault(Value):
 
 
 def check_policy(policy: Policy, today: dt.date | None = None) -> tuple[Fault, ...]:
-    """Return what is wrong with the policy, over all platforms and settings; ``today`` is the day, in UTC, of now.
+    """Return the faults of the policy over all platforms and settings. ``today`` is by default the current day in UTC.
 
     Raises ``InvalidInputError`` when the rules overlap in more ways than can be analysed.
     """
@@ -53,14 +53,14 @@ def check_policy(policy: Policy, today: dt.date | None = None) -> tuple[Fault, .
 
 
 def refuse_faulty(policy: Policy, source: str) -> None:
-    """Raise ``InvalidInputError`` with the first fault, unless it is of a waiver: those are the verdict's."""
+    """Raise ``InvalidInputError`` with the first fault. Faults of waivers are left to the verdict."""
     fault = next((fault for fault in check_policy(policy) if fault.kind != "waiver"), None)
     if fault is not None:
         raise InvalidInputError(source, given=fault.sentence, allowed="a policy that passes attnconf policy check")
 
 
 def waiver_faults(policy: Policy, today: dt.date) -> Iterator[Fault]:
-    """Yield the waivers that have expired, and those that select no required cell of any rule."""
+    """Yield the waivers that have expired or select no required cell of any rule."""
     cells = policy.all_required
     for waiver in policy.waivers:
         if waiver.is_expired(today):
@@ -106,7 +106,7 @@ def _architecture(policy: Policy, architecture: str, states: Mapping[frozenset[i
 def _undecided(
     policy: Policy, architecture: str, rules: tuple[Rule, ...], taken: Mapping[frozenset[int], list[int]]
 ) -> Iterator[Fault]:
-    """Yield the rules that decide nowhere, or give nowhere what could run."""
+    """Yield the rules that never decide, or whose choice never can run."""
     backends = list(policy.backends)
     for index, rule in enumerate(rules):
         mine = [state for state, indices in taken.items() if indices and indices[0] == index]
@@ -170,7 +170,7 @@ def _unproven(policy: Policy) -> Iterator[Fault]:
 
 
 def _where(question: Question, conditions: Sequence[Condition]) -> str:
-    """Say for which question, naming only the axes that the conditions ask about."""
+    """Return the question in words, with only the axes of the conditions."""
     axes = dict.fromkeys(axis for condition in conditions for axis in condition.asks)
     parts = [axis.words(axis.value_of(question)) for axis in axes]
     return ", ".join(part for part in parts if part) or "any platform"

@@ -1,4 +1,4 @@
-"""Conditions: what a platform and its settings must be, as values; no expression is ever evaluated."""
+"""Conditions on a platform and its settings, as values. No expression is ever evaluated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z
 
 
 class Floor(Value):
-    """One demand on a platform, and what was found: ``found`` is None when there is nothing to compare."""
+    """One demand on a platform, and what it has; ``found`` is None when it has nothing to compare."""
 
     subject: str
     needs: str
@@ -32,15 +32,15 @@ class Floor(Value):
 
     @property
     def sentence(self) -> str:
-        """Say what is needed and what is here."""
+        """What is needed and what is here, in words."""
         return f"needs {self.subject} {self.needs}, found {self.found or 'none'}"
 
 
 class Condition(Value):
-    """A demand on the platform; what is left empty is not asked.
+    """A demand on the platform. An empty field demands nothing.
 
-    ``sm`` lists sets of compute capabilities of which one must match, ``cuda`` constrains the CUDA runtime's version,
-    and ``packages`` those of installed distributions.
+    ``sm`` lists sets of compute capabilities, one of which must match. ``cuda`` constrains the version of the CUDA
+    runtime, ``packages`` the versions of installed distributions.
     """
 
     sm: tuple[SmPattern, ...] = ()
@@ -50,25 +50,24 @@ class Condition(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len({canonicalize_name(name) for name in self.packages}) < len(self.packages):
-            message = f"each package once, not {' and '.join(sorted(self.packages))}"
-            raise ValueError(message)
+            raise ValueError(f"each package once, not {' and '.join(sorted(self.packages))}")
         return self
 
     @property
     def platform_asks(self) -> dict[Axis[Any, Any], Any]:
-        """What is asked of the platform, by axis."""
+        """The demands on the platform, by axis."""
         asked = {axis: getattr(self, axis.name) for axis in AXES if axis.role == "platform"}
         asked |= {package_axis(name): specifier for name, specifier in self.packages.items()}
         return {axis: value for axis, value in asked.items() if value}
 
     @property
     def asks(self) -> Mapping[Axis[Any, Any], Any]:
-        """What is asked, by axis."""
+        """The demands, by axis."""
         return self.platform_asks
 
     @property
     def is_always(self) -> bool:
-        """Whether nothing is asked."""
+        """Whether there is no demand."""
         return not self.asks
 
     @property
@@ -96,11 +95,10 @@ class Condition(Value):
 
 
 class Situation(Condition):
-    """A demand on the platform and on what is served there; what is left empty is not asked.
+    """A demand on the platform and on the served model. An empty field demands nothing.
 
-    Of each list one entry must match; ``page_size`` may be ``none``, when the user leaves it to the engine. ``user``
-    lists which sides the user named: none, prefill, decode, both, or split, which is each side by itself and
-    differently.
+    One entry of each list must match. ``page_size`` may be ``none``: the user leaves it to the engine. ``user`` lists
+    the sides for which the user named a backend: none, prefill, decode, both, or split (another one for each side).
     """
 
     kv_dtype: tuple[KVDtype, ...] = ()
@@ -113,7 +111,7 @@ class Situation(Condition):
 
     @property
     def asks(self) -> Mapping[Axis[Any, Any], Any]:
-        """What is asked, by axis."""
+        """The demands, by axis."""
         served = {axis: getattr(self, axis.name) for axis in AXES if axis.role != "platform"}
         return {**self.platform_asks, **{axis: value for axis, value in served.items() if value}}
 
@@ -123,5 +121,5 @@ class Situation(Condition):
 
 
 def _in_words(asked: str | Iterable[object]) -> str:
-    """Return what is asked of an axis, as a sentence shows it."""
+    """Return a demand on an axis, for a sentence."""
     return asked if isinstance(asked, str) else " or ".join(map(str, asked))

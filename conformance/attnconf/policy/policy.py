@@ -1,4 +1,4 @@
-"""Policy: which backend a model family gets on which platform, what that needs, and what must be proven for it."""
+"""Policy: the backend for each architecture and platform, its needs, and what must be proven for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Needs(Condition):
 
 
 class Provenance(Value):
-    """Where the rule was read: the engine, its version, and the file inside it."""
+    """The source of the rules: the engine, its version, and the file inside it."""
 
     engine: str
     version: str
@@ -44,7 +44,7 @@ class Provenance(Value):
 
 
 class Choice(Value):
-    """The two backends that a rule gives."""
+    """The two backends of a rule."""
 
     prefill: Name
     decode: Name
@@ -56,9 +56,9 @@ class Choice(Value):
 
 
 class Rule(Situation):
-    """In a situation that it takes, the ``architectures`` get ``backend``, or ``prefill`` and ``decode``, or a refusal.
+    """The answer for ``architectures`` in a situation: ``backend``, or ``prefill`` and ``decode``, or a refusal.
 
-    ``refuse`` is the reason, for what the engine does not start on.
+    ``refuse`` is the reason why the engine does not start.
     """
 
     name: Name
@@ -78,16 +78,16 @@ class Rule(Situation):
 
     @property
     def choice(self) -> Choice | None:
-        """What the rule gives, None if it refuses."""
+        """The backends that the rule chooses, None if it refuses."""
         prefill, decode = self.prefill or self.backend, self.decode or self.backend
         return None if prefill is None or decode is None else Choice(prefill=prefill, decode=decode)
 
 
 class Refusal(Situation):
-    """What the engine does not start with, whoever chose it: one of ``backends`` on one of the ``sides``.
+    """A situation in which the engine does not start with one of ``backends`` on one of the ``sides``.
 
-    ``other_than`` is the opposite: any backend but these. With neither it refuses every choice. It holds for the
-    ``architectures`` that it names, or for all.
+    It does not matter whether a rule or the user chose the backend. ``other_than`` is the opposite: any backend but
+    these. Without both every choice is refused. It holds for its ``architectures``, or for all without any.
     """
 
     name: Name
@@ -100,8 +100,7 @@ class Refusal(Situation):
     @model_validator(mode="after")
     def _check_backends(self) -> Self:
         if self.backends and self.other_than:
-            message = "either backends or other_than, not both"
-            raise ValueError(message)
+            raise ValueError("either backends or other_than, not both")
         return self
 
     def concerns(self, architecture: str, choice: Choice) -> bool:
@@ -117,11 +116,12 @@ class Refusal(Situation):
 class Policy(Value):
     """A policy file. For each architecture the first rule that takes a question decides; see ``resolution.py``.
 
-    ``backends`` says of each backend that a rule names what it needs: a demand on its user, not a condition of the
-    rule, since an engine may choose a backend without looking. It may name others, such as an engine's own, of which a
-    requirement asks. ``refusals`` hold for every choice, the user's too.
-    ``required`` says what must be proven, ``waivers`` what need not be for a while, and ``claims`` what is asserted of
-    speed. With ``strict`` a waiver that is not needed, expired or matches nothing fails the run.
+    ``backends`` has the needs of each backend that a rule names. They are demands on the user and not conditions of a
+    rule, since an engine may choose a backend without checking them.
+    Others may be named, such as an engine's own. ``refusals`` apply to every choice, also to the
+    user's. ``required`` lists what must be proven, ``waivers`` what need not be proven for a while, and ``claims``
+    assertions about speed. With ``strict`` the run fails for a waiver that is not needed, has expired or matches
+    nothing.
     """
 
     schema_id: Literal["attnconf.policy/1"] = Field(alias="schema")
@@ -163,7 +163,7 @@ class Policy(Value):
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """Every architecture that a rule names, in order of appearance."""
+        """All architectures of the rules, in order of appearance."""
         return tuple(dict.fromkeys(name for rule in self.rules for name in rule.architectures))
 
     def rules_of(self, architecture: str) -> tuple[Rule, ...]:
@@ -171,7 +171,7 @@ class Policy(Value):
         return tuple(rule for rule in self.rules if architecture in rule.architectures)
 
     def required_cells(self, architecture: str, rule: str | None, choice: Choice) -> tuple[RequiredCell, ...]:
-        """Return the cells that ``choice`` must have proven for an architecture under ``rule``, each once."""
+        """Return the cells that must be proven for ``choice`` and an architecture under ``rule``, each once."""
         blocks = [
             block
             for block in self.required
@@ -186,7 +186,7 @@ class Policy(Value):
 
     @property
     def all_required(self) -> tuple[RequiredCell, ...]:
-        """The cells that the choices of all rules must have proven, on whatever platform, each once."""
+        """The cells that must be proven for the choices of all rules, on any platform, each once."""
         pairs = [(rule, rule.choice, name) for rule in self.rules for name in rule.architectures]
         return merged(
             cell
@@ -206,16 +206,14 @@ def _refuse_twins(what: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            message = f"{what} of distinct names, but two are called {name}"
-            raise ValueError(message)
+            raise ValueError(f"{what} of distinct names, but two are called {name}")
         seen.add(name)
 
 
 def _refuse_strangers(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     stranger = next((name for name in names if name not in known), None)
     if stranger is not None:
-        message = f"{what}, not {stranger}"
-        raise ValueError(message)
+        raise ValueError(f"{what}, not {stranger}")
 
 
 def shipped_policies() -> tuple[str, ...]:
@@ -234,8 +232,7 @@ def policy_path(name_or_path: str) -> Path:
         return _FOLDER / f"{name_or_path}.toml"
     if not name_or_path.endswith(".toml"):
         allowed = f"a path to a .toml file, or one of {', '.join(shipped_policies())}"
-        source = "policy"
-        raise InvalidInputError(source, given=quote(name_or_path), allowed=allowed)
+        raise InvalidInputError("policy", given=quote(name_or_path), allowed=allowed)
     return Path(name_or_path)
 
 
@@ -250,5 +247,5 @@ def parse_policy(text: str, source: str) -> Policy:
 
 
 def policy_digest(policy: Policy) -> str:
-    """Return the SHA-256 of the policy's canonical content; comments and written-out defaults do not change it."""
+    """Return the SHA-256 of the policy's canonical content. Comments and explicit defaults do not change it."""
     return digest(policy.to_data())

@@ -1,4 +1,4 @@
-"""Question: all that an engine knows when it chooses an attention backend, as one value."""
+"""Question: everything that an engine considers when it chooses an attention backend, as one value."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Positive = Annotated[int, Field(ge=1, lt=10**6)]
 
 
 class UserChoice(Value):
-    """What the user named: ``attention`` for both sides, ``prefill`` and ``decode`` for one; None for nothing."""
+    """The backends that the user named: ``attention`` for both sides, ``prefill`` and ``decode`` for one side."""
 
     attention: str | None = None
     prefill: str | None = None
     decode: str | None = None
 
     def of(self, side: Side) -> str | None:
-        """Return the backend that the user wants on one side, or None."""
+        """Return the backend that the user named for one side, or None."""
         return (self.prefill if side == "prefill" else self.decode) or self.attention
 
     @property
     def named(self) -> Named:
-        """Which sides the user decided; ``split``: each side by itself, and differently."""
+        """The sides for which the user named a backend; ``split``: another one for each side."""
         if self.attention is not None or (self.prefill is not None and self.prefill == self.decode):
             return "both"
         if self.prefill is not None:
@@ -41,12 +41,12 @@ class UserChoice(Value):
 class Question(Value):
     """The question which backend ``architecture`` gets.
 
-    ``kv_dtype`` is that of the KV cache. ``mask`` is ``images`` when the tokens of an image see each other in both
-    directions, as configurations with ``use_bidirectional_attention: vision`` ask for while images are served.
-    ``q_len`` counts the query tokens that a request has in a decode step: 1 without speculative decoding, else the
-    draft tokens that are verified at once; ``speculative`` names the algorithm that drafts them, as the engine does, or
-    is ``none``; ``topk`` is the width of the draft tree, 1 for a chain. ``page_size`` counts tokens, None when the user
-    leaves it to the engine. ``user`` is what the user named.
+    ``kv_dtype`` is the dtype of the KV cache. ``mask`` is ``images`` when the tokens of an image see each other in both
+    directions, as in configurations with ``use_bidirectional_attention: vision`` while images are served. ``q_len`` is
+    the number of query tokens of a request in a decode step: 1 without speculative decoding, else the draft tokens that
+    are verified at once. ``speculative`` is the engine's name of the drafting algorithm, or ``none``; ``topk`` is the
+    width of the draft tree, 1 for a chain. ``page_size`` counts tokens, None when the user leaves it to the engine.
+    ``user`` has the backends that the user named.
     """
 
     architecture: str

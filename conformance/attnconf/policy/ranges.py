@@ -1,7 +1,7 @@
-"""Ranges: sets of compute capabilities, of whole numbers and of versions, as text; no expression is ever evaluated.
+"""Ranges: sets of compute capabilities, whole numbers and versions, as text. No expression is ever evaluated.
 
-Each kind of set comes with its *samples*: values such that any value at all is in the same of the given sets as some
-sample. That makes questions about every platform ("is there one that no rule takes?") finite.
+Each kind of set has *samples*: enough values that every possible value is in exactly the same of the given sets as some
+sample. So questions about every platform ("is there one that no rule takes?") become finite.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 _TOO_MANY = 10**6
-"""From here on a whole number is no size or count that an engine has."""
+"""No size or count of an engine is as large as this."""
 
 _PART = re.compile(r"(>=|<=|>|<)(.+)")
 _SM = r"\d{1,2}\.\d"
@@ -50,8 +50,7 @@ def _whole_range(value: object) -> object:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY:
         return value
-    message = f'a whole number from 0 to {_TOO_MANY - 1}, or comparisons with such, as in ">=2,<=8"'
-    raise ValueError(message)
+    raise ValueError(f'a whole number from 0 to {_TOO_MANY - 1}, or comparisons with such, as in ">=2,<=8"')
 
 
 WholeRange = Annotated[
@@ -75,18 +74,17 @@ def _specifier(text: str) -> str:
     except InvalidSpecifier:
         parsed = SpecifierSet()
     if not len(parsed) or any(part.operator == "===" for part in parsed):
-        message = 'version specifiers such as ">=12.8" or ">=0.6.10.post1,<0.8", and no ==='
-        raise ValueError(message)
+        raise ValueError('version specifiers such as ">=12.8" or ">=0.6.10.post1,<0.8", and no ===')
     return text
 
 
 Specifier = Annotated[str, AfterValidator(_specifier)]
-"""A set of versions, as of PEP 440; ``===`` compares text and has no place in an order of versions."""
+"""A set of versions as in PEP 440, but without ``===``, which compares text and not versions."""
 
 
 @lru_cache(maxsize=20_000)
 def sm_in(pattern: str, sm: Sm | None) -> bool:
-    """Whether the compute capability ``sm``, None without a GPU, is in the set ``pattern``."""
+    """Return whether the compute capability ``sm`` (None without a GPU) is in the set ``pattern``."""
     if pattern == "none" or sm is None:
         return pattern == "none" and sm is None
     if pattern[0] in "<>":
@@ -95,18 +93,18 @@ def sm_in(pattern: str, sm: Sm | None) -> bool:
     return sm[0] == int(major) and minor in {"x", str(sm[1])}
 
 
-def whole_in(asked: int | str, value: int | None) -> bool:
-    """Whether ``value`` is in the set ``asked``; None, which is unknown, is in none."""
+def whole_in(numbers: int | str, value: int | None) -> bool:
+    """Return whether ``value`` is in the set ``numbers``; an unknown value, None, is in no set."""
     if value is None:
         return False
-    if isinstance(asked, int):
-        return value == asked
-    return all(compare(value, int(text)) for compare, text in _parts(asked))
+    if isinstance(numbers, int):
+        return value == numbers
+    return all(compare(value, int(text)) for compare, text in _parts(numbers))
 
 
 @lru_cache(maxsize=2**18)
 def version_in(specifier: str, version: str | None) -> bool:
-    """Whether ``version`` is in the set ``specifier``; what is missing or no version is in none."""
+    """Return whether ``version`` is in the set ``specifier``; a missing or unreadable version is in no set."""
     try:
         return version is not None and SpecifierSet(specifier).contains(Version(version), prereleases=True)
     except InvalidVersion:
@@ -114,7 +112,7 @@ def version_in(specifier: str, version: str | None) -> bool:
 
 
 def sm_samples(patterns: Iterable[str]) -> tuple[Sm | None, ...]:
-    """Return known compute capabilities, None, and those on, below and above every border that the patterns draw."""
+    """Return known compute capabilities, None, and those on, below and above every border of the patterns."""
     known: list[Sm | None] = [(10, 0), (9, 0), (8, 0), (12, 0), None, (10, 3), (8, 9), (11, 0), (12, 1), (7, 5)]
     named = {_sm(text) for pattern in patterns for text in re.findall(_SM, pattern.replace("x", "0"))}
     ranks = {rank for major, minor in named for rank in (10 * major, 10 * major + 9, 10 * major + minor)}
@@ -122,10 +120,10 @@ def sm_samples(patterns: Iterable[str]) -> tuple[Sm | None, ...]:
     return tuple(dict.fromkeys([*known, *(divmod(rank, 10) for rank in near)]))
 
 
-def whole_samples(asked: Iterable[int | str], default: int | None) -> tuple[int | None, ...]:
-    """Return ``default`` and numbers on, below and above every limit that is named in ``asked``, 1 at least."""
+def whole_samples(sets: Iterable[int | str], default: int | None) -> tuple[int | None, ...]:
+    """Return ``default`` and numbers of at least 1 on, below and above every limit in ``sets``."""
     texts = [
-        text for one in asked for text in ([str(one)] if isinstance(one, int) else [text for _, text in _parts(one)])
+        text for one in sets for text in ([str(one)] if isinstance(one, int) else [text for _, text in _parts(one)])
     ]
     limits = [int(text) for text in texts]
     near = {number for limit in limits for number in (limit - 1, limit, limit + 1)} | {1}
@@ -133,7 +131,7 @@ def whole_samples(asked: Iterable[int | str], default: int | None) -> tuple[int 
 
 
 def version_samples(specifiers: Iterable[str]) -> tuple[str | None, ...]:
-    """Return versions on, just below and just above every border that the specifiers draw, and None."""
+    """Return None, and versions on, just below and just above every border of the specifiers."""
     named = [Version(part.version.removesuffix(".*")) for text in specifiers for part in SpecifierSet(text)]
     found = {near for version in named for near in _near(version)} | {Version("0.dev0")}
     return (*(str(version) for version in sorted(found, reverse=True)), None)

@@ -1,7 +1,8 @@
-"""Reach: which sets of conditions can hold at once, each with a question that shows it.
+"""Reach: the sets of conditions that can hold at once, each with a question as an example.
 
-A condition is a conjunction over axes, so what holds at once is the intersection of what each axis lets hold. Walking
-the axes one after the other, and keeping each intersection once, covers the whole product without listing it.
+A condition is a conjunction over axes, so the conditions that hold at once are the intersection over axes of those that
+hold on each one. Taking one axis after the other, and keeping each intersection once, covers the whole product without
+listing it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ MOST_WORK = 2_000_000
 """Far above any policy that a person writes; past it the policy is refused instead of analysed for hours."""
 
 OPEN: tuple[Named, ...] = ("none", "prefill", "decode")
-"""The users who leave something to decide."""
+"""Choices of users that leave something to the policy."""
 
 EVERY: tuple[Named, ...] = (*OPEN, "both", "split")
+"""All choices of users."""
 
 
 def reachable(
@@ -34,9 +36,8 @@ def reachable(
 ) -> Mapping[frozenset[int], Question]:
     """Return each set of ``conditions``, by index, that holds for some question, with the first such question.
 
-    Questions differ from ``start`` in their settings; with ``users`` in their platform, too, and in which of these
-    sides the user named. ``start`` comes first. Raises ``InvalidInputError`` when more sets
-    can hold than are looked at.
+    The questions vary the settings of ``start``; with ``users`` they also vary the platform and the user's choice.
+    ``start`` comes first. Raises ``InvalidInputError`` when more than ``MOST_STATES`` sets can hold.
     """
     asks = [condition.asks for condition in conditions]
     axes = dict.fromkeys(axis for one in asks for axis in one)
@@ -66,7 +67,7 @@ def refuse_too_many() -> NoReturn:
 def _answers(
     axis: Axis[Any, Any], asked: Sequence[Any], start: Question, *, users: tuple[Named, ...]
 ) -> dict[int, Any]:
-    """Return which conditions each sample of an axis lets hold, as a bit mask, with the first such sample."""
+    """Return the conditions that hold on an axis for each sample, as bit masks, each with its first sample."""
     answers: dict[int, Any] = {}
     for value in _samples(axis, asked, start, users=users):
         mask = sum(1 << index for index, one in enumerate(asked) if one is None or axis.contains(one, value))

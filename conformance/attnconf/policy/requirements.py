@@ -27,20 +27,20 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST)]
 AtLeast = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 Dtypes = Literal["any", "float32", "float16", "bfloat16", "float16+float8_e4m3fn", "bfloat16+float8_e4m3fn"]
-"""The dtypes of a cell: of queries and KV alike, or ``queries+KV``; ``any`` counts the cells of all dtypes together."""
+"""The dtypes of a cell: one for queries and KV, or ``queries+KV``; ``any`` counts the cells of all dtypes together."""
 
 
 def side_of(mode: Mode) -> Side:
-    """Return whose mode it is: decode steps are the decode backend's, all others the prefill backend's."""
+    """Return the side that runs a mode: the decode backend runs decode steps, the prefill backend all others."""
     return "decode" if mode == "decode" else "prefill"
 
 
 class RequiredCell(Value):
     """One cell that must be proven, on any shard of its model.
 
-    At least ``executed`` of its layers must have been judged and passed, and each feature of ``effective`` must have
-    mattered in at least ``effective_cases`` of them. ``unsupported`` is the reason why the backend may declare the cell
-    unsupported instead, empty if it may not.
+    At least ``executed`` of its layers must have passed, and each feature of ``effective`` must have mattered in at
+    least ``effective_cases`` of them. ``unsupported`` is the reason why the backend may declare the cell unsupported
+    instead; it is empty if the backend may not.
     """
 
     backend: str
@@ -49,13 +49,13 @@ class RequiredCell(Value):
     mode: Mode
     dtypes: Dtypes = "any"
     executed: int
-    effective: tuple[str, ...]  # open, unlike a policy: the plan of another version may name others
+    effective: tuple[str, ...]  # any name, unlike in a policy: the plan of another version may have others
     effective_cases: int = 1
     unsupported: str = ""
 
     @property
     def id(self) -> str:
-        """What names the cell, whatever is asked of it: ``triton/gemma4-12b/full/decode/any``."""
+        """The name of the cell without its demands: ``triton/gemma4-12b/full/decode/any``."""
         return f"{self.backend}/{self.model}/{self.layer_kind}/{self.mode}/{self.dtypes}"
 
     @property
@@ -65,7 +65,7 @@ class RequiredCell(Value):
         return f"{self.backend} {self.model} {self.layer_kind} {self.mode}{dtypes}"
 
     def strictest(self, other: RequiredCell) -> RequiredCell:
-        """Return what both ask of one cell."""
+        """Return the cell with the stricter of both demands."""
         return self.model_copy(
             update={
                 "executed": max(self.executed, other.executed),
@@ -77,7 +77,7 @@ class RequiredCell(Value):
 
 
 class Selection(Value):
-    """Some cells of a requirement; a list that is left empty selects all."""
+    """Some cells of a requirement; an empty list selects all."""
 
     models: tuple[Name, ...] = ()
     layer_kinds: tuple[CellKind, ...] = ()
@@ -85,7 +85,7 @@ class Selection(Value):
     dtypes: tuple[Dtypes, ...] = ()
 
     def has(self, cell: RequiredCell) -> bool:
-        """Whether it selects ``cell``."""
+        """Return whether it selects ``cell``."""
         pairs = (
             (self.models, cell.model),
             (self.layer_kinds, cell.layer_kind),
@@ -103,13 +103,13 @@ class AllowedUnsupported(Selection):
 
 
 class Requirement(Value):
-    """The cells that the backend of these ``architectures`` must have proven, whichever backend it is.
+    """The cells that must be proven for the backend of these ``architectures``, whichever backend it is.
 
-    It binds the choices of the ``rules`` that it names, or of all. With an ``engine`` it asks that engine's own backend
-    of the chosen name, ``sglang:triton`` for ``triton``: the kernels, under the metadata that it builds. Every model in
-    every mode and dtype, for those of the ``layer_kinds`` that the model has. ``executed``, ``effective`` (by layer
-    kind) and ``effective_cases`` are those of ``RequiredCell``; ``allow_unsupported`` lists what the backend may
-    declare unsupported instead.
+    It applies to the choices of its ``rules``, or of all rules without any. With an ``engine`` it requires that
+    engine's own backend, ``sglang:triton`` for ``triton``: the kernels with the engine's metadata. There is a cell for
+    every model, mode and dtype, and for each of the ``layer_kinds`` that the model has. ``executed``, ``effective`` (by
+    layer kind) and ``effective_cases`` are as in ``RequiredCell``; ``allow_unsupported`` lists the cells that the
+    backend may declare unsupported instead.
     """
 
     architectures: Names
@@ -128,8 +128,7 @@ class Requirement(Value):
     def _check(self) -> Self:
         unknown = [name for name in self.models if name not in shipped_models()]
         if unknown:
-            message = f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}"
-            raise ValueError(message)
+            raise ValueError(f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}")
         return self
 
     @property
@@ -139,7 +138,7 @@ class Requirement(Value):
         return math.prod(len(side) for side in sides)
 
     def cells(self, *, prefill: str, decode: str) -> Iterator[RequiredCell]:
-        """Yield the cells under these backends, or under the engine's of their names."""
+        """Yield the cells for these backends, or for the engine's backends of these names."""
         owner = "" if self.engine is None else f"{self.engine}:"
         for model in self.models:
             kinds = load_model(model).cell_kinds
@@ -168,7 +167,7 @@ class Requirement(Value):
 
 
 def merged(cells: Iterable[RequiredCell]) -> tuple[RequiredCell, ...]:
-    """Return one cell for each id, with the strictest demands, in order of appearance."""
+    """Return one cell per id with the strictest demands, in order of appearance."""
     found: dict[str, RequiredCell] = {}
     for cell in cells:
         found[cell.id] = found[cell.id].strictest(cell) if cell.id in found else cell
@@ -176,7 +175,7 @@ def merged(cells: Iterable[RequiredCell]) -> tuple[RequiredCell, ...]:
 
 
 def grouped(cells: Iterable[RequiredCell]) -> list[str]:
-    """Return one line a backend and model, with its layer kinds and modes."""
+    """Return one line per backend and model, with its layer kinds and modes."""
     groups: dict[tuple[str, str], list[RequiredCell]] = {}
     for cell in cells:
         groups.setdefault((cell.backend, cell.model), []).append(cell)

@@ -1,4 +1,4 @@
-"""Resolution: the one choice that a policy gives for a question, or the stated refusal."""
+"""Resolution: the single answer of a policy to a question, a choice or a stated refusal."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 class BackendFloors(Value):
-    """What one chosen backend needs, compared with the platform."""
+    """The needs of one chosen backend, compared with the platform."""
 
     backend: str
     floors: tuple[Floor, ...]
 
 
 class Resolution(Value):
-    """What an architecture gets.
+    """The answer for one architecture.
 
-    ``rule`` is the one that takes the question and ``default`` its backends in words, None when there is none or it
-    refuses. ``prefill`` and ``decode`` are what will run, None when ``refusal`` says why there is no answer; ``stated``
-    says that the policy itself refuses, by a rule or a refusal, and has not just a hole there. ``by`` says who decided:
-    the rule, the user, or both when the user named one side and the default filled the other. ``settings`` is what the
-    question asks beside the platform, in words. ``required`` is what must be proven, each cell with its ``id``.
+    ``rule`` names the rule that takes the question and ``default`` its backends in words, None without a rule or if it
+    refuses. ``prefill`` and ``decode`` are the backends that will run, None if ``refusal`` says why there are none;
+    ``stated``: a rule or refusal of the policy refuses, and it is not a hole. ``by`` says who decided: the rule, the
+    user, or both when the user named one side and the default filled the other. ``settings`` are the question's
+    settings besides the platform, in words. ``required`` are the cells that must be proven, each with its ``id``.
     """
 
     policy: str
@@ -64,29 +64,29 @@ class Resolution(Value):
 
     @property
     def unmet_floors(self) -> tuple[tuple[str, Floor], ...]:
-        """Each backend's needs that the platform does not meet."""
+        """The needs that the platform does not meet, each with its backend."""
         return tuple((one.backend, floor) for one in self.needs for floor in one.floors if not floor.met)
 
     @property
     def sentence(self) -> str:
-        """Say what the architecture gets and who decided."""
-        asked = f"{self.architecture} on {self.platform}" + (f", {self.settings}" if self.settings else "")
+        """The answer in words, and who decided."""
+        subject = f"{self.architecture} on {self.platform}" + (f", {self.settings}" if self.settings else "")
         if self.by == "refused":
-            return f"{asked}: refused, {self.refusal}"
+            return f"{subject}: refused, {self.refusal}"
         reason = {
             "rule": f"rule {self.rule}",
             "user": "the user's choice",
             "both": f"the user's choice, the other side filled by rule {self.rule}",
         }[self.by]
-        return f"{asked}: {self.backend}, by {reason}"
+        return f"{subject}: {self.backend}, by {reason}"
 
 
 def resolve(policy: Policy, question: Question) -> Resolution:
-    """Return what the policy gives for ``question``: always exactly one answer or one stated refusal.
+    """Return the policy's answer to ``question``: always exactly one choice or one refusal.
 
-    The first rule that takes the question gives the default, or refuses. A user's backend is respected, on each side;
-    the side that the user left open gets the default. Then the first refusal that takes the question and concerns one
-    of the two backends overrules all.
+    The first rule that takes the question gives the default, or refuses. The user's backend replaces the default on
+    each side for which the user named one. Then the first refusal that takes the question and concerns one of the two
+    backends overrules everything.
     """
     rule = next((rule for rule in policy.rules_of(question.architecture) if rule.takes(question)), None)
     default = None if rule is None else rule.choice
@@ -126,9 +126,9 @@ def resolve(policy: Policy, question: Question) -> Resolution:
 def resolve_all(
     policy: Policy, platform: Platform, user_choice: UserChoice | str | None = None
 ) -> tuple[Resolution, ...]:
-    """Resolve every architecture of the policy for every setting on which its answer depends.
+    """Resolve every architecture of the policy for every setting on which the answer depends.
 
-    The default settings come first, and each further answer once, for the first setting that leads to it.
+    The default settings come first. Each further answer appears once, for the first setting that leads to it.
     """
     user = UserChoice(attention=user_choice) if isinstance(user_choice, str) else user_choice or UserChoice()
     return tuple(one for name in policy.architectures for one in _distinct(policy, name, platform, user))

@@ -1,4 +1,4 @@
-"""Waivers and claims: what a policy lets pass for a while, and what it asserts without proof."""
+"""Waivers and claims: cells that need no proof for a while, and assertions without proof."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from attnconf.policy.requirements import Name, RequiredCell, Selection, Sentence
 from attnconf.values import Value
 
 Issue = Annotated[str, Field(max_length=300, pattern=r"^(https://\S+/\d+|[\w.-]+/[\w.-]+#\d+)$")]
-"""Where it is worked on: ``owner/repository#123``, or an address that ends in a number."""
+"""The issue behind a waiver: ``owner/repository#123``, or an address that ends in a number."""
 
 Percent = Annotated[float, Field(ge=-100, le=10**6, allow_inf_nan=False)]
 
 
 class Waiver(Selection):
-    """Required cells that need no proof until ``expires``, a date that still counts; after it they do again.
+    """Required cells that need no proof up to and including the date ``expires``.
 
-    ``issue``, ``owner`` and ``expires`` are mandatory. In a strict policy a waived cell that is proven, a waiver that
-    has expired, and one that selects no required cell each fail the run.
+    ``issue``, ``owner`` and ``expires`` are mandatory. In a strict policy the run fails if a waived cell is proven, if
+    a waiver has expired, or if it selects no required cell.
     """
 
     backends: tuple[Name, ...] = ()
@@ -32,16 +32,15 @@ class Waiver(Selection):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not (self.backends or self.models or self.layer_kinds or self.modes or self.dtypes):
-            message = "a waiver of some backends, models, layer_kinds, modes or dtypes, not of everything"
-            raise ValueError(message)
+            raise ValueError("a waiver of some backends, models, layer_kinds, modes or dtypes, not of everything")
         return self
 
     def has(self, cell: RequiredCell) -> bool:
-        """Whether it waives ``cell``."""
+        """Return whether it waives ``cell``."""
         return super().has(cell) and (not self.backends or cell.backend in self.backends)
 
     def is_expired(self, today: dt.date) -> bool:
-        """Whether its last day has passed."""
+        """Return whether its last day has passed."""
         return today > self.expires
 
     @property
@@ -51,9 +50,9 @@ class Waiver(Selection):
 
 
 class Claim(Value):
-    """A gain that the change of a default asserts: ``metric`` of the rule's backend over ``baseline``, in percent.
+    """A claimed gain of a rule's backend over ``baseline``: the change of ``metric`` in percent.
 
-    Nothing here measures speed, so a claim is shown and never counts as met.
+    attnconf does not measure speed, so reports show a claim and never count it as met.
     """
 
     rule: Name
@@ -66,13 +65,12 @@ class Claim(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.at_most is not None and self.at_most < self.at_least:
-            message = f"at_most from at_least = {self.at_least:g} on, not {self.at_most:g}"
-            raise ValueError(message)
+            raise ValueError(f"at_most from at_least = {self.at_least:g} on, not {self.at_most:g}")
         return self
 
     @property
     def sentence(self) -> str:
-        """Say what is claimed, and that nobody has measured it here."""
+        """The claim in words, and that attnconf has not measured it."""
         gain = f"{self.at_least:g} %" if self.at_most is None else f"{self.at_least:g} to {self.at_most:g} %"
         bound = " or more" if self.at_most is None else ""
         return (

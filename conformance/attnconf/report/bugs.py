@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.geometry import unsharded
 from attnconf.clauses import cite
-from attnconf.report.failure import units_text
+from attnconf.judging.units import units_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

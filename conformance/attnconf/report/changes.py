@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
-from attnconf.judging.units import units_text
+from attnconf.judging.units import units_column
 from attnconf.report.bugs import bugs_of
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _worse(now: Mapping[Place, Cell], before: Mapping[Place, Cell]) -> Iterator[
         if was is not None and cell.worst_units is not None and not cell.broken:
             growth = cell.worst_units - was
             if growth >= _LEAST_WORSE and math.isfinite(was):
-                text = f"{_text(place)}: {units_text(was)} units before, {units_text(cell.worst_units)} now"
+                text = f"{_text(place)}: {units_column(was)} units before, {units_column(cell.worst_units)} now"
                 grown.append((-growth, text))
     yield from (text for _, text in sorted(grown))
 

@@ -9,13 +9,12 @@ from attnconf.cases.inputs.assemble import pool_of
 from attnconf.clauses import Clause, cite
 from attnconf.escape import terminal
 from attnconf.judging.result import Outcome
+from attnconf.judging.units import units_text
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.judging.result import CaseResult, Failure, LayerResult, Place
 
-_THREE_DIGITS = 100
-_READABLE = 10**7
 _UNDECLARED = {
     Outcome.REFUSED: "refused without having declared it",
     Outcome.CRASHED: "crashed",
@@ -73,11 +72,6 @@ def _failure(case: Case, failure: Failure) -> list[str]:
         f"  {cite(failure.clause)}, check {failure.check}: {failure.summary}",
         *(f"    {name + ':':<8}{text}" for name, text in details.items() if text),
     ]
-
-
-def units_text(units: float) -> str:
-    """Return an error in units of the bound: three digits, or the whole number while that is readable."""
-    return f"{units:.0f}" if _THREE_DIGITS <= units < _READABLE else f"{units:.3g}"
 
 
 def _where(place: Place) -> str:

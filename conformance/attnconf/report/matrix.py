@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import FREE_MODEL
 from attnconf.gate.cells import merge_cells
-from attnconf.judging.units import units_text
+from attnconf.judging.units import units_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class Square:
     @property
     def units(self) -> str:
         """The worst error as text, empty where no number was judged."""
-        return units_text(self.worst)
+        return units_column(self.worst)
 
 
 @dataclass(frozen=True)

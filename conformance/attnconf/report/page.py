@@ -15,9 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from attnconf.cases.geometry import unsharded
 from attnconf.clauses import cite
 from attnconf.escape import file_name, foreign_command, readable, shell
-from attnconf.judging.units import EDGES
+from attnconf.judging.units import EDGES, units_text
 from attnconf.report.document import cell_name
-from attnconf.report.failure import units_text
 from attnconf.report.matrix import MODES
 from attnconf.version import __version__
 from attnconf.wording import counted

@@ -54,12 +54,10 @@ def draw(receipt: Receipt, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        message = 'the picture needs matplotlib; pip install "attnconf[report]"'
-        raise AttnconfError(message) from None
+        raise AttnconfError('the picture needs matplotlib; pip install "attnconf[report]"') from None
     matrix = arrange(receipt.cells)
     if len(matrix.rows) * len(matrix.columns) > MOST_TILES:
-        message = f"{len(matrix.rows)} rows and {len(matrix.columns)} columns are too many for a picture"
-        raise AttnconfError(message)
+        raise AttnconfError(f"{len(matrix.rows)} rows and {len(matrix.columns)} columns are too many for a picture")
     tiles, notes = _tiles(matrix)
     height = 2.3 + 0.34 * len(matrix.rows) + 0.17 * len(notes)
     figure = Figure(figsize=(max(9.0, 3.4 + 0.62 * len(matrix.columns)), height), dpi=130)

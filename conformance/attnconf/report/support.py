@@ -12,7 +12,7 @@ from attnconf.escape import markdown, markdown_link
 from attnconf.gate.cells import merge_cells
 from attnconf.gate.evidence import providers_in
 from attnconf.judging.result import Outcome
-from attnconf.judging.units import units_text
+from attnconf.judging.units import units_column
 from attnconf.wording import counted
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _backends(cells: Iterable[Cell]) -> list[str]:
 def _backend(name: str, cells: list[Cell], spared: Mapping[str, Iterable[str]], providers: Sequence[Provider]) -> str:
     executed, broken = sum(cell.executed for cell in cells), sum(cell.broken for cell in cells)
     judged = f"{counted(executed, 'layer')} judged, {broken:,} broken"
-    if worst := units_text(_worst(cells)):
+    if worst := units_column(_worst(cells)):
         judged += f", worst error {worst}"
     if came_without := spared.get(cells[0].backend, ()):
         without = "; ".join(map(markdown, came_without))
@@ -161,7 +161,7 @@ def _cell(cells: Sequence[Cell], notes: dict[str, int]) -> str:
         ]
     if any(cell.executed for cell in cells) and all(cell.is_vacuous for cell in cells if cell.executed):
         parts.append("no feature mattered")
-    if worst := units_text(_worst(cells)):
+    if worst := units_column(_worst(cells)):
         parts.append(worst)
     reasons = sorted({reason for cell in cells for reason in cell.reasons})
     numbers = [str(notes.setdefault(reason, len(notes) + 1)) for reason in reasons]

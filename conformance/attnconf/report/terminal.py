@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
-from attnconf.judging.units import units_text
+from attnconf.judging.units import units_column
 from attnconf.report.matrix import NO_EFFECT
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ def matrix_lines(cells: Sequence[Cell], cases: int | None = None) -> list[str]:
         features = sorted({feature for cell in members for feature in cell.features})
         rows.append(
             _row(
-                backend, model, kind, *counts, units_text(max(units, default=None)) or "-", ",".join(features) or "none"
+                backend,
+                model,
+                kind,
+                *counts,
+                units_column(max(units, default=None)) or "-",
+                ",".join(features) or "none",
             )
         )
     executed = sum(cell.executed for cell in cells)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from attnconf.errors import BackendUnavailableError
 from attnconf.escape import shell
-from attnconf.report.failure import render_failure, units_text
+from attnconf.judging.units import units_text
+from attnconf.report.failure import render_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,8 +15,9 @@ from attnconf.cases.inputs.batch import Batch
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome, Place
 from attnconf.judging.run import run_case
+from attnconf.judging.units import units_text
 from attnconf.platforms import Platform
-from attnconf.report.failure import render_failure, units_text
+from attnconf.report.failure import render_failure
 
 SLIDING = Layer(kind="sliding", window_left=15, num_qo_heads=4, num_kv_heads=2, head_dim=16, sm_scale=0.25)
 CASE = Case(

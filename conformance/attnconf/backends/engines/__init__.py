@@ -1,1 +1,1 @@
-"""Engines: the attention backends of serving engines, through the engines' own metadata builders."""
+"""Engines: the attention backends of serving engines, with the engines' own metadata builders."""

@@ -1,4 +1,4 @@
-"""Stand-ins for libraries that an engine imports and that the asked part of it never calls."""
+"""Stand-ins for libraries that an engine imports, but that the tested part of it never calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _StandIn(ModuleType):
-    """A module in which every name is an empty class: fit for imports and annotations, and for nothing else."""
+    """A module in which every name is an empty class, good for imports and annotations only."""
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
@@ -32,12 +32,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._parts = parts
 
     def owns(self, fullname: str) -> bool:
-        """Whether the module or one that it lies in is stood in for."""
+        """Whether the module or one of its parents has a stand-in."""
         pieces = fullname.split(".")
         return any(".".join(pieces[:depth]) in self._names for depth in range(1, len(pieces) + 1))
 
     def made(self, module: ModuleType) -> bool:
-        """Whether ``module`` is a stand-in of this finder's."""
+        """Whether this finder made ``module``."""
         return isinstance(module, _StandIn) and module.__spec__ is not None and module.__spec__.loader is self
 
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, *_: object) -> ModuleSpec | None:
@@ -56,12 +56,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 @contextmanager
 def stand_ins(*names: str, always: tuple[str, ...] = (), parts: tuple[str, ...] = ()) -> Iterator[None]:
-    """Let those of the top-level modules ``names`` that are not installed be imported inside the block.
+    """Import stand-ins inside the block for those of the top-level modules ``names`` that are not installed.
 
-    So can the modules ``always``, by their full names, installed or not: what loads on a GPU's machine only, for one.
-    Of a package in ``parts`` without an ``__init__`` of its own, what is installed is imported, and the rest is stood
-    in for: some of an engine's compiled packages are too large to carry, and a few of their modules are Python.
-    transformers looks for such libraries itself, when it is imported; so it is, before they seem to be there.
+    The modules ``always``, by their full names, get stand-ins even if they are installed: some load with a GPU only. A
+    package in ``parts`` without its ``__init__`` gets stand-ins for the modules that are not installed: some of an
+    engine's compiled packages are too large to install, but need a few of their Python modules. transformers looks for
+    such libraries itself when it is imported, so it is imported before the stand-ins exist.
     """
     missing = frozenset(name for name in names if importlib.util.find_spec(name) is None)
     if missing and importlib.util.find_spec("transformers") is not None:
@@ -77,7 +77,7 @@ def stand_ins(*names: str, always: tuple[str, ...] = (), parts: tuple[str, ...] 
 
 
 def is_whole(package: str) -> bool:
-    """Return whether ``package`` is installed with the ``__init__`` that a package ships."""
+    """Return whether ``package`` is installed with its ``__init__``."""
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
 

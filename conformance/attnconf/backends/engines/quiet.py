@@ -1,4 +1,4 @@
-"""An engine's own logging and warnings, kept off the terminal: each of thousands of questions would repeat them."""
+"""Silence an engine's logging and warnings, which would repeat in each of thousands of calls."""
 
 from __future__ import annotations
 

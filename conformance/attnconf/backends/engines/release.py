@@ -1,4 +1,4 @@
-"""Releases of an engine: which ones an adapter was read and tried against, and what to do without one of them."""
+"""Releases of an engine: the ones for which an adapter was written and tested, and the remedy without one of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ REMEDY = "make engines installs it in an environment of its own"
 
 @dataclass(frozen=True)
 class Releases:
-    """The ``tested`` releases of ``package``: an engine's inside is no interface, so any other may differ."""
+    """The ``tested`` releases of ``package``. An engine's internals may differ in any other release."""
 
     package: str
     tested: tuple[str, ...]
 
     def why_not(self, platform: Platform) -> str | None:
-        """Return why the engine of ``platform`` cannot be asked, or None. Reads metadata alone."""
+        """Return why the engine of ``platform`` cannot be used, or None. Imports nothing."""
         version = platform.packages.get(self.package)
         if version is None:
             return f"{self.package} is not installed; {REMEDY}"
@@ -31,8 +31,7 @@ class Releases:
         return None
 
     def require(self, name: str, platform: Platform) -> None:
-        """Raise ``BackendUnavailableError`` for backend ``name`` where ``why_not`` has a reason."""
+        """Raise ``BackendUnavailableError`` for backend ``name`` if ``why_not`` gives a reason."""
         reason = self.why_not(platform)
         if reason is not None:
-            message = f"backend {name} cannot run here: {reason}"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"backend {name} cannot run here: {reason}")

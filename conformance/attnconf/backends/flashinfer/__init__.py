@@ -1,1 +1,1 @@
-"""What every backend over FlashInfer shares: the package, its import, its compiled modules and their kernel cache."""
+"""Code for all backends over FlashInfer: the package, its import, its compiled modules and their kernel cache."""

@@ -1,9 +1,9 @@
-"""A folder of finished kernel modules, made once and carried: one module costs up to half an hour of compiling.
+"""Kernel cache: a folder of compiled kernel modules to copy to other machines, since one takes up to half an hour.
 
-The folder holds ``NAME.so`` or ``NAME.so.xz`` and a ``manifest.json`` that says for which FlashInfer, compute
-capability and CUDA they were made, with the SHA-256 of each library. ``ATTNCONF_KERNEL_CACHE`` names it. FlashInfer
-looks for ready modules as ``FLASHINFER_AOT_DIR/NAME/NAME.so`` and builds nothing that it finds there; ``place`` makes
-such a folder beside its own cache, so that the installed package is left as it is.
+The folder contains ``NAME.so`` or ``NAME.so.xz`` files and a ``manifest.json`` with their FlashInfer version, compute
+capability and CUDA version, and the SHA-256 of each library. ``ATTNCONF_KERNEL_CACHE`` names it. FlashInfer looks for
+ready modules at ``FLASHINFER_AOT_DIR/NAME/NAME.so`` and does not build those; ``place`` makes such a folder beside
+FlashInfer's own cache, without touching the installed package.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
 class Manifest(Value):
-    """What a folder of modules was made for: versions, compute capability, and each library's SHA-256 by name."""
+    """The versions and compute capability of a folder of modules, and each library's SHA-256 by name."""
 
     flashinfer: str
     sm: str
@@ -43,7 +43,7 @@ class Manifest(Value):
     modules: dict[str, str] = Field(default_factory=dict)
 
     def mismatch(self, platform: Platform) -> str | None:
-        """Return why these modules are not for ``platform``, or None; CUDA counts by its major version."""
+        """Return why these modules do not fit ``platform``, or None. Only the major version of CUDA counts."""
         version = platform.packages.get(PACKAGE, "missing")
         if self.flashinfer != version:
             return f"it was made for {PACKAGE} {self.flashinfer}, and this is {version}"
@@ -55,9 +55,9 @@ class Manifest(Value):
 
 
 def ready_made(platform: Platform) -> tuple[Path, Manifest] | None:
-    """Return the folder that the environment names, with its manifest, or None.
+    """Return the folder that ``ATTNCONF_KERNEL_CACHE`` names, with its manifest, or None without the variable.
 
-    Raises ``BackendUnavailableError`` for a folder that was made for another machine, or is none.
+    Raises ``BackendUnavailableError`` for a folder that fits another machine, or is not a kernel cache.
     """
     named = os.environ.get(VARIABLE)
     if not named:
@@ -76,10 +76,10 @@ def ready_made(platform: Platform) -> tuple[Path, Manifest] | None:
 
 
 def place(folder: Path, manifest: Manifest, root: Path, original: Path) -> Path:
-    """Return a folder under ``root`` in which FlashInfer finds the modules of ``folder`` and those of ``original``.
+    """Return a folder under ``root`` in which FlashInfer finds the modules of ``folder`` and of ``original``.
 
-    It is made once for a manifest, and safely by several processes at once. Raises ``BackendUnavailableError`` for a
-    library that is missing or not the one that the manifest means.
+    It is made once per manifest; several processes may do so at once. Raises ``BackendUnavailableError`` for a library
+    that is missing or has another SHA-256 than in the manifest.
     """
     placed = root / hashlib.sha256(canonical_json(manifest.to_data()).encode()).hexdigest()[:16]
     for name, digest in manifest.modules.items():
@@ -105,14 +105,13 @@ def _library(folder: Path, name: str) -> bytes:
     try:
         return plain.read_bytes() if plain.exists() else lzma.decompress(packed.read_bytes())
     except (OSError, lzma.LZMAError) as error:
-        message = f"{VARIABLE}={folder}: {name} cannot be read: {error}"
-        raise BackendUnavailableError(message) from None
+        raise BackendUnavailableError(f"{VARIABLE}={folder}: {name} cannot be read: {error}") from None
 
 
 def export(libraries: Mapping[str, Path], folder: Path, made_for: Manifest) -> tuple[Path, ...]:
-    """Copy libraries into ``folder`` and write its manifest; modules of the same kind that lie there stay.
+    """Copy libraries into ``folder`` and write its manifest. Modules of the same kind in it stay.
 
-    Raises ``InvalidInputError`` for a folder that holds modules for something else, or cannot be written.
+    Raises ``InvalidInputError`` for a folder with modules for another machine, or one that cannot be written.
     """
     known: dict[str, str] = {}
     if (folder / MANIFEST).exists():

@@ -1,8 +1,8 @@
-"""Builds FlashInfer's modules ahead of the tests, in parallel, where its own calls find them.
+"""Build FlashInfer's modules before the tests, in parallel, in the place where its own calls find them.
 
-Each module is built by its own ``JitSpec.build``. FlashInfer's ``build_jit_specs`` would build all in one run of
-ninja, but leaves ninja's log one folder higher than the one in which the first call looks, and that call would build
-everything again (seen with 0.6.13).
+Each module is built by its own ``JitSpec.build``. FlashInfer's ``build_jit_specs`` builds all of them in one run of
+ninja, but leaves ninja's log one folder above the one in which the first call looks, which then builds everything again
+(seen with 0.6.13).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     """From a module's name to FlashInfer's ``JitSpec``."""
 
 _SHORT_SECONDS = 60.0
-"""Below this many CPU seconds one job a module is enough: what it costs at the end, when jobs idle, is not more."""
+"""Up to so many CPU seconds a module is built by one job: the idle jobs at the end cost little."""
 _PROGRESS_SECONDS = 15.0
 _LONGEST_ERROR = 300
 _NO_JIT = "FLASHINFER_DISABLE_JIT"
@@ -37,7 +37,7 @@ _NO_JIT = "FLASHINFER_DISABLE_JIT"
 def build_all(
     builds: Sequence[Build], platform: Platform, specify: Specify, jobs: int, progress: Callable[[str], None]
 ) -> BuildReport:
-    """Build what is missing of ``builds``; what fails is one line, and the others go on."""
+    """Build the missing ones of ``builds``. A failure becomes one line, and the others continue."""
     started = time.monotonic()
     cached = tuple(build.name for build in builds if library_path(build.name, platform))
     missing = [build for build in builds if build.name not in cached]
@@ -58,10 +58,10 @@ def build_all(
 
 
 def groups(builds: Sequence[Build], jobs: int) -> Iterator[tuple[list[Build], int]]:
-    """Return groups of builds, one after the other, each with how many of it are built at once; these share the jobs.
+    """Yield groups of builds, each with the number of its builds that run at once and share the jobs.
 
-    Short builds go side by side, one job each where there are many. A long one whose sources keep all jobs busy is
-    built alone, so that it is finished early. The other long ones go side by side, as many as end soonest.
+    Short builds run side by side, with one job each if there are many. A long build whose sources keep all jobs busy
+    runs alone, so that it ends early. Other long builds run side by side, as many as end soonest.
     """
     short = [build for build in builds if build.cpu_seconds < _SHORT_SECONDS]
     long = [build for build in builds if build.cpu_seconds >= _SHORT_SECONDS]
@@ -75,16 +75,15 @@ def groups(builds: Sequence[Build], jobs: int) -> Iterator[tuple[list[Build], in
 
 
 def _spec(name: str, specify: Specify) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
-    """Return the specification of ``name``. Raises ``BackendUnavailableError`` where FlashInfer names it otherwise."""
+    """Return the specification of ``name``. Raises ``BackendUnavailableError`` if FlashInfer's name differs."""
     spec = specify(name)
     if spec.name != name:
-        message = f"flashinfer {version()} calls this module {spec.name}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"flashinfer {version()} calls this module {spec.name}")
     return spec
 
 
 def _side_by_side(count: int, sources: int, jobs: int) -> int:
-    """Return how many of ``count`` builds at once end soonest, if every one of their ``sources`` takes as long."""
+    """Return how many of ``count`` builds to run at once to end soonest, if all of their ``sources`` take as long."""
 
     def rounds(together: int) -> int:
         return -(-count // together) * -(-sources // (jobs // together))
@@ -115,15 +114,15 @@ def _collect(running: dict[Future[None], Build], progress: Callable[[str], None]
 
 
 def _max_jobs(jobs: int) -> AbstractContextManager[None]:
-    """Tell ninja, through FlashInfer, how many jobs each module may take."""
+    """Limit the jobs of ninja per module, through FlashInfer."""
     return _variable("MAX_JOBS", str(jobs))
 
 
 @contextmanager
 def without_jit() -> Iterator[None]:
-    """Keep FlashInfer from compiling. Raises ``UnbuiltError`` for a call that needs a module that is not built.
+    """Turn off compiling in FlashInfer. A call whose module is not built raises ``UnbuiltError``.
 
-    FlashInfer looks at the variable in each call (``JitSpec.build_and_load``), and names it when it refuses.
+    FlashInfer reads the variable in each call (``JitSpec.build_and_load``), and names it in its refusal.
     """
     try:
         with _variable(_NO_JIT, "1"):
@@ -137,7 +136,7 @@ def without_jit() -> Iterator[None]:
 
 @contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
-    """Set a variable of the environment for a while."""
+    """Set an environment variable inside the block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -150,7 +149,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return the line of a compiler's output that says what is wrong, or the last one."""
+    """Return the line with the error in a compiler's output, or its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     wrong = [line for line in lines if "error" in line.lower() and not line.startswith("[")]
     return cut(wrong[0] if wrong else lines[-1], _LONGEST_ERROR)

@@ -21,8 +21,7 @@ def load(module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function o
     """Return ``module.name`` of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
     found = getattr(imported(module), name, None)
     if found is None:
-        message = f"flashinfer {version()} has no {module}.{name}; remedy: {REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"flashinfer {version()} has no {module}.{name}; remedy: {REMEDY}")
     return found
 
 
@@ -30,13 +29,13 @@ def imported(module: str) -> ModuleType:
     """Return a module of the installed FlashInfer. Raises ``BackendUnavailableError`` with the remedy."""
     try:
         with warnings.catch_warnings():
-            # Deprecations inside FlashInfer and its dependencies are not this user's business.
+            # Deprecations inside FlashInfer and its dependencies do not concern this user.
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except Exception as error:
-        # Beside a CPU-only torch and the CuTe DSL, 0.6.10.post1 asks for a GPU while another of its modules is
-        # imported. Python keeps the modules that were complete by then, and without a GPU only names, signatures and
-        # sources are read.
+        # With a CPU-only torch and the CuTe DSL, 0.6.10.post1 looks for a GPU while another of its modules is
+        # imported. Python keeps the modules that were complete by then; without a GPU only their names, signatures and
+        # sources are needed.
         complete = sys.modules.get(module)
         if complete is not None and not isinstance(error, ImportError) and not torch.cuda.is_available():
             return complete

@@ -1,4 +1,4 @@
-"""The distribution that every backend over FlashInfer needs: its name, and the oldest release whose calls are known."""
+"""The distribution behind every FlashInfer backend: its name, and the oldest release with known calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where finished modules lie: ready-made, or built by FlashInfer below ``FLASHINFER_WORKSPACE_BASE``."""
+"""The places of finished modules: the kernel cache, or FlashInfer's builds in ``FLASHINFER_WORKSPACE_BASE``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _placed: set[str] = set()
 
 def environment(platform: Platform) -> Any:  # noqa: ANN401 - FlashInfer's module, which has no types
     """Return FlashInfer's module of cache folders, with the ready-made modules in place."""
-    os.environ.setdefault(LOGGING, "warning")  # attnconf says what is built, in a line for all modules
+    os.environ.setdefault(LOGGING, "warning")  # attnconf prints one line about all builds instead
     if platform.simulated:
-        os.environ.setdefault(ARCHITECTURES, platform.sm_text)  # it is read when FlashInfer is first imported
+        os.environ.setdefault(ARCHITECTURES, platform.sm_text)  # FlashInfer reads it when it is first imported
     paths: Any = library.imported("flashinfer.jit.env")
     named = os.environ.get(cache.VARIABLE, "")
     found = None if named in _placed else cache.ready_made(platform)
@@ -37,7 +37,7 @@ def environment(platform: Platform) -> Any:  # noqa: ANN401 - FlashInfer's modul
 
 
 def library_path(name: str, platform: Platform) -> Path | None:
-    """Return where the finished module ``name`` lies: ready-made, or built by FlashInfer; None if nowhere."""
+    """Return the path of the finished module ``name``, from the kernel cache or built here; None without one."""
     paths = environment(platform)
     candidates = [folder / name / f"{name}.so" for folder in (paths.FLASHINFER_AOT_DIR, paths.FLASHINFER_JIT_DIR)]
     if hasattr(paths, "get_aot_path"):
@@ -51,8 +51,7 @@ def export(builds: Sequence[Build], folder: Path, platform: Platform) -> tuple[P
     libraries = {name: path for name, path in found.items() if path is not None}
     missing = sorted(set(found) - set(libraries))
     if missing:
-        source = "kernel module"
-        raise InvalidInputError(source, given=f"{missing[0]} is not built", allowed="modules that are built")
+        raise InvalidInputError("kernel module", given=f"{missing[0]} is not built", allowed="modules that are built")
     cuda = str(library.imported("flashinfer.jit.cpp_ext").get_cuda_version())
     made_for = cache.Manifest(flashinfer=platform.packages[PACKAGE], sm=platform.sm_text, cuda=cuda)
     return cache.export(libraries, folder, made_for)

@@ -6,10 +6,9 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
-from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
+from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported, refusals
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.backends.triton.variants import launch_builds
-from attnconf.cases.shape import batch_shape
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -24,16 +23,18 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 MAX_HEAD_DIM = 512
+"""The largest head_dim for which the kernels have block sizes."""
+
 REMEDY = 'pip install "attnconf[triton]"'
+
 FP8_SM = (8, 9)
-"""The first compute capability that converts e4m3 in hardware; Triton compiles it for no earlier one."""
+"""The first compute capability with e4m3 conversions in hardware. Triton does not compile them for earlier ones."""
 
 
 def require_triton() -> None:
-    """Raise ``BackendUnavailableError`` with the remedy when triton cannot be imported. Imports it not."""
+    """Raise ``BackendUnavailableError`` with the remedy when triton is not installed. Does not import it."""
     if importlib.util.find_spec("triton") is None:
-        message = f"backend triton needs the package triton, which is not installed here; {REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"backend triton needs the package triton, which is not installed here; {REMEDY}")
 
 
 class TritonBackend:
@@ -70,7 +71,7 @@ class TritonBackend:
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
         """Return the launches to compile for the supported ones of ``shapes``; none where kernels are interpreted.
 
-        None for a simulated platform either: Triton compiles for the GPU that it runs on.
+        There are none for a simulated platform, too, since Triton compiles for the GPU that it runs on.
         """
         if self._platform.sm is None or self._platform.simulated or os.environ.get("TRITON_INTERPRET") == "1":
             return ()
@@ -91,16 +92,14 @@ class TritonBackend:
         return build_all(builds, self._platform, jobs, progress)
 
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
-        """Refuse: the entries of Triton's cache are named by hashes of the machine that made them."""
+        """Refuse: Triton names the entries of its cache by hashes that depend on the machine."""
         del builds, folder
         message = "compiled launches stay in Triton's own cache; to carry them, copy the folder TRITON_CACHE_DIR"
         raise UnsupportedError(message)
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Plan the launches of every layer that can run; the others refuse when they are run."""
-        refusals = {
-            index: self.supports(batch_shape(batch, index), self._platform) for index in range(len(batch.layers))
-        }
+        """Plan the launches of every supported layer; the others refuse when they are run."""
+        declined = refusals(self, batch, self._platform)
         from attnconf.backends.triton.launch import Launches
 
-        return Launches(batch, {index: refusal.reason for index, refusal in refusals.items() if refusal is not None})
+        return Launches(batch, declined)

@@ -1,6 +1,6 @@
-"""Compiles launches ahead of a run, in processes of their own, into Triton's cache, where the run finds them.
+"""Compile launches before a run, in separate processes, into Triton's cache.
 
-A marker beside Triton's own entries says that a launch is compiled: for this Triton, these sources and this GPU.
+A marker beside Triton's own entries says that a launch is compiled for this Triton, these sources and this GPU.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS = 15.0
 _KEYS = 1024
-"""Keys of the batch for which a launch is compiled: so many are split, so that the merge is compiled, too."""
+"""Keys of the batch for which a launch is compiled. So many are split, so the merge is compiled, too."""
 
 
 def marker(build: Build, platform: Platform) -> Path:
-    """Return the file that says that ``build`` is compiled; it goes when Triton's cache goes."""
+    """Return the file that marks ``build`` as compiled; it is in Triton's cache."""
     import triton
 
     sources = sorted(Path(__file__).parent.glob("*.py"))
@@ -43,7 +43,7 @@ def marker(build: Build, platform: Platform) -> Path:
 
 
 def build_all(builds: Sequence[Build], platform: Platform, jobs: int, progress: Callable[[str], None]) -> BuildReport:
-    """Compile what is missing of ``builds`` with ``jobs`` processes; what fails is one line, and the others go on."""
+    """Compile the missing ones of ``builds`` in ``jobs`` processes. A failure is one line, and the others continue."""
     started = time.monotonic()
     cached = tuple(build.name for build in builds if marker(build, platform).exists())
     missing = [build for build in builds if isinstance(build, LaunchBuild) and build.name not in cached]
@@ -80,14 +80,14 @@ def _collect(
 
 
 def compile_variant(variant: Variant, device: str = "cuda") -> None:
-    """Compile ``variant``: what small batches of its shape would launch, one for each size of the merge."""
+    """Compile ``variant``: the launches of small batches of its shape, one for each size of the merge."""
     import torch
 
     from attnconf.backends.triton.launch import Launches
     from attnconf.cases.inputs.target import make_target
 
     torch.set_num_threads(1)
-    # Where keys are split, the merge is compiled for the rows in use; an extend of any length compiles the same.
+    # With split keys, the merge depends on the number of rows; an extend of any length is the same code.
     last = variant.most if variant.most <= MAX_SPLIT_TOKENS else variant.fewest
     for tokens in range(variant.fewest, last + 1):
         batch = _batch(variant, tokens, torch.device(device))

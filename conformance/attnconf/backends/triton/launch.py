@@ -1,4 +1,4 @@
-"""A batch made ready for the kernels: work lists, tables, workspace, and the launches of a layer."""
+"""A batch prepared for the kernels: work lists, tables, workspace, and the launches of a layer."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ LOG2E = math.log2(math.e)
 
 @cache
 def kernels() -> ModuleType:
-    """Import the kernels' module: interpreted without a GPU, or where ``TRITON_INTERPRET`` already says so.
+    """Import the kernels' module, interpreted without a GPU or if ``TRITON_INTERPRET`` is set already.
 
-    Triton decides at the decorator. The variable is set for this import alone, so that other kernels of the process
-    stay what they are.
+    Triton decides this at the decorator. The variable is set for this import only, so that other kernels of the process
+    are not affected.
     """
     before = os.environ.get("TRITON_INTERPRET")
     if before is None and not torch.cuda.is_available():
@@ -57,17 +57,17 @@ def kernels() -> ModuleType:
 
 @cache
 def interpreted() -> bool:
-    """Whether the kernels run through Triton's interpreter: asked of the kernel itself."""
+    """Whether the kernels run in Triton's interpreter, as their type says."""
     from triton.runtime.interpreter import InterpretedFunction
 
     return isinstance(kernels().attend, InterpretedFunction)
 
 
 class Launches:
-    """The launches of one batch. Holds while the batch's query lengths do; all else is read on the device."""
+    """The launches of one batch. They depend on its query lengths; everything else is read on the device."""
 
     def __init__(self, batch: Batch, refusals: dict[int, str] | None = None) -> None:
-        """``refusals`` says of layers that cannot run why."""
+        """``refusals`` has the reason for each layer that cannot run."""
         self._refusals = refusals or {}
         self._interpreted = interpreted()
         if not self._interpreted:
@@ -84,15 +84,14 @@ class Launches:
         ]
         partial = max((s.partial_size for stages in self._stages for s in stages), default=0)
         stats = max((s.stats_size for stages in self._stages for s in stages), default=0)
-        # One workspace for all layers: a layer reads of it only what it has just written.
+        # All layers share one workspace: a layer reads only what it has just written.
         self._partial = torch.empty(max(partial, 1), dtype=torch.float32, device=batch.device)
         self._stats = torch.empty(max(stats, 1), dtype=torch.float32, device=batch.device)
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer and return the kernels that ran, and how. Raises ``UnsupportedError`` before any launch."""
         if layer in self._refusals:
-            message = f"layer {layer}: {self._refusals[layer]}"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"layer {layer}: {self._refusals[layer]}")
         inputs, stages = self._batch.layers[layer], self._stages[layer]
 
         def launch() -> None:
@@ -108,22 +107,22 @@ class Launches:
         return "+".join(stage.name for stage in stages) + f"[{how}]"
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Return what the splits of a layer leave for its merge."""
+        """Return the memory between the splits of a layer and their merge."""
         return Workspace(memory=self._partial), Workspace(memory=self._stats)
 
     def compile(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> None:
-        """Compile what ``run`` would launch, and launch nothing."""
+        """Compile the launches of ``run`` without launching them."""
         for stage in self._stages[layer]:
             self._launch(stage, self._batch.layers[layer], self._tables[layer], out, lse, _compile)
 
     def update(self, batch: Batch) -> None:
-        """Refresh the translated block tables in place; all else that changes between replays is read on the device."""
+        """Refresh the translated block tables in place. The kernels read all other changes on the device."""
         for index, kept in enumerate(self._tables):
             if all(kept is not earlier for earlier in self._tables[:index]):
                 kept.copy_(block_tables_for(batch, index))
 
     def _plan(self, layer: LayerInputs) -> list[Stage]:
-        """Return the stages of a layer: which one takes a request depends on that request's q_len alone."""
+        """Return the stages of a layer. A request's q_len alone decides which stage takes it."""
         geometry = layer.geometry
         sizes = LayerSizes(geometry.group_size, geometry.head_dim, geometry.num_kv_heads, layer.q.element_size())
         stages = []
@@ -148,7 +147,7 @@ class Launches:
         widest = max(min(lens[row], tokens) for row in requests) * layer.geometry.group_size
         if (name, tokens) not in self._work:  # most layers of a batch share it
             work = [(row, first) for row in requests for first in range(0, lens[row], tokens)]
-            # The longest blocks first, so that none of them is the last to start.
+            # The longest blocks start first, so that none of them is the last to end.
             work.sort(key=lambda item: -(kv_lens[item[0]] - lens[item[0]] + item[1]))
             self._work[name, tokens] = torch.tensor(work, dtype=torch.int32, device=self._batch.device)
         states = layer.q.shape[0] * layer.geometry.num_qo_heads * splits if splits > 1 else 0
@@ -162,7 +161,7 @@ class Launches:
             stats_size=states * 2,
         )
 
-    def _launch(  # noqa: PLR0913 - a stage, its layer's tensors, and what to do with them
+    def _launch(  # noqa: PLR0913 - a stage, its layer's tensors, and the action
         self,
         stage: Stage,
         layer: LayerInputs,
@@ -216,7 +215,7 @@ class Launches:
             start(kernels().merge, grid[:2], common | {"BLOCK_ROWS": stage.rows, "num_warps": warps})
 
     def _p_bits(self, dtype: torch.dtype) -> str:
-        """Return what P is rounded to by hand: compiled, the cast to the dot's dtype does it."""
+        """Return the dtype to which P is rounded by hand; in compiled kernels the cast to the dot's dtype does it."""
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "none") if self._interpreted else "none"
 
     def _format(self, dtype: torch.dtype) -> str:
@@ -225,7 +224,7 @@ class Launches:
         return {torch.bfloat16: "bf16", torch.float8_e4m3fn: "e4m3"}.get(dtype, "native")
 
     def _bits(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a view of what the interpreter must see as bits; everything else as it is."""
+        """Return a view as bits of a tensor that the interpreter cannot read; any other tensor is unchanged."""
         bits = {"bf16": torch.int16, "e4m3": torch.uint8}.get(self._format(tensor.dtype))
         return tensor if bits is None else tensor.view(bits)
 
@@ -253,16 +252,15 @@ def _compile(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> N
 
 def _require_cuda(batch: Batch) -> None:
     if batch.device.type != "cuda":
-        message = (
+        raise UnsupportedError(
             f"the kernels of this process are compiled for CUDA and the batch is on {batch.device.type}; "
             "TRITON_INTERPRET=1 interprets them"
         )
-        raise UnsupportedError(message)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep numpy from warning where a GPU is silent: live infinities and NaN are for the checks to judge."""
+    """Silence numpy's warnings, which a GPU does not have: checks judge live infinities and NaN."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
         yield

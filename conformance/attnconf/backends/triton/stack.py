@@ -1,9 +1,9 @@
 """Room on Python's own stack for code that makes millions of small calls, as Triton's interpreter does.
 
-CPython keeps frames in chunks of 16 KiB and returns a chunk to the system as soon as its last frame ends. Where a hot
+CPython allocates frames in chunks of 16 KiB, and returns a chunk to the system as soon as its last frame ends. If a hot
 loop happens to call across the end of a chunk, every call maps and unmaps memory: under pytest-xdist, whose stack is a
-little deeper, the interpreter then spends half its time in the kernel, and its neighbours wait with it. A frame that
-asks for a large stack of its own gets a large chunk, and all that it calls fits into the rest of it.
+little deeper, the interpreter then spent half its time in the operating system. A frame with a large stack of its own
+gets a large chunk, and the frames of its calls fit into the rest of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLOTS = 20_000
-"""160 KB of a chunk of 256 KiB (they are powers of two), which leaves 96 KB for the frames below."""
+"""Slots of the large frame: 160 KB of a chunk of 256 KiB, which leaves 96 KB for the frames of its calls."""
 
 
 def _call(function: Callable[[], None]) -> None:

@@ -1,20 +1,20 @@
-"""Block sizes, warps and splits: constants of a layer's shape, so that no bit of an answer depends on a batch."""
+"""Block sizes, warps and splits. They depend on a layer's shape only, so that a batch cannot change a bit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_SPLIT_TOKENS = 8
-"""Requests with at most so many query tokens (decode, verify) are split over their keys; longer ones are not."""
+"""Largest number of query tokens of a request (decode, verify) whose keys are split."""
 
 MAX_BLOCK = 128 * 256
-"""The largest accumulator of a block, in elements (both sides padded to powers of two): above it, compiled for
-SM 9.0, shared memory and registers run out."""
+"""The largest accumulator of a block, in elements, with both sides padded to powers of two: on SM 9.0, shared memory
+and registers do not suffice for more."""
 
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """What the cut of a layer depends on; ``itemsize`` is that of q in bytes: what a tile takes in shared memory."""
+    """The sizes that decide the tuning of a layer. ``itemsize`` is the bytes of an element of q, for shared memory."""
 
     group: int
     head_dim: int
@@ -24,9 +24,9 @@ class LayerSizes:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How one layer is cut: rows and keys of a block, padded head_dim, splits, and the compiler's knobs.
+    """The tuning of one layer: rows and keys of a block, padded head_dim, splits, and the compiler's options.
 
-    A request's keys are cut into at most ``max_splits`` ranges of at least ``min_split`` keys.
+    A request's keys are split into at most ``max_splits`` ranges of at least ``min_split`` keys.
     """
 
     block_m: int
@@ -44,30 +44,30 @@ def power_of_two(n: int) -> int:
 
 
 def padded(n: int) -> int:
-    """Return the size of a block's side that holds ``n``: a tensor core's product has sides of 16 or more."""
+    """Return the side of a block for ``n`` elements: a power of two of at least 16, for tensor cores."""
     return max(16, power_of_two(n))
 
 
 def _interpreted_keys(block_d: int) -> int:
-    """Return the keys of an interpreted tile: many, because an operation costs 20 microseconds whatever its size.
+    """Return the keys of an interpreted tile: many, since every operation costs 20 microseconds, but not too many.
 
-    Not more, because numpy works through the lanes behind the end too.
+    numpy also computes the lanes behind the end.
     """
     return 256 if block_d <= 128 else 128  # noqa: PLR2004 - measured
 
 
 def split_tuning(sizes: LayerSizes, tokens: int, *, interpreted: bool) -> Tuning:
-    """Return the cut for requests of at most ``tokens`` query tokens: rows are few, so the keys are split.
+    """Return the tuning for requests of at most ``tokens`` query tokens: rows are few, so the keys are split.
 
-    A block takes all of those tokens where 64 rows suffice, so that no key is read twice.
+    A block takes all tokens of a request where 64 rows suffice, so that each key is read once.
     """
     block_d = padded(sizes.head_dim)
     registers = sizes.itemsize == 4 and not interpreted  # noqa: PLR2004 - float32: no tensor cores, operands sit there
     rows = max(power_of_two(sizes.group), min(16 if registers else 64, power_of_two(sizes.group * tokens)))
     block_m = padded(rows)
     if interpreted:
-        # No tensor core asks for 16 rows here; few rows keep products under OpenBLAS's threshold for threads, which
-        # cost several times their work on two busy cores.
+        # Without tensor cores 16 rows are not needed. Products of few rows stay below OpenBLAS's threshold for threads,
+        # which cost several times the work on two busy cores.
         return Tuning(rows, _interpreted_keys(block_d), block_d, max_splits=8, min_split=768, num_warps=4, num_stages=1)
     bytes_a_key = block_d * sizes.itemsize
     block_n = next(keys for limit, keys in ((128, 128), (512, 64), (1024, 32), (2048, 16)) if bytes_a_key <= limit)
@@ -80,10 +80,10 @@ def split_tuning(sizes: LayerSizes, tokens: int, *, interpreted: bool) -> Tuning
 
 
 def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
-    """Return the cut for requests of many query tokens: large blocks of rows, each over all of its keys.
+    """Return the tuning for requests of many query tokens: large blocks of rows, each over all of its keys.
 
-    The sizes are those that ptxas fits into the registers of SM 9.0 and 227 KB of shared memory; float32 with more than
-    16 query heads per KV head spills, and is right but slow.
+    ptxas fits these sizes into the registers of SM 9.0 and 227 KB of shared memory. float32 with more than 16 query
+    heads per KV head spills registers: it is right but slow.
     """
     rows, block_d = padded(sizes.group), padded(sizes.head_dim)
     if interpreted:
@@ -98,5 +98,5 @@ def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
 
 
 def merge_warps(accumulator: int) -> int:
-    """Return the warps that keep 64 or fewer elements of a merge's ``accumulator`` in each thread's registers."""
+    """Return the number of warps with at most 64 elements of a merge's ``accumulator`` per thread."""
     return max(4, min(16, accumulator // (32 * 64)))

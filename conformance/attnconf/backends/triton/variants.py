@@ -19,11 +19,14 @@ STAGES = (
     ("triton-verify-splitkv", 2, MAX_SPLIT_TOKENS),
     ("triton-extend", MAX_SPLIT_TOKENS + 1, sys.maxsize),
 )
-"""The kernels with the query tokens of the requests that they take, from and to: a request's own length decides."""
+"""The kernels, each with the smallest and largest number of query tokens of its requests."""
+
+_SPLIT = ("triton-splitkv", 1, MAX_SPLIT_TOKENS)
+"""The kernel in place of the first two where both have the same tuning."""
 
 CPU_SECONDS = 3.0
-"""What one launch takes to compile: 1 to 3 s for 16-bit queries, up to 9 s for float32 with 64 heads a KV head (Triton
-3.9, ahead of time for SM 9.0, on one core)."""
+"""CPU seconds to compile one launch: 1 to 3 s for 16-bit queries, up to 9 s for float32 with 64 query heads per KV head
+(Triton 3.9, ahead of time for SM 9.0, on one core)."""
 
 _ALIGNED = 16
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -32,10 +35,10 @@ _DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3f
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What decides the compiled code of one stage: its constants, dtypes, and the divisibility of its strides by 16.
+    """The properties that decide the compiled code of a stage: constants, dtypes, and whether 16 divides strides.
 
-    ``kernel`` names the stage, and its requests have ``fewest`` to ``most`` query tokens. Where head_dim is a multiple
-    of 16 so is every stride; elsewhere layout and storage count as well.
+    ``kernel`` names the stage, whose requests have ``fewest`` to ``most`` query tokens. If 16 divides head_dim, it
+    divides every stride; otherwise layout and storage matter, too.
     """
 
     kernel: str
@@ -72,14 +75,14 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchBuild(Build):
-    """The build of one variant: its attention kernel, and the merges that follow where keys are split."""
+    """The build of one variant: its attention kernel, and the merges of split keys."""
 
     variant: Variant
 
 
 @cache
 def launch_builds(shape: KernelShape) -> tuple[LaunchBuild, ...]:
-    """Return what ``shape`` can launch: a stage for each number of query tokens that its requests may have."""
+    """Return the launches for ``shape``: the stages for all numbers of query tokens that its requests may have."""
     fixed = shape.mode in {"decode", "verify"}
     stages = [
         (name, fewest, most)
@@ -91,11 +94,8 @@ def launch_builds(shape: KernelShape) -> tuple[LaunchBuild, ...]:
     return tuple(_build(shape, *stage) for stage in stages)
 
 
-_SPLIT = ("triton-splitkv", 1, MAX_SPLIT_TOKENS)
-
-
 def _splits_alike(shape: KernelShape) -> bool:
-    """Return whether decode and verify are cut alike, so that they are one kernel."""
+    """Return whether decode and verify have the same tuning, so that they are one kernel."""
     sizes = LayerSizes(shape.group_size, shape.head_dim, shape.num_kv_heads, _SIZES[shape.q_dtype])
     return split_tuning(sizes, 1, interpreted=False) == split_tuning(sizes, MAX_SPLIT_TOKENS, interpreted=False)
 

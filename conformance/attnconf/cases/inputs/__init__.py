@@ -1,1 +1,1 @@
-"""From a Case to tensors: logical queries, keys and values with witnesses in them, then pages, poison and tables."""
+"""From a Case to tensors: logical queries, keys and values with witnesses, then pages, poison and tables."""

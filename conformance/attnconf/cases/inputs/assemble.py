@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 
 _BAITED_PAGES = (8, 32)
 _BAITED_SLOTS = 512
-"""Bait costs more than the rest of a small case: large pages have it in fewer of them, within these limits."""
+"""Bait fills about this many slots of free pages, in at least and at most so many pages: it is what costs most here."""
+
+_CONTENTS_STREAM = 0x5EED
+"""Combined with a case's seed, so that poison and padding rows draw other numbers than the logical inputs."""
+
+_LEAST_PRODUCT = 1e-6
+"""The smallest scaled product of a query with itself by which a key is scaled: a query may be zero."""
 
 
 def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device) -> Batch:
     """Build the batch of ``case`` under ``layout`` on ``device``.
 
-    ``case`` gives paging and poison; requests, layers and dtypes must be those of ``logical``.
+    Paging and poison come from ``case``. Its requests, layers and dtypes must be those of ``logical``.
     """
-    rng = torch.Generator().manual_seed(case.seed ^ 0x5EED)
+    rng = torch.Generator().manual_seed(case.seed ^ _CONTENTS_STREAM)
     q_lens = (*(request.new_tokens for request in case.requests), *[1] * case.padding_rows)
     kv_lens = (*(request.kv_len for request in case.requests), *[case.padding_kv_len] * case.padding_rows)
     caches = tuple(_cache(case, layout, logical, index, rng, device) for index in range(len(case.layers)))
@@ -117,10 +123,10 @@ def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
 def _bait(  # noqa: PLR0913 - one private step of assemble
     k: torch.Tensor, case: Case, layout: Layout, logical: Logical, index: int, pool: Pool, rng: torch.Generator
 ) -> None:
-    """Make stale keys matter: each dead slot that a mistake would reach holds a probe for a query row.
+    """Make stale keys matter: put a probe for a query row into each dead slot that a mistake would reach.
 
-    The slots behind a request's last token are aimed at that request's last row; the null page and free pages at
-    rows picked at random.
+    Slots behind a request's last token are aimed at that request's last row, the null page and free pages at rows
+    picked at random.
     """
     size = case.paging.page_size
     rows = logical.layers[index].q.shape[0]
@@ -141,10 +147,11 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
 
 
 def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
-    """Return stored keys [*rows.shape, num_kv_heads, D] of layer ``index`` that draw the attention of query ``rows``.
+    """Return stored keys [*rows.shape, num_kv_heads, D] of layer ``index`` that attract the query ``rows``.
 
-    The last dimension of ``rows`` counts slots: they take turns with the layers that read the cache, and within each
-    with the query heads of a group. A redirected layer's own cache is aimed at that layer, which must not read it.
+    The last dimension of ``rows`` counts slots. Slots take turns among the layers that read the cache, and within each
+    layer among the query heads of a group. A redirected layer's own cache is aimed at that layer, which must not read
+    it.
     """
     readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index] or [index]
     slots = torch.arange(rows.shape[-1])
@@ -158,7 +165,7 @@ def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> 
         heads = torch.arange(layer.num_kv_heads)[None, :] * layer.group_size + member[:, None]
         q = logical.layers[reader].q[rows[..., mine, None], heads].float()
         score = raised_score(case, layer, rise)
-        step = score / (layer.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(1e-6)
+        step = score / (layer.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(_LEAST_PRODUCT)
         keys[..., mine, :, :] = step * q
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
     return (keys / case.layers[index].k_scale).clamp(-most, most)

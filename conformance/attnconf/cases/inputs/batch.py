@@ -1,4 +1,4 @@
-"""Batch: the tensors of one case, as every backend receives them."""
+"""Batch: the tensors of one case, the same for every backend."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class KVCache:
     """One layer's paged keys and values.
 
     ``k`` and ``v`` are strided views, [num_pages, page_size, num_kv_heads, head_dim] in layout NHD and
-    [num_pages, num_kv_heads, page_size, head_dim] in HND. ``pool`` says which page ids index it: those of the block
-    table (full), or those that ``Batch.full_to_swa`` translates them to (swa).
+    [num_pages, num_kv_heads, page_size, head_dim] in HND. ``pool`` says which page ids index it: the ids of the block
+    table (full), or their translations through ``Batch.full_to_swa`` (swa).
     """
 
     k: torch.Tensor
@@ -58,14 +58,14 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one call of an engine hands to its attention backend.
+    """The inputs that an engine passes to its attention backend in one step.
 
-    The KV of all tokens, the new ones included, is already in the caches. ``qo_indptr`` [rows + 1], ``seq_lens``
+    The caches already hold the KV of all tokens, new ones included. ``qo_indptr`` [rows + 1], ``seq_lens``
     [rows] (cached plus new tokens) and ``block_tables`` [rows, columns] are int32 on the device; ``q_lens`` and
-    ``kv_lens`` are the same lengths on the host. Block tables hold page ids of the full pool; page 0 is the null page.
-    ``full_to_swa`` maps a token slot of the full pool to one of the swa pool (int64, 0 where there is none), or is
-    None without a hybrid pool. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima.
-    A redirected layer has a cache of its own, too: it holds nothing that the layer may read.
+    ``kv_lens`` are these lengths on the host. Block tables hold page ids of the full pool; page 0 is the null page.
+    ``full_to_swa`` maps a token slot of the full pool to one of the swa pool (int64, 0 where there is none); it is None
+    without a hybrid pool. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima. A redirected
+    layer has a cache, too, which it must not read.
     """
 
     mode: Mode
@@ -94,7 +94,7 @@ class Batch:
         return sum(self.q_lens)
 
     def tensors(self) -> list[tuple[str, torch.Tensor]]:
-        """Return every input tensor with a name, for the check that a run changes none of them."""
+        """Return every input tensor by name; a check uses it to find inputs that a run has changed."""
         named = [("qo_indptr", self.qo_indptr), ("seq_lens", self.seq_lens), ("block_tables", self.block_tables)]
         if self.full_to_swa is not None:
             named.append(("full_to_swa", self.full_to_swa))
@@ -107,7 +107,7 @@ class Batch:
         return named
 
     def memory(self) -> list[tuple[str, torch.Tensor]]:
-        """Return the whole memory behind each input tensor as bytes: what lies between the pages is part of it."""
+        """Return the whole memory behind each input tensor as bytes, including what lies between pages."""
         found: dict[int, tuple[str, torch.Tensor]] = {}
         for name, tensor in self.tensors():
             storage = tensor.untyped_storage()
@@ -116,7 +116,7 @@ class Batch:
         return list(found.values())
 
     def derive(self, rows: Sequence[BatchRow], mode: Mode) -> Batch:
-        """Return a batch of ``rows`` over the same caches: a part of this one, its chunks, or its requests repeated."""
+        """Return a batch of ``rows`` over the same caches, such as a part of this batch or one request twice."""
         starts = [0]
         for length in self.q_lens:
             starts.append(starts[-1] + length)

@@ -1,4 +1,4 @@
-"""Layout: where each token of a case lies, in page ids. Allocates, permutes, shares, reclaims; holds no tensor data."""
+"""Layout: the page ids of each token of a case. It allocates, permutes, shares and reclaims; it has no tensor data."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ if TYPE_CHECKING:
     from attnconf.cases.inputs.batch import Pool
 
 NULL_PAGE = 0
-"""The page that no request owns: reclaimed pages and padding rows point at it, as in sglang and vLLM."""
+"""The page without an owner, at which reclaimed pages and padding rows point, as in sglang and vLLM."""
 
 _HIGH_SLOTS = 4096
 """Free slots below the pages of placement ``high``: enough that a wrapped or truncated page id misses."""
 
 _FAR_PAGES = 66_000
-"""Free pages below those of placement ``far``: their ids do not fit into 16 bits."""
+"""Free pages below the pages of placement ``far``: the ids above do not fit into 16 bits."""
+
+_SALT_STRIDE = 1_000_003
+"""Spreads seeds, so that salts of neighbouring seeds give different labellings; a prime."""
+
+_FAR_OUTSIDE = 12_345
+"""Added to the size of the pool for an id outside it that is not close to its end."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """The page tables of a case.
 
-    ``tables[r]`` are request r's page ids in the full pool, exactly as many as its tokens need. ``swa_page`` maps a
-    page of the full pool to one of the swa pool (the null page where it is reclaimed); None without a hybrid pool.
-    ``block_tables`` [rows, columns] int32 is what the batch holds, padding rows and tail fill included.
+    ``tables[r]`` are request r's page ids in the full pool, as many as its tokens need. ``swa_page`` maps a page of
+    the full pool to one of the swa pool (to the null page if reclaimed); it is None without a hybrid pool.
+    ``block_tables`` [rows, columns] int32 is the batch's table, with padding rows and filled unused columns.
     """
 
     page_size: int
@@ -37,7 +43,7 @@ class Layout:
     num_pages: dict[Pool, int]
 
     def page(self, pool: Pool, request: int, token: int) -> int:
-        """Return the page id in ``pool`` under which ``token`` of ``request`` is stored (the null page: nowhere)."""
+        """Return the page id of ``token`` of ``request`` in ``pool``; the null page means that it is not stored."""
         page = self.tables[request][token // self.page_size]
         return page if pool == "full" or self.swa_page is None else self.swa_page[page]
 
@@ -48,7 +54,7 @@ class Layout:
         return torch.tensor(ids, dtype=torch.int64).repeat_interleave(self.page_size)[:tokens]
 
     def full_to_swa(self) -> torch.Tensor | None:
-        """Return the token-slot translation [full slots] int64, 0 where a slot has none; None without a swa pool."""
+        """Return the swa slot of each full slot, [full slots] int64, 0 without one; None without a swa pool."""
         if self.swa_page is None:
             return None
         pages = torch.zeros(self.num_pages["full"], dtype=torch.int64)
@@ -60,8 +66,8 @@ class Layout:
 
 
 def place(case: Case, salt: int = 0) -> Layout:
-    """Lay out ``case``. Another ``salt`` gives another labelling of the same pages (clause 13)."""
-    rng = torch.Generator().manual_seed((case.seed * 1_000_003 + salt) % 2**63)
+    """Lay out ``case``. Another ``salt`` gives the same pages other ids (clause 13)."""
+    rng = torch.Generator().manual_seed((case.seed * _SALT_STRIDE + salt) % 2**63)
     owned = _owned_pages(case)
     distinct = sorted({page for pages in owned for page in pages})
     full_ids, full_total = _label(len(distinct), case, rng, relabel=salt != 0)
@@ -88,7 +94,7 @@ def place(case: Case, salt: int = 0) -> Layout:
 
 
 def has_table_tail(case: Case) -> bool:
-    """Return whether some row of the block table is longer than its request's pages."""
+    """Return whether some row of the block table has more columns than its request has pages."""
     lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
     return case.paging.extra_columns > 0 or min(lengths) < max(lengths)
 
@@ -99,7 +105,7 @@ def pages_needed(tokens: int, page_size: int) -> int:
 
 
 def _owned_pages(case: Case) -> list[list[int]]:
-    """Return each request's pages as anonymous numbers, shared ones repeated."""
+    """Return each request's pages, numbered from 0; requests that share a page have its number in common."""
     owned: list[list[int]] = []
     fresh = 0
     for request in case.requests:
@@ -112,7 +118,7 @@ def _owned_pages(case: Case) -> list[list[int]]:
 
 
 def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tuple[list[int], int]:
-    """Return ``count`` page ids and the pool's size, null page included."""
+    """Return ``count`` page ids, and the size of the pool with its null page."""
     paging = case.paging
     usable = count + paging.slack_pages + (count + 1 if relabel else 0)
     placement = "random" if relabel and paging.placement not in {"high", "far"} else paging.placement
@@ -133,7 +139,7 @@ def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tu
 
 
 def _derange(swa_ids: list[int], kept: list[int], label: dict[int, int]) -> list[int]:
-    """Shift the swa ids where they would equal the full ids: a translation that does nothing tests nothing."""
+    """Rotate the swa ids until none equals its full id: an identical translation would test nothing."""
     if len(kept) > 1 and any(label[page] == swa for page, swa in zip(kept, swa_ids, strict=True)):
         for _ in range(len(kept)):
             swa_ids = [*swa_ids[1:], swa_ids[0]]
@@ -143,7 +149,7 @@ def _derange(swa_ids: list[int], kept: list[int], label: dict[int, int]) -> list
 
 
 def _reclaimed(case: Case, owned: list[list[int]]) -> set[int]:
-    """Return the pages that lie wholly out of every window of every request that has them."""
+    """Return the pages that lie wholly behind the windows of all requests that have them."""
     if not case.paging.reclaimed:
         return set()
     window = max((layer.window_left for layer in case.layers if layer.kind == "sliding"), default=-1)
@@ -167,7 +173,7 @@ def _block_tables(case: Case, tables: tuple[tuple[int, ...], ...], total: int, r
     elif case.paging.table_tail == "stale":
         filled = torch.randint(0, total, (rows, columns), generator=rng, dtype=torch.int32)
     else:
-        outside = torch.tensor([-1, total + 12_345, 2**31 - 1], dtype=torch.int32)
+        outside = torch.tensor([-1, total + _FAR_OUTSIDE, 2**31 - 1], dtype=torch.int32)
         filled = outside[torch.randint(0, len(outside), (rows, columns), generator=rng)]
     for row, table in enumerate(tables):
         filled[row, : len(table)] = torch.tensor(table, dtype=torch.int32)

@@ -1,9 +1,9 @@
 """Noise: standard normal numbers for the price of a copy.
 
-To draw the keys and values of a request of 32,768 tokens takes seconds. So numbers are drawn once a process, and every
-tensor is a run of them from a place of its own. Their count is a prime: a tensor that needs more of them starts over at
-another offset within its rows, so that no two of its rows are equal. Two tensors may have rows in common: they are for
-keys and values, not for the queries that are multiplied with these.
+Drawing the keys and values of a request of 32,768 tokens takes seconds. So each process draws one block of numbers, and
+every tensor is a slice of it from a random start. The block's length is a prime: a larger tensor wraps around at
+another offset within its rows, so that its rows all differ. Two tensors may have rows in common; that is harmless for
+keys and values, but queries, which are multiplied with them, are drawn afresh.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _DRAWN = 4_194_301
 """The largest prime below 2^22: 16 MiB."""
 
 _SEED = 0x5EED
+"""Fixed, so that every process has the same block of numbers."""
 
 
 def normal(shape: Sequence[int], rng: torch.Generator) -> torch.Tensor:
-    """Return float32 numbers of ``shape``, mean 0 and deviation 1, on the CPU: the same ones for the same ``rng``."""
+    """Return float32 numbers of ``shape``, mean 0 and deviation 1, on the CPU; ``rng`` alone decides them."""
     count = math.prod(shape)
     found = torch.empty(count)
     place = int(torch.randint(0, _DRAWN, (1,), generator=rng))

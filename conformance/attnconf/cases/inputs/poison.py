@@ -1,4 +1,4 @@
-"""What lies in memory that no live token owns: free pages, page tails, the null page, padding between pages."""
+"""Poison: the contents of dead memory, that is free pages, page tails, the null page and padding between pages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
 
 STALE_SCALE = 4.0
-"""Stale values are finite and plausible, as an earlier request left them, but large enough to show."""
+"""Deviation of stale values: plausible, as if an earlier request had left them, but large enough to show."""
 
 _STALE_BLOCK = 2**16
-"""Elements of noise that are drawn, and repeated: to draw a whole pool of them costs more than running a kernel."""
+"""Elements of noise that are drawn and then repeated: filling a whole pool would cost more than running a kernel."""
 
 
 def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
-    """Overwrite all of ``tensor`` (contiguous) with ``kind``; what is drawn is the same on every device."""
+    """Overwrite all of ``tensor`` (contiguous) with ``kind``, with the same values on every device."""
     dtype = tensor.dtype
     if kind == "stale":
         block = (STALE_SCALE * normal((min(tensor.numel(), _STALE_BLOCK),), rng)).to(dtype).to(tensor.device)

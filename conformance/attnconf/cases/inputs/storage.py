@@ -1,4 +1,4 @@
-"""How K and V of one cache share memory: the base buffers and the strided views of them that a backend receives."""
+"""How K and V of one cache share memory: base buffers, and the strided views that a backend receives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import KVLayout, Storage
 
 PAGE_PADDING = 64
-"""Elements behind each page in storage ``padded``: keeps every row aligned to 16 bytes in all dtypes."""
+"""Elements after each page in storage ``padded``; they keep every row aligned to 16 bytes in all dtypes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The memory that one layer of a run writes: outputs between guards, every byte a sentinel until written."""
+"""The memory that one layer writes: outputs between guards, filled with sentinels until they are written."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 GUARD_ROWS = 4
-"""Rows before and behind the output that nobody may write."""
+"""Rows before and after the output; writing to them is a failure."""
 
 
 _SENTINEL = {1: 0x7F, 2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
-"""A NaN with a payload of its own, by element size: an element that still holds it was not written."""
+"""A NaN with an unusual payload, by element size: an element that still has it was not written."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Target:
 
     @property
     def lse(self) -> torch.Tensor | None:
-        """The log-sum-exp, [tokens, num_qo_heads], if it was asked for."""
+        """The log-sum-exp, [tokens, num_qo_heads], or None if the run returns none."""
         return None if self.whole_lse is None else self.whole_lse[GUARD_ROWS:-GUARD_ROWS]
 
     def read(self, device: torch.device) -> Target:
-        """Return what stands here once the device is done, on ``device``: one wait for all of it."""
+        """Copy the memory to ``device`` once its own device is done; waits once for all of it."""
         out = self.whole_out.to(device, non_blocking=True)
         lse = None if self.whole_lse is None else self.whole_lse.to(device, non_blocking=True)
         if self.whole_out.is_cuda:
@@ -53,22 +53,22 @@ class Target:
     def _wholes(self) -> list[torch.Tensor]:
         return [whole for whole in (self.whole_out, self.whole_lse) if whole is not None]
 
-    def look(self) -> tuple[int, bool]:
-        """Return how many elements of the output and the LSE were left alone, and whether nothing around was written.
+    def inspect(self) -> tuple[int, bool]:
+        """Return how many elements of the output and the LSE are unwritten, and whether the guards are intact.
 
-        All of it is counted where it lies, and a GPU waited for once.
+        Everything is counted on the device, which is waited for once.
         """
         wholes = self._wholes
         inside = [_sentinels(whole[GUARD_ROWS:-GUARD_ROWS]) for whole in wholes]
         around = [_sentinels(guard) for whole in wholes for guard in (whole[:GUARD_ROWS], whole[-GUARD_ROWS:])]
         guards = sum(2 * GUARD_ROWS * whole[0].numel() for whole in wholes)
-        left, intact = torch.stack([torch.stack(inside).sum(), torch.stack(around).sum()]).tolist()
-        return int(left), intact == guards
+        unwritten, intact = torch.stack([torch.stack(inside).sum(), torch.stack(around).sum()]).tolist()
+        return int(unwritten), intact == guards
 
     @property
     def unwritten(self) -> int:
-        """How many elements of the output and the LSE were left alone."""
-        return self.look()[0]
+        """How many elements of the output and the LSE are unwritten."""
+        return self.inspect()[0]
 
     @property
     def elements(self) -> int:
@@ -83,7 +83,7 @@ class Target:
     @property
     def guards_intact(self) -> bool:
         """Whether nothing around the output and the LSE was written."""
-        return self.look()[1]
+        return self.inspect()[1]
 
 
 def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:

@@ -1,8 +1,8 @@
-"""Witnesses: for each query row and head, keys that must show when they are dropped, or read though forbidden.
+"""Witnesses: for each query row and head, keys whose loss or forbidden reading must show.
 
 On random data one wrong key among a thousand moves the output by less than rounding does. So for each (row, head) a few
-probe keys are chosen by class, and moved along the row's query until each holds a large share of the attention mass if
-it is read. Classes rotate over requests, layers, rows and heads, so that one case tests many borders at once.
+probe keys are chosen by class, and moved along the row's query until each takes a large share of the attention when it
+is read. Classes rotate over requests, layers, rows and heads, so that one case tests many borders at once.
 """
 
 from __future__ import annotations
@@ -19,21 +19,35 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer
 
 TILE_BORDERS = (16, 32, 64, 128, 256)
-"""Tile, chunk and split sizes that kernels use; probes stand on either side of their multiples."""
+"""Tile, chunk and split sizes of kernels. Probes stand on both sides of their multiples."""
 
 SATURATED = "saturated"
 """The class of a required key whose score lies far above the soft cap, where a careless tanh overflows."""
 
 _FEW_ROWS = 16
 _MANY_PROBES = 3
+"""Where a KV head of a request has at most so many rows, each row gets so many required keys instead of one."""
+
+_DIMS_A_PROBE = 32
+"""Head dims that one probe on a key needs: more probes on it would drown each other."""
+
 _SATURATED_EVERY = 4
+"""Of so many seeds one has a saturated key."""
+
 _ENDS = ("newest", "oldest")
 _OUTSIDE = ("first_outside",)
+"""The classes with which the heads of a request's last row begin, required and forbidden."""
+
+_LAYER_TURN, _REQUEST_TURN = 7, 3
+"""Steps by which the rotation of classes advances from layer to layer and from request to request."""
+
+_SEED_FACTOR, _ROW_FACTOR, _HEAD_FACTOR, _SALT_MODULUS = 31, 17, 5, 65_521
+"""The hash of seed, row, head and request that makes a sight's salt: small primes, modulo a larger one."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What one query row may see: keys ``first`` to ``position``, of ``kv_len``; ``salt`` varies free choices."""
+    """What one query row sees: keys ``first`` to ``position`` of ``kv_len``. ``salt`` varies free choices."""
 
     position: int
     window_left: int
@@ -80,7 +94,7 @@ REQUIRED: dict[str, Callable[[Sight], int | None]] = {
     "second_oldest": lambda s: s.inside(s.first + 1),
     "middle": lambda s: s.inside(s.first + s.salt % (s.position - s.first + 1)),
 }
-"""Classes of keys that the row must read."""
+"""Classes of keys that a row must read."""
 
 FORBIDDEN: dict[str, Callable[[Sight], int | None]] = {
     "first_outside": lambda s: s.outside(s.first - 1),
@@ -89,12 +103,12 @@ FORBIDDEN: dict[str, Callable[[Sight], int | None]] = {
     "start": lambda s: s.outside(0),
     "last": lambda s: s.outside(s.kv_len - 1),
 }
-"""Classes of live keys that the row must not read. Dead slots hold probes of their own (``poison.py``)."""
+"""Classes of live keys that a row must not read. Dead slots have probes, too (``assemble.py``)."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Key ``token`` of ``request``, made to matter to query row ``row`` (of the request) and ``head``."""
+    """Key ``token`` of ``request``, which matters to query row ``row`` of the request and to ``head``."""
 
     request: int
     row: int
@@ -105,16 +119,16 @@ class Probe:
 
 
 def plan_probes(case: Case, layer: int) -> list[Probe]:
-    """Choose the probes of one layer: one forbidden key and one or more required keys a (row, head).
+    """Choose the probes of one layer: for each (row, head) one forbidden key and one or more required keys.
 
-    Classes take turns, but the heads of a request's last row begin with the ends of what it sees, and the first key
-    before them: a decode of few heads has no other row to show that one of these is lost, or read.
+    Classes take turns, but the heads of a request's last row begin with both ends of what the row sees and the first
+    key before them: in a decode with few heads, that row alone can show that one of these is lost or read.
 
-    A key carries at most head_dim / 32 probes a KV head, and at least one: more would drown each other. A class that
-    does not apply, or whose key is full, passes to the next.
+    A key has at most head_dim / 32 probes per KV head, and at least one. A class that does not apply, or whose key has
+    no room left, passes its turn to the next.
     """
     geometry = case.layers[layer]
-    capacity = max(1, geometry.head_dim // 32)
+    capacity = max(1, geometry.head_dim // _DIMS_A_PROBE)
     load: Counter[tuple[int, int, int]] = Counter()
     probes: list[Probe] = []
     for index, request in enumerate(case.requests):
@@ -123,7 +137,7 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
         last = request.new_tokens - 1
         for row in range(last, -1, -1):  # the last row first: it alone sees the request's newest key
             for head in range(geometry.num_qo_heads):
-                turn = case.seed + 7 * layer + 3 * index + row + head
+                turn = case.seed + _LAYER_TURN * layer + _REQUEST_TURN * index + row + head
                 sight = Sight(
                     position=request.prefix_len + row,
                     window_left=geometry.window_left,
@@ -131,7 +145,7 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                     kv_len=request.kv_len,
                     page_size=case.paging.page_size,
                     shared_tokens=shared,
-                    salt=(case.seed * 31 + row * 17 + head * 5 + index) % 65_521,
+                    salt=(case.seed * _SEED_FACTOR + row * _ROW_FACTOR + head * _HEAD_FACTOR + index) % _SALT_MODULUS,
                 )
                 kv_head = head // geometry.group_size
                 alone = geometry.num_qo_heads == 1
@@ -149,12 +163,12 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
 
 
 def saturates(case: Case, layer: Layer) -> bool:
-    """Return whether ``layer`` of ``case`` has a key whose score lies far above its soft cap: one case in four does."""
+    """Return whether ``layer`` of ``case`` has a key far above its soft cap, as in one case of four."""
     return layer.logits_soft_cap is not None and case.seed % _SATURATED_EVERY == _SATURATED_EVERY // 2
 
 
 def _saturated(case: Case, geometry: Layer) -> Probe:
-    """Return one key far above the soft cap; in one case of a few, since it also drowns probes of its neighbours."""
+    """Return a probe far above the soft cap. Few cases have one, since it drowns other probes of its row."""
     index = next(index for index, request in enumerate(case.requests) if request.new_tokens)
     request = case.requests[index]
     position = request.kv_len - 1

@@ -1,4 +1,4 @@
-"""How another run of one backend is compared: bit for bit where it promised that, within the bound otherwise."""
+"""Compare another run of a backend with its base run: bit for bit where it promises that, else within the bound."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a difference would break; ``what`` says in which way the other run differed from the base run."""
+    """The clause that a difference would break. ``what`` describes how the other run differs from the base run."""
 
     clause: Clause
     check: str
@@ -36,7 +36,7 @@ def compare_all(trial: Trial, layer: int, output: Output, comparison: Comparison
 
 
 def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool) -> Failure | None:
-    """Compare a run with the base run of its request; by the oracle when ``bitwise`` is not promised."""
+    """Compare a run with the base run of its request, or with the oracle when ``bitwise`` is not promised."""
     if not bitwise:
         return against_oracle(trial, rerun, comparison)
     base = trial.base_rerun(rerun.layer, rerun.request)
@@ -67,7 +67,7 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
 def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failure | None:
     """Compare a run with the oracle's answer.
 
-    Where the base run is wrong itself, the numerics check says so, and a variant's wrong answer proves nothing more.
+    A base run that is itself wrong is reported by the numerics check; another run's error proves nothing then.
     """
     if trial.base_units(rerun.layer, rerun.request) > 1.0:
         return None
@@ -85,7 +85,7 @@ def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failur
 
 
 def _same(one: Rerun, other: Rerun) -> bool:
-    """Return whether two runs gave the same bits; an LSE that one of them lacks is not compared."""
+    """Return whether two runs gave the same bits. The LSE is compared only if both have one."""
     lse, other_lse = one.output.lse, other.output.lse
     return same_bits(one.output.out[one.rows], other.output.out[other.rows]) and (
         lse is None or other_lse is None or same_bits(lse[one.rows], other_lse[other.rows])
@@ -93,7 +93,7 @@ def _same(one: Rerun, other: Rerun) -> bool:
 
 
 def _worst_place(trial: Trial, rerun: Rerun) -> Place:
-    """Return where the worst element stands; dim -1 is the LSE."""
+    """Return the place of the worst element; dim -1 is the LSE."""
     expected = rerun.expected(trial.expected(rerun.layer, rerun.request, rerun.mode))
     units = out_units(rerun.output.out[rerun.rows], expected)
     token, head, dim = (int(i) for i in (units == units.max()).nonzero()[0])

@@ -1,4 +1,4 @@
-"""All checks, and which of them a case gets."""
+"""All checks, and the selection of checks for a case."""
 
 from __future__ import annotations
 
@@ -42,22 +42,23 @@ CHECKS: tuple[Check, ...] = (
 )
 
 ROTATED = 3
-"""How many of the checks that run the backend again a case gets in a campaign."""
+"""Extra checks per case in a campaign: checks that run the backend again."""
 
 _STRIDE = 5
-"""Between the checks of one case: neighbours in the list are of one kind."""
+"""Distance between the checks of one case in the list: neighbours are of one kind."""
+
+CheckSelection = Literal["rotated", "all"]
 
 
-def all_checks(case: Case) -> tuple[Check, ...]:
+def all_checks(_case: Case) -> tuple[Check, ...]:
     """Return every check."""
-    del case
     return CHECKS
 
 
 def rotated_checks(case: Case) -> tuple[Check, ...]:
-    """Return the checks of the base run and some of the others, chosen by the case's id: the same at every replay.
+    """Return all checks of the base run, and extra ones chosen by the case's id, so that a replay gets the same.
 
-    A check that is on top comes beside the others, as often as one of them.
+    Checks that are ``on_top`` are added to the rotation, each as often as one of the others.
     """
     extra = [check for check in CHECKS if check.extra and not check.on_top]
     on_top = [check for check in reversed(CHECKS) if check.on_top]  # the last one first, so that no case is asked anew
@@ -67,7 +68,5 @@ def rotated_checks(case: Case) -> tuple[Check, ...]:
     return tuple(check for check in CHECKS if not check.extra or check.name in chosen)
 
 
-CheckSelection = Literal["rotated", "all"]
-
 SELECTIONS: dict[CheckSelection, Callable[[Case], tuple[Check, ...]]] = {"rotated": rotated_checks, "all": all_checks}
-"""How the checks of a case are selected, by a name that another process is given."""
+"""The selections by name; another process gets the name."""

@@ -1,4 +1,4 @@
-"""What a check is, and what it says of itself to those who plan a run."""
+"""Check: one executable family of clauses, and what a plan of a run must know about it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def always(_trial: Trial, _layer: int) -> bool:
 
 
 def no_shapes(_shape: KernelShape) -> Iterable[KernelShape]:
-    """Run no other shape than the case's own."""
+    """Need no shape but the case's own."""
     return ()
 
 
 def no_pools(_case: Case) -> int:
-    """Hold no other pools than the trial's own."""
+    """Need no pools but the trial's own."""
     return 0
 
 
 def one_pool(_case: Case) -> int:
-    """Hold the case's pools once more."""
+    """Need the memory of the case's pools once more."""
     return 1
 
 
@@ -39,13 +39,13 @@ def one_pool(_case: Case) -> int:
 class Check:
     """One executable family of clauses.
 
-    ``run`` looks at one layer of a trial whose base run succeeded, and returns what is broken. ``applies`` says whether
-    it has anything to ask of this trial. An ``extra`` check runs the backend again, so a campaign rotates over them;
-    the others look at the base run and always happen. An extra check that is ``on_top`` applies to few trials, so it
-    comes beside the others in the rotation and takes nobody's turn; one that ``needs_gpu`` applies on a GPU alone.
+    ``run`` inspects one layer of a trial whose base run succeeded, and returns its failures. ``applies`` says whether
+    the check means anything for a trial. An ``extra`` check runs the backend again, so campaigns rotate over these; all
+    others inspect the base run and always run. An extra check that is ``on_top`` applies to few trials, so it is added
+    to the rotation without taking another check's turn; one that ``needs_gpu`` applies on a GPU only.
 
-    ``shapes`` returns the shapes beside the layer's own that ``run`` may ask the backend for: they are built before a
-    run. ``pools`` returns how many times it holds the memory of all pools of a case: the estimate of memory adds it.
+    ``shapes`` returns the shapes besides the layer's own that ``run`` may use; they are built before a run. ``pools``
+    returns how many times ``run`` needs the memory of all pools of a case, for the estimate of memory.
     """
 
     name: str

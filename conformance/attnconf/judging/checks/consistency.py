@@ -29,22 +29,22 @@ CHECK_NAME = "consistency"
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
-    request = _telling_request(trial.case, layer)
+    request = _chosen_request(trial.case, layer)
     parts = (_last_row, _as_extend, _chunked, _merged)
     return [failure for part in parts if (failure := part(trial, layer, request)) is not None][:1]
 
 
-def _telling_request(case: Case, layer: int) -> int:
-    """Return a request that has query tokens: one of those whose keys the layer's window masks, if there are any."""
-    asked = [index for index, request in enumerate(case.requests) if request.new_tokens]
+def _chosen_request(case: Case, layer: int) -> int:
+    """Return a request with query tokens, if possible one in which the layer's window masks keys."""
+    queried = [index for index, request in enumerate(case.requests) if request.new_tokens]
     window = case.layers[layer].window_left
-    masked = [index for index in asked if 0 <= window < case.requests[index].kv_len - 1]
-    chosen = masked or asked
+    masked = [index for index in queried if 0 <= window < case.requests[index].kv_len - 1]
+    chosen = masked or queried
     return chosen[case.seed % len(chosen)]
 
 
 def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
-    """Ask for the last new token by the decode path."""
+    """Run the last new token through the decode path."""
     spec = trial.case.requests[request]
     last = spec.new_tokens - 1
     row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
@@ -56,7 +56,7 @@ def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
 
 
 def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
-    """Ask for a decode or verify row by the extend path."""
+    """Run a decode or verify row through the extend path."""
     spec = trial.case.requests[request]
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
     if trial.case.mode not in {"decode", "verify"} or not _supported(trial, layer, "extend", row):
@@ -67,7 +67,7 @@ def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
 
 
 def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
-    """Ask for the new tokens in two calls; the later ones lie in the cache, and the first call must not see them."""
+    """Run the new tokens in two calls. The first one must not see the later tokens, although the cache has them."""
     spec = trial.case.requests[request]
     if spec.new_tokens < 2:  # noqa: PLR2004 - two chunks
         return None
@@ -91,7 +91,7 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
 
 
 def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
-    """Ask for the last row over two ranges of keys, and merge the answers through their LSE."""
+    """Run the last row over two ranges of keys, and merge the answers through their LSE."""
     spec, geometry = trial.case.requests[request], trial.case.layers[layer]
     size = trial.case.paging.page_size
     pages = (spec.kv_len - 1) // size
@@ -120,7 +120,7 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
 def _merged_units(
     trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]
 ) -> float:
-    """Merge two partial answers in float64, and hold the result against the merged answers of the oracle."""
+    """Merge two partial answers in float64, and compare the result with the oracle's merged answers."""
     whole = trial.posed.scene(layer, request).problem
     profile = trial.backend.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
     expected = merge_answers(
@@ -153,8 +153,7 @@ def _supported(trial: Trial, layer: int, mode: Mode, *rows: BatchRow) -> bool:
     return all(trial.supports_rows(layer, [row], mode) for row in rows)
 
 
-def _applies(trial: Trial, layer: int) -> bool:
-    del layer
+def _applies(trial: Trial, _layer: int) -> bool:
     return any(request.new_tokens for request in trial.case.requests)
 
 

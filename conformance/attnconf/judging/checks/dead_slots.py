@@ -1,4 +1,4 @@
-"""Clauses 6 and 7: what lies in slots that no live token owns, and pages behind the window, change no bit."""
+"""Clauses 6 and 7: neither the contents of dead slots nor reclaiming pages behind the window changes a bit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def other_poison(trial: Trial, layer: int) -> Poison:
-    """Return other contents for the dead slots than the case has, of kinds that the backend promised to bear."""
+    """Return contents for the dead slots that differ from the case's, and that the backend promised to tolerate."""
     case, promises = trial.case, trial.backend.promises
     values = promises.dead_v & promises.reclaimed_v if _has_reclaimed(trial, layer) else promises.dead_v
     none = {"inf"} if case.kv_dtype == "float8_e4m3fn" else set()

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
 DIRT = 0xFF
-"""A byte that makes NaN of every floating-point type, and -1 or the largest number of every integer type."""
+"""A byte whose repetition is NaN in floating-point types, and -1 or the largest number in integer types."""
+
+_MORE_QUERIES, _MORE_KEYS = 9, 100
+"""Added to the host hints, so that they exceed the true maxima by more than any rounding."""
 
 
 def _repeated(trial: Trial, layer: int) -> list[Failure]:
@@ -35,7 +38,7 @@ def _repeated(trial: Trial, layer: int) -> list[Failure]:
         if request.new_tokens
     ]
     if trial.supports_rows(layer, rows, trial.case.mode):
-        # A name of its own: the other batch must be prepared now, after the base run, and not by an earlier check.
+        # Its own name: the other batch must be prepared now, after the base run, and not by an earlier check.
         trial.run(layer, f"between, layer {layer}", lambda: trial.posed.batch.derive(rows, trial.case.mode))
     output = trial.run(layer)
     comparison = Comparison(Clause.DETERMINISM, "repeated", "the same call again, after other layers and another batch")
@@ -45,8 +48,8 @@ def _repeated(trial: Trial, layer: int) -> list[Failure]:
 def _hinted(trial: Trial, layer: int) -> list[Failure]:
     def build() -> Batch:
         batch = trial.posed.batch
-        query_hint = batch.max_q_len + 9 if trial.case.mode in {"extend", "mixed"} else batch.max_q_len
-        return replace(batch, max_seq_len=2 * batch.max_seq_len + 100, max_q_len=query_hint)
+        query_hint = batch.max_q_len + _MORE_QUERIES if trial.case.mode in {"extend", "mixed"} else batch.max_q_len
+        return replace(batch, max_seq_len=2 * batch.max_seq_len + _MORE_KEYS, max_q_len=query_hint)
 
     output = trial.run(layer, "host_hints", build)
     promises = trial.backend.promises
@@ -55,7 +58,7 @@ def _hinted(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _over_dirt(trial: Trial, layer: int) -> list[Failure]:
-    """Run the layer over dirty scratch memory, which is zero again afterwards, whatever the run left there."""
+    """Run the layer over dirty scratch memory, and zero the memory afterwards."""
     parts = [_parts(workspace) for workspace in _workspaces(trial)]
     for kept, free in parts:
         kept.zero_()
@@ -84,7 +87,7 @@ def _left_behind(layer: int, kept: torch.Tensor) -> Failure:
 
 
 def _parts(workspace: Workspace) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the bytes that must be zero at a launch, and those that may hold anything."""
+    """Return the bytes that must be zero at a launch, and the rest, whose contents must not matter."""
     whole = workspace.memory.view(-1).view(torch.uint8)
     return whole[: workspace.zero_bytes], whole[workspace.zero_bytes :]
 
@@ -94,8 +97,7 @@ def _workspaces(trial: Trial) -> tuple[Workspace, ...]:
     return prepared.workspaces() if isinstance(prepared, Scratched) else ()
 
 
-def _has_workspaces(trial: Trial, layer: int) -> bool:
-    del layer
+def _has_workspaces(trial: Trial, _layer: int) -> bool:
     return bool(_workspaces(trial))
 
 

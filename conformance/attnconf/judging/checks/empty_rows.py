@@ -1,4 +1,4 @@
-"""Clause 11: a row over no key yields exactly zero, and LSE -inf; a request without query tokens yields no row."""
+"""Clause 11: a row without keys yields exactly zero and LSE -inf; a request without query tokens yields no row."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 CHECK_NAME = "empty_rows"
 
 
-def _applies(trial: Trial, layer: int) -> bool:
-    del layer
+def _applies(trial: Trial, _layer: int) -> bool:
     return trial.case.padding_rows > 0 and trial.case.padding_kv_len == 0
 
 

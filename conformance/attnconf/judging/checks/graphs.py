@@ -1,4 +1,4 @@
-"""Clause 16: captured once in a CUDA graph, then replayed over longer and shorter batches, the answers are right."""
+"""Clause 16: a CUDA graph captured once gives right answers when replayed over longer and shorter batches."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 CHECK_NAME = "cuda_graph"
 _WARM_UPS = 2
+"""Launches before the capture, in which kernels are compiled and workspaces grow."""
+
 _CAPTURED = ("decode", "verify")
-"""Modes that engines capture: they have few query tokens a request; the shape of an extend changes with every batch."""
+"""Modes that engines capture. They do not capture an extend, whose shape changes with every batch."""
 
 
 def shorter(case: Case) -> Case:
-    """Return the same query lengths over shorter prefixes, the last one gone, with other inputs and no shared pages."""
+    """Return ``case`` with shorter prefixes (the last one empty), another seed and no shared pages."""
     last = len(case.requests) - 1
     requests = tuple(
         request.model_copy(
@@ -47,7 +49,7 @@ def shorter(case: Case) -> Case:
 
 
 def own_memory(batch: Batch, *, like: Batch) -> Batch:
-    """Return ``batch`` in memory of its own, in which ``like`` has room too."""
+    """Return a copy of ``batch`` whose memory has room for ``like``, too."""
     pages = [max(a.k.shape[0], b.k.shape[0]) for a, b in zip(batch.caches, like.caches, strict=True)]
     caches = tuple(
         replace(cache, k=_room(cache.k, count), v=_room(cache.v, count))
@@ -71,7 +73,7 @@ def own_memory(batch: Batch, *, like: Batch) -> Batch:
 
 
 def load(static: Batch, batch: Batch) -> Batch:
-    """Copy the contents of ``batch`` into the memory of ``static``; its pages and columns may be fewer."""
+    """Copy the contents of ``batch``, which may have fewer pages and columns, into the memory of ``static``."""
     static.seq_lens.copy_(batch.seq_lens)
     static.block_tables.zero_()
     static.block_tables[:, : batch.block_tables.shape[1]].copy_(batch.block_tables)
@@ -83,8 +85,8 @@ def load(static: Batch, batch: Batch) -> Batch:
         if target.sinks is not None and source.sinks is not None:
             target.sinks.copy_(source.sinks)
     for kept, cache in zip(static.caches, batch.caches, strict=True):
-        for to, of in ((kept.k, cache.k), (kept.v, cache.v)):
-            bits(to)[: of.shape[0]].copy_(bits(of))
+        for memory, contents in ((kept.k, cache.k), (kept.v, cache.v)):
+            bits(memory)[: contents.shape[0]].copy_(bits(contents))
     return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens)
 
 
@@ -100,7 +102,7 @@ def _copy(tensor: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def capture(launch: Callable[[], str]) -> tuple[Callable[[], None], str]:
-    """Warm ``launch`` up, capture it in a CUDA graph, and return what replays it, and the name that it returned."""
+    """Warm ``launch`` up and capture it in a CUDA graph. Return a function that replays it, and the kernel's name."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -122,7 +124,7 @@ def capture(launch: Callable[[], str]) -> tuple[Callable[[], None], str]:
 def replayed(
     trial: Trial, layer: int, capturing: Callable[[Callable[[], str]], tuple[Callable[[], None], str]]
 ) -> list[Failure]:
-    """Capture a layer over a shorter batch, replay it over the trial's own and the shorter one, and judge both."""
+    """Capture a layer over a shorter batch; replay it over the trial's batch and the shorter one, and judge both."""
     long = trial.posed
     short = PosedCase(shorter(trial.case), long.device)
     static = own_memory(short.batch, like=long.batch)
@@ -151,13 +153,12 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     return replayed(trial, layer, capture)
 
 
-def _applies(trial: Trial, layer: int) -> bool:
-    del layer
+def _applies(trial: Trial, _layer: int) -> bool:
     return trial.case.mode in _CAPTURED and trial.posed.device.type == "cuda" and trial.backend.promises.cuda_graph
 
 
 def _pools(case: Case) -> int:
-    """Count a shorter batch, its copy, and one with room for both."""
+    """Return 3: a shorter batch, its copy, and one with room for both."""
     return 3 if case.mode in _CAPTURED else 0
 
 

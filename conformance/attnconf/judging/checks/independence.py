@@ -1,4 +1,4 @@
-"""Clause 12: a request's rows do not depend on who else is in the batch; identical requests give identical rows."""
+"""Clause 12: a request's rows do not depend on the rest of the batch; identical requests give identical rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CHECK_NAME = "independence"
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
-    """Run one request alone, then twice in one batch behind another: at an odd and at an even row."""
-    asked = [index for index, request in enumerate(trial.case.requests) if request.new_tokens]
-    request = asked[trial.case.seed % len(asked)]
+    """Run one request alone, then twice in one batch after another request: at an odd and at an even row."""
+    queried = [index for index, request in enumerate(trial.case.requests) if request.new_tokens]
+    request = queried[trial.case.seed % len(queried)]
     spec = trial.case.requests[request]
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
-    other = asked[(trial.case.seed + 1) % len(asked)]
+    other = queried[(trial.case.seed + 1) % len(queried)]
     neighbour = BatchRow(other, 0, trial.case.requests[other].new_tokens, trial.case.requests[other].kv_len)
     base = trial.posed.batch
     promises = trial.backend.promises

@@ -1,4 +1,4 @@
-"""Clauses 13 and 14: other page ids, another layout, other strides: the same answer."""
+"""Clauses 13 and 14: other page ids, another layout or other strides give the same answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _relabelled(trial: Trial, layer: int) -> list[Failure]:
     posed = trial.posed
     if not trial.is_right(layer):
-        return []  # a wrong page was read already: of course its id matters
+        return []  # a wrong page is read already, so its id matters anyway
     output = trial.run(
         layer, "relabelled", lambda: assemble(trial.case, place(trial.case, salt=1), posed.logical, posed.device)
     )
@@ -66,7 +66,7 @@ def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
 
 
 def _layouts(case: Case) -> int:
-    """Count another layout for each kind of layer."""
+    """Return one for each kind of layer: each may get another layout."""
     return len({layer.kind for layer in case.layers})
 
 
@@ -75,6 +75,6 @@ RELABELLED = Check(
     (Clause.RELABELLING,),
     always,
     _relabelled,
-    pools=lambda _: 2,  # in a pool of twice the pages
+    pools=lambda _: 2,  # its pool has twice the pages
 )
 LAYOUT = Check("layout", (Clause.LAYOUT,), always, _laid_out, shapes=_shapes, pools=_layouts)

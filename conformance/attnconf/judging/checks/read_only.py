@@ -1,4 +1,4 @@
-"""Clause 10: a run changes only its output and its LSE, writes all of them, and nothing around them."""
+"""Clause 10: a run writes all of its output and its LSE, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _inputs(trial: Trial, layer: int) -> list[Failure]:
-    """Hold the batch against what it was before any layer ran; if it changed, find the layers that do it."""
+    """Compare the batch with its state before any layer ran; if it changed, find the layers that change it."""
     name = trial.changed_input()
     if name is None:
         return []
@@ -43,7 +43,7 @@ def _inputs(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _changed_by(trial: Trial, layer: int) -> str | None:
-    """Return the input that a run of ``layer`` alone changes, the table building included, or None."""
+    """Return the input that preparing a fresh batch and running ``layer`` alone changes, or None."""
     batch = trial.posed.fresh_batch()
     before = [whole.clone() for _, whole in batch.memory()]
     run_layer(trial.backend.prepare(batch), batch, layer, trial.backend.promises.lse)

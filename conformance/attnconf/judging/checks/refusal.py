@@ -1,7 +1,7 @@
-"""Clause 20: what a backend declares unsupported it refuses, naming the reason, before it writes anything.
+"""Clause 20: a backend refuses what it declares unsupported, with the reason, before it writes anything.
 
-The other checks look at what a backend claims to support. This one asks for the rest: a declaration that the code does
-not keep is how a wrong answer, or a crash, reaches a user whose engine did not ask ``supports`` first.
+The other checks test what a backend claims to support. This one tries the rest: a declaration that the code does not
+keep is how a wrong answer, or a crash, reaches a user whose engine did not call ``supports`` first.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ REFUSALS = (UnsupportedError, ValueError, NotImplementedError, TypeError)
 """Exceptions that count as a refusal when they say why; anything else is a crash."""
 
 STALE = "declaration is stale: it ran and was right"
+"""The reason of a layer that is declared unsupported although it works."""
 
 
 def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torch.device) -> list[LayerResult]:
-    """Ask ``backend`` for each layer of ``case`` whose shape it declares unsupported; nothing is raised.
+    """Run each layer of ``case`` whose shape ``backend`` declares unsupported; nothing is raised.
 
-    A refusal with a reason, or a right answer (reason ``STALE``), is the outcome unsupported. A wrong answer, a refusal
-    without a reason and one that comes after something was written fail clause 20; any other exception is crashed.
-    Nothing is compiled for it: where the library would do that first, the layer is not run.
+    The outcome is unsupported for a refusal with a reason, and for a right answer (with the reason ``STALE``). A wrong
+    answer, a refusal without a reason and a refusal after a write fail clause 20; any other exception is a crash.
+    Nothing is compiled for this: a layer whose library would compile first is not run.
     """
     posed = PosedCase(case, device)
     found = []
@@ -58,7 +59,7 @@ def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torc
 
 
 def probe_case(case: Case, backend: Backend, platform: Platform, device: torch.device) -> CaseResult:
-    """Return what comes of ``probe_refusal`` as the result of the whole case."""
+    """Return the results of ``probe_refusal`` as the result of the whole case."""
     layers = tuple(probe_refusal(case, backend, platform, device))
     return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)
 
@@ -95,7 +96,7 @@ def _probe(posed: PosedCase, layer: int, backend: Backend) -> LayerResult:
 
 
 def _judge(posed: PosedCase, layer: int, backend: Backend, output: Output) -> LayerResult:
-    """Hold an answer that should not exist against the oracle."""
+    """Compare the answer to an unsupported shape with the oracle."""
     if output.unwritten:
         return _failed(layer, f"it returned with {output.unwritten} elements unwritten, and raised nothing", output)
     profile = _profile(posed.case, layer, backend)
@@ -112,10 +113,10 @@ def _judge(posed: PosedCase, layer: int, backend: Backend, output: Output) -> La
 
 
 def _profile(case: Case, layer: int, backend: Backend) -> NumericsProfile:
-    """Return the declared profile, or for a shape without one that of a kernel with P in the query's dtype."""
+    """Return the declared profile, or without one the profile of a kernel with P in the query's dtype."""
     try:
         return backend.numerics(kernel_shape(case, layer))
-    except Exception:  # noqa: BLE001 - nobody owes a profile for a shape that is not supported
+    except Exception:  # noqa: BLE001 - a backend need not have a profile for an unsupported shape
         return NumericsProfile(p=case.q_dtype, row_sum=case.q_dtype, partials=case.q_dtype)
 
 
@@ -126,23 +127,23 @@ def _failed(layer: int, summary: str, output: Output | None = None, units: float
 
 
 def _restore(before: list[tuple[str, torch.Tensor]], now: list[tuple[str, torch.Tensor]]) -> None:
-    """Put changed inputs back, so that the next layer is asked the same posed."""
+    """Restore changed inputs, so that the next layer gets the same batch."""
     for (_, copy), (_, tensor) in zip(before, now, strict=True):
         if not same_bits(copy, tensor):
             tensor.copy_(copy)
 
 
 def _fallback(trial: Trial, layer: int) -> list[Failure]:
-    """Hold the kernel that ran against those that the backend says serve the shape."""
-    ran = trial.base(layer).kernel
+    """Compare the kernel that ran with the kernels that the backend names for the shape."""
+    kernel = trial.base(layer).kernel
     if not isinstance(trial.backend, Dispatching):
         return []
     named = trial.backend.kernels(kernel_shape(trial.case, layer))
-    if ran in named:
+    if kernel in named:
         return []
-    summary = f"{ran} ran, and not {' or '.join(sorted(named)) or 'any kernel that it names'}: a silent fallback"
+    summary = f"{kernel} ran, and not {' or '.join(sorted(named)) or 'any kernel that it names'}: a silent fallback"
     return [Failure(clause=Clause.REFUSAL, check=FALLBACK_NAME, layer=layer, summary=summary)]
 
 
 FALLBACK = Check(FALLBACK_NAME, (Clause.REFUSAL,), always, _fallback, extra=False)
-"""The kernel that ran is one that the backend names for the shape, and not another in its place."""
+"""Fails when a kernel ran that the backend does not name for the shape."""

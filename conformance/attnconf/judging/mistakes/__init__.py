@@ -1,7 +1,7 @@
-"""The semantic mistakes that attention backends make, each as another question put to the oracle, or another reading.
+"""The semantic mistakes of attention backends, each as another question to the oracle or as another answer.
 
-``effects.py`` and ``power.py`` ask how far each would move the answer of a case; ``diagnose.py`` which one explains a
-wrong answer.
+``effects.py`` and ``power.py`` measure how far each would move the answer of a case. ``diagnose.py`` finds the mistake
+that explains a wrong answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The catalogue of mistakes. Of two that explain one answer, the first is named (``diagnose.py``)."""
+"""The catalogue of mistakes. If two explain an answer, ``diagnose.py`` names the first."""
 
 from __future__ import annotations
 

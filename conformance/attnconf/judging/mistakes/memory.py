@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnconf.oracle import Problem
 
 _TILE = 64
-"""Keys of a kernel's tile: of a page that is larger, each tile must find its own slots."""
+"""Keys of a kernel's tile. In a larger page, each tile must find its own slots."""
 
 
 def _pages(change: Callable[[Scene, list[int]], list[int] | None]) -> Apply:
@@ -34,7 +34,7 @@ def _pages(change: Callable[[Scene, list[int]], list[int] | None]) -> Apply:
 
 
 def _reread(scene: Scene, pages: list[int], slots: torch.Tensor) -> Problem:
-    """Return the question with keys and values out of ``slots`` [kv_len] of ``pages``, without those out of sight."""
+    """Return the question with keys and values from ``slots`` [kv_len] of ``pages``; invisible ones are left out."""
     first = scene.first_seen
     k, v = scene.keys_at(pages, slots[first:])
     return replace(scene.problem, k=k, v=v, positions=scene.problem.positions - first)
@@ -49,14 +49,14 @@ def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:
 
 
 def _swapped(scene: Scene, right: list[int]) -> list[int] | None:
-    """Swap the last page with the one before it; of two full pages, the order matters to causality alone."""
+    """Swap the last two pages unless both are full: the order of full pages matters to causality only."""
     if len(right) < 2 or scene.spec.kv_len % scene.layout.page_size == 0:  # noqa: PLR2004 - two pages
         return None
     return [*right[:-2], right[-1], right[-2]]
 
 
 def _twice(_scene: Scene, right: list[int]) -> list[int] | None:
-    """Read the last page but one once more in place of the last."""
+    """Read the last page but one again instead of the last."""
     return [*right[:-1], right[-2]] if len(right) > 1 else None
 
 
@@ -66,15 +66,14 @@ def _without_shared(scene: Scene, right: list[int]) -> list[int] | None:
     return [NULL_PAGE] * count + right[count:] if seen else None
 
 
-def _untranslated(scene: Scene, right: list[int]) -> list[int] | None:
-    del right
+def _untranslated(scene: Scene, _right: list[int]) -> list[int] | None:
     if scene.pool == "full":
         return None
     return [page % scene.layout.num_pages["swa"] for page in scene.layout.tables[scene.request]]
 
 
 def _new_untranslated(scene: Scene, right: list[int]) -> list[int] | None:
-    """Translate the pages of the prefix alone (sgl-project/sglang#24617)."""
+    """Translate only the pages of the prefix (sgl-project/sglang#24617)."""
     wrong = _untranslated(scene, right)
     if wrong is None:
         return None
@@ -82,9 +81,8 @@ def _new_untranslated(scene: Scene, right: list[int]) -> list[int] | None:
     return [*right[:kept], *wrong[kept:]]
 
 
-def _translated_as_slot(scene: Scene, right: list[int]) -> list[int] | None:
+def _translated_as_slot(scene: Scene, _right: list[int]) -> list[int] | None:
     """Look a page id up in the translation of token slots: mapping[page], not mapping[page * size] // size."""
-    del right
     if scene.layout.swa_page is None or scene.pool == "full":
         return None
     size, pages = scene.layout.page_size, scene.layout.swa_page

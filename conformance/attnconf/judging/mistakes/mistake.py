@@ -1,4 +1,4 @@
-"""What a mistake is: a name, what it breaks, and the answer of a kernel that makes it."""
+"""Mistake: a known kind of bug with its name, what it breaks, and the answer of a kernel that has it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from attnconf.judging.mistakes.scene import Scene
 
 Mistaken: TypeAlias = Problem | Answer | None
-"""What a mistaken kernel answers: another problem, or another answer where no problem has it; None: what is asked."""
+"""Another problem that a mistaken kernel solves, or its answer if no problem has that answer; None: no difference."""
 
 Apply: TypeAlias = "Callable[[Scene], Mistaken]"
 
 Broken: TypeAlias = Feature | Literal["lse", "split"]
-"""What a mistake breaks. None that breaks the LSE or the merge of a split is claimed, so no case can show these two."""
+"""What a mistake breaks. No case can show the last two: mistakes in the LSE and in merges are never claimed."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A known kind of bug: ``apply`` returns what it answers to a scene, or None where it makes no difference.
+    """A known kind of bug: ``apply`` returns its answer to a scene, or None where it makes no difference.
 
-    ``feature`` is what a case must have for it, ``clause`` the clause of the contract that it breaks. The feature
-    counts as covered only where every mistake that it ``claims`` shows. One that is not claimed is shown by what some
-    cases happen to hold (a soft cap that is low enough, a tail of several slots), and no case can be held to it.
+    ``feature`` is the feature that a case needs for it, ``clause`` the clause that it breaks. A feature is covered only
+    where all its ``claimed`` mistakes show. A mistake that is not claimed shows only in some cases with the feature,
+    for example under a low soft cap or with a tail of several slots, so coverage does not depend on it.
     """
 
     name: str
@@ -39,6 +39,6 @@ class Mistake:
     claimed: bool = True
 
 
-def answer_to(asked: Problem | Answer) -> Answer:
-    """Return the answer of a mistaken kernel, whichever way it is told."""
-    return asked if isinstance(asked, Answer) else attend(asked)
+def answer_to(mistaken: Problem | Answer) -> Answer:
+    """Return the answer of a mistaken kernel, by solving its problem if needed."""
+    return mistaken if isinstance(mistaken, Answer) else attend(mistaken)

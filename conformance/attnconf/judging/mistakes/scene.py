@@ -1,4 +1,4 @@
-"""Scene: one request on one layer of a laid-out case, and what lies under other page ids than its own."""
+"""Scene: one request on one layer of a laid-out case, and the keys and values under any page ids."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from attnconf.oracle import Problem
 
 _STALE_BLOCK = 64
+"""Dead slots whose contents are drawn; more of them repeat these."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a mistake can draw on: one request on one layer of a laid-out case."""
+    """The input of a mistake: one request on one layer of a laid-out case."""
 
     logical: Logical
     layout: Layout
@@ -51,7 +52,7 @@ class Scene:
 
     @property
     def pool(self) -> Pool:
-        """The pool in which they lie."""
+        """The pool of these keys and values."""
         return pool_of(self.case, self.case.owner(self.layer))
 
     @cached_property
@@ -66,13 +67,13 @@ class Scene:
 
     @property
     def weighs(self) -> bool:
-        """Whether some row weighs its keys: over a single one, without a sink, no score matters."""
+        """Whether some row has a choice: over a single key and without a sink, scores do not matter."""
         return self.problem.sinks is not None or (self.spec.kv_len > 1 and self.problem.window_left != 0)
 
     def row_of_table(self) -> list[int]:
-        """Return the ids of that pool which the whole row of the block table leads to, the tail included.
+        """Return the pages of that pool for the whole row of the block table, with its unused columns.
 
-        What is outside the pool, or has no translation, leads to the null page: nothing of it is known.
+        An id outside the pool or without a translation becomes the null page, since its contents are unknown.
         """
         row = self.layout.block_tables[self.request].tolist()
         if self.pool == "swa" and self.layout.swa_page is not None:
@@ -82,12 +83,12 @@ class Scene:
     def keys_at(
         self, pages: list[int], slots: torch.Tensor | None = None, tail: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and values, [n, num_kv_heads, D], as they would be read through ``pages`` of the layer's pool.
+        """Return keys and values, [n, num_kv_heads, D], as read through ``pages`` of the layer's pool.
 
-        ``slots`` [n] int64 count the slots of those pages in order; left out, they are the first kv_len, or all there
-        are. A slot that no live token owns holds what ``assemble`` puts there in a stale pool, which every backend must
-        bear: a key aimed at some row, and of the first ``tail`` of them, which lie behind the request's end in its last
-        page, at the request's last row.
+        ``slots`` [n] int64 number the slots of those pages in order; the default is the first kv_len of them. A dead
+        slot has the contents that ``assemble`` gives it in a stale pool, which every backend must tolerate: a key aimed
+        at some row. The keys of the first ``tail`` dead slots, behind the request's end in its last page, are aimed at
+        the request's last row.
         """
         device = self.problem.k.device
         ids = torch.tensor(pages, dtype=torch.int64)
@@ -116,7 +117,7 @@ class Scene:
         return found
 
     def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the stored keys and values of ``count`` dead slots; a block of them is repeated."""
+        """Return the stored keys and values of ``count`` dead slots, as repetitions of one block."""
         if tail not in self._stale_blocks:
             self._stale_blocks[tail] = self._stale_block(tail)
         k, v = self._stale_blocks[tail]
@@ -125,7 +126,7 @@ class Scene:
 
     @cached_property
     def _stale_blocks(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-        """The blocks that were asked for: several mistakes read the same one."""
+        """Cached blocks by ``tail``: several mistakes read the same one."""
         return {}
 
     def _stale_block(self, tail: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LN2 = math.log(2.0)
 _SAME_SCALE = 1e-3
+"""Relative difference below which a wrong scale or soft cap counts as the right one."""
 
 
 def _scale(change: Callable[[Problem], float]) -> Apply:
@@ -45,7 +46,7 @@ def _soft_cap(change: Callable[[Problem, float], float | None]) -> Apply:
 
 
 def _cap_after_mask(scene: Scene) -> Answer | None:
-    """Give each key out of sight the score -cap, which tanh makes of minus infinity."""
+    """Give each invisible key the score -cap, which is what tanh makes of minus infinity."""
     problem = scene.problem
     if problem.soft_cap is None or problem.k.shape[0] == 0:
         return None
@@ -75,7 +76,7 @@ def _sinks(change: Callable[[torch.Tensor], torch.Tensor | None]) -> Apply:
 
 
 def _merged_in_base_two(scene: Scene) -> Answer | None:
-    """Merge two halves of the keys by exp() of LSEs that are logarithms to base 2."""
+    """Merge two halves of the keys by exp() of LSEs in base 2."""
     problem = scene.problem
     middle = problem.k.shape[0] // 2
     if middle == 0:

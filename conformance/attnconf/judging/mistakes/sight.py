@@ -27,7 +27,7 @@ def _window(change: int | None) -> Apply:
 
 
 def _window_of_chunk(scene: Scene) -> Problem | None:
-    """Count the window from the row's index among the new tokens; where that ends every window, it is off."""
+    """Count the window from the row's index among the new tokens, which ignores the prefix."""
     window, prefix = scene.problem.window_left, scene.spec.prefix_len
     if window < 0 or not prefix or scene.spec.new_tokens - 1 <= window:
         return None
@@ -69,13 +69,13 @@ def _causal_off(scene: Scene) -> Problem | None:
 
 
 def _moved_end(step: int) -> Apply:
-    """Let each row see up to its position plus ``step``; the old end of a window stays where it is."""
+    """Let each row see keys up to its position plus ``step``; the old end of its window does not move."""
 
     def apply(scene: Scene) -> Problem | None:
         problem = scene.problem
         window = problem.window_left + step if problem.window_left >= 0 else -1
-        if problem.positions.numel() < 2 or (problem.window_left >= 0 and window < 0):  # noqa: PLR2004 - see the next
-            return None  # of one row, this is the request's newest key, or a slot behind its end
+        if problem.positions.numel() < 2 or (problem.window_left >= 0 and window < 0):  # noqa: PLR2004 - see below
+            return None  # with one row, other mistakes are the same: the newest key, or a slot behind the end
         return replace(problem, positions=problem.positions + step, window_left=window)
 
     return apply
@@ -93,7 +93,7 @@ def _to_whole_pages(scene: Scene) -> Problem | None:
 
 
 def _without_last_page(scene: Scene) -> Problem | None:
-    """Drop a full last page: its length was taken to be kv_len % page_size."""
+    """Drop a full last page, whose length was computed as kv_len % page_size."""
     size = scene.layout.page_size
     return _up_to(scene.problem, scene.spec.kv_len - size) if scene.spec.kv_len % size == 0 else None
 
@@ -119,7 +119,7 @@ def _longest(scene: Scene) -> Problem | None:
 
 
 def _longer(scene: Scene, length: int) -> Problem | None:
-    """Read the request as ``length`` keys: what lies behind its end is read, and its rows stand at the new end."""
+    """Read the request as ``length`` keys: slots behind its end are read, and its rows move to the new end."""
     kv_len, size = scene.spec.kv_len, scene.layout.page_size
     if not 0 < kv_len < length:
         return None

@@ -24,7 +24,7 @@ def _heads(change: Callable[[torch.Tensor, int, int], torch.Tensor]) -> Apply:
 
     @lru_cache(maxsize=64)
     def changed(qo: int, kv: int, device: torch.device) -> torch.Tensor | None:
-        """Return the wrong map, or None where it is the right one: made once, and compared without a GPU's help."""
+        """Return the wrong map, or None where it is the right one. It is computed once, and on the CPU."""
         heads = torch.arange(qo)
         mapping = change(heads, qo, kv).clamp_max(kv - 1)
         return None if torch.equal(mapping, heads // (qo // kv)) else mapping.to(device)
@@ -64,7 +64,7 @@ def _own_kv(scene: Scene) -> Problem | None:
 
 
 def _others_kv(scene: Scene) -> Problem | None:
-    """Read the cache of an owner that is not the layer's, where there is one of the same shape."""
+    """Read the cache of another owner of the same shape, if there is one."""
     owner = scene.case.owner(scene.layer)
     if owner == scene.layer:
         return None

@@ -1,1 +1,1 @@
-"""Drift: what an installed serving engine would choose, asked of its own code and held against a policy."""
+"""Drift: the choices of an installed serving engine's own code, compared with a policy."""

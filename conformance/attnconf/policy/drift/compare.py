@@ -1,4 +1,4 @@
-"""Drift: where an installed engine does not do what the policy says, over the product of all that it looks at."""
+"""Drift: where an installed engine differs from the policy, over all combinations of what the engine looks at."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 SMS = ((8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (11, 0), (12, 0), (12, 1))
 CUDAS = ("12.2", "12.4", "12.8")
 KV_DTYPES: tuple[KVDtype, ...] = ("bfloat16", "float8_e4m3fn")
+"""The compute capabilities, CUDA versions and KV dtypes of the compared questions."""
 
 
 class Difference(Value):
-    """What the policy and the engine make of the same questions. ``example`` is the first, ``count`` how many."""
+    """Different answers of policy and engine to ``count`` questions; ``example`` is the first of them."""
 
     architecture: str
     policy: str
@@ -37,15 +38,15 @@ class Difference(Value):
 
     @property
     def sentence(self) -> str:
-        """Say where, and what each of the two does."""
+        """The difference in words: for which questions, and both answers."""
         more = f" (and {self.count - 1} more)" if self.count > 1 else ""
         return f"{self.example}: the policy says {self.policy}, the engine {self.engine}{more}"
 
 
 class Drift(Value):
-    """The comparison: ``questions`` in all, of which both refuse ``refused``; ``differences`` grouped by what differs.
+    """The result of a comparison over ``questions`` questions; both sides refuse ``refused`` of them.
 
-    ``refusals`` counts the engine's refusals by its own first sentence.
+    ``differences`` are grouped by the two answers. ``refusals`` counts the engine's refusals by their first sentence.
     """
 
     policy: str
@@ -58,19 +59,19 @@ class Drift(Value):
 
 
 def compare(policy: Policy, engine: Engine) -> Drift:
-    """Ask the policy and the engine every question, and return where they differ.
+    """Compare the answers of the policy and the engine to every question.
 
     Raises ``InvalidInputError`` for a policy of another engine, and ``BackendUnavailableError`` for an engine that
-    cannot be asked.
+    cannot answer.
     """
     if policy.provenance.engine != engine.name:
         allowed = f"a policy whose provenance.engine is {engine.name}"
         raise InvalidInputError(policy.name, given=policy.provenance.engine, allowed=allowed)
     refusals: Counter[str] = Counter()
     found: dict[tuple[str, str, str], list[str]] = {}
-    asked = refused = 0
+    count = refused = 0
     for question in questions(policy, engine):
-        asked += 1
+        count += 1
         mine, theirs = resolve(policy, question), engine.answer(question)
         if theirs.refusal:
             refusals[theirs.refusal.split(". ")[0]] += 1
@@ -83,7 +84,7 @@ def compare(policy: Policy, engine: Engine) -> Drift:
         policy=policy.name,
         engine=engine.name,
         version=engine.version,
-        questions=asked,
+        questions=count,
         refused=refused,
         refusals=dict(refusals.most_common()),
         differences=tuple(

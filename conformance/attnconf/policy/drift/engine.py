@@ -1,4 +1,4 @@
-"""The engine that a policy is compared with: what it must answer, and which engines there are."""
+"""Engine: the interface of an installed engine that is compared with a policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnconf.values import Value
 
 
 class Answer(Value):
-    """What an engine chooses: both backends, or the ``refusal`` in its own words."""
+    """An engine's choice: both backends, or the ``refusal`` in its own words."""
 
     prefill: str = ""
     decode: str = ""
@@ -26,11 +26,11 @@ class Answer(Value):
 
 
 class Scope(Value):
-    """What an engine is asked about, beside architectures, platforms and KV dtypes.
+    """The range of questions for an engine, besides architectures, platforms and KV dtypes.
 
-    ``drafts`` are its kinds of speculative decoding, each as (algorithm, query tokens, width); ``others`` backends that
-    a user may name beside those of the policy; ``sides``: a user may name one for each side. ``settings`` lists for
-    other fields of ``Question`` the values that matter to it; a field that it leaves out keeps its default.
+    ``drafts`` are its kinds of speculative decoding, each as (algorithm, query tokens, width). ``others`` are backends
+    that a user may name besides those of the policy. ``sides``: a user may name a backend for each side. ``settings``
+    lists the values of other fields of ``Question`` that matter to the engine; all other fields keep their defaults.
     """
 
     drafts: tuple[tuple[Algorithm, Positive, Positive], ...]
@@ -47,5 +47,5 @@ class Engine(Protocol):
     scope: Scope
 
     def answer(self, question: Question) -> Answer:
-        """Return what the engine does. Raises ``BackendUnavailableError`` for a question that it cannot be asked."""
+        """Return the engine's choice. Raises ``BackendUnavailableError`` for a question that it cannot answer."""
         ...

@@ -1,4 +1,4 @@
-"""Installed engines: which there are, and how each is loaded."""
+"""The engines that can be compared, and how each is loaded."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {"sglang": _sglang, "vllm": _vllm}
 
 
 def installed_engine(name: str) -> Engine:
-    """Load an engine. Raises ``InvalidInputError`` for an unknown, ``BackendUnavailableError`` for an absent one."""
+    """Load an engine. Raises ``InvalidInputError`` if it is unknown, ``BackendUnavailableError`` if it is absent."""
     if name not in ENGINES:
-        option = "--engine"
-        raise InvalidInputError(option, given=quote(name), allowed=" or ".join(ENGINES))
+        raise InvalidInputError("--engine", given=quote(name), allowed=" or ".join(ENGINES))
     return ENGINES[name]()

@@ -1,16 +1,16 @@
-"""sglang, asked what it would choose: its own resolution steps, under platform facts that its own probes derive.
+"""sglang's choice of a backend: its own resolution steps, with platform facts from its own probes.
 
-Read from sglang 0.5.23. ``arg_groups/pipeline.py`` runs many steps over a ``ServerArgs``; those that read or write the
-attention backend of a decoder with grouped heads on an NVIDIA GPU run here, in its order:
+Read from sglang 0.5.23. ``arg_groups/pipeline.py`` runs many steps over a ``ServerArgs``. The steps that read or write
+the attention backend of a decoder with grouped heads on an NVIDIA GPU run here, in the same order:
 
-- ``handle_model_specific_adjustments``, which collects the overrides that a model family has registered
+- ``handle_model_specific_adjustments``, which collects the registered overrides of a model family
   (``arg_groups/model_overrides``)
-- ``handle_attention_backend_compatibility``, which fills what is open and refuses what cannot run
+- ``handle_attention_backend_compatibility``, which fills open settings and refuses what cannot run
 - ``_page_size_default`` and ``handle_speculative_decoding``, which refuses some trees of draft tokens
 
-Not run are the steps of other hardware (a machine without a GPU is not asked), of memory and of files. Nothing of
-sglang is replaced but the facts of the machine and the model's configuration, of which these steps read the
-architecture, its kind of attention (grouped heads) and that nothing is quantised.
+The steps for other hardware (also for machines without a GPU), for memory and for files do not run. Only the facts of
+the machine and the model's configuration are replaced: these steps read its architecture, its kind of attention
+(grouped heads), and that it is not quantised.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ if TYPE_CHECKING:
     from attnconf.policy.question import Question
 
 _IMAGES = "torchvision"
-"""Imported by sglang's multimodal code beside the steps, and nothing of it is called by them; it needs CUDA's torch."""
+"""Imported by sglang's multimodal code, which these steps never call; it would need torch with CUDA."""
 
 _STEPS = ("overrides", "model_hook", "attention_hook", "speculative_hook", "model_override_base")
 _REFUSALS = (ValueError, AssertionError, NotImplementedError)
 _KV_DTYPES = {"float8_e4m3fn": "fp8_e4m3"}
+
 _CHAIN, _TREE = (4, 1), (8, 4)
-"""(query tokens, width) of a chain and of a tree of draft tokens."""
+"""The query tokens and the width of a chain and of a tree of draft tokens."""
 
 
 class SGLang:
-    """The installed sglang. Raises ``BackendUnavailableError`` when it or one of its steps is not there."""
+    """The installed sglang. Raises ``BackendUnavailableError`` when it or one of its steps is missing."""
 
     name = "sglang"
     scope = Scope(
@@ -86,10 +87,10 @@ class SGLang:
         self.facts = cache(self._facts)
 
     def answer(self, question: Question) -> Answer:
-        """Return what sglang does; its ``ValueError``, ``AssertionError`` or ``NotImplementedError`` is a refusal.
+        """Return sglang's choice; its ``ValueError``, ``AssertionError`` or ``NotImplementedError`` is a refusal.
 
-        Raises ``BackendUnavailableError`` for a machine without a GPU, and when a step fails otherwise: then the step
-        needs more than this gives it, and the answer would be worthless.
+        Raises ``BackendUnavailableError`` for a machine without a GPU, and when a step fails in another way: then the
+        step needs more than it gets here, and its answer would be worthless.
         """
         args = self._arguments(question)
         try:
@@ -122,7 +123,7 @@ class SGLang:
             speculative_num_draft_tokens=question.q_len if drafts else None,
         )
         args._resolved_overrides = []  # noqa: SLF001 - the pipeline's first step
-        args._model_config = SimpleNamespace(  # noqa: SLF001 - read in the place of the model's file
+        args._model_config = SimpleNamespace(  # noqa: SLF001 - read instead of the model's file
             hf_config=SimpleNamespace(architectures=[question.architecture]),
             quantization=None,
             decision_config=None,
@@ -132,7 +133,7 @@ class SGLang:
         return args
 
     def _facts(self, sm: tuple[int, int], cuda: str) -> Mapping[str, bool]:
-        """Return the platform facts that sglang's own probes derive from a compute capability and a CUDA version."""
+        """Return the platform facts of sglang's own probes for a compute capability and a CUDA version."""
         import torch
 
         probes = self._probes
@@ -142,7 +143,7 @@ class SGLang:
             mock.patch.object(torch.version, "cuda", cuda),
         ):
             facts = {
-                fact: getattr(probes, probe).__wrapped__()  # past its cache of this machine's own answer
+                fact: getattr(probes, probe).__wrapped__()  # without its cache of this machine's facts
                 for fact, probe in self._context._PLATFORM_PROBES.items()  # noqa: SLF001 - the engine's own table
                 if fact.startswith("is_sm") or fact in {"is_blackwell", "is_hopper_with_cuda_12_3"}
             }

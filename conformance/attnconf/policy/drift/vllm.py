@@ -1,22 +1,22 @@
-"""vLLM, asked what it would choose: its own selector and model hooks, on a platform whose capability is the asked one.
+"""vLLM's choice of a backend: its own selector and model hooks, on a simulated platform.
 
-Read from vLLM 0.33.0. What decides the backend of a decoder layer on an NVIDIA GPU runs here, in vLLM's order:
+Read from vLLM 0.33.0. The steps that decide the backend of a decoder layer on an NVIDIA GPU run here, in vLLM's order:
 
-- the convertor of the model's configuration (``transformers_utils/model_arch_config_convertor.py``), which tells head
-  dims by layer and whether the tokens of an image see each other in both directions
+- the convertor of the model's configuration (``transformers_utils/model_arch_config_convertor.py``), for the head dims
+  by layer, and for whether the tokens of an image see each other in both directions
 - ``verify_and_update_config`` of the architecture (``model_executor/models/config.py``)
 - ``get_attn_backend`` for one sliding and one full layer (``v1/attention/selector.py``, ``platforms/cuda.py``)
-- the constructor of the chosen implementation, which refuses some of what the selector lets pass. Those of FlashInfer
-  allocate memory on the GPU, and refuse no decoder layer without sinks: they are not called.
+- the constructor of the chosen implementation, which refuses some choices of the selector. The constructors of
+  FlashInfer are not called: they allocate GPU memory, and accept every decoder layer without sinks.
 
-vLLM has one backend for prefill and decode; the user names one for both, and only chains of draft tokens exist.
+vLLM has one backend for prefill and decode, so the user names one for both. It has only chains of draft tokens.
 
-What is replaced: the platform's capability, since there is no GPU; the values of the configuration that these steps
-read, which are the defaults of vLLM's command line; and, by stand-ins (``backends.engines.absent``), vLLM's compiled
-extensions and FlashInfer, which these steps import and never call. That FlashAttention 2, 3 and 4 and FlashInfer are
-there is a fact of the wheel, which ships the former and depends on the latter. vLLM knows one platform a process, and
-its modules keep it: after this, the process is of no use for running vLLM, and one that has imported vLLM before cannot
-ask it (sglang imports a vLLM that is installed).
+Three things are replaced: the platform's capability, since there is no GPU; the configuration, by the defaults of
+vLLM's command line; and vLLM's compiled extensions and FlashInfer, by stand-ins (``backends.engines.absent``), since
+these steps import them without calling them. FlashAttention 2, 3 and 4 count as installed because vLLM's wheel ships
+them, and FlashInfer because it depends on it. vLLM has one platform per process, and its modules keep it: afterwards
+the process cannot run vLLM, and a process that has imported vLLM before cannot be used here (sglang imports an
+installed vLLM).
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ _NAMES = {
     "vllm:flex": "FLEX_ATTENTION",
     "vllm:turboquant": "TURBOQUANT",
 }
-"""What the selector tries, under the names of policies: loaded beforehand, since it passes over what does not load."""
+"""The selector's backends by their names in policies. They are loaded first, since the selector skips broken ones."""
 
 _OF_VLLM = {theirs: ours for ours, theirs in _NAMES.items()}
 _ON_GPU = ("FLASHINFER", "TRITON_FLASHINFER")
+"""Backends whose constructors need a GPU."""
+
 _MODEL_TYPES = {
     "Gemma4ForCausalLM": "gemma4_text",
     "Gemma4ForConditionalGeneration": "gemma4",
@@ -68,7 +70,7 @@ _FP8 = "float8_e4m3fn"
 
 
 class VLLM:
-    """The installed vLLM. Raises ``BackendUnavailableError`` when it or one of its steps is not there."""
+    """The installed vLLM. Raises ``BackendUnavailableError`` when it or one of its steps is missing."""
 
     name = "vllm"
     scope = Scope(
@@ -91,10 +93,10 @@ class VLLM:
             raise BackendUnavailableError(message) from None
 
     def answer(self, question: Question) -> Answer:
-        """Return what vLLM does; its ``ValueError`` or ``NotImplementedError`` is a refusal.
+        """Return vLLM's choice; its ``ValueError`` or ``NotImplementedError`` is a refusal.
 
-        Raises ``BackendUnavailableError`` for a machine without a GPU, for what vLLM has no option for, and when a step
-        fails otherwise: then the step needs more than this gives it, and the answer would be worthless.
+        Raises ``BackendUnavailableError`` for a machine without a GPU, for settings without an option in vLLM, and when
+        a step fails in another way: then the step needs more than it gets here, and its answer would be worthless.
         """
         _refuse_unaskable(question)
         try:
@@ -103,16 +105,15 @@ class VLLM:
         except _REFUSALS as error:
             return Answer(refusal=str(error) or type(error).__name__)
         except Exception as error:
-            message = (
+            raise BackendUnavailableError(
                 f"vllm {self.version} cannot be asked about {question_text(question)}: {type(error).__name__}: {error}"
-            )
-            raise BackendUnavailableError(message) from error
+            ) from error
 
     def _choose(self, question: Question) -> Answer:
         import torch
 
         engine = self._vllm
-        engine.asked.sm = question.platform.sm
+        engine.simulated.sm = question.platform.sm
         engine.selector._cached_get_attn_backend.cache_clear()  # noqa: SLF001 - its key has no capability
         config = self._configuration(question)
         architecture = config.model_config.model_arch_config
@@ -137,11 +138,10 @@ class VLLM:
                     backend.get_impl_cls()(heads, layer.head_size, 1.0, kv_heads, None, window, kv_dtype)
         sliding, full = chosen
         if sliding != full:
-            message = f"{sliding} for sliding layers and {full} for full ones, which a policy cannot say"
-            raise RuntimeError(message)
+            raise RuntimeError(f"{sliding} for sliding layers and {full} for full ones, which a policy cannot say")
         return Answer(prefill=_OF_VLLM[full], decode=_OF_VLLM[full])
 
-    def _configuration(self, question: Question) -> Any:  # noqa: ANN401 - in the place of vLLM's VllmConfig
+    def _configuration(self, question: Question) -> Any:  # noqa: ANN401 - a substitute for vLLM's VllmConfig
         engine, user = self._vllm, question.user.attention
         hf_config, architecture = engine.model(question.architecture, question.mask)
         speculative = SimpleNamespace(enable_adaptive_verification=engine.adaptive_verification)
@@ -176,36 +176,35 @@ class VLLM:
 
 @cache
 def _load() -> Any:  # noqa: ANN401 - vLLM's own modules
-    """Import what is asked, with a platform that says what ``asked.sm`` holds; once a process."""
-    asked = SimpleNamespace(sm=(9, 0))
+    """Import the steps, once per process, with a platform whose capability is ``simulated.sm``."""
+    simulated = SimpleNamespace(sm=(9, 0))
     with quiet(), stand_ins(always=_STOOD_IN):
         platforms: Any = importlib.import_module("vllm.platforms")
         capability = importlib.import_module("vllm.platforms.interface").DeviceCapability
         if platforms._current_platform is not None:  # noqa: SLF001 - set once, and kept by every module
-            message = "it was imported before, on this machine's own platform; ask it in a process of its own"
-            raise ImportError(message)
+            raise ImportError("it was imported before, on this machine's own platform; ask it in a process of its own")
         base = importlib.import_module("vllm.platforms.cuda").CudaPlatformBase
 
-        class Asked(base):  # type: ignore[misc, valid-type]
-            """An NVIDIA GPU of the asked capability."""
+        class SimulatedPlatform(base):  # type: ignore[misc, valid-type]
+            """An NVIDIA GPU of the simulated capability."""
 
             @classmethod
             def get_device_capability(cls, device_id: int = 0) -> Any:  # noqa: ANN401 - vLLM's DeviceCapability
                 del device_id
-                return capability(*asked.sm)
+                return capability(*simulated.sm)
 
             @classmethod
             def get_device_name(cls, device_id: int = 0) -> str:
                 del device_id
                 return "the asked GPU"
 
-        platforms._current_platform = Asked()  # noqa: SLF001 - set once, and kept by every module
+        platforms._current_platform = SimulatedPlatform()  # noqa: SLF001 - set once, and kept by every module
         config = importlib.import_module("vllm.config")
         registry = importlib.import_module("vllm.v1.attention.backends.registry").AttentionBackendEnum
         for name in _NAMES.values():
             registry[name].get_class()
         return SimpleNamespace(
-            asked=asked,
+            simulated=simulated,
             config=config,
             selector=importlib.import_module("vllm.v1.attention.selector"),
             hooks=importlib.import_module("vllm.model_executor.models.config").MODELS_CONFIG_MAP,
@@ -215,7 +214,7 @@ def _load() -> Any:  # noqa: ANN401 - vLLM's own modules
 
 
 def _model(architecture: str, mask: Mask) -> tuple[Any, Any]:
-    """Return a model's configuration as transformers has it by default, and what vLLM's convertor makes of it."""
+    """Return a model's default configuration in transformers, and vLLM's conversion of it."""
     convertors = importlib.import_module("vllm.transformers_utils.model_arch_config_convertor")
     mapping = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
     model_type = _MODEL_TYPES[architecture]

@@ -1,1 +1,1 @@
-"""sglang's own attention backend classes, with the metadata that they build. Importing this imports no sglang."""
+"""sglang's own attention backend classes, with the metadata that they build. This does not import sglang."""

@@ -1,4 +1,4 @@
-"""``sglang:triton``: sglang's ``TritonAttnBackend``, in an engine of its own parts."""
+"""``sglang:triton``: sglang's ``TritonAttnBackend``, in an engine made of sglang's own parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attnconf.backends.engines.sglang.capability import TRITON_PROMISES, runs_he
 from attnconf.backends.engines.sglang.library import library
 from attnconf.backends.engines.sglang.package import RELEASES
 from attnconf.backends.engines.sglang.prepared import how, prepare
-from attnconf.cases.shape import batch_shape
+from attnconf.backends.protocol import refusals
 
 if TYPE_CHECKING:
     from attnconf.backends.engines.sglang.engine import MakeBackend
@@ -25,7 +25,7 @@ NAME = "sglang:triton"
 
 @dataclass(frozen=True)
 class SglangTriton:
-    """The class ``TritonAttnBackend`` of the installed sglang; its metadata and its kernels are its own."""
+    """The class ``TritonAttnBackend`` of the installed sglang, with its own metadata and kernels."""
 
     platform: Platform
     name = NAME
@@ -37,20 +37,19 @@ class SglangTriton:
         return triton_supports(shape, platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return how the kernel for this shape holds its intermediate values."""
+        """Return the dtypes of the kernel's intermediate values for this shape."""
         return triton_numerics(shape)
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Start an engine for each model that the supported layers of ``batch`` make up; each builds its metadata."""
-        found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
-        refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
+        """Start one engine for each model in the supported layers of ``batch``; each builds its metadata."""
+        declined = refusals(self, batch, self.platform)
         sglang = library()
 
         def named(batch: Batch, layer: int) -> str:
             method = "forward_decode" if batch.mode == "decode" else "forward_extend"
             return f"TritonAttnBackend.{method}[{how(sglang, batch, layer)}]"
 
-        return prepare(sglang, batch, refusals, self.engine_class(sglang), named)
+        return prepare(sglang, batch, declined, self.engine_class(sglang), named)
 
     def engine_class(self, sglang: Library) -> MakeBackend:
         """Return the class that an engine constructs for its runner."""
@@ -62,5 +61,5 @@ def make_triton(platform: Platform) -> SglangTriton:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` with the remedy without sglang."""
     RELEASES.require(NAME, platform)
     if not platform.simulated and runs_here(platform):
-        library()  # what declines every shape need not be imported
+        library()  # elsewhere every shape is declined, so sglang is not needed
     return SglangTriton(platform)

@@ -1,4 +1,4 @@
-"""What sglang's attention backends can be asked: from the shape and the platform alone, without importing sglang."""
+"""The capability of sglang's attention backends, by shape and platform, without importing sglang."""
 
 from __future__ import annotations
 
@@ -24,24 +24,54 @@ TRITON_PROMISES = Promises(
     batch_invariant=False,
     least_window=1,
 )
-"""What ``TritonAttnBackend`` keeps.
+"""The promises of ``TritonAttnBackend``.
 
-Its loads are masked by length, so dead slots and pages behind a window may hold anything; a padding row has one token,
-never none. On a GPU the number of KV splits depends on the batch: bitwise independence is a mode of its own
-(``enable_deterministic_inference``), and not the default. ``RadixAttention`` takes a window of 0 for none.
+Its loads are masked by length, so dead slots and pages behind a window may contain anything. A padding row always has
+one token. On a GPU the number of KV splits depends on the batch; bitwise independence needs another mode
+(``enable_deterministic_inference``), which is off by default. ``RadixAttention`` reads a window of 0 as none.
 """
 
+TRTLLM_PROMISES = Promises(
+    empty_kv=False,
+    deterministic=False,
+    batch_invariant=False,
+    least_window=1,
+)
+"""The promises of ``TRTLLMHAAttnBackend`` over FlashInfer's documented calls, whose lengths say which keys exist."""
+
+SM90_PROMISES = Promises(
+    dead_v=FINITE,
+    reclaimed_v=REQUIRED,
+    empty_kv=False,
+    empty_q=False,
+    batch_invariant=False,
+    least_window=1,
+)
+"""Its promises over XQA and FMHA v2, as in ``trtllm_mha``, but without graphs, which the adapter does not capture.
+
+Both kernels multiply masked values by zero, so infinities and NaN among these reach the output. In reclaimed pages,
+even finite values may become infinite in XQA's sums (``TrtllmMha.promises``).
+"""
 
 _TRIED = (9, 0)
+"""The only compute capability on which the adapters were tested."""
+
+_QUANTISES = "sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
+
+_DYNAMIC_PAGE_SIZE = 128
+"""The page size from which trtllm-gen needs grouped heads."""
+
+_PINNED = Version("0.7.2")
+"""The FlashInfer release that sglang pins: 0.6.13 lacks the argument ``multi_ctas_kv_counter_buffer``."""
 
 
 def runs_here(platform: Platform) -> bool:
-    """Return whether the adapters were tried on such a machine: without a GPU, or on SM 9.0."""
+    """Return whether the adapters were tested on such a machine: without a GPU, or on SM 9.0."""
     return platform.sm in {None, _TRIED}
 
 
 def _elsewhere(platform: Platform) -> str | None:
-    """Return why nothing of sglang is run on ``platform``, or None."""
+    """Return why sglang cannot run on ``platform``, or None."""
     reason = RELEASES.why_not(platform)
     if reason is None and not runs_here(platform):
         return f"the adapter was tried on SM 9.0 and on machines without a GPU, not on SM {platform.sm_text}"
@@ -72,51 +102,21 @@ def _gpu_lacks(shape: KernelShape) -> str | None:
     return None
 
 
-_QUANTISES = "sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
-
-
 def triton_numerics(shape: KernelShape) -> NumericsProfile:
-    """Return how sglang's kernels hold their values (kernels/ops/attention, 0.5.23): scores and sums are float32.
+    """Return the dtypes in sglang's kernels (kernels/ops/attention, 0.5.23), where scores and sums are float32.
 
-    ``_fwd_grouped_kernel_stage1`` and ``_fwd_kernel`` round P to V's dtype. ``_fwd_kernel_stage1``, which decodes where
-    each query head has a KV head of its own, rounds each product of a query and a key element to their dtype before it
-    sums (as a query rounded to it would be off), and keeps P. Partial outputs of split keys are float32. A GPU sums its
-    products of 16-bit values in float32, so compiled kernels hold all of it as interpreted ones do.
+    ``_fwd_grouped_kernel_stage1`` and ``_fwd_kernel`` round P to V's dtype. ``_fwd_kernel_stage1``, for decodes without
+    grouped heads, does not round P, but rounds each product of a query and a key element to their dtype before the
+    sum, an error like that of a rounded query. Partial outputs of split keys are float32. A GPU sums products of 16-bit
+    values in float32, so compiled and interpreted kernels have the same dtypes.
     """
     if shape.mode == "decode" and shape.group_size == 1:
         return NumericsProfile(query=None if shape.q_dtype == "float32" else shape.q_dtype)
     return NumericsProfile(p=shape.kv_dtype)
 
 
-TRTLLM_PROMISES = Promises(
-    empty_kv=False,
-    deterministic=False,
-    batch_invariant=False,
-    least_window=1,
-)
-"""What ``TRTLLMHAAttnBackend`` keeps with FlashInfer's calls read as documented: those lengths say which keys exist."""
-
-SM90_PROMISES = Promises(
-    dead_v=FINITE,
-    reclaimed_v=REQUIRED,
-    empty_kv=False,
-    empty_q=False,
-    batch_invariant=False,
-    least_window=1,
-)
-"""What it keeps over XQA and FMHA v2: what these keep under ``trtllm_mha``, but for graphs: the adapter captures none.
-
-Both multiply values that they mask by a zero, so what is not finite there reaches the output. In reclaimed pages, XQA
-may make it infinite by adding it up (``TrtllmMha.promises``).
-"""
-
-_DYNAMIC_PAGE_SIZE = 128
-_PINNED = Version("0.7.2")
-"""``trtllm_batch_decode_with_kv_cache`` of 0.6.13 knows no ``multi_ctas_kv_counter_buffer``."""
-
-
 def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
-    """Return None, or why ``sglang:trtllm_mha`` cannot run ``shape`` there: sglang's reasons, then FlashInfer's."""
+    """Return None, or why ``sglang:trtllm_mha`` cannot run ``shape`` there, for sglang's reasons or FlashInfer's."""
     reason = _elsewhere(platform)
     if reason is not None:
         return Unsupported(reason)
@@ -140,5 +140,5 @@ def _sm90_lacks(shape: KernelShape, platform: Platform) -> Iterator[str]:
 
 
 def pooled(shape: KernelShape) -> KernelShape:
-    """Return ``shape`` as FlashInfer sees it: in sglang's own pool, whatever the batch's memory looks like."""
+    """Return ``shape`` with the layout and storage of sglang's own pool, which FlashInfer reads."""
     return replace(shape, kv_layout="NHD", storage="apart")

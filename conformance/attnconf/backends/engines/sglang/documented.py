@@ -1,8 +1,8 @@
-"""FlashInfer as ``TRTLLMHAAttnBackend`` sees it without a GPU: its calls, bound and executed as they are documented.
+"""FlashInfer for ``TRTLLMHAAttnBackend`` without a GPU: its documented calls, bound and executed.
 
-Each call that sglang makes is bound against the signature of the installed function and executed by the contract
-reading that the backend ``trtllm_mha`` uses. What the parent class makes of FlashInfer and this class never calls (its
-own wrappers) is an empty object; a size is asked of FlashInfer itself, for the multiprocessors of a B200.
+Each call of sglang is bound to the signature of the installed function, and executed by the documented contract of the
+backend ``trtllm_mha``. FlashInfer's wrappers, which the parent class makes and this class never calls, are empty
+objects. FlashInfer itself computes one size, for the multiprocessors of a B200.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _MULTIPROCESSORS = 148
+"""Of a B200."""
+
 _DECODE = ("flashinfer.decode", "trtllm_batch_decode_with_kv_cache")
 _CONTEXT = ("flashinfer.prefill", "trtllm_batch_context_with_kv_cache")
 _WRAPPERS = (
@@ -44,7 +46,7 @@ class Documented:
         )
 
     def install(self, backend: ModuleType, counters: ModuleType, parent: ModuleType) -> None:
-        """Make this the FlashInfer of sglang's three modules, which import none where there is no GPU."""
+        """Make this the FlashInfer of sglang's three modules, which do not import it without a GPU."""
         vars(backend)["flashinfer"] = self
         vars(counters)["flashinfer"] = self
         for name in _WRAPPERS:
@@ -55,8 +57,7 @@ class Documented:
 
         def call(*args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - what sglang passes
             if args:
-                message = f"{name} got positional arguments"
-                raise TypeError(message)
+                raise TypeError(f"{name} got positional arguments")
             bound = bind(function, name, kwargs, library.version())
             query = bound["query"]
             if bound["out"] is None:

@@ -1,9 +1,8 @@
-"""One model of sglang, its pools and its forward batch: all that its attention backend reads of the engine around it.
+"""One model of sglang, its pools and its forward batch: the parts of an engine that its attention backend reads.
 
 The classes are sglang's own: the attention backend, ``RadixAttention``, ``ForwardBatch``, the request pool, the KV
-pools, their allocator and the index translator. Two things stand in: the runner, of which the backend reads the
-attributes below, and the model's configuration, of which it reads shapes. Metadata is built by the backend, from these
-alone.
+pools, their allocator and the index translator. Two objects are substitutes: the runner, with the attributes that the
+backend reads, and the model's configuration, with its shapes. The backend builds its metadata from these.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _FORWARD_MODES = {"decode": "DECODE", "extend": "EXTEND", "mixed": "MIXED", "ver
 
 @dataclass
 class Engine:
-    """The layers of ``group`` in one model of sglang; ``written`` are the caches whose new tokens are in the pool."""
+    """The layers of ``group`` in one model of sglang. ``written`` are the caches with their new tokens in the pool."""
 
     sglang: Library
     batch: Batch
@@ -45,7 +44,7 @@ class Engine:
     written: set[int] = field(default_factory=set)
 
     def run(self, index: int) -> torch.Tensor:
-        """Run one layer as the model does: an owner writes its keys and values first, a redirected layer none.
+        """Run one layer as the model does: an owner writes its keys and values first, a redirected layer does not.
 
         Returns [tokens, num_qo_heads, head_dim].
         """
@@ -64,7 +63,7 @@ class Engine:
         return out.view(inputs.q.shape)
 
     def _write(self, cache: int, layer: Any) -> None:  # noqa: ANN401 - a RadixAttention under the owner's id
-        """Let the pool take the owner's new tokens, as it does when the owner runs, unless it has run already."""
+        """Write the owner's new tokens to the pool, as a run of the owner does, unless it has run already."""
         if cache in self.written:
             return
         self.written.add(cache)
@@ -79,7 +78,7 @@ class Engine:
         return k[slots], v[slots]
 
     def _attention(self, index: int, cache: int) -> Any:  # noqa: ANN401 - a RadixAttention
-        """Return the layer as model code declares it; a redirected one has its owner's id."""
+        """Return the layer as model code declares it. A redirected layer has its owner's id."""
         geometry = self.batch.layers[index].geometry
         return self.sglang.RadixAttention(
             geometry.num_qo_heads,
@@ -112,7 +111,7 @@ def start(batch: Batch, group: Group, sglang: Library, make_backend: MakeBackend
 
 
 def _runner(batch: Batch, group: Group, sglang: Library, parts: dict[str, Any]) -> SimpleNamespace:
-    """Return what an attention backend reads of sglang's model runner; ``parts`` are its pools."""
+    """Return the attributes of sglang's model runner that an attention backend reads; ``parts`` are its pools."""
     q_len = batch.q_lens[0] if batch.mode == "verify" else 1
     return SimpleNamespace(
         **parts,
@@ -133,9 +132,9 @@ def _runner(batch: Batch, group: Group, sglang: Library, parts: dict[str, Any]) 
 
 
 def _model_config(batch: Batch, group: Group, sglang: Library) -> SimpleNamespace:
-    """Return what an attention backend reads of the model's configuration.
+    """Return the attributes of the model's configuration that an attention backend reads.
 
-    sglang's own names: without a prefix those of the full layers, with ``swa_`` those of the sliding ones.
+    In sglang's names, attributes of sliding layers begin with ``swa_``.
     """
     qo_heads = max(batch.layers[index].geometry.num_qo_heads for index in group.layers)
     swa = group.shapes.get("swa") or group.shapes["full"]
@@ -159,9 +158,9 @@ def _model_config(batch: Batch, group: Group, sglang: Library) -> SimpleNamespac
 
 
 def _forward_batch(batch: Batch, tokens: Tokens, sglang: Library) -> Any:  # noqa: ANN401 - sglang's ForwardBatch
-    """Return the batch as sglang's scheduler and its ``ForwardBatch.init_new`` would hand it to a model.
+    """Return the batch as sglang's scheduler and its ``ForwardBatch.init_new`` would pass it to a model.
 
-    In target verification ``seq_lens`` counts the cached tokens alone; elsewhere the new ones, too.
+    In target verification ``seq_lens`` counts only cached tokens; in other modes it counts new ones, too.
     """
     device = batch.device
     verify = batch.mode == "verify"
@@ -194,9 +193,9 @@ def _forward_batch(batch: Batch, tokens: Tokens, sglang: Library) -> Any:  # noq
 
 
 def _chain(batch: Batch, tokens: Tokens, prefix: torch.Tensor, sglang: Library) -> Any:  # noqa: ANN401 - EagleVerifyInput
-    """Return a verify input whose draft tokens are a chain, with the mask that sglang's draft stage makes of one.
+    """Return a verify input whose draft tokens are a chain, with the mask of sglang's draft stage.
 
-    Each draft token sees the cached tokens and the draft tokens up to itself; request by request, row by row.
+    In the mask, by request and by row, each draft token sees the cached tokens and the draft tokens up to itself.
     """
     q_len = batch.q_lens[0]
     chain = torch.ones(q_len, q_len, dtype=torch.bool).tril()

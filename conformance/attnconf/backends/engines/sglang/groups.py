@@ -1,6 +1,6 @@
-"""Which layers of a batch one sglang model can hold: a case is freer than a model, and what differs takes another one.
+"""Group the layers of a batch into sglang models, since the layers of a case may differ more than those of a model.
 
-A model of sglang has one window. Its KV pool has one shape; with a sliding pool beside it, one shape in each.
+A model of sglang has one window, and one shape in each KV pool: in the only one, or in the full and the sliding one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Group:
     """The layers of one model: ``layers`` and the ``caches`` that they read are indices into the batch.
 
-    ``window_left`` is that of every windowed layer, -1 without one. ``shapes`` are (num_kv_heads, head_dim) of the
-    layers in each pool.
+    ``window_left`` is the window of every windowed layer, -1 without one. ``shapes`` are (num_kv_heads, head_dim) of
+    the layers in each pool.
     """
 
     layers: list[int] = field(default_factory=list)
@@ -31,12 +31,12 @@ class Group:
     shapes: dict[Pool, Shape] = field(default_factory=dict)
 
     def takes(self, layer: Layer, pool: Pool) -> bool:
-        """Return whether ``layer``, whose keys are in ``pool``, fits this model."""
+        """Return whether ``layer``, with its keys in ``pool``, fits into this model."""
         same_window = min(layer.window_left, self.window_left) < 0 or layer.window_left == self.window_left
         return same_window and self.shapes.get(pool, _shape(layer)) == _shape(layer)
 
     def add(self, index: int, layer: Layer, pool: Pool, cache: int) -> None:
-        """Make the layer ``index`` part of this model."""
+        """Add layer ``index`` to this model."""
         self.layers.append(index)
         if cache not in self.caches:
             self.caches.append(cache)
@@ -45,7 +45,7 @@ class Group:
 
 
 def grouped(batch: Batch, layers: Iterable[int]) -> list[Group]:
-    """Return as few models as hold ``layers`` of ``batch``: for a model's own geometry in a hybrid pool one."""
+    """Return few models for ``layers`` of ``batch``: a single one for a model's own geometry in a hybrid pool."""
     groups: list[Group] = []
     for index in layers:
         inputs = batch.layers[index]

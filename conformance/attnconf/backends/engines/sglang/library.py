@@ -1,12 +1,11 @@
-"""sglang itself, imported once and as a whole: what it would import later is here, too.
+"""sglang itself, imported once, with the modules that it would import later.
 
-Without a GPU its Triton kernels are interpreted: Triton decides so where a kernel is defined, so ``TRITON_INTERPRET``
-is set for this import alone. FlashInfer is hidden from that import: sglang uses none of it without a GPU, and parts of
+Without a GPU its Triton kernels are interpreted. Triton decides this where a kernel is defined, so ``TRITON_INTERPRET``
+is set during this import only. FlashInfer is hidden from the import: sglang does not use it without a GPU, and parts of
 it look for CUDA when they are imported.
 
-On a GPU sglang imports its compiled package ``sgl_kernel`` for norms, activations and quantisation, of which attention
-calls nothing. Where only Python modules of it are installed, stand-ins are imported for the rest, and the names of what
-ran say so.
+On a GPU sglang imports its compiled package ``sgl_kernel`` for norms, activations and quantisation; attention does not
+call it. Where only its Python modules are installed, the rest are stand-ins, and the names of the kernels say so.
 """
 
 from __future__ import annotations
@@ -20,20 +19,18 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from attnconf.backends.engines.absent import is_whole, stand_ins
+from attnconf.backends.engines.loading import check_kernel, load_library
 from attnconf.backends.engines.quiet import quiet
-from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _IMAGES = "torchvision"
-"""Imported by sglang's multimodal code, of which nothing is called."""
+"""Imported by sglang's multimodal code, which is never called."""
 
 _COMPILED = "sgl_kernel"
-"""Compiled operators of sglang, a distribution of its own: sglang-kernel."""
+"""Compiled operators of sglang, from the distribution sglang-kernel."""
 
 _KERNELS = "sglang.kernels.ops.attention"
 _NAMES = {
@@ -70,9 +67,9 @@ _LATER = (
 
 
 class Library:
-    """The classes and functions of sglang that the adapters use, by name, and the configurations that they run under.
+    """The classes and functions of sglang that the adapters use, by name, and the configurations for them.
 
-    ``compiled`` says that its kernels run on a GPU; ``whole`` that nothing was stood in for that a GPU would run.
+    ``compiled``: its kernels run on a GPU. ``whole``: no stand-in replaces code that would run on a GPU.
     """
 
     def __init__(self, *, compiled: bool) -> None:
@@ -81,7 +78,8 @@ class Library:
         for module in _LATER:
             importlib.import_module(module)
         self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
-        _check_kernels(compiled=compiled)
+        kernel = vars(sys.modules[f"{_KERNELS}.decode_attention"])["_fwd_grouped_kernel_stage1"]
+        check_kernel("sglang", kernel, compiled=compiled)
         self._device = "cuda" if compiled else "cpu"
         self.arguments = self.ServerArgs(model_path="dummy", device=self._device)
         self._contexts = {1: self.create_context(self.arguments, role="test")}
@@ -93,10 +91,10 @@ class Library:
 
     @contextmanager
     def running(self, drafts: int = 1) -> Iterator[None]:
-        """Let sglang run inside the block: under its default configuration, and without its warnings and log lines.
+        """Run sglang inside the block, with its default configuration and without its warnings and log lines.
 
-        ``drafts`` is the number of tokens that a request brings to target verification. On a GPU the configuration says
-        it, as a server's must: sglang makes the mask of XQA's draft tokens from there.
+        ``drafts`` is the number of tokens of a request in target verification. On a GPU it is in the configuration, as
+        in a server's: sglang makes the mask of XQA's draft tokens from it.
         """
         with quiet(logging.WARNING), self.use_context(self._context(drafts if self.compiled else 1)):
             yield
@@ -118,13 +116,7 @@ class Library:
 @cache
 def library() -> Library:
     """Return sglang. Raises ``BackendUnavailableError`` when it does not load."""
-    try:
-        return _compiled() if torch.cuda.is_available() else _interpreted()
-    except BackendUnavailableError:
-        raise
-    except Exception as error:
-        message = f"sglang does not load: {type(error).__name__}: {error}"
-        raise BackendUnavailableError(message) from error
+    return load_library("sglang", _compiled, _interpreted)
 
 
 def _compiled() -> Library:
@@ -145,27 +137,13 @@ def _interpreted() -> Library:
             os.environ["TRITON_INTERPRET"] = before
 
 
-def _check_kernels(*, compiled: bool) -> None:
-    from triton.runtime.interpreter import InterpretedFunction
-
-    kernel = vars(sys.modules[f"{_KERNELS}.decode_attention"])["_fwd_grouped_kernel_stage1"]
-    if isinstance(kernel, InterpretedFunction) == compiled:
-        problem = (
-            "Triton would interpret its kernels; unset TRITON_INTERPRET"
-            if compiled
-            else "sglang was imported before in this process, and its kernels would be compiled for a GPU that is not"
-            " there; ask it in a process of its own"
-        )
-        raise BackendUnavailableError(problem)
-
-
 @contextmanager
 def _without_flashinfer() -> Iterator[None]:
-    """Let ``import flashinfer`` fail inside the block, as if it were not installed."""
+    """Make ``import flashinfer`` fail inside the block, as if it were not installed."""
     name = "flashinfer"
     modules = cast("dict[str, Any]", sys.modules)
     before = {name: modules[name]} if name in modules else {}
-    modules[name] = None  # Python's own mark of a module that must not be imported
+    modules[name] = None  # Python then raises ImportError
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""FlashInfer as ``TRTLLMHAAttnBackend`` calls it on a GPU: its own functions, each noted by the kernel behind it."""
+"""FlashInfer for ``TRTLLMHAAttnBackend`` on a GPU: its own functions, which record the kernels behind them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family
 
 _FAMILIES: tuple[Family, ...] = ("xqa", "fmha_v2")
-"""What serves SM 9.0: on it the decode function picks XQA, and sglang calls the prefill function for FMHA v2 alone."""
+"""The kernels of SM 9.0: the decode function picks XQA, and sglang calls FMHA v2's function for prefill."""
 
 
 class Observed:
@@ -27,7 +27,7 @@ class Observed:
         made: dict[str, dict[str, Any]] = {"decode": {}, "prefill": {}}
         for family in _FAMILIES:
             module, name = FUNCTIONS[family]
-            made[module.rpartition(".")[2]][name] = self._noting(family, library.load(module, name))
+            made[module.rpartition(".")[2]][name] = self._recording(family, library.load(module, name))
         self.decode = SimpleNamespace(**made["decode"])
         self.prefill = SimpleNamespace(**made["prefill"])
 
@@ -35,7 +35,7 @@ class Observed:
         """Make this the FlashInfer of sglang's module ``backend``."""
         vars(backend)["flashinfer"] = self
 
-    def _noting(self, family: Family, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _recording(self, family: Family, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what sglang passes, and what FlashInfer returns
             if family not in self.called:

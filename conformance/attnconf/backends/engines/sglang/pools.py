@@ -1,9 +1,8 @@
-"""sglang's own pools, filled with a batch: the ids of its tables, the translation, and what the cache held before.
+"""sglang's own pools, filled from a batch: the ids of its tables, the translation, and the cached keys and values.
 
-sglang numbers token slots where a batch numbers pages, and keeps page 0 for padding, as a batch keeps its null page: so
-slot = page * page_size + offset, in both pools. Its pools are its own memory: what a batch holds is copied into them,
-and the batch's caches stay untouched. The keys and values of new tokens are not copied: NaN stands in their slots until
-sglang writes them.
+sglang numbers token slots where a batch numbers pages, and its page 0 is for padding like a batch's null page: so slot
+= page * page_size + offset, in both pools. Its pools are separate memory: the batch is copied into them, and its caches
+do not change. The keys and values of new tokens are not copied: their slots contain NaN until sglang writes them.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Where the new tokens of a batch stand, each [tokens] int64: ``slots`` in the full pool, and ``positions``."""
+    """The places of the new tokens of a batch, each [tokens] int64: ``slots`` in the full pool, and ``positions``."""
 
     slots: torch.Tensor
     positions: torch.Tensor
 
 
 def slot_table(batch: Batch) -> torch.Tensor:
-    """Return the token slots of the full pool, [rows, columns * page_size] int64: each page id as its slots.
+    """Return the token slots of the full pool, [rows, columns * page_size] int64, for the ids of each row.
 
-    A row of sglang keeps slots of earlier requests behind the end of a sequence, so ids of other pages stay there; an
-    id outside the pool has no slot, and becomes the null page's.
+    In sglang, a row may contain slots of earlier requests behind the end of a sequence, so ids of other pages stay. An
+    id outside the pool becomes the null page.
     """
     pages = batch.block_tables.long()
     last = _slots(batch, "full") // batch.page_size - 1
@@ -44,7 +43,7 @@ def slot_table(batch: Batch) -> torch.Tensor:
 
 
 def new_tokens(batch: Batch, table: torch.Tensor) -> Tokens:
-    """Return the places of the query tokens of ``batch``, the last ones of their requests; a padding row has slot 0."""
+    """Return the places of the query tokens of ``batch``, the last tokens of each request. Padding has slot 0."""
     positions = [
         torch.arange(kv_len - q_len, kv_len, device=batch.device).clamp_min(0)
         for q_len, kv_len in zip(batch.q_lens, batch.kv_lens, strict=True)
@@ -54,7 +53,7 @@ def new_tokens(batch: Batch, table: torch.Tensor) -> Tokens:
 
 
 def make_rows(batch: Batch, table: torch.Tensor, sglang: Library) -> Any:  # noqa: ANN401 - sglang's ReqToTokenPool
-    """Return a ``ReqToTokenPool`` in which request r of the batch has row r + 1; sglang keeps row 0 for padding."""
+    """Return a ``ReqToTokenPool`` in which request r of the batch has row r + 1; row 0 is for padding."""
     width = max(batch.max_seq_len, table.shape[1])
     pool = sglang.ReqToTokenPool(len(batch.kv_lens), width, str(batch.device), enable_memory_saver=False)
     pool.req_to_token[1:, : table.shape[1]] = table.to(torch.int32)
@@ -62,7 +61,7 @@ def make_rows(batch: Batch, table: torch.Tensor, sglang: Library) -> Any:  # noq
 
 
 def make_pools(batch: Batch, group: Group, sglang: Library) -> tuple[Any, Any]:
-    """Return the KV pool and its allocator: of one kind, or a full and a sliding pool with the batch's translation."""
+    """Return the KV pool and its allocator: one pool, or a full and a sliding one with the batch's translation."""
     sizes = {pool: _slots(batch, pool) for pool in group.shapes}
     common = {"page_size": batch.page_size, "device": str(batch.device), "enable_memory_saver": False}
     dtype = batch.caches[group.caches[0]].k.dtype
@@ -79,8 +78,7 @@ def make_pools(batch: Batch, group: Group, sglang: Library) -> tuple[Any, Any]:
     heads, dim = group.shapes.get("full", group.shapes["swa"])
     mapping = batch.full_to_swa
     if mapping is None:
-        message = "a cache in the swa pool without full_to_swa"
-        raise ValueError(message)
+        raise ValueError("a cache in the swa pool without full_to_swa")
     size, size_swa = _slots(batch, "full") - batch.page_size, sizes["swa"] - batch.page_size
     local = list(enumerate(group.caches))
     pool = sglang.SWAKVPool(
@@ -104,7 +102,7 @@ def make_pools(batch: Batch, group: Group, sglang: Library) -> tuple[Any, Any]:
 
 
 def fill(batch: Batch, group: Group, pool: Any, new: torch.Tensor) -> None:  # noqa: ANN401 - a KV pool of sglang
-    """Copy what the caches of ``group`` hold into ``pool``, but for the slots ``new`` of the full pool."""
+    """Copy the caches of ``group`` into ``pool``, except the slots ``new`` of the full pool."""
     for own, cache in enumerate(group.caches):
         k, v = flat(batch, cache)
         blank = slots_in(batch, cache, new)
@@ -121,14 +119,14 @@ def flat(batch: Batch, cache: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def slots_in(batch: Batch, cache: int, slots: torch.Tensor) -> torch.Tensor:
-    """Return token slots of the full pool as slots of the pool that holds ``cache``."""
+    """Translate token slots of the full pool into slots of the pool of ``cache``."""
     if batch.caches[cache].pool == "full" or batch.full_to_swa is None:
         return slots
     return batch.full_to_swa[slots]
 
 
 def _slots(batch: Batch, pool: Pool) -> int:
-    """Return the token slots of a pool, those of the null page included."""
+    """Return the number of token slots of a pool, with the null page."""
     if pool == "full" and batch.full_to_swa is not None:
         return batch.full_to_swa.shape[0]
     return next(cache.k.shape[0] for cache in batch.caches if cache.pool == pool) * batch.page_size

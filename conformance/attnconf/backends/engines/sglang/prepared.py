@@ -1,4 +1,4 @@
-"""A batch prepared by sglang: one engine for each model that its layers make up, and the refusals of the others."""
+"""A batch prepared by sglang: one engine for each model in its layers, and refusals for declined layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreparedModels:
-    """The engines of one batch by layer; ``refusals`` says of layers that cannot run why, ``named`` what ran."""
+    """The engines of one batch by layer. ``refusals`` has the reasons of declined layers; ``named`` names what ran."""
 
     sglang: Library
     batch: Batch
@@ -36,14 +36,13 @@ class PreparedModels:
     named: Named
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
-        """Run one layer and return the engine's class, its method and how its kernels ran. No LSE is promised.
+        """Run one layer and return the engine's class, its method and how its kernels ran. It has no LSE.
 
-        Raises ``UnsupportedError`` before any launch for a layer that was declined.
+        Raises ``UnsupportedError`` for a declined layer, before any launch.
         """
         del lse
         if layer in self.refusals:
-            message = f"layer {layer}: {self.refusals[layer]}"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"layer {layer}: {self.refusals[layer]}")
 
         def answer() -> None:
             out.copy_(self.engines[layer].run(layer))
@@ -59,7 +58,7 @@ class PreparedModels:
 def prepare(
     sglang: Library, batch: Batch, refusals: dict[int, str], make_backend: MakeBackend, named: Named
 ) -> PreparedModels:
-    """Start the engines of ``batch``; each builds its metadata now."""
+    """Start the engines of ``batch``, which build their metadata now."""
     supported = [index for index in range(len(batch.layers)) if index not in refusals]
     with quiet(sglang, batch):
         engines = [start(batch, group, sglang, make_backend) for group in grouped(batch, supported)]
@@ -69,21 +68,21 @@ def prepare(
 
 @contextlib.contextmanager
 def quiet(sglang: Library, batch: Batch) -> Iterator[None]:
-    """Let sglang run, and keep numpy from warning where a GPU is silent: live NaN is for the checks to judge."""
+    """Run sglang inside the block without numpy's warnings, which a GPU does not have: checks judge live NaN."""
     drafts = batch.q_lens[0] if batch.mode == "verify" else 1
     with sglang.running(drafts), np.errstate(all="ignore"):
         yield
 
 
 def how(sglang: Library, batch: Batch, layer: int) -> str:
-    """Return how the kernels of ``layer`` ran, and what of sglang's was not there to run beside them."""
+    """Return how the kernels of ``layer`` ran, and the missing parts of sglang."""
     if not sglang.compiled:
         return "interpreted"
     cache = batch.caches[batch.layers[layer].cache].k
     heads = cache.shape[2] if batch.kv_layout == "NHD" else cache.shape[1]
     said = ["compiled"]
     if not sglang.can_use_store_cache(heads * cache.shape[-1] * cache.element_size()):
-        said.append("KV written by torch")  # what sglang itself does where its own writer does not build
+        said.append("KV written by torch")  # sglang does this itself where its own writer does not build
     if not sglang.whole:
         said.append("without sgl_kernel")
     return ", ".join(said)

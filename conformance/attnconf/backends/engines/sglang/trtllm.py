@@ -1,8 +1,8 @@
-"""``sglang:trtllm_mha``: sglang's ``TRTLLMHAAttnBackend``, in an engine of its own parts.
+"""``sglang:trtllm_mha``: sglang's ``TRTLLMHAAttnBackend``, in an engine made of sglang's own parts.
 
 On SM 9.0 its calls run FlashInfer's kernels: XQA for decode and target verification, FMHA v2 for prefill. Without a GPU
-they are executed as they are documented, on an SM100 machine that is not there: what such a run proves is sglang's own
-translation, from its pools to the arguments of FlashInfer's functions.
+the documented contract of these calls is executed, as if on SM100: such a run proves sglang's own translation from its
+pools to the arguments of FlashInfer's functions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from attnconf.backends.flashinfer import places
 from attnconf.backends.flashinfer.package import PACKAGE
 from attnconf.backends.flashinfer.package import REMEDY as FLASHINFER_REMEDY
 from attnconf.backends.flashinfer.trtllm_mha import TrtllmMha
-from attnconf.cases.shape import batch_shape
+from attnconf.backends.protocol import refusals
 from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ _MODULES = tuple(
 
 @dataclass(frozen=True)
 class SglangTrtllmMha:
-    """The class ``TRTLLMHAAttnBackend`` of the installed sglang; its metadata and its calls are its own.
+    """The class ``TRTLLMHAAttnBackend`` of the installed sglang, with its own metadata and calls.
 
-    ``flashinfer`` is what it calls, None where it declines every shape.
+    ``flashinfer`` is the module that it calls, None on a platform where it declines every shape.
     """
 
     platform: Platform
@@ -72,12 +72,12 @@ class SglangTrtllmMha:
 
     @property
     def promises(self) -> Promises:
-        """The optional clauses kept."""
+        """The optional clauses of these kernels."""
         return TRTLLM_PROMISES if self._beneath.reads_contract else SM90_PROMISES
 
     @property
     def _beneath(self) -> TrtllmMha:
-        """FlashInfer's kernels on this platform, as the backend that calls them without sglang."""
+        """The backend that calls FlashInfer's kernels on this platform without sglang."""
         return TrtllmMha(self.platform)
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
@@ -85,7 +85,7 @@ class SglangTrtllmMha:
         return trtllm_supports(shape, platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return how the kernel for this shape holds its intermediate values; a reading holds all in float32."""
+        """Return the dtypes of the kernel's intermediate values; a documented contract is executed in float32."""
         return self._beneath.numerics(pooled(shape))
 
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
@@ -106,16 +106,15 @@ class SglangTrtllmMha:
         return self._beneath.export(builds, folder)
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Start an engine for each model that the supported layers of ``batch`` make up; each builds its metadata."""
-        found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
-        refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
+        """Start one engine for each model in the supported layers of ``batch``; each builds its metadata."""
+        declined = refusals(self, batch, self.platform)
         sglang = library()
         if sglang.compiled:
             places.environment(self.platform)
-        return prepare(sglang, batch, refusals, partial(_make, sglang), partial(self._named, sglang))
+        return prepare(sglang, batch, declined, partial(_make, sglang), partial(self._named, sglang))
 
     def _named(self, sglang: Library, batch: Batch, layer: int) -> str:
-        """Return the class, and the kernels or the documented functions that its last run called."""
+        """Return the class, and the kernels or documented functions of its last run."""
         if self.flashinfer is None:
             return "TRTLLMHAAttnBackend"
         called = "+".join(self.flashinfer.called)
@@ -126,7 +125,7 @@ class SglangTrtllmMha:
 
 
 def _make(sglang: Library, runner: SimpleNamespace) -> Any:  # noqa: ANN401 - a TRTLLMHAAttnBackend
-    """Return sglang's backend for this machine's GPU, or as an SM100 machine would have it."""
+    """Return sglang's backend for this machine's GPU, or without a GPU for SM100."""
     runner.prefill_attention_backend_str = runner.decode_attention_backend_str = "trtllm_mha"
     if sglang.compiled:
         return sglang.TRTLLMHAAttnBackend(runner)
@@ -138,8 +137,7 @@ def make_trtllm_mha(platform: Platform) -> SglangTrtllmMha:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` without sglang or FlashInfer."""
     RELEASES.require(NAME, platform)
     if PACKAGE not in platform.packages:
-        message = f"backend {NAME} needs {PACKAGE}, which is not installed; {FLASHINFER_REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"backend {NAME} needs {PACKAGE}, which is not installed; {FLASHINFER_REMEDY}")
     if platform.simulated or not runs_here(platform):
         return SglangTrtllmMha(platform)  # it declines every shape there
     library()

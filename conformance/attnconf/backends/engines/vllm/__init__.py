@@ -1,1 +1,1 @@
-"""vLLM's own attention backend classes, with the metadata that they build. Importing this imports no vLLM."""
+"""vLLM's own attention backend classes, with the metadata that they build. This does not import vLLM."""

@@ -1,4 +1,4 @@
-"""``vllm:triton``: vLLM's ``TritonAttentionBackend``, in an engine of its own parts."""
+"""``vllm:triton``: vLLM's ``TritonAttentionBackend``, in an engine made of vLLM's own parts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from attnconf.backends.engines.vllm.capability import PROMISES, numerics, suppor
 from attnconf.backends.engines.vllm.engine import Engine
 from attnconf.backends.engines.vllm.library import library
 from attnconf.backends.engines.vllm.package import RELEASES
-from attnconf.backends.protocol import Workspace
+from attnconf.backends.protocol import Workspace, refusals
 from attnconf.backends.triton.stack import call_with_room
-from attnconf.cases.shape import batch_shape
 from attnconf.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ NAME = "vllm:triton"
 
 @dataclass(frozen=True)
 class VllmTriton:
-    """The class ``TritonAttentionBackend`` of the installed vLLM; its metadata and its kernels are its own."""
+    """The class ``TritonAttentionBackend`` of the installed vLLM, with its own metadata and kernels."""
 
     platform: Platform
     name = NAME
@@ -43,39 +42,38 @@ class VllmTriton:
         return supports(shape, platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return how the kernel for this shape holds its intermediate values."""
+        """Return the dtypes of the kernel's intermediate values for this shape."""
         return numerics(shape)
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Declare the supported layers of ``batch`` to vLLM, and let it build their metadata."""
-        found = {index: self.supports(batch_shape(batch, index), self.platform) for index in range(len(batch.layers))}
-        refusals = {index: declined.reason for index, declined in found.items() if declined is not None}
+        """Declare the supported layers of ``batch`` to vLLM, which builds their metadata."""
+        declined = refusals(self, batch, self.platform)
         vllm = library()
-        return PreparedLayers(vllm, Engine(vllm, batch, (index for index in found if index not in refusals)), refusals)
+        supported = (index for index in range(len(batch.layers)) if index not in declined)
+        return PreparedLayers(vllm, Engine(vllm, batch, supported), declined)
 
 
 @dataclass(frozen=True)
 class PreparedLayers:
-    """The layers of one batch in ``engine``; ``refusals`` says of those that cannot run why."""
+    """The layers of one batch in ``engine``; ``refusals`` has the reasons of declined layers."""
 
     vllm: Library
     engine: Engine
     refusals: dict[int, str]
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
-        """Run one layer and return vLLM's class, its method and how its kernels ran. No LSE is promised.
+        """Run one layer and return vLLM's class, its method and how its kernels ran. It has no LSE.
 
-        Raises ``UnsupportedError`` before any launch for a layer that was declined.
+        Raises ``UnsupportedError`` for a declined layer, before any launch.
         """
         del lse
         if layer in self.refusals:
-            message = f"layer {layer}: {self.refusals[layer]}"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"layer {layer}: {self.refusals[layer]}")
 
         def answer() -> None:
             out.copy_(self.engine.run(layer))
 
-        with np.errstate(all="ignore"):  # a GPU is silent, too: live NaN is for the checks to judge
+        with np.errstate(all="ignore"):  # a GPU does not warn either: checks judge live NaN
             if self.vllm.compiled:
                 answer()
             else:
@@ -83,7 +81,7 @@ class PreparedLayers:
         return f"TritonAttentionImpl.forward[{self.vllm.how}]"
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Name the builders' memory for parts of the keys; what it holds between launches matters to none."""
+        """Return the builders' memory for parts of the keys, whose contents between launches do not matter."""
         return tuple(Workspace(memory=memory) for memory in self.engine.scratch)
 
 

@@ -1,4 +1,4 @@
-"""What vLLM's Triton backend can be asked: from the shape and the platform alone, without importing vLLM."""
+"""The capability of vLLM's Triton backend, by shape and platform, without importing vLLM."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROMISES = Promises(
     batch_invariant=False,
     hint_invariant=False,
 )
-"""What ``TritonAttentionBackend`` keeps (v1/attention/ops/triton_unified_attention.py, 0.33.0).
+"""The promises of ``TritonAttentionBackend`` (v1/attention/ops/triton_unified_attention.py, 0.33.0).
 
-Its loads of keys and values are masked by length, and what a window leaves behind is masked out of both products, so
-dead slots and reclaimed pages may hold anything. A row over no key is left unwritten where the keys are split. Whether
-they are depends on the number of requests and on the largest query length that the host announces, so neighbours and
-hints change bits: bitwise independence is a mode of its own (``VLLM_BATCH_INVARIANT``), and not the default.
+Its loads of keys and values are masked by length, and keys behind a window are masked in both products, so dead slots
+and reclaimed pages may contain anything. Where keys are split, a row without keys is not written. Splits depend on the
+number of requests and on the host's largest query length, so neighbours and hints change bits; bitwise independence
+needs another mode (``VLLM_BATCH_INVARIANT``), which is off by default.
 """
 
 _TRIED = (9, 0)
@@ -72,7 +72,7 @@ def _gpu_lacks(shape: KernelShape, platform: Platform) -> Iterator[str]:
 
 
 def numerics(shape: KernelShape) -> NumericsProfile:
-    """Return how ``kernel_unified_attention`` holds its values: P is rounded to V's dtype, all else is float32.
+    """Return the dtypes in ``kernel_unified_attention``: P is rounded to V's dtype, everything else is float32.
 
     The denominator sums P before it is rounded, and the partial outputs of split keys are float32. The soft cap is
     cap * (1 - 2 / (exp(2 s / cap) + 1)) in float32. A GPU sums products of 16-bit values in float32, too.

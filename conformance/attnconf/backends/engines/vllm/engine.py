@@ -1,12 +1,12 @@
-"""One model of vLLM, as far as its attention goes: the layers, their KV caches and the metadata of one batch.
+"""The attention of one vLLM model: its layers, their KV caches and the metadata of one batch.
 
-The classes are vLLM's own: ``Attention``, which picks nothing here but is told its backend, writes its keys and values
-and calls the kernels; the backend's metadata builder, one for each group of layers with KV caches alike;
-``CommonAttentionMetadata``, from which it builds; and the forward context. In the place of ``VllmConfig`` stand the
-values of it that these read.
+The classes are vLLM's own: ``Attention``, which gets its backend as an argument, writes its keys and values and calls
+the kernels; the backend's metadata builder, one for each group of layers with equal KV caches;
+``CommonAttentionMetadata``, the builder's input; and the forward context. A substitute for ``VllmConfig`` has the
+values that these read.
 
-Caches are views of the batch's own memory. An owner writes the keys and values of the new tokens through vLLM's
-kernel, where they are already: the bits stay, unless it writes them wrongly or elsewhere.
+Caches are views of the batch's own memory. An owner writes the keys and values of the new tokens through vLLM's kernel
+to the slots that contain them already, so the bits change only if it writes wrongly or elsewhere.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """The ``layers`` of ``batch``, by index, in one model of vLLM; metadata is built when it is made."""
+    """The ``layers`` of ``batch``, by index, in one model of vLLM. The constructor builds the metadata."""
 
     def __init__(self, vllm: Library, batch: Batch, layers: Iterable[int]) -> None:
         self._vllm = vllm
@@ -37,7 +37,7 @@ class Engine:
         self._layers: dict[int, Any] = {}
         indices = list(layers)
         self._config = _config(vllm, batch, [batch.layers[index].geometry for index in indices])
-        with vllm.running(self._config), batch.device:  # where vLLM's loader makes a model
+        with vllm.running(self._config), batch.device:  # as in vLLM's model loader
             for index in indices:
                 self._layers[index] = self._attention(index)
             groups: dict[GroupKey, list[int]] = {}
@@ -49,9 +49,9 @@ class Engine:
                 self._build(members)
 
     def run(self, index: int) -> torch.Tensor:
-        """Run one layer, as the model does in its turn; returns [tokens, num_qo_heads, head_dim].
+        """Run one layer, as the model does; returns [tokens, num_qo_heads, head_dim].
 
-        A redirected layer is handed NaN for keys and values of its own: it may neither read nor write them.
+        A redirected layer gets NaN as its own keys and values, which it must neither read nor write.
         """
         inputs = self._batch.layers[index]
         layer = self._layers[index]
@@ -65,7 +65,7 @@ class Engine:
 
     @property
     def scratch(self) -> list[torch.Tensor]:
-        """The memory in which the kernels keep what they make of parts of the keys."""
+        """The kernels' memory for results over parts of the keys."""
         found = {id(metadata): metadata for metadata in self._metadata.values()}.values()
         return [
             memory
@@ -74,7 +74,7 @@ class Engine:
         ]
 
     def _attention(self, index: int) -> Any:  # noqa: ANN401 - vLLM's Attention
-        """Return the layer as model code declares it, with the cache that it reads."""
+        """Return the layer as model code declares it, with its cache."""
         inputs = self._batch.layers[index]
         geometry = inputs.geometry
         target = None if geometry.kv_owner is None else _name(inputs.cache)
@@ -96,7 +96,7 @@ class Engine:
         return layer
 
     def _build(self, members: list[int]) -> None:
-        """Let the backend's builder make the metadata of a group of layers, and note where their new tokens go."""
+        """Build the metadata of a group of layers, and the slots of their new tokens."""
         batch, first = self._batch, members[0]
         names = [_name(index) for index in members]
         tables = self._tables(first)
@@ -123,7 +123,7 @@ class Engine:
             self._slots[name] = slots
 
     def _tables(self, index: int) -> torch.Tensor:
-        """Return the block table of a layer's KV cache group, as wide as vLLM makes one of so many columns."""
+        """Return the block table of a layer's KV cache group, with the width of vLLM's table."""
         tables = block_tables_for(self._batch, index)
         width = self._vllm.get_block_table_width(tables.shape[1], self._batch.page_size)
         widened = tables.new_zeros((tables.shape[0], width))
@@ -131,7 +131,7 @@ class Engine:
         return widened
 
     def _slot_mapping(self, tables: torch.Tensor) -> torch.Tensor:
-        """Return the cache slot of each new token, [tokens] int64; padding has vLLM's id for no slot."""
+        """Return the cache slot of each new token, [tokens] int64; padding has vLLM's ``PAD_SLOT_ID``."""
         batch = self._batch
         slots = []
         for row, (q_len, kv_len) in enumerate(zip(batch.q_lens, batch.kv_lens, strict=True)):
@@ -155,7 +155,7 @@ class Engine:
         return self._vllm.SlidingWindowSpec(**facts, sliding_window=geometry.window_left + 1)
 
     def _new_kv(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the keys and values of the new tokens as the cache holds them, [tokens, num_kv_heads, head_dim]."""
+        """Return the keys and values of the new tokens from the cache, [tokens, num_kv_heads, head_dim]."""
         batch = self._batch
         cache = batch.caches[batch.layers[index].cache]
         slots = self._slots[_name(index)].clamp_min(0)
@@ -165,17 +165,15 @@ class Engine:
 
 
 def as_vllm(cache: KVCache, layout: str) -> torch.Tensor:
-    """Return a cache in storage ``sliced`` as vLLM's logical one: [pages, num_kv_heads, page_size, 2 * head_dim].
+    """Return a view of a cache in storage ``sliced`` as [pages, num_kv_heads, page_size, 2 * head_dim], as in vLLM.
 
-    Keys are the first half of each row and values the second. Nothing is copied. Raises ``ValueError`` for memory that
-    does not lie so.
+    Keys are the first half of each row, values the second. Raises ``ValueError`` for any other storage.
     """
     k, v = cache.k, cache.v
     dim = k.shape[-1]
     beside = v.storage_offset() == k.storage_offset() + dim and v.data_ptr() == k.data_ptr() + dim * k.element_size()
     if not beside or k.stride() != v.stride() or k.stride(-1) != 1:
-        message = "keys and values do not lie side by side"
-        raise ValueError(message)
+        raise ValueError("keys and values do not lie side by side")
     joint = torch.as_strided(k, (*k.shape[:-1], 2 * dim), k.stride(), k.storage_offset())
     return joint if layout == "HND" else joint.transpose(1, 2)
 
@@ -185,15 +183,15 @@ def _name(index: int) -> str:
 
 
 def _group(batch: Batch, index: int) -> GroupKey:
-    """Return what the layers of one KV cache group have in common; a redirected layer is in its owner's."""
+    """Return the key of a layer's KV cache group; a redirected layer is in its owner's group."""
     layer = batch.layers[index]
     geometry = layer.geometry
     pool = int(batch.caches[layer.cache].pool == "swa")
     return (geometry.num_qo_heads, geometry.num_kv_heads, geometry.head_dim, geometry.window_left, pool)
 
 
-def _config(vllm: Library, batch: Batch, layers: list[Layer]) -> Any:  # noqa: ANN401 - in the place of a VllmConfig
-    """Return what the layers and the builder read of vLLM's configuration; of the model, as vLLM does, the maxima."""
+def _config(vllm: Library, batch: Batch, layers: list[Layer]) -> Any:  # noqa: ANN401 - a substitute for a VllmConfig
+    """Return the values of vLLM's configuration that layers and builder read; the model's are maxima, as in vLLM."""
     drafts = SimpleNamespace(num_speculative_tokens=batch.q_lens[0] - 1, parallel_drafting=False)
     dtype = batch.layers[0].q.dtype
     return SimpleNamespace(

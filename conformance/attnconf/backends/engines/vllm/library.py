@@ -1,12 +1,12 @@
 """vLLM itself, imported once. Without a GPU its Triton kernels are interpreted, and its platform is unspecified.
 
-Triton decides where a kernel is defined whether it is interpreted, so ``TRITON_INTERPRET`` is set for the import alone.
-vLLM takes Triton for unusable where no GPU's driver is active, unless ``CUDA_VISIBLE_DEVICES`` is empty: then it
-expects the driver later. So that is set, too.
+Triton decides where a kernel is defined whether it is interpreted, so ``TRITON_INTERPRET`` is set during the import
+only. vLLM does not use Triton without an active GPU driver, unless ``CUDA_VISIBLE_DEVICES`` is empty: then it expects
+the driver later. So that variable is set, too.
 
-On a GPU vLLM finds its own CUDA platform, and imports its compiled extensions beside it. The Triton backend calls
-nothing of them: it writes keys and values by a Triton kernel, too. They are hundreds of megabytes; where one was not
-installed with the rest, a stand-in is imported in its place, and the names of what ran say so.
+On a GPU vLLM finds its own CUDA platform, and imports its compiled extensions. The Triton backend does not call them,
+since it also writes keys and values by a Triton kernel. They are hundreds of megabytes; an extension that is not
+installed gets a stand-in, and the names of the kernels say so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from unittest import mock
 import torch
 
 from attnconf.backends.engines.absent import stand_ins
+from attnconf.backends.engines.loading import check_kernel, load_library
 from attnconf.backends.engines.quiet import quiet
 from attnconf.errors import BackendUnavailableError
 
@@ -37,7 +38,7 @@ _EXTENSIONS = (
     "vllm.vllm_flash_attn._vllm_fa2_C",
     "vllm.vllm_flash_attn._vllm_fa3_C",
 )
-"""What vLLM's modules do not load without on a GPU."""
+"""Compiled extensions without which vLLM's modules do not load on a GPU."""
 
 _NAMES = {
     "Attention": "vllm.model_executor.layers.attention",
@@ -58,14 +59,15 @@ _NAMES = {
 class Library:
     """The classes and functions of vLLM that the adapter uses, by name.
 
-    ``compiled`` says that its kernels run on a GPU; ``whole`` that its compiled extensions are there beside them.
+    ``compiled``: its kernels run on a GPU. ``whole``: its compiled extensions are installed.
     """
 
     def __init__(self, *, compiled: bool) -> None:
         self.compiled = compiled
         self.whole = not _lacking()
         self._found = {name: getattr(importlib.import_module(module), name) for name, module in _NAMES.items()}
-        _check_kernels(compiled=compiled)
+        kernel = vars(importlib.import_module(_KERNELS))["kernel_unified_attention"]
+        check_kernel("vllm", kernel, compiled=compiled)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a class or a function of vLLM
         if name.startswith("_"):
@@ -74,32 +76,26 @@ class Library:
 
     @property
     def how(self) -> str:
-        """How the kernels run, and what of vLLM's is not there beside them."""
+        """How the kernels run, and the missing parts of vLLM."""
         if not self.compiled:
             return "interpreted"
         return "compiled" if self.whole else "compiled, without vllm's extensions"
 
     @contextmanager
-    def running(self, config: Any) -> Iterator[None]:  # noqa: ANN401 - in the place of a VllmConfig
-        """Let vLLM run inside the block: under ``config``, and without its warnings and log lines.
+    def running(self, config: Any) -> Iterator[None]:  # noqa: ANN401 - a substitute for a VllmConfig
+        """Run vLLM inside the block with ``config``, and without its warnings and log lines.
 
-        Its writer of KV asks torch for a compute capability, by which it sizes its launches: without a GPU 9.0.
+        Its writer of KV sizes its launches by torch's compute capability, which is 9.0 here without a GPU.
         """
-        asked = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
-        with quiet(), nullcontext() if self.compiled else asked, self.set_current_vllm_config(config):
+        capability = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
+        with quiet(), nullcontext() if self.compiled else capability, self.set_current_vllm_config(config):
             yield
 
 
 @cache
 def library() -> Library:
     """Return vLLM. Raises ``BackendUnavailableError`` when it does not load."""
-    try:
-        return _compiled() if torch.cuda.is_available() else _interpreted()
-    except BackendUnavailableError:
-        raise
-    except Exception as error:
-        message = f"vllm does not load: {type(error).__name__}: {error}"
-        raise BackendUnavailableError(message) from error
+    return load_library("vllm", _compiled, _interpreted)
 
 
 def _compiled() -> Library:
@@ -127,17 +123,3 @@ def _lacking() -> tuple[str, ...]:
         return PathFinder.find_spec(name, folders) is not None
 
     return tuple(name for name in _EXTENSIONS if not found(name))
-
-
-def _check_kernels(*, compiled: bool) -> None:
-    from triton.runtime.interpreter import InterpretedFunction
-
-    kernel = vars(importlib.import_module(_KERNELS))["kernel_unified_attention"]
-    if isinstance(kernel, InterpretedFunction) == compiled:
-        problem = (
-            "Triton would interpret its kernels; unset TRITON_INTERPRET"
-            if compiled
-            else "vllm was imported before in this process, and its kernels would be compiled for a GPU that is not"
-            " there; ask it in a process of its own"
-        )
-        raise BackendUnavailableError(problem)

@@ -1,4 +1,4 @@
-"""The backends: FlashInfer's wrappers, planned once per kind of layer and run layer by layer."""
+"""The backends flashinfer_fa2 and flashinfer_fa3: FlashInfer's wrappers, planned once per kind of layer."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class FlashInferFa:
 
     @property
     def promises(self) -> Promises:
-        """The optional clauses kept, as the sources say and as NaN and huge dead slots showed on an H100.
+        """The optional clauses kept, from the sources and from tests with NaN and huge dead slots on an H100.
 
-        Neither keeps the clause on empty rows: FlashInfer 0.6 writes zeros, and -5e4 for minus infinity as their LSE.
-        fa2 loads from the first key that a tile's first row sees, so it never reads what was reclaimed. fa3 loads whole
-        tiles of keys; the probability of a key behind the window is 0 there, but 0 times a NaN in its value is not.
-        How fa2 splits the keys depends on the whole batch.
+        Neither keeps the clause on empty rows: FlashInfer 0.6 writes zeros, and an LSE of -5e4 for minus infinity. fa2
+        loads keys from the first one that a tile's first row sees, so it never reads reclaimed pages. fa3 loads whole
+        tiles of keys: a key behind the window has probability 0, but 0 times a NaN in its value is NaN. The splits of
+        fa2 depend on the whole batch.
         """
         reclaimed_v = ANYTHING if self.template == "fa2" else FINITE
         return Promises(reclaimed_v=reclaimed_v, empty_kv=False, batch_invariant=False, lse="two")
@@ -76,12 +76,12 @@ class FlashInferFa:
         return capability.supports(variant_of_shape(self.template, shape), platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return how the kernels hold their intermediate values; read from FlashInfer 0.6.13's sources.
+        """Return the dtypes of the kernels' intermediate values, as read from FlashInfer 0.6.13's sources.
 
         Both round P to q's dtype and accumulate in float32. fa2's denominator sums the rounded P
         (``m16k16_rowsum_f16f16f32``) and its split-KV partial outputs are in the output's dtype (``DTypeO* tmp_v``);
         fa3's denominator sums float32 and it has no splits. float8_e4m3fn keys and values become q's dtype, exactly;
-        v_scale multiplies the rounded output, a rounding that ``partials`` stands for where nothing was split.
+        v_scale multiplies the rounded output, and ``partials`` accounts for that rounding where nothing was split.
         """
         if self.template == "fa3":
             return NumericsProfile(p=shape.q_dtype, tanh=_APPROXIMATE_TANH)
@@ -104,18 +104,17 @@ class FlashInferFa:
         return places.export(builds, folder, self.platform)
 
     def without_compiling(self) -> AbstractContextManager[None]:
-        """Keep FlashInfer from compiling what a call would need."""
+        """Return a context in which FlashInfer does not compile."""
         return jit.without_jit()
 
     def prepare(self, batch: Batch) -> PreparedWrappers:
-        """Build the page metadata. A kind of layer is planned when the first one of it runs: that loads its module.
+        """Build the page metadata. A kind of layer is planned when its first layer runs, which loads its module.
 
-        So a layer that is not run, because its module would have to be compiled, holds up none of the others. Raises
-        ``UnsupportedError`` before any launch, and ``BackendUnavailableError`` where nothing can run.
+        So a layer that cannot run without compiling does not delay the others. Raises ``UnsupportedError`` before any
+        launch, and ``BackendUnavailableError`` where nothing can run.
         """
         if self.platform.simulated:
-            message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"{self.name} cannot run on a simulated platform ({self.platform.device})")
         self._refuse(batch)
         places.environment(self.platform)
         scratch = workspace(batch)
@@ -149,7 +148,7 @@ class FlashInferFa:
 
 @dataclass
 class Plan:
-    """What the layers of one kind share: a wrapper, planned when it is first asked for. It keeps the metadata alive."""
+    """The wrapper for all layers of one kind, which is planned on first use. It keeps the metadata alive."""
 
     batch: Batch
     key: PlanKey
@@ -158,17 +157,17 @@ class Plan:
 
     @property
     def kind(self) -> WrapperKind:
-        """Which wrapper it is."""
+        """The kind of wrapper."""
         return wrapper_kind(self.batch, self.key)
 
     @property
     def kernel(self) -> str:
-        """The name of what it launches."""
+        """The name of the kernel."""
         return f"{self.key.variant.template}-{self.kind}" + ("-sinks" if self.key.variant.sinks else "")
 
     @cached_property
     def wrapper(self) -> Any:  # noqa: ANN401 - FlashInfer's wrapper
-        """The planned wrapper. Raises ``BackendUnavailableError`` where the installed one does not take the calls."""
+        """The planned wrapper. Raises ``BackendUnavailableError`` if the installed one does not take our calls."""
         made = library.load(*WRAPPERS[self.kind])
         wrapper = call(made, constructor_arguments(self.batch, self.key, self.kind, self.workspace))
         call(wrapper.plan, plan_arguments(self.batch, self.key, self.kind, self.indices))
@@ -196,20 +195,20 @@ class PreparedWrappers:
         return plan.kernel
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Return the float workspace, where split-KV partial results lie.
+        """Return the float workspace with the partial results of split keys.
 
-        The plan lies in the wrapper's integer workspace, which every run reads: it is metadata, and nobody else's.
+        The wrapper's integer workspace contains its plan, so it is metadata and not scratch memory.
         """
         return (Workspace(memory=self.workspace),)
 
 
 def make_fa2(platform: Platform) -> FlashInferFa:
-    """Return the fa2 backend. Raises ``BackendUnavailableError`` naming what ``platform`` lacks."""
+    """Return the fa2 backend. Raises ``BackendUnavailableError`` with what ``platform`` lacks."""
     return _make("fa2", platform)
 
 
 def make_fa3(platform: Platform) -> FlashInferFa:
-    """Return the fa3 backend. Raises ``BackendUnavailableError`` naming what ``platform`` lacks."""
+    """Return the fa3 backend. Raises ``BackendUnavailableError`` with what ``platform`` lacks."""
     return _make("fa3", platform)
 
 
@@ -217,7 +216,6 @@ def _make(template: Template, platform: Platform) -> FlashInferFa:
     lacking = capability.missing(template, platform)
     if lacking is not None:
         remedy = f"; remedy: {REMEDY}" if PACKAGE in lacking else ""
-        message = f"flashinfer_{template} {lacking}{remedy}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"flashinfer_{template} {lacking}{remedy}")
     ready_made(platform)  # a kernel cache for another machine is an error now, not in the middle of a run
     return FlashInferFa(template, platform)

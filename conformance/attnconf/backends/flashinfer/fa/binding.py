@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def call(function: Callable[..., Any], arguments: Mapping[str, Any], extra: tuple[Any, ...] = ()) -> Any:  # noqa: ANN401 - what FlashInfer returns
-    """Bind the arguments, then call; ``extra`` goes through the function's ``*args``, behind q and the cache.
+    """Bind the arguments, then call. ``extra`` is passed by position, after q and the cache.
 
     Raises ``BackendUnavailableError`` when the installed function does not take the call.
     """

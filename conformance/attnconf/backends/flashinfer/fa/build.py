@@ -1,4 +1,4 @@
-"""FlashInfer's specifications of the modules: what its wrappers build and load under the same names."""
+"""FlashInfer's specifications of the modules, with the names under which its wrappers build and load them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ _NO_POSITION_ENCODING = 0
 def jit_spec(name: str) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
     """Return FlashInfer's specification of the module ``name``. Raises ``InvalidInputError`` for another name.
 
-    It is the one that ``get_batch_prefill_module`` in flashinfer/prefill.py takes, since 0.7.0 another one for fa2, or
-    for sinks ``get_customize_batch_prefill_module``: with the same sources its library is loaded, not built again.
+    It is the specification of ``get_batch_prefill_module`` in flashinfer/prefill.py (another one for fa2 since 0.7.0),
+    or with sinks of ``get_customize_batch_prefill_module``: equal sources make FlashInfer load the built library.
     """
     variant = read(name)
     if variant is None:
-        source = "kernel module"
-        raise InvalidInputError(source, given=ascii(name), allowed="a name of a batch prefill module")
+        raise InvalidInputError("kernel module", given=ascii(name), allowed="a name of a batch prefill module")
     if variant.sinks:
         arguments = sink_arguments(variant)
         generate = library.load(MODULES, "gen_customize_batch_prefill_module")
@@ -47,7 +46,7 @@ def jit_spec(name: str) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
 def sink_arguments(variant: Variant) -> dict[str, Any]:
     """Return the constructor's arguments that make a wrapper build and load the sink variant.
 
-    They are those of FlashInfer's BatchAttentionWithAttentionSinkWrapper, under another name.
+    They equal those of FlashInfer's BatchAttentionWithAttentionSinkWrapper but for the module's name.
     """
     return {
         "jit_args": [
@@ -69,6 +68,6 @@ def sink_arguments(variant: Variant) -> dict[str, Any]:
 
 
 def _types(variant: Variant) -> tuple[Any, ...]:
-    """Return dtypes of q, of the cache, of the output and of the indices, and head_dim of keys and of values."""
+    """Return the dtypes of q, cache, output and indices, and the head_dim of keys and of values."""
     q_dtype, kv_dtype = getattr(torch, variant.q_dtype), getattr(torch, variant.kv_dtype)
     return q_dtype, kv_dtype, q_dtype, torch.int32, variant.head_dim, variant.head_dim

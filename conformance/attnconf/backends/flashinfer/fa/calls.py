@@ -1,9 +1,9 @@
-"""From a batch and a layer to the arguments of FlashInfer's wrappers: every translation is made here.
+"""Translate a batch and a layer into the arguments of FlashInfer's wrappers.
 
-- ``window_left`` counts as attnconf's does; no soft cap is 0.
-- ``sm_scale`` is planned, ``k_scale`` and ``v_scale`` are given per run: FlashInfer multiplies the first into sm_scale
-  and the output by the second, after it was rounded. They are the owner's, whose bytes are read.
-- A sink variant takes its scale from the run, k_scale included.
+- ``window_left`` has the same meaning as in attnconf; a soft cap of 0 means none.
+- ``sm_scale`` is an argument of the plan, ``k_scale`` and ``v_scale`` are arguments of the run: FlashInfer multiplies
+  sm_scale by the first, and the rounded output by the second. Both are the owner's, whose bytes are read.
+- A sink variant gets its scale, with k_scale, in the run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WRAPPERS: dict[WrapperKind, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class PlanKey:
-    """What two layers must share to share a plan: the compiled variant, the pool, and the planned arguments."""
+    """The key of a plan: the compiled variant, the pool and the planned arguments of a layer."""
 
     variant: Variant
     pool: Pool
@@ -42,12 +42,12 @@ class PlanKey:
 
     @property
     def wrapper(self) -> WrapperKind:
-        """The wrapper for a batch of mode decode: fa2's own on tensor cores, but its sink variant has no window."""
+        """The wrapper for mode decode: fa2 has one on tensor cores, except with sinks, where it has no window."""
         return "decode" if self.variant.template == "fa2" and not self.variant.sinks else "prefill"
 
 
 def plan_key(batch: Batch, layer: int, variant: Variant) -> PlanKey:
-    """Return what decides the plan of one layer."""
+    """Return the key of the plan for one layer."""
     inputs = batch.layers[layer]
     geometry = inputs.geometry
     return PlanKey(
@@ -62,7 +62,7 @@ def plan_key(batch: Batch, layer: int, variant: Variant) -> PlanKey:
 
 
 def wrapper_kind(batch: Batch, key: PlanKey) -> WrapperKind:
-    """Return which wrapper serves a layer of ``batch``, as engines choose."""
+    """Return the kind of wrapper for a layer of ``batch``, as engines choose it."""
     return key.wrapper if batch.mode == "decode" and set(batch.q_lens) == {1} else "prefill"
 
 
@@ -71,7 +71,7 @@ def constructor_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, workspa
     arguments: dict[str, Any] = {
         "float_workspace_buffer": workspace,
         "kv_layout": batch.kv_layout,
-        # Named, so that the library cannot choose another kernel for us.
+        # Explicit, so that the library does not choose another kernel.
         "backend": key.variant.template,
     }
     if kind == "decode":
@@ -113,7 +113,7 @@ def plan_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, indices: PageI
 def run_arguments(
     batch: Batch, layer: int, out: torch.Tensor, lse: torch.Tensor | None
 ) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """Return the keyword arguments of the wrapper's run, and what a sink variant takes behind q and the cache."""
+    """Return the keyword arguments of the wrapper's run, and a sink variant's arguments after q and the cache."""
     inputs = batch.layers[layer]
     cache = batch.caches[inputs.cache]
     stored = batch.layers[inputs.cache].geometry

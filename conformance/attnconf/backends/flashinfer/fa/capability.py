@@ -1,9 +1,9 @@
-"""What FlashInfer's fa2 and fa3 templates can run: a predicate over the compiled variant and the platform.
+"""The capability of FlashInfer's fa2 and fa3 templates, by compiled variant and platform.
 
 Sources, of FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1: ``KernelTraits::IsInvalid`` and the tile loads in
 attention/prefill.cuh, the assertions in attention/hopper/prefill_sm90.cuh, ``is_fa3_backend_supported`` and
 ``is_sm90a_supported`` in utils.py, and the sink variants in jit/attention/variants.py. Page size, layout, group size
-and storage are free: pages are found by division, and the strides of K, equal to those of V, are passed on.
+and storage are free: pages are found by division, and the strides of K (equal to the strides of V) are arguments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 FA2_FLOOR = (8, 0)
+"""The first compute capability of fa2."""
+
 FA3_SM = (9, 0)
+"""The only compute capability of fa3."""
+
 _FA3_CUDA_FLOOR = Version("12.3")
 _SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _HEAD_DIMS = (64, 128, 256)
@@ -101,5 +105,5 @@ def _head_dim_reasons(variant: Variant, version: Version | None) -> Iterator[str
         # fa2's tile loads move 64 elements at a time, and at 192 the tile for long queries has too many registers.
         yield f"{template} takes head_dim 64, 128 or 256, not {head_dim}"
     elif head_dim == _SMALL_HEAD and variant.kv_dtype == _FP8:
-        # So a note on page_produce_kv in prefill.cuh.
+        # according to a note on page_produce_kv in prefill.cuh
         yield "fa2 is not known to read float8_e4m3fn KV at head_dim 64: its sources say that the load does not work"

@@ -1,4 +1,4 @@
-"""FlashInfer's page metadata: the pages of all requests in one list, instead of a table of rows."""
+"""FlashInfer's page metadata: the pages of all requests in one list instead of a table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class PageIndices:
     """Pages ``kv_indices[kv_indptr[r]:kv_indptr[r + 1]]`` hold request r; all tensors are int32.
 
-    ``kv_last_page_len[r]`` tokens lie in its last page: 1 to page_size, and 0 only where it has no page. ``kv_indptr``
-    [rows + 1] and ``kv_last_page_len`` [rows] are on the host, where the plan is made, ``kv_indices`` on the device.
+    Its last page has ``kv_last_page_len[r]`` tokens: 1 to page_size, or 0 if it has no page. ``kv_indptr`` [rows + 1]
+    and ``kv_last_page_len`` [rows] are on the host, which makes the plan; ``kv_indices`` is on the device.
     """
 
     kv_indptr: torch.Tensor

@@ -1,10 +1,10 @@
-"""Which kernel modules a shape needs, named as FlashInfer names them; pure.
+"""The kernel modules for a shape, with FlashInfer's names; pure.
 
 One module serves every mode, page size, layout and group size of one ``Variant``: the decode wrapper on tensor cores
 loads the prefill module (``get_batch_prefill_uri``, ``get_batch_prefill_attention_sink_uri`` in
-flashinfer/jit/attention/modules.py). It has 10 sources: for paged and for ragged keys one a mask mode, of which there
-are 4, and two that bind them. With 5 jobs and FlashInfer 0.6.13 a module of head_dim 256 with a window took 66 s for
-fa2 and 200 s for fa3, that is about 330 and 1000 CPU seconds.
+flashinfer/jit/attention/modules.py). It has 10 sources: one for each of 4 mask modes with paged and with ragged keys,
+and two with bindings. With 5 jobs and FlashInfer 0.6.13, a module of head_dim 256 with a window took 66 s for fa2 and
+200 s for fa3, that is about 330 and 1000 CPU seconds.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 CPU_SECONDS: dict[Template, float] = {"fa2": 330.0, "fa3": 1000.0}
 SOURCES = 10
 STRIDE_SUFFIX = "_kv_stride_equal"
-"""How fa2's module for keys and values of equal strides ends, the only ones that are not refused."""
+"""The end of the name of fa2's module for keys and values of equal strides; others are refused."""
 _STRIDE_FLOOR = Version("0.7.0")
-"""The first release that splits fa2's module by strides; 0.6.18, the last before it, does not."""
+"""The first release with two modules of fa2, by strides; 0.6.18, the last one before it, has one."""
 
 _SHORT = {"float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
 _LONG = {short: dtype for dtype, short in _SHORT.items()}
@@ -54,8 +54,8 @@ def plain_name(variant: Variant, version: Version) -> str:
 def sink_name(variant: Variant) -> str:
     """Return the name of the module of a variant with sinks: FlashInfer's own, in every release.
 
-    Its BatchAttentionWithAttentionSinkWrapper takes another, without head_dim and KV dtype, under which two variants of
-    one process would share a module; the backend gives this name to the plain wrapper.
+    Its BatchAttentionWithAttentionSinkWrapper uses a name without head_dim and KV dtype, so that two variants in one
+    process would share a module. The backend passes this name to the plain wrapper instead.
     """
     return (
         f"batch_prefill_with_attention_sink_kv_cache_{_types(variant)}_use_swa_{variant.windowed}_"
@@ -69,7 +69,7 @@ def module_name(variant: Variant, version: Version) -> str:
 
 
 def read(name: str) -> Variant | None:
-    """Return the variant whose module some release calls ``name``, or None for a name of no such module."""
+    """Return the variant of the module that some release calls ``name``, or None for any other name."""
     if (found := _NAME.fullmatch(name)) is None:
         return None
     variant = Variant(

@@ -1,4 +1,4 @@
-"""The compiled kernel that one layer needs: FlashInfer builds one module for each."""
+"""Variant: the compiled kernel for one layer. FlashInfer builds one module per variant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Template = Literal["fa2", "fa3"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What is compiled in: template, dtypes (torch's names), head_dim, and the features that are on.
+    """The compile-time properties: template, dtypes (torch's names), head_dim, and the features that are on.
 
     Heads, group size, page size, layout and lengths are arguments of the compiled kernel.
     """

@@ -1,4 +1,4 @@
-"""The wrappers' scratch memory: one for a device, as large as the largest batch needs."""
+"""The wrappers' scratch memory: one workspace per device, large enough for the largest batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _workspaces: dict[str, torch.Tensor] = {}
 def workspace(batch: Batch) -> torch.Tensor:
     """Return the float workspace for ``batch``: 1-D uint8, kept per device and grown when a batch needs more.
 
-    Kernels of one stream take turns in it. Nothing in it outlives a run.
+    Kernels of one stream use it one after the other. Its contents are not needed after a run.
     """
     key = str(batch.device)
     needed = workspace_bytes(batch, _multiprocessors(batch.device))
@@ -29,7 +29,7 @@ def workspace(batch: Batch) -> torch.Tensor:
 
 
 def workspace_bytes(batch: Batch, multiprocessors: int) -> int:
-    """Return how many bytes the split-KV partial results of ``batch`` take at most.
+    """Return an upper limit of the bytes of the split-KV partial results of ``batch``.
 
     Source: PrefillPlan in attention/scheduler.cuh. It reserves, for each query head, float32 rows of head_dim values
     and one log-sum-exp for at most ``2 * multiprocessors / num_kv_heads`` tiles of 128 rows (64 from head_dim 256 on).

@@ -1,4 +1,4 @@
-"""The backend: prepare a batch once, then call FlashInfer, or its contract, layer by layer."""
+"""The backend trtllm_mha: prepare a batch, then call FlashInfer or execute its documented contract per layer."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 _COPIED = "+page-copy"
+"""The end of a kernel's name where the pages were copied for it."""
+
 _APPROXIMATE_TANH = 2.0**-10
 """FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
 
@@ -41,26 +43,29 @@ _HALF_ACCUMULATOR = (
     "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real"
     " ones average out; a bound for float32 sums is too narrow (3.2 units of it on an H200)"
 )
+"""Why FMHA v2's bound for float16 is wide."""
+
 _ROUNDED_QUERY = (
     "the query is rounded to float8_e4m3fn; five standard deviations of its error are allowed (Hoeffding) in every"
     " score at once and with the worst sign, while the errors of many keys cancel"
 )
+"""Why the bound of XQA over 8-bit KV is wide."""
 
 
 @dataclass(frozen=True)
 class TrtllmMha:
-    """FlashInfer's TensorRT-LLM kernels on one platform, or their documented contract where none of them runs."""
+    """FlashInfer's TensorRT-LLM kernels on one platform, or their documented contract without such a GPU."""
 
     platform: Platform
 
     @property
     def reads_contract(self) -> bool:
-        """Whether this machine has none of the kernels, so that the contract is executed in their place."""
+        """Whether the documented contract is executed, since the machine has none of the kernels."""
         return self.platform.sm is None or generation(self.platform.sm) is None
 
     @property
     def machine(self) -> Generation:
-        """The GPU generation whose calls are made: SM100's for the contract."""
+        """The GPU generation for which calls are made; the contract is that of SM100."""
         return generation(self.platform.sm) or "sm100"
 
     @property
@@ -75,19 +80,19 @@ class TrtllmMha:
 
     @property
     def promises(self) -> Promises:
-        """The optional clauses kept: what is documented, and on XQA's machines what was measured on an H200.
+        """The optional clauses kept: what is documented, and for XQA what was measured on an H200.
 
-        FlashInfer documents no answer to a row over no key, no bitwise claim, and nothing about unused table columns.
-        Its LSE exists on trtllm-gen since 0.6.13, in base two. Both kernels of SM 9.0 multiply values that they mask by
-        a zero, so an infinity or a NaN among these reaches the output: FMHA v2 and XQA over 8-bit KV from the rest of a
-        last page, XQA over 16-bit KV from a reclaimed page only. There even finite values may become one: under several
-        query tokens, XQA sums a tile that a row may not see with weight 1 before it scales it away (safeInitRowMax in
-        csrc/xqa/mha.cu; the vector gemma4-e2b-verify-masked-tile). Keys may be anything.
+        FlashInfer does not document rows without keys, equality of bits, or unused table columns. trtllm-gen has an LSE
+        since 0.6.13, in base two. Both kernels of SM 9.0 multiply masked values by zero, so an infinity or a NaN among
+        these reaches the output: in FMHA v2, and in XQA over 8-bit KV, from the rest of a last page; in XQA over 16-bit
+        KV from a reclaimed page only. There even finite values may become infinite: with several query tokens, XQA sums
+        a tile that a row does not see with weight 1 before it scales it away (safeInitRowMax in csrc/xqa/mha.cu; the
+        vector gemma4-e2b-verify-masked-tile). Keys may be anything.
         """
         version = library_version(self.platform)
         has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
         if self.reads_contract:
-            # The documented lengths say which keys exist; the reading reads those and no other.
+            # The documented lengths say which keys exist, and the contract reads no others.
             return Promises(empty_kv=False, deterministic=False, batch_invariant=False, lse="two" if has_lse else None)
         if self.machine == "sm100":
             return Promises(
@@ -116,11 +121,11 @@ class TrtllmMha:
         return capability.supports(shape, platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return how the kernel for ``shape`` holds its intermediate values; read from the kernels' sources.
+        """Return the dtypes of the kernel's intermediate values, as read from the kernels' sources.
 
-        XQA and trtllm-gen store split-KV partial outputs in 16 bits; XQA's denominator sums the rounded
-        probabilities. Hopper's XQA over 8-bit KV computes in 8 bits, the query included. FMHA v2 accumulates
-        float16 in float16, and bfloat16 in float32.
+        XQA and trtllm-gen store split-KV partial outputs in 16 bits. XQA's denominator sums the rounded probabilities.
+        Hopper's XQA over 8-bit KV computes in 8 bits, with the query, too. FMHA v2 accumulates float16 in float16, and
+        bfloat16 in float32.
         """
         if self.reads_contract:
             return NumericsProfile()
@@ -141,7 +146,7 @@ class TrtllmMha:
         return NumericsProfile(p=shape.q_dtype, partials=partials)
 
     def kernels(self, shape: KernelShape) -> frozenset[str]:
-        """Return the kernel family that serves ``shape``, over copied pages too, or the function that stands for it."""
+        """Return the kernel family for ``shape``, also over copied pages, or the documented function instead."""
         kernel = family(shape.mode, self.machine)
         if self.reads_contract:
             return frozenset({f"contract:{FUNCTIONS[kernel][1]}"})
@@ -164,14 +169,13 @@ class TrtllmMha:
         return places.export(builds, folder, self.platform)
 
     def without_compiling(self) -> AbstractContextManager[None]:
-        """Keep FlashInfer from compiling what a call would need."""
+        """Return a context in which FlashInfer does not compile."""
         return jit.without_jit()
 
     def prepare(self, batch: Batch) -> PreparedCalls:
         """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
         if self.platform.simulated:
-            message = f"{self.name} cannot run on a simulated platform ({self.platform.device})"
-            raise BackendUnavailableError(message)
+            raise BackendUnavailableError(f"{self.name} cannot run on a simulated platform ({self.platform.device})")
         kernel = family(batch.mode, self.machine)
         _refuse(batch, kernel, self.promises)
         refuse_caches(batch, kernel)
@@ -185,7 +189,7 @@ class TrtllmMha:
 
 @dataclass(frozen=True)
 class PreparedCalls:
-    """A batch with its metadata, its workspace and the function that serves its mode."""
+    """A batch with its metadata, its workspace and the function for its mode."""
 
     batch: Batch
     kernel: Family
@@ -201,11 +205,9 @@ class PreparedCalls:
         Raises ``SignatureMismatchError`` when the installed function does not take the call.
         """
         if lse is not None and self.promises.lse is None:
-            message = f"{self.kernel} of flashinfer {library.version()} returns no LSE"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"{self.kernel} of flashinfer {library.version()} returns no LSE")
         if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
-            message = f"{self.kernel} has no logits soft cap"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"{self.kernel} has no logits soft cap")
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
         name = self._launch(call)
@@ -224,7 +226,7 @@ class PreparedCalls:
         self.metadata.cum_seq_lens_kv.copy_(fresh.cum_seq_lens_kv)
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Return the one workspace; without a GPU it is small, and as much of it must be zero as there is."""
+        """Return the workspace. Without a GPU it is small, and all of the part that must be zero is in it."""
         kept = min(zero_bytes(self.kernel, self.function), self.workspace.numel())
         return (Workspace(memory=self.workspace, zero_bytes=kept),)
 
@@ -240,8 +242,7 @@ class PreparedCalls:
 def make(platform: Platform) -> TrtllmMha:
     """Return the backend for ``platform``. Raises ``BackendUnavailableError`` when flashinfer-python is missing."""
     if PACKAGE not in platform.packages:
-        message = f"trtllm_mha needs {PACKAGE}, which is not installed; remedy: {REMEDY}"
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(f"trtllm_mha needs {PACKAGE}, which is not installed; remedy: {REMEDY}")
     backend = TrtllmMha(platform)
     if not backend.reads_contract:
         ready_made(platform)  # a kernel cache for another machine is an error now, not half an hour later
@@ -250,22 +251,19 @@ def make(platform: Platform) -> TrtllmMha:
 
 def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:
     if min(batch.kv_lens) == 0:
-        message = f"{kernel} documents no answer for a request without keys"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"{kernel} documents no answer for a request without keys")
     if kernel in {"xqa", "trtllm-gen-decode"}:
         if len(set(batch.q_lens)) > 1 or batch.q_lens[0] == 0:
-            message = f"{kernel} takes the same number of query tokens, at least 1, from every request"
-            raise UnsupportedError(message)
+            raise UnsupportedError(f"{kernel} takes the same number of query tokens, at least 1, from every request")
     elif min(batch.q_lens) == 0 and not promises.empty_q:
-        message = f"{kernel} documents no request without query tokens"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"{kernel} documents no request without query tokens")
 
 
 def refuse_caches(batch: Batch, kernel: Family) -> None:
-    """Refuse memory that the kernels would misread, and FlashInfer does not look at. Raises ``UnsupportedError``.
+    """Refuse memory that the kernels would misread and FlashInfer does not check. Raises ``UnsupportedError``.
 
-    FMHA v2's module is picked by the query's dtype alone, and for one that it does not have FlashInfer has no word but
-    a ``KeyError``. The others take the strides of K for both, and XQA counts them in heads.
+    The query's dtype alone picks the module of FMHA v2, and FlashInfer raises a bare ``KeyError`` for other dtypes. The
+    other kernels use the strides of K for both, and XQA counts them in heads.
     """
     for cache in batch.caches:
         if kernel != "fmha_v2":
@@ -275,21 +273,18 @@ def refuse_caches(batch: Batch, kernel: Family) -> None:
 
 
 def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
-    asked, stored = (str(dtype).removeprefix("torch.") for dtype in (q_dtype, kv_dtype))
-    if asked not in capability.SIXTEEN_BIT:
-        message = f"fmha_v2 has no module for {asked} queries"
-        raise UnsupportedError(message)
-    if stored != asked:
-        message = f"fmha_v2 would read {stored} keys as {asked}: its kernel is picked by the query's dtype alone"
+    wanted, stored = (str(dtype).removeprefix("torch.") for dtype in (q_dtype, kv_dtype))
+    if wanted not in capability.SIXTEEN_BIT:
+        raise UnsupportedError(f"fmha_v2 has no module for {wanted} queries")
+    if stored != wanted:
+        message = f"fmha_v2 would read {stored} keys as {wanted}: its kernel is picked by the query's dtype alone"
         raise UnsupportedError(message)
 
 
 def _refuse_strides(cache: KVCache, kernel: Family) -> None:
     if cache.k.stride() != cache.v.stride() or cache.k.stride(-1) != 1:
-        message = f"{kernel} reads keys and values with one set of strides, head_dim 1 apart"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"{kernel} reads keys and values with one set of strides, head_dim 1 apart")
     head_dim = cache.k.shape[-1]
     outer = cache.k.stride()[:-1]
     if kernel == "xqa" and any(stride % head_dim for stride in outer):
-        message = f"xqa takes strides that are multiples of head_dim {head_dim}, not {outer}"
-        raise UnsupportedError(message)
+        raise UnsupportedError(f"xqa takes strides that are multiples of head_dim {head_dim}, not {outer}")

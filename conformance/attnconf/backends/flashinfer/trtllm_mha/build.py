@@ -1,4 +1,4 @@
-"""FlashInfer's specifications of the modules: what its own calls build and load under the same names."""
+"""FlashInfer's specifications of the modules, with the names under which its own calls build and load them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ def jit_spec(name: str) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
 
     found = read(name)
     if found is None:
-        source = "kernel module"
-        raise InvalidInputError(source, given=ascii(name), allowed="a name of an XQA or FMHA v2 module")
+        raise InvalidInputError("kernel module", given=ascii(name), allowed="a name of an XQA or FMHA v2 module")
     if isinstance(found, FmhaV2):
         generate = library.load("flashinfer.jit.attention.modules", "gen_fmha_v2_module")
         return generate(found.input_layout, getattr(torch, found.dtype), None)

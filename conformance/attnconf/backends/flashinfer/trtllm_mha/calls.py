@@ -1,10 +1,10 @@
-"""From a batch and a layer to the keyword arguments of FlashInfer's functions: every translation is made here.
+"""Translate a batch and a layer into the keyword arguments of FlashInfer's functions.
 
-- ``window_left`` counts as attnconf's does (the query's own key plus ``window_left`` before it; -1 is unlimited).
-  FMHA v2 heeds it only under ``mask_mode="sliding_window"``.
-- Both products take one fused scale: ``bmm1_scale`` is sm_scale * k_scale, ``bmm2_scale`` is v_scale. The query of a
-  case is never scaled.
-- Page tables are those of the pool that the layer reads; K and V share one.
+- ``window_left`` has the same meaning as in attnconf (the query's own key and ``window_left`` keys before it; -1 is
+  unlimited). FMHA v2 uses it only with ``mask_mode="sliding_window"``.
+- Each product has one fused scale: ``bmm1_scale`` is sm_scale * k_scale, ``bmm2_scale`` is v_scale. The query of a case
+  is never scaled.
+- Page tables contain ids of the pool that the layer reads. K and V share a table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MASK_WORD_BITS = 16
 class Call:
     """One call: the module and name of the function, and its keyword arguments.
 
-    ``copied`` says that the pages were copied into a layout that the kernel reads.
+    ``copied``: the pages were copied into a layout that the kernel can read.
     """
 
     module: str
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is built once for a batch: tables by layer, cumulative lengths [rows + 1] int32, mask, page numbering."""
+    """The metadata of a batch: tables by layer, cumulative lengths [rows + 1] int32, mask, numbers of copied pages."""
 
     tables: tuple[torch.Tensor, ...]
     cum_seq_lens_q: torch.Tensor
@@ -53,7 +53,7 @@ def build_metadata(batch: Batch, kernel: Family) -> Metadata:
     zero = torch.zeros(1, dtype=torch.int32, device=batch.device)
     q_len = batch.q_lens[0]
     return Metadata(
-        # The kernels take a table's row length from its width and read it as contiguous.
+        # The kernels compute a row's address from the table's width, so it must be contiguous.
         tables=tuple(block_tables_for(batch, layer).contiguous() for layer in range(len(batch.layers))),
         cum_seq_lens_q=batch.qo_indptr,
         cum_seq_lens_kv=torch.cat([zero, batch.seq_lens.cumsum(0).to(torch.int32)]),
@@ -74,7 +74,7 @@ def draft_mask(rows: int, q_len: int, device: torch.device) -> torch.Tensor:
     return packed.expand(rows, q_len, words).contiguous().to(device)
 
 
-def build_call(  # noqa: PLR0913 - what one launch is made of
+def build_call(  # noqa: PLR0913 - the parts of one launch
     kernel: Family,
     batch: Batch,
     layer: int,
@@ -84,10 +84,10 @@ def build_call(  # noqa: PLR0913 - what one launch is made of
     out: torch.Tensor,
     lse: torch.Tensor | None,
 ) -> Call:
-    """Return the call that runs ``layer`` of ``batch``: ``lse`` is passed to trtllm-gen only, the others have none."""
+    """Return the call that runs ``layer`` of ``batch``. Only trtllm-gen gets ``lse``; the others have none."""
     inputs = batch.layers[layer]
     geometry = inputs.geometry
-    # The stored bytes are the owner's, so their scales are, too: a redirected layer has none of its own.
+    # The owner stored the bytes, so its scales apply; a redirected layer has none of its own.
     stored = batch.layers[inputs.cache].geometry
     module, function = FUNCTIONS[kernel]
     common = {
@@ -117,7 +117,7 @@ def build_call(  # noqa: PLR0913 - what one launch is made of
         arguments |= {
             "max_seq_len": batch.max_seq_len,
             "q_len_per_req": batch.q_lens[0],
-            # Named, so that the library cannot choose another kernel for us.
+            # Explicit, so that the library does not choose another kernel.
             "backend": "xqa" if kernel == "xqa" else "trtllm-gen",
         }
         if metadata.mask is not None:
@@ -143,8 +143,7 @@ def _fmha_v2_call(batch: Batch, layer: int, metadata: Metadata, common: dict[str
     copied = stacked is None
     if stacked is None:
         if metadata.copy is None:
-            message = "metadata built for another kernel family"
-            raise ValueError(message)
+            raise ValueError("metadata built for another kernel family")
         stacked = stacked_copy(cache, tables, metadata.copy)
         tables = metadata.copy.table
     module, function = FUNCTIONS["fmha_v2"]

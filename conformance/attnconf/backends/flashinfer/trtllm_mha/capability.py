@@ -1,8 +1,8 @@
-"""What each kernel family can run: a predicate over shape, compute capability, CUDA and FlashInfer version.
+"""The capability of each kernel family, by shape, compute capability, CUDA and FlashInfer version.
 
 Sources, all of FlashInfer 0.6.10.post1, 0.6.13, 0.7.2 and 0.7.2.post1: the checks in decode.py, prefill.py and xqa.py,
-the build rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py, the kernel selection in fmhaKernels.cuh, and,
-for the precompiled trtllm-gen kernels, whose list is not part of the package, the shapes that its own tests run.
+the build rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py, and the kernel selection in fmhaKernels.cuh.
+The package has no list of the precompiled trtllm-gen kernels, so their shapes are those of its own tests.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 LSE_FLOOR = Version("0.6.13")
+"""The first release in which trtllm-gen returns an LSE."""
+
+_TITLES: dict[Family, str] = {
+    "trtllm-gen-decode": "trtllm-gen decode",
+    "trtllm-gen-context": "trtllm-gen context",
+    "xqa": "XQA",
+    "fmha_v2": "FMHA v2",
+}
 
 _CUDA_FLOORS: dict[Generation, Version] = {
     "sm90": Version("12.3"),
@@ -80,14 +88,6 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _trtllm_gen_reasons(shape, version)
 
 
-_TITLES: dict[Family, str] = {
-    "trtllm-gen-decode": "trtllm-gen decode",
-    "trtllm-gen-context": "trtllm-gen context",
-    "xqa": "XQA",
-    "fmha_v2": "FMHA v2",
-}
-
-
 def _cuda_reasons(machine: Generation, platform: Platform) -> Iterator[str]:
     floor = _CUDA_FLOORS[machine]
     try:
@@ -104,7 +104,7 @@ def _dtype_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
     if shape.q_dtype not in SIXTEEN_BIT:
         yield f"{_TITLES[kernel]} takes float16 or bfloat16 queries, not {shape.q_dtype}"
     if shape.kv_dtype == "float8_e4m3fn" and kernel in {"trtllm-gen-context", "fmha_v2"}:
-        # Engines round the query to 8 bits first; the query of a case is 16-bit, and its oracle reads that.
+        # Engines round the query to 8 bits first. A case has a 16-bit query, which the oracle reads.
         yield f"{_TITLES[kernel]} reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
 
 
@@ -134,7 +134,7 @@ def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
     if shape.page_size not in _XQA_PAGE_SIZES:
         yield f"XQA takes page_size {_either(_XQA_PAGE_SIZES)}, not {shape.page_size}"
     if shape.storage == "padded":
-        # A page stride that is no multiple of head_dim is divided and rounded down, and other bytes are read.
+        # The kernel divides a page's stride by head_dim; with a remainder it would read other bytes.
         yield "XQA counts strides in whole heads, and pages of storage padded are not that far apart"
     large = version >= XQA_LARGE_HEAD_FLOOR
     most = _XQA_LARGE_HEAD_DIM if large else _XQA_HEAD_DIM
@@ -149,7 +149,7 @@ def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
                 f" not {shape.group_size}"
             )
     if shape.max_q_len > 1 and shape.windowed and version < _XQA_VERIFY_WINDOW_FLOOR:
-        # Its q_len > 1 kernels applied the draft mask alone: the window held per tile of keys, not per query token.
+        # Its q_len > 1 kernels applied only the draft mask per query token, and the window per tile of keys.
         yield f"XQA applies a window per query token since {PACKAGE} {_XQA_VERIFY_WINDOW_FLOOR}, and this is {version}"
 
 
@@ -160,7 +160,7 @@ def _fmha_v2_reasons(shape: KernelShape, machine: Generation, version: Version) 
     if shape.head_dim not in heads:
         yield f"FMHA v2 takes head_dim {_either(heads)}, not {shape.head_dim}"
     if shape.page_size not in _XQA_PAGE_SIZES:
-        # One pool serves both kernels of the machine, so decode's page sizes hold for prefill.
+        # Both kernels of the machine read one pool, so decode's page sizes apply to prefill, too.
         allowed = _either(_XQA_PAGE_SIZES)
         yield f"FMHA v2 shares its pool with XQA, which takes page_size {allowed}, not {shape.page_size}"
     if shape.windowed and machine == "sm120" and version < _FMHA_SM120_FLOOR:

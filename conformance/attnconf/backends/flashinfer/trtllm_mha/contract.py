@@ -1,9 +1,9 @@
-"""A plain PyTorch reading of the three functions' documented contracts, executed from bound arguments alone.
+"""The documented contracts of the three functions in plain PyTorch, executed from bound arguments alone.
 
 Sources: the docstrings of ``trtllm_batch_decode_with_kv_cache`` (decode.py), ``trtllm_batch_context_with_kv_cache``
 and ``trtllm_fmha_v2_prefill`` (prefill.py) and ``xqa`` (xqa.py) of FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1.
-Where they are silent: attention is causal with the last query at the last key (the sentence exists for ``causal``
-since 0.6.13 only); LSE is in base two (said in 0.7.2.post1, of the function's own LSE); a sink is part of the LSE.
+Where they are silent, attention is causal with the last query at the last key (documented for ``causal`` since 0.6.13
+only), the LSE is in base two (documented in 0.7.2.post1, for the function's own LSE), and a sink is part of the LSE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MASK_WORD_BITS = 16
 
 
 class ContractViolationError(AttnconfError):
-    """An argument of a call that the function's documentation does not allow; names the function and the parameter."""
+    """An argument that the function's documentation does not allow. Names the function and the parameter."""
 
     def __init__(self, function: str, parameter: str, problem: str) -> None:
         """Compose the sentence."""
@@ -34,7 +34,7 @@ class ContractViolationError(AttnconfError):
 
 @dataclass(frozen=True)
 class _Reading:
-    """One call, understood: ``k`` and ``v`` [num_pages, num_kv_heads, page_size, head_dim], one length per request."""
+    """One call as values: ``k`` and ``v`` [num_pages, num_kv_heads, page_size, head_dim], one length per request."""
 
     q: torch.Tensor
     k: torch.Tensor
@@ -51,7 +51,7 @@ class _Reading:
 
 
 def execute(function: str, arguments: Mapping[str, Any]) -> None:
-    """Write ``out``, and ``lse`` where one was passed, as ``function`` documents them.
+    """Write ``out``, and ``lse`` if it was passed, as documented for ``function``.
 
     ``arguments`` maps every parameter to its value. Raises ``ContractViolationError``.
     """
@@ -209,7 +209,7 @@ def _gather(reading: _Reading, paged: torch.Tensor, request: int, keys: torch.Te
 
 
 def _draft_visible(mask: torch.Tensor, keys: torch.Tensor, cached: int) -> torch.Tensor:
-    """Return [tokens, keys]: all cached keys, and of the new ones those whose bit is set."""
+    """Return a mask [tokens, keys] of all cached keys and of the new keys whose bit is set."""
     words = mask.to(torch.int32)
     column = (keys - cached).clamp(min=0)
     bits = words[:, column // _MASK_WORD_BITS] >> (column % _MASK_WORD_BITS)

@@ -1,4 +1,4 @@
-"""Which of FlashInfer's TensorRT-LLM kernel families serves a mode on a machine, as serving engines choose it."""
+"""Choose FlashInfer's TensorRT-LLM kernel family for a mode on a machine, as serving engines do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ if TYPE_CHECKING:
 Family = Literal["trtllm-gen-decode", "trtllm-gen-context", "xqa", "fmha_v2"]
 Generation = Literal["sm100", "sm90", "sm120"]
 
+FUNCTIONS: dict[Family, tuple[str, str]] = {
+    "trtllm-gen-decode": ("flashinfer.decode", "trtllm_batch_decode_with_kv_cache"),
+    "trtllm-gen-context": ("flashinfer.prefill", "trtllm_batch_context_with_kv_cache"),
+    "xqa": ("flashinfer.decode", "trtllm_batch_decode_with_kv_cache"),
+    "fmha_v2": ("flashinfer.prefill", "trtllm_fmha_v2_prefill"),
+}
+"""The module and the function through which each family is called."""
+
 _GENERATIONS: dict[int, Generation] = {9: "sm90", 10: "sm100", 12: "sm120"}
 
 
 def generation(sm: tuple[int, int] | None) -> Generation | None:
-    """Return the GPU generation with kernels of its own, or None where there are none.
+    """Return the GPU generation that has kernels, or None for any other GPU.
 
-    Without a GPU the answer is that of the SM100 family: its calls are the ones that a contract reading executes.
-    9.x other than 9.0 does not exist, and engines ask for 9.0 exactly.
+    Without a GPU it is ``sm100``, whose calls the documented contract executes. Of 9.x only 9.0 counts, as in engines;
+    no other exists.
     """
     if sm is None:
         return "sm100"
@@ -29,19 +37,10 @@ def generation(sm: tuple[int, int] | None) -> Generation | None:
 def family(mode: Mode, machine: Generation) -> Family:
     """Return the kernel family that runs ``mode`` on ``machine``.
 
-    Decode and verify, whose requests all bring the same number of query tokens, take the decode kernels; extend and
-    mixed batches take the prefill kernels.
+    Decode and verify, in which all requests have the same number of query tokens, use the decode kernels. Extend and
+    mixed batches use the prefill kernels.
     """
     decodes = mode in {"decode", "verify"}
     if machine == "sm100":
         return "trtllm-gen-decode" if decodes else "trtllm-gen-context"
     return "xqa" if decodes else "fmha_v2"
-
-
-FUNCTIONS: dict[Family, tuple[str, str]] = {
-    "trtllm-gen-decode": ("flashinfer.decode", "trtllm_batch_decode_with_kv_cache"),
-    "trtllm-gen-context": ("flashinfer.prefill", "trtllm_batch_context_with_kv_cache"),
-    "xqa": ("flashinfer.decode", "trtllm_batch_decode_with_kv_cache"),
-    "fmha_v2": ("flashinfer.prefill", "trtllm_fmha_v2_prefill"),
-}
-"""The module and the function that each family is called through."""

@@ -1,4 +1,4 @@
-"""Binding our keyword arguments against the signature of the installed FlashInfer."""
+"""Bind our keyword arguments to the signature of the installed FlashInfer."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def parameters(function: Callable[..., Any]) -> frozenset[str]:
 def bind(function: Callable[..., Any], name: str, arguments: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Return every parameter of ``function`` with its value under the call ``function(**arguments)``.
 
-    Defaults are filled in. Raises ``SignatureMismatchError`` for an argument that the function does not know, and
-    for a parameter without default that no argument fills.
+    Defaults are filled in. Raises ``SignatureMismatchError`` for an unknown argument, and for a missing one without a
+    default.
     """
     declared = inspect.signature(function).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in declared.values())

@@ -1,4 +1,4 @@
-"""The one paged tensor, keys and values stacked, that FMHA v2 reads."""
+"""The paged tensor of stacked keys and values that FMHA v2 reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PageCopy:
-    """Which pages of a block table a batch reads, in the order of their copies, and the table over the copies.
+    """The pages of a block table that a batch reads, in the order of their copies, and the table over the copies.
 
     ``rows`` and ``columns`` are int64 on the device; ``table`` is [rows, columns] int32.
     """
@@ -43,7 +43,7 @@ def page_copy(batch: Batch) -> PageCopy:
 def stacked_view(cache: KVCache) -> torch.Tensor | None:
     """Return [num_pages, 2, ...] over the same memory, or None unless each page's values directly follow its keys.
 
-    FMHA v2 takes no strides: it computes them from the shape, so nothing else can be passed without a copy.
+    FMHA v2 computes strides from the shape, so any other memory needs a copy.
     """
     k, v = cache.k, cache.v
     block = k[0].numel()
@@ -58,6 +58,6 @@ def stacked_view(cache: KVCache) -> torch.Tensor | None:
 
 
 def stacked_copy(cache: KVCache, tables: torch.Tensor, copy: PageCopy) -> torch.Tensor:
-    """Return a new [pages, 2, ...] tensor with the pages of ``copy``, whole, dead slots included."""
+    """Return a new [pages, 2, ...] tensor with the whole pages of ``copy``, including dead slots."""
     pages = tables[copy.rows, copy.columns].long()
     return torch.stack([cache.k[pages], cache.v[pages]], dim=1)

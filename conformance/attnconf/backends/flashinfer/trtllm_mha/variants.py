@@ -1,18 +1,18 @@
-"""Which kernel modules a shape needs on 9.0 and 12.x, named as FlashInfer names them; pure.
+"""The kernel modules for a shape on SM 9.0 and 12.x, with FlashInfer's names; pure.
 
 XQA is compiled for one shape: dtypes, page size, head_dim, group size, windowed or not, number of query tokens
-(flashinfer/jit/xqa.py). One small module of five sources takes about 14 s of one core for SM 9.0, and since FlashInfer
-0.7.2, whose XQA has larger heads and a window under several query tokens, about 30 s.
+(flashinfer/jit/xqa.py). A small module of five sources takes about 14 s of one core for SM 9.0, and about 30 s since
+FlashInfer 0.7.2, whose XQA has larger heads and a window for several query tokens.
 
-FMHA v2 is one module for a layout and a dtype, with every head size in it (flashinfer/jit/attention/fmha_v2). For
-SM 9.0 it has 134 sources: 11 head sizes, each with soft cap, ALiBi or neither, with and without LSE, with and without
-skip-softmax, which is 11 x 3 x 2 x 2 = 132, and two more that launch them. Each takes 12 to 16 CPU seconds, so that
-NHD and HND in two dtypes are four modules of 30 CPU minutes. FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1 offer no
-way to generate fewer: ``generate_jit_sources`` takes its lists from its own body, only the architectures follow
-FLASHINFER_CUDA_ARCH_LIST, ``gen_fmha_v2_module`` has no parameter for a head size, and the prebuilt
-flashinfer-jit-cache holds none of these modules (flashinfer/aot.py builds only the other, DeepSeek one). What does
-help: build one once, export it, and let every later run take it from there (``attnconf build --export``,
-``ATTNCONF_KERNEL_CACHE``; see flashinfer/cache.py). Until then whatever needs one is not run, and the plan says so.
+FMHA v2 is one module per layout and dtype, with all head sizes (flashinfer/jit/attention/fmha_v2). For SM 9.0 it has
+134 sources: 11 head sizes, each with soft cap, ALiBi or neither, with and without LSE, with and without skip-softmax,
+which makes 11 x 3 x 2 x 2 = 132, and two more that launch them. Each takes 12 to 16 CPU seconds, so NHD and HND in two
+dtypes are four modules of 30 CPU minutes. FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1
+cannot generate fewer: ``generate_jit_sources`` has fixed lists, FLASHINFER_CUDA_ARCH_LIST selects architectures only,
+``gen_fmha_v2_module`` has no parameter for a head size, and the prebuilt flashinfer-jit-cache has none of these modules
+(flashinfer/aot.py builds only the other one, for DeepSeek). The remedy is to build a module once and export it for all
+later runs (``attnconf build --export``, ``ATTNCONF_KERNEL_CACHE``; see flashinfer/cache.py). Cases whose module is not
+built are not run, and the plan says so.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _XQA_SECONDS = 14.0
 _LATER_XQA_SECONDS = 30.0
+"""CPU seconds of an XQA module, before and since FlashInfer 0.7.2."""
+
 _XQA_SOURCES: dict[Generation, int] = {"sm90": 5, "sm120": 3}
 _FMHA_V2_SOURCES: dict[Generation, int] = {"sm90": 134, "sm120": 26}
 _FMHA_V2_SOURCE_SECONDS = 13.5
@@ -96,7 +98,7 @@ Variant = Xqa | FmhaV2
 
 
 def variant(shape: KernelShape, machine: Generation) -> Variant | None:
-    """Return the module that runs a supported ``shape``, or None where FlashInfer brings the kernels compiled."""
+    """Return the module for a supported ``shape``, or None where FlashInfer ships compiled kernels."""
     kernel = family(shape.mode, machine)
     if kernel == "fmha_v2":
         return FmhaV2(shape.kv_layout, shape.q_dtype)
@@ -107,7 +109,7 @@ def variant(shape: KernelShape, machine: Generation) -> Variant | None:
 
 
 def read(name: str) -> Variant | None:
-    """Return the module that FlashInfer calls ``name``, or None for a name of no such module."""
+    """Return the module that FlashInfer calls ``name``, or None for any other name."""
     if found := _FMHA_V2.fullmatch(name):
         return FmhaV2(cast("KVLayout", found["layout"].upper()), cast("QDtype", _LONG[found["dtype"]]))
     if (found := _XQA.fullmatch(name)) is None:
