@@ -12,6 +12,10 @@
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
 
+# A run has a process for each core, and what it multiplies is tiny: the threads of NumPy, in which Triton's interpreter
+# multiplies, would wait for each other actively.
+export OMP_NUM_THREADS ?= 1
+
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= auto

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from attnconf.running.session import Session
 
 
+_CONFTEST = "conftest"
+
+
 def providers_of(session: Session, names: Iterable[str], folder: Path) -> dict[str, Provider]:
     """Return the providers of the registered backends ``names``, by the names under which their evidence counts.
 
@@ -94,7 +97,12 @@ def _of_class(kind: type) -> Iterator[str]:
 
 
 def _of_module(thing: object) -> str:
-    return str(getattr(sys.modules.get(str(getattr(thing, "__module__", ""))), "__file__", None) or "")
+    """Return the file of the module of ``thing``, or an empty text.
+
+    Several files may be imported as ``conftest``, one after the other: for them the code of functions says which it is.
+    """
+    name = str(getattr(thing, "__module__", ""))
+    return "" if name == _CONFTEST else str(getattr(sys.modules.get(name), "__file__", None) or "")
 
 
 def _sources(files: Iterable[Path], repository: Repository | None) -> tuple[Source, ...]:
