@@ -137,7 +137,11 @@ class Session:
     def why_not_here(self, case: Case) -> str | None:
         """Return why ``case`` is too large to be run here, in counts, in time or in memory, or None."""
         on_gpu = self._accelerated
-        return why_not_admitted(case, accelerated=on_gpu) or self.memory.why_not(case, accelerated=on_gpu)
+        return (
+            self.memory.why_never(case)
+            or why_not_admitted(case, accelerated=on_gpu)
+            or self.memory.why_not(case, accelerated=on_gpu)
+        )
 
     def isolates(self, name: str) -> bool:
         """Return whether the backend ``name`` runs in a process of its own.
