@@ -14,6 +14,7 @@ import pytest
 
 from attnconf.cli import main as cli
 from ci.tests.pages import PAGES, ROOT, blocks, dead_links, links
+from conformance.tests.support.gate_repository import git
 
 RUN_ELSEWHERE = {
     'pip install ".[triton]"': "ci/check wheel, which builds the wheel and installs it",
@@ -70,6 +71,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "bench.jsonl").write_text(json.dumps(result) + "\n", encoding="utf-8")
     (place / "fleet.toml").write_bytes((ROOT / "ci" / "fleet.toml").read_bytes())
     (place / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    git(place, "init", "-q")  # a plan is of a commit
+    git(place, "add", ".")
+    git(place, "commit", "-qm", "one")
     return place
 
 

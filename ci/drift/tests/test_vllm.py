@@ -139,7 +139,7 @@ def test_a_policy_that_is_changed_differs(  # noqa: PLR0913 - fixtures and a cha
 @pytest.mark.usefixtures("few_questions")
 def test_the_command_exits_0_or_10(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "drift", "--engine", "vllm"]) == 0
-    assert "policy vllm-gemma4 and vllm 0.33.0: 2016 questions, 0 kinds of difference" in capsys.readouterr().out
+    assert "policy vllm-gemma4 and vllm 0.33.0: 2,016 questions, 0 kinds of difference" in capsys.readouterr().out
     path = tmp_path / "changed.toml"
     path.write_text(TEXT.replace('sm = ["10.x"]\nmask', 'sm = ["10.0"]\nmask'), encoding="utf-8")
     assert main(["policy", "drift", "--engine", "vllm", "--policy", str(path)]) == 0

@@ -14,7 +14,7 @@ CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
 LARGEST = 2**31 - 1
 """The largest head count, size or window: kernels index with 32-bit integers, and real models stay below."""
 
-SMALLEST_SCALE, LARGEST_SCALE = 2.0**-12, 2.0**15
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-16, 2.0**15
 """Beyond these a 16-bit key of ordinary score, or its product with a query, is no finite number."""
 
 ScoreScale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE, allow_inf_nan=False)]

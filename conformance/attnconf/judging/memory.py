@@ -46,13 +46,18 @@ class Memory:
     host: int | None = None
     device: int | None = None
 
+    def why_never(self, case: Case) -> str | None:
+        """Return why ``case`` cannot fit, or None, without placing a page of it: it may be of any size."""
+        if self.host is not None and least_bytes(case) > self.host:
+            return _too_large(self.host, "host")
+        return None
+
     def why_not(self, case: Case, *, accelerated: bool) -> str | None:
         """Return why ``case`` does not fit, or None. All cases get the same words, since reasons are counted."""
         if self.host is None and self.device is None:
             return None
-        name, least = ("GPU", self.device) if accelerated else ("host", self.host)
-        if least is not None and least_bytes(case) > least:
-            return _too_large(least, name)
+        if (never := self.why_never(case)) is not None:
+            return never
         needed = footprint(case, accelerated=accelerated)
         for name, bytes_needed, limit in (
             ("GPU", needed.device, self.device),

@@ -145,7 +145,11 @@ class Session:
         ``on_cpu`` asks about the CPU of this machine, whether it has a GPU or not.
         """
         on_gpu = self._accelerated and not on_cpu
-        return why_not_admitted(case, accelerated=on_gpu) or self.memory.why_not(case, accelerated=on_gpu)
+        return (
+            self.memory.why_never(case)
+            or why_not_admitted(case, accelerated=on_gpu)
+            or self.memory.why_not(case, accelerated=on_gpu)
+        )
 
     def isolates(self, name: str) -> bool:
         """Return whether the backend ``name`` runs in a process of its own.

@@ -195,7 +195,7 @@ def test_replay_on_an_unknown_backend_is_one_sentence(run: Run, tmp_path: Path) 
 def test_a_case_beyond_this_machine_is_refused(run: Run, tmp_path: Path) -> None:
     data = SMALL.to_data()
     data["requests"][0]["prefix_len"] = 10**12
-    assert_refused(run("replay", save(tmp_path, data)), EXIT_BAD_INPUT, "the case has more than")
+    assert_refused(run("replay", save(tmp_path, data)), EXIT_BAD_INPUT, "host memory")
 
 
 def test_plan_for_this_machine_and_for_another(run: Run) -> None:

@@ -20,6 +20,7 @@ from attnconf.policy.drift.engine import Answer, Engine, Scope
 from attnconf.policy.policy import load_policy
 from attnconf.policy.question import Question
 from attnconf.policy.resolution import resolve
+from attnconf.wording import counted
 
 POLICY = load_policy("sglang-gemma4")
 GEMMA = "Gemma4ForConditionalGeneration"
@@ -143,7 +144,7 @@ def test_the_command_exits_10_for_a_difference(
     assert main(["policy", "drift", "--engine", "sglang"]) == status  # with the policy that is shipped for it
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        f"policy sglang-gemma4 and sglang 0.5.23: 3600 questions, {status // 10} kinds of difference"
+        f"policy sglang-gemma4 and sglang 0.5.23: 3,600 questions, {counted(status // 10, 'kind')} of difference"
     )
     assert ("questions | the policy says | the engine does | first of them" in lines) == bool(status)
     assert main(["policy", "drift", "--engine", "sglang", "--json"]) == status

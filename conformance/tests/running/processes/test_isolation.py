@@ -83,7 +83,7 @@ def test_the_last_words_of_a_process_say_why_and_are_passed_on(isolate, capfd) -
         ("a word\n\n", "a word"),
         ("RuntimeError: no\nfor debugging\n", "RuntimeError: no"),
         ("  what():   first\n  what():  second error\nan error\n", "second error"),
-        ("x" * 500, "x" * 200),
+        ("Error: " + "x" * 500, "Error: " + "x" * 31 + "..." + "x" * 31),
     ],
 )
 def test_the_reason_is_one_line(said: str, why: str) -> None:
