@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf import FleetPlan, Receipt, record_platform
+from attnconf import FleetPlan, Provider, Receipt, __version__, record_platform
 
 if TYPE_CHECKING:
     from attnconf import Cell
@@ -28,6 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "fixtures" / "attnconf_fixtures" / "policies" / "sglang-gemma4.toml"
 RECORDED = ROOT / "fixtures" / "evidence" / "2026-11-28-h200-gate-triton.json"
 NEW_DEFAULT = re.compile(r'\[\[(rules|claims)\]\]\n(name|rule) = "sm100"\n.*?(?=\n\[\[|\Z)', re.DOTALL)
+SHIPPED = Provider(
+    distribution="attnconf", version=__version__, entry_point="attnconf.backends.flashinfer.trtllm_mha:make"
+)
 VERIFY = "attnconf verify --policy policy.toml --fleet fleet.toml --plan ../plan.json --diff main"
 REHEARSE = f"{VERIFY} --rehearse-with-simulated-receipts"
 
@@ -92,6 +95,7 @@ def simulate(plan: FleetPlan, job: str, cells: tuple[Cell, ...]) -> Receipt:
         seed=0,
         started=datetime.now(UTC).isoformat(),
         seconds=0,
+        providers={"trtllm_mha": SHIPPED},
         cells=tuple(cell.model_copy(update={"backend": "trtllm_mha"}) for cell in found),
         exit_status=0,
     )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from attnconf.gate.cells import Cell
     from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.gate.provider import Provider
     from attnconf.gate.receipt import Receipt, record_platform
     from attnconf.judging.result import CaseResult, Outcome
     from attnconf.judging.run import run_case
@@ -74,6 +75,7 @@ _HOME = {
     "attnconf.cases.models": ("load_model",),
     "attnconf.numerics": ("NumericsProfile",),
     "attnconf.platforms": ("Platform", "detect", "simulate"),
+    "attnconf.gate.provider": ("Provider",),
     "attnconf.gate.receipt": ("Receipt", "record_platform"),
     "attnconf.judging.result": ("CaseResult", "Outcome"),
     "attnconf.judging.run": ("run_case",),
@@ -104,6 +106,7 @@ __all__ = [
     "Poison",
     "Prepared",
     "Promises",
+    "Provider",
     "Receipt",
     "ReferenceBackend",
     "Registry",
