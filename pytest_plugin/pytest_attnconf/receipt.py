@@ -6,6 +6,8 @@ import platform as python_platform
 import time
 from typing import TYPE_CHECKING
 
+from pytest_attnconf.ending import finish
+
 if TYPE_CHECKING:
     from pytest_attnconf.evidence import RunEvidence
 
@@ -34,6 +36,8 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         exit_status=status,
         complaints=complaints,
         spared=evidence.came_without(),
+        cases=evidence.cases,
+        repeated=evidence.repeated,
     )
     path = state.path(state.option("receipt"))
     try:
@@ -41,4 +45,5 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         receipt.write(path)
     except OSError as error:
         return f"the receipt {path} cannot be written: {error.strerror}"
+    finish(state.config, status)
     return ""

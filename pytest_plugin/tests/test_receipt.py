@@ -26,7 +26,7 @@ def test_it_is_valid_by_the_shipped_schema(replay: Inner, pytester: pytest.Pytes
     options = [f"--attnconf-backend={name}" for name in backends]
     replay(*options, f"--attnconf-policy={policy}", "--attnconf-receipt=deep/r.json")
     data = json.loads((pytester.path / "deep" / "r.json").read_text())
-    schema = json.loads((ROOT / "schema" / "receipt-2.json").read_text())
+    schema = json.loads((ROOT / "schema" / "receipt-3.json").read_text())
     jsonschema.validate(data, schema, cls=jsonschema.Draft202012Validator)
     counts = ("passed", "failed", "crashed", "oom", "refused", "not_run", "unsupported", "contract_only")
     assert {cell["backend"]: [name for name in counts if cell[name]] for cell in data["cells"]} == {
@@ -59,7 +59,7 @@ def test_the_schema_refuses_a_receipt_without_evidence_fields(replay: Inner, pyt
     replay("--attnconf-backend=good", "--attnconf-receipt=r.json")
     data = json.loads((pytester.path / "r.json").read_text())
     del data["cells"][0]["executed"]
-    schema = json.loads((ROOT / "schema" / "receipt-2.json").read_text())
+    schema = json.loads((ROOT / "schema" / "receipt-3.json").read_text())
     with pytest.raises(jsonschema.ValidationError, match="executed"):
         jsonschema.validate(data, schema)
 

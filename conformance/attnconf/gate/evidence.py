@@ -38,9 +38,9 @@ class Evidence(Sealed):
 
 
 def evidence_of(receipts: Iterable[Receipt]) -> Evidence:
-    """Return the set of the ``receipts``."""
+    """Return the set of the ``receipts``, each under the digest of what is written of it now."""
     found: dict[str, Receipt] = {}
-    for one in receipts:
+    for one in (receipt.renewed() for receipt in receipts):
         seen = found.get(one.identity)
         # of twins the one that carries its digest stays, whichever came first; none gets one here that it had not
         found[one.identity] = one if seen is None or seen.digest is None else seen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from attnconf.gate.cells import Cell, merge_cells, tally
+from attnconf.gate.cells import Cell, Count, merge_cells, tally
 from attnconf.gate.failed_case import FailedCase
 from attnconf.gate.sealed import Digest, Sealed
 from attnconf.platforms import Platform, parse_sm
@@ -24,12 +24,17 @@ __all__ = [
     "PlatformRecord",
     "PolicyRef",
     "Receipt",
+    "begun_receipt",
     "git_sha",
     "merge_cells",
     "record_platform",
     "recorded_platform",
     "tally",
 ]
+
+UNFINISHED = "its run began and has not finished: it died, was stopped before its end, or is still running"
+
+_OLDER = ("attnconf.receipt/1", "attnconf.receipt/2")
 
 
 class PlatformRecord(Value):
@@ -66,17 +71,21 @@ class PolicyRef(Value):
 class Receipt(Sealed):
     """What one run executed and found.
 
+    ``state`` is ``begun`` from the start of the run on, before anything of it is known, and ``finished`` once it ended.
     ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
     ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
     failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
     both are None outside a plan. ``exit_status`` is how the run ended, 0 if it was green and None in older files;
     ``complaints`` are what it found not to be met beside its cells and its policy. ``spared`` says by backend what its
-    drawn cases came without, for it does not promise to bear it; empty in older files. ``digest`` is that of everything
-    else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms; it is read as one of the
-    second schema. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
+    drawn cases came without, for it does not promise to bear it; empty in older files. ``cases`` is how many distinct
+    cases were executed, each on one backend, and ``repeated`` says by backend how many results were of a case that had
+    been asked before, which counts once; older files, of which ``cases`` is None, counted it again. ``digest`` is that
+    of everything else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms. One without a
+    digest proves nothing to ``attnconf verify``, unless it is allowed by name.
     """
 
-    schema_id: Literal["attnconf.receipt/2"] = Field(default="attnconf.receipt/2", alias="schema")
+    schema_id: Literal["attnconf.receipt/3"] = Field(default="attnconf.receipt/3", alias="schema")
+    state: Literal["begun", "finished"] = "finished"
     attnconf: str = __version__
     git_sha: str | None
     platform: PlatformRecord
@@ -92,10 +101,14 @@ class Receipt(Sealed):
     exit_status: Annotated[int, Field(strict=True)] | None = None
     complaints: tuple[str, ...] = ()
     spared: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    cases: Count | None = None
+    repeated: dict[str, Count] = Field(default_factory=dict)
 
     @property
     def ending(self) -> str:
         """How a run that was red ended, in words; empty if it was green, or if the file does not say."""
+        if self.state == "begun":
+            return UNFINISHED
         if not self.exit_status:
             return ""
         return f"its run ended with exit status {self.exit_status}" + "".join(f"; {one}" for one in self.complaints)
@@ -103,9 +116,31 @@ class Receipt(Sealed):
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("schema") == "attnconf.receipt/1":
-            return {**data, "schema": "attnconf.receipt/2"}
+        if isinstance(data, dict) and data.get("schema") in _OLDER:
+            return {**data, "schema": "attnconf.receipt/3"}
         return data
+
+
+def begun_receipt(started: str, python: str) -> Receipt:
+    """Return what stands in a receipt's place until its run ends: red, and with nothing in it that a run must find out.
+
+    ``started`` is the time in ISO 8601, ``python`` the version.
+    """
+    return Receipt(
+        state="begun",
+        git_sha=None,
+        platform=PlatformRecord(
+            device="unknown", sm=None, cuda=None, driver=None, python=python,
+            torch=None, triton=None, flashinfer=None, flashinfer_cubin=None,
+        ),
+        policy=None,
+        profile="unknown",
+        seed=0,
+        started=started,
+        seconds=0.0,
+        cells=(),
+        complaints=(UNFINISHED,),
+    )  # fmt: skip
 
 
 def record_platform(platform: Platform, python: str) -> PlatformRecord:

@@ -26,7 +26,7 @@ _MODELS: dict[str, type[Value]] = {
     "fleet-1.json": Fleet,
     "plan-1.json": FleetPlan,
     "policy-1.json": Policy,
-    "receipt-2.json": Receipt,
+    "receipt-3.json": Receipt,
 }
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
@@ -12,7 +15,6 @@ from attnconf.values import Value, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -48,12 +50,27 @@ class Sealed(Value):
             raise TamperedError(source, field="digest", given=value.digest, allowed=allowed)
         return value
 
+    def renewed(self) -> Self:
+        """Return the value under the digest of its content as it is written now: read from an older schema, it differs.
+
+        Whether a file was edited is asked when it is read.
+        """
+        if self.digest is None:
+            return self
+        return self.model_copy(update={"digest": seal(self.model_dump(mode="json", by_alias=True))})
+
     def write(self, path: Path) -> None:
-        """Write the value as JSON, in the place of what was there. Raises ``OSError``."""
+        """Write the value as JSON, in the place of what was there, and whole or not at all. Raises ``OSError``."""
         text = json.dumps(self.to_data(), indent=1, ensure_ascii=True, allow_nan=False)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
+        target = Path(os.path.realpath(path))
+        # a name of its own: of two runs that write one file, the last one has the word
+        draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            draft.write_text(text + "\n", encoding="utf-8")
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def seal(data: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.errors import InvalidInputError, printable
 from attnconf.fields import Fields
-from attnconf.values import read_text
+from attnconf.values import read_text, unambiguous
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -99,7 +99,7 @@ def read_results(path: Path) -> tuple[ServingResult, ...]:
 
 
 def _documents(text: str, source: str) -> Iterator[dict[str, Any]]:
-    decoder, at = json.JSONDecoder(), _skip_space(text, 0)
+    decoder, at = json.JSONDecoder(object_pairs_hook=unambiguous(source)), _skip_space(text, 0)
     if at == len(text):
         raise InvalidInputError(source, given="is empty", allowed=_DOCUMENT)
     while at < len(text):

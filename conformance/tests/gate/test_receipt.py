@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.errors import InvalidInputError
 from attnconf.gate.cells import Cell, merge_cells, tally
+from attnconf.gate.evidence import evidence_of, parse_evidence, receipts_of
 from attnconf.gate.failed_case import FailedCase, failed_case
 from attnconf.gate.receipt import PolicyRef, Receipt, git_sha, record_platform
-from attnconf.gate.sealed import TamperedError
+from attnconf.gate.sealed import TamperedError, seal
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import Platform, simulate
@@ -252,12 +253,47 @@ def test_a_receipt_of_the_first_schema_is_still_read() -> None:
     data = make_receipt().to_data()
     del data["failures"], data["cells"][0]["histogram"]
     del data["digest"], data["plan"], data["job"], data["platform"]["simulated"]
-    del data["exit_status"], data["complaints"]
+    del data["exit_status"], data["complaints"], data["state"], data["cases"], data["repeated"]
     old = Receipt.from_data({**data, "schema": "attnconf.receipt/1"}, "test")
     assert old.digest is None
     assert (old.failures, old.cells[0].histogram) == ((), ())
     assert (old.exit_status, old.ending) == (None, "")
-    assert old.to_data()["schema"] == "attnconf.receipt/2"
+    assert (old.state, old.cases, old.repeated) == ("finished", None, {})
+    assert old.to_data()["schema"] == "attnconf.receipt/3"
+
+
+@pytest.mark.parametrize("clause", [0, 21, 999999])
+def test_a_failed_case_cites_clauses_of_the_contract(clause: int) -> None:
+    data = make_receipt().to_data()
+    data["failures"][0]["clauses"] = [2, clause]
+    with pytest.raises(InvalidInputError, match=f"failures.0.clauses.1 is {clause}; allowed: "):
+        Receipt.from_data({**data, "digest": None}, "test")
+
+
+def test_a_receipt_of_an_older_schema_keeps_a_digest_that_fits_when_it_is_merged(tmp_path: Path) -> None:
+    data = {**make_receipt().to_data(), "schema": "attnconf.receipt/2", "digest": None}
+    del data["state"], data["cases"], data["repeated"]
+    old = Receipt.from_data({**data, "digest": seal(data)}, "test")
+    evidence_of([old]).write(tmp_path / "merged.json")
+    (read,) = receipts_of(parse_evidence((tmp_path / "merged.json").read_text(), "test"))
+    assert read == old.renewed()
+
+
+def test_a_receipt_that_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt, path = make_receipt(), tmp_path / "r.json"
+    receipt.write(path)
+    before = path.read_text()
+    monkeypatch.setattr(type(path), "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        receipt.model_copy(update={"seed": 1}).write(path)
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def full_disk(*_arguments: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -265,10 +301,11 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     receipt.write(path)
     data = json.loads(path.read_text())
     assert data.keys() == {
-        "schema", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
-        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "digest",
+        "schema", "state", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
+        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "cases", "repeated",
+        "digest",
     }  # fmt: skip
-    assert data["schema"] == "attnconf.receipt/2"
+    assert data["schema"] == "attnconf.receipt/3"
     assert data["platform"] == {
         "device": "H100", "sm": "9.0", "cuda": "13.0", "driver": None, "python": "3.12.1", "torch": "2.11.0",
         "triton": None, "flashinfer": "0.6.13", "flashinfer_cubin": None, "simulated": False,
@@ -285,7 +322,8 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     [
         {"started": "yesterday"},
         {"seconds": math.nan},
-        {"schema": "attnconf.receipt/3"},
+        {"schema": "attnconf.receipt/4"},
+        {"state": "over"},
         {"exit_status": True},
     ],
 )
