@@ -15,6 +15,7 @@ import platform as python_platform
 import shlex
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,6 @@ from pytest_attnconf.options import flag
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-    from pathlib import Path
 
     Hook = Generator[None, object, object]
 
@@ -107,11 +107,15 @@ def begin(config: pytest.Config, given: str) -> None:
     A folder, a pipe and a device are left alone. Raises ``pytest.UsageError`` for a file that cannot be written.
     """
     path = config.invocation_params.dir / given
-    if config.pluginmanager.has_plugin(_NAME) or (path.exists() and not path.is_file()):
+    if config.pluginmanager.has_plugin(_NAME):
         return
     try:
+        if path.exists() and not path.is_file():
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.resolve().unlink(missing_ok=True)  # whatever stops the import of the library leaves no older one, either
+        Path(os.path.realpath(path)).unlink(
+            missing_ok=True
+        )  # whatever stops the import of the library leaves no older one, either
         from attnconf.gate.receipt import begun_receipt
 
         begun_receipt(datetime.now(UTC).isoformat(), python_platform.python_version()).write(path)
