@@ -39,7 +39,7 @@ conformance: $(READY)
 	else \
 		$(BIN)/attnconf report $(OUT)/receipt.json --html $(OUT)/report.html >/dev/null || exit 1; \
 		echo 'report: $(OUT)/report.html'; \
-		printf 'picture: ' && $(BIN)/attnconf picture $(OUT)/receipt.json -o $(OUT)/matrix.png || exit 1; \
+		printf 'picture: ' && $(BIN)/attnconf picture $(OUT)/receipt.json -o $(OUT)/matrix.png || [ $$status -ne 0 ] || status=1; \
 	fi; \
 	exit $$status
 
