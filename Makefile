@@ -42,10 +42,13 @@ conformance: $(READY)
 	@$(BIN)/python -m pytest -p attnconf --pyargs attnconf.suite $(PARALLEL) --attnconf-profile=$(PROFILE) \
 		--attnconf-policy $(POLICY) --attnconf-receipt $(OUT)/receipt.json --attnconf-failures $(OUT)/failures; \
 	status=$$?; \
-	if [ -f $(OUT)/receipt.json ]; then \
-		printf 'picture: ' && $(BIN)/attnconf picture $(OUT)/receipt.json -o $(OUT)/matrix.png || exit 1; \
+	if [ ! -f $(OUT)/receipt.json ]; then \
+		echo 'no receipt was written, so nothing is proven' >&2; \
+		[ $$status -ne 0 ] || status=1; \
+	else \
 		$(BIN)/attnconf report $(OUT)/receipt.json --html $(OUT)/report.html >/dev/null || exit 1; \
 		echo 'report: $(OUT)/report.html'; \
+		printf 'picture: ' && $(BIN)/attnconf picture $(OUT)/receipt.json -o $(OUT)/matrix.png || [ $$status -ne 0 ] || status=1; \
 	fi; \
 	exit $$status
 

@@ -142,7 +142,7 @@ def test_a_missing_receipt_is_10_and_names_the_runner(machine: Machine) -> None:
 
 @pytest.mark.usefixtures("nothing_found")
 @pytest.mark.parametrize(
-    ("given", "status", "has_receipt"),
+    ("given", "status", "finishes"),
     [
         ({"policy": "policy.toml", "backends": "torch_sdpa"}, 10, True),
         ({"policy": "fleet.toml"}, 11, False),
@@ -151,15 +151,33 @@ def test_a_missing_receipt_is_10_and_names_the_runner(machine: Machine) -> None:
     ],
 )
 def test_the_action_ends_as_pytest_does(
-    machine: Machine, given: dict[str, str], status: int, *, has_receipt: bool
+    machine: Machine, given: dict[str, str], status: int, *, finishes: bool
 ) -> None:
     base = {"profile": "replay", "python": "python3", "args": "--attnconf-replay=cases"}
     suite, report = act(machine, {**base, **given})
     assert suite.status == status, suite.log
     assert suite.outputs["status"] == str(status)
     assert "::error" in report.log
-    assert report.status == (0 if has_receipt else 1)
-    assert report.summary.startswith("## \u274c") == has_receipt
+    assert report.status == (0 if finishes else 1)
+    assert report.summary.startswith("## \u274c")
+    assert ("The run has not finished" in report.summary) is not finishes
+
+
+ENDED_BY_C = "import ctypes\n\ndef pytest_sessionstart():\n    ctypes.CDLL(None)._exit(0)\n"
+
+
+@pytest.mark.usefixtures("nothing_found")
+@pytest.mark.parametrize("args", ["--attnconf-replay=cases", "--version --version"], ids=["ended by C", "no receipt"])
+def test_the_action_fails_without_a_finished_receipt_though_pytest_ends_with_0(machine: Machine, args: str) -> None:
+    conftest = machine.checkout / "conftest.py"
+    conftest.write_text(ENDED_BY_C)
+    try:
+        suite, report = act(machine, {"profile": "replay", "args": args, "python": "python3"})
+    finally:
+        conftest.unlink()
+    assert (suite.status, suite.outputs["status"]) == (1, "1"), suite.log
+    assert "pytest ended with 0, but its run has not finished" in suite.log
+    assert (report.status, "::error" in report.log) == (1, True)
 
 
 @pytest.mark.parametrize(

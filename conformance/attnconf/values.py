@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from attnconf.errors import InvalidInputError, from_validation_error
+from attnconf.escape import terminal
 from attnconf.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pydantic_core import CoreSchema
@@ -91,18 +93,35 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is untyped until a mode
 
 
 def parse_json(text: str, source: str) -> Any:  # noqa: ANN401 - JSON is untyped until a model validates it
-    """Parse the JSON ``text`` of ``source``; raise ``InvalidInputError`` with the line for a syntax error."""
+    """Parse the JSON ``text`` of ``source``; raise ``InvalidInputError`` with the line for a syntax error.
+
+    An object in which a name stands twice is refused: which of the two counts is up to each reader.
+    """
     allowed = "a JSON document"
     if sum(map(text.count, ",[{")) > MOST_VALUES:
         raise InvalidInputError(source, given="too many values", allowed=f"at most {MOST_VALUES}")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unambiguous(source))
     except json.JSONDecodeError as error:
         raise InvalidInputError(source, field=f"line {error.lineno}", given=error.msg, allowed=allowed) from None
     except RecursionError:
         raise InvalidInputError(source, given="nested too deeply", allowed=allowed) from None
     except ValueError:  # Python refuses to parse whole numbers of more than 4,300 digits
         raise InvalidInputError(source, given="a number has too many digits", allowed=allowed) from None
+
+
+def unambiguous(source: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Return the hook that makes objects of the JSON of ``source``: a name twice is an ``InvalidInputError``."""
+
+    def make(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            short = twice if len(twice) <= _LONGEST_QUOTE else twice[:_LONGEST_QUOTE] + "..."
+            raise InvalidInputError(source, field=terminal(short), given="given twice", allowed="each name once")
+        return found
+
+    return make
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_attnconf import hookspecs
+from pytest_attnconf import hookspecs, options
 from pytest_attnconf.builds import Building
 from pytest_attnconf.collection import pytest_collection_modifyitems, pytest_generate_tests
+from pytest_attnconf.ending import begin, begin_as_given
 from pytest_attnconf.fixtures import attnconf
 from pytest_attnconf.markers import MARKERS, pytest_runtest_setup
-from pytest_attnconf.options import pytest_addoption
 from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_makereport
 from pytest_attnconf.reporting import Reporter
 from pytest_attnconf.state import KEY, State
@@ -45,11 +45,21 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options, and begin the receipt: an error of the command line or of a conftest can only come later."""
+    options.pytest_addoption(parser)
+    config: pytest.Config | None = pluginmanager.get_plugin("pytestconfig")
+    if config is not None:
+        begin_as_given(config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, what this run knows, and the hooks that share it."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     state = State(config)
+    if state.option("receipt") and not state.is_worker:
+        begin(config, state.option("receipt"))
     config.stash[KEY] = state
     config.pluginmanager.register(Building(state), "attnconf-building")  # its hooks come after the reporter's
     config.pluginmanager.register(Reporter(state), "attnconf-reporter")

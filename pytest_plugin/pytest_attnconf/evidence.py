@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_attnconf.options import flag
-from pytest_attnconf.outcomes import CASES, CELLS, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
+from pytest_attnconf.outcomes import CELLS, COUNTED, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
 from pytest_attnconf.suite_tests import SuiteTest
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.cells import Cell
+    from attnconf.gate.distinct import DistinctCases
     from attnconf.gate.failed_case import FailedCase
     from attnconf.gate.provider import Provider
     from attnconf.gate.verdict import Verdict
@@ -24,16 +25,33 @@ if TYPE_CHECKING:
 
 
 class RunEvidence:
-    """What the tests of one run recorded so far: cells, also by the family of drawn cases, and failing cases."""
+    """What the tests of one run recorded so far: distinct cases, also by the family of drawn ones, and failing cases.
+
+    ``distinct`` is None until a test recorded any: only then is the library imported.
+    """
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.cells: list[Cell] = []
-        self.families: dict[str, list[Cell]] = {}
+        self.distinct: DistinctCases | None = None
+        self.families: dict[str, DistinctCases] = {}
         self.failures: list[FailedCase] = []
-        self.cases = 0
         self.seconds: dict[str, float] = {}
         self.tests = 0
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of all tests, in which a case counts once."""
+        return [] if self.distinct is None else self.distinct.cells
+
+    @property
+    def cases(self) -> int:
+        """How many distinct cases were executed, on each backend anew."""
+        return 0 if self.distinct is None else self.distinct.executed
+
+    @property
+    def repeated(self) -> dict[str, int]:
+        """How many results of each backend were of a case that had been asked before."""
+        return {} if self.distinct is None else dict(sorted(self.distinct.repeated.items()))
 
     @property
     def executed(self) -> int:
@@ -51,23 +69,23 @@ class RunEvidence:
         A test of the suite that failed without evidence died with its process, or of a fault of its own: its cases
         count as crashed, for a receipt must not look as if they had never been asked.
         """
-        recorded = any(name == CELLS for name, _ in report.user_properties)
+        recorded = any(name == COUNTED for name, _ in report.user_properties)
         if not recorded and not (report.failed and self.state.is_asked_for):
             return False
-        from attnconf.gate.cells import Cell, merge_cells
+        from attnconf.gate.distinct import DistinctCases, unpacked
         from attnconf.gate.failed_case import FailedCase
 
-        cells = [Cell.from_data(data, CELLS) for data in _recorded(report, CELLS)]
-        self.failures += [FailedCase.from_data(data, FAILURES) for data in _recorded(report, FAILURES)]
-        cases = sum(int(str(value)) for name, value in report.user_properties if name == CASES)
+        cases = [case for data in _recorded(report, COUNTED) for case in unpacked(data, COUNTED)]
+        kept = [FailedCase.from_data(data, FAILURES) for found in _recorded(report, FAILURES) for data in found]
+        self.failures += [one for one in kept if one not in self.failures]
         if not recorded and (lost := _lost(self.state, report)) is not None:
-            cells, cases = lost.cells, lost.cases
-            data = json.dumps([cell.model_dump(mode="json") for cell in cells])
+            cases = list(lost.counted)
+            data = json.dumps([cell.model_dump(mode="json") for cell in lost.cells])
             add_junit_properties(self.state.config, report, {CELLS: data, OUTCOME: lost.outcome.value})
-        self.cells = merge_cells(self.cells, cells)
+        self.distinct = self.distinct or DistinctCases()
+        self.distinct.add(cases)
         for family in (str(value) for name, value in report.user_properties if name == FAMILY):
-            self.families[family] = merge_cells(self.families.get(family, ()), cells)
-        self.cases += cases
+            self.families.setdefault(family, DistinctCases()).add(cases)
         self.tests += 1
         for text in (str(value) for name, value in report.user_properties if name == SECONDS):
             for backend, seconds in json.loads(text).items():
@@ -80,13 +98,13 @@ class RunEvidence:
 
         return [
             sentence
-            for family, cells in sorted(self.families.items())
-            for sentence in unseen_features(cast("Family", family), cells)
+            for family, found in sorted(self.families.items())
+            for sentence in unseen_features(cast("Family", family), found.cells)
         ]
 
     def came_without(self) -> dict[str, tuple[str, ...]]:
         """Return what the drawn cases came without, for each backend that such cases judged and that promises less."""
-        drawn = {cell.backend for cells in self.families.values() for cell in cells if cell.executed}
+        drawn = {cell.backend for found in self.families.values() for cell in found.cells if cell.executed}
         if not drawn:
             return {}
         from attnconf.backends.demands import not_promised
@@ -163,8 +181,8 @@ class RunEvidence:
         return narrowed(verdict, state.plan.job_named(state.option("job")).cells)
 
 
-def _recorded(report: pytest.TestReport, wanted: str) -> list[object]:
-    return [data for name, text in report.user_properties if name == wanted for data in json.loads(str(text))]
+def _recorded(report: pytest.TestReport, wanted: str) -> list[Any]:
+    return [json.loads(str(text)) for name, text in report.user_properties if name == wanted]
 
 
 def _lost(state: State, report: pytest.TestReport) -> Record | None:

@@ -1,8 +1,8 @@
 """Typed outcomes in pytest's terms: how a test that was not judged, or only by contract, is reported.
 
-Tests record their outcome and their cells as properties, which JUnit XML shows. Added to it are the cells of a test
-that died with its process, and a failed test case for each requirement that is not met: so the XML alone agrees with
-the receipt and the exit status.
+Tests record their outcome, their cells and what each case adds to them as properties, which JUnit XML shows. To it are
+added the cells of a test that died with its process, and a failed test case for each requirement that is not met: so
+the XML alone agrees with the receipt and the exit status.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CELLS = "attnconf.cells"
 CASES = "attnconf.cases"
+COUNTED = "attnconf.counted"
 FAILURES = "attnconf.failures"
 FAMILY = "attnconf.family"
 OUTCOME = "attnconf.outcome"
@@ -34,8 +35,11 @@ _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
 
 def record(node: pytest.Item, evidence: Record) -> None:
     """Attach evidence to ``node``: user_properties survive xdist, and land in JUnit."""
+    from attnconf.gate.distinct import packed
+
     node.user_properties.append((CELLS, json.dumps([cell.model_dump(mode="json") for cell in evidence.cells])))
     node.user_properties.append((CASES, evidence.cases))
+    node.user_properties.append((COUNTED, json.dumps(packed(evidence.counted), separators=(",", ":"))))
     node.user_properties.append((OUTCOME, evidence.outcome.value))
     node.user_properties.append((SECONDS, json.dumps(evidence.seconds)))
     if evidence.family is not None:

@@ -6,6 +6,8 @@ import platform as python_platform
 import time
 from typing import TYPE_CHECKING
 
+from pytest_attnconf.ending import finish
+
 if TYPE_CHECKING:
     from pytest_attnconf.evidence import RunEvidence
 
@@ -36,6 +38,8 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         spared=evidence.came_without(),
         backend_seconds={name: round(seconds, 3) for name, seconds in sorted(evidence.seconds.items())},
         providers=evidence.providers,
+        cases=evidence.cases,
+        repeated=evidence.repeated,
     )
     path = state.path(state.option("receipt"))
     try:
@@ -43,4 +47,5 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         receipt.write(path)
     except OSError as error:
         return f"the receipt {path} cannot be written: {error.strerror}"
+    finish(state.config, status)
     return ""

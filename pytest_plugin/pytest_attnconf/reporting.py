@@ -107,6 +107,11 @@ class Reporter:
             f" {evidence.executed} layers judged, {evidence.broken} broken"
         )
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Complain of a run that was stopped: ``pytest.exit`` may give it any exit status."""
+        if self.state.is_asked_for and not self.state.is_worker:
+            self.complaints.append((pytest.ExitCode.INTERRUPTED, "the run was stopped before its last test"))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the evidence, write the receipt, settle the exit status."""
@@ -147,6 +152,8 @@ class Reporter:
         lines = matrix_lines(evidence.cells, cases=evidence.cases)
         for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
+        for name, count in evidence.repeated.items():
+            lines.append(f"{name} was asked {count} time{'s' * (count != 1)} for a case again: each case counts once")
         for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
             terminalreporter.write_line(line)
         for _, complaint in self.complaints:

@@ -115,6 +115,7 @@ def pytest_attnconf_register_backends(registry):
     registry.register("exits", toy("exits", before=throw(SystemExit(3))))
     registry.register("refuses", toy("refuses", before=throw(UnsupportedError("not today"))))
     registry.register("dies", toy("dies", before=lambda: os._exit(7)))
+    registry.register("leaves", toy("leaves", before=lambda: os._exit(0)))
     registry.register("tender", toy("tender", promises={"empty_q": False, "dead_k": frozenset({"zero", "stale"})}))
     registry.register("falls", lambda platform: Falls("falls"))
     registry.register("unbuilt", lambda platform: Unbuilt("unbuilt"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,8 @@ class Way:
     """One way through plan, run and gate; ``backend`` is the policy's default, and the run's backend.
 
     ``policy`` and ``fleet`` change these files before the plan is made. ``before`` is done between the plan and the
-    run, to which ``options`` are added, ``after`` between the run and the gate. ``status`` and ``says`` are the run's,
-    ``gate`` and ``finding`` those of ``attnconf verify``.
+    run, to which ``options`` are added, ``after`` between the run and the gate. A run that may end its process
+    has one ``alone``. ``status`` and ``says`` are the run's, ``gate`` and ``finding`` those of ``attnconf verify``.
     """
 
     says: str
@@ -85,6 +86,7 @@ class Way:
     policy: Change = str
     fleet: Change = str
     options: tuple[str, ...] = ()
+    alone: bool = False
     before: Step = id
     after: Step = id
 
@@ -108,6 +110,32 @@ def lose_sight_of_windows(project: Project) -> None:
 
 HONEST = Way(status=0, gate=0, says=MET, finding="policy toy is met at ")
 NO_RECEIPT = "(missing): 2 required cells of good are missing (gpt-oss-20b): there is no receipt that counts of job cpu"
+
+BEGUN = "(red): r.json: its run began and has not finished"
+PLUGIN = """
+import pytest
+
+def pytest_configure(config):
+    config.pluginmanager.register(Plugin())
+
+class Plugin:
+"""
+STOPS = """
+    def pytest_runtest_teardown(self):
+        pytest.exit("enough", returncode=0)
+"""
+WHITEWASHES = """
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    session.exitstatus = 0
+"""
+REPEATS = """
+    def pytest_generate_tests(self, metafunc):
+        metafunc.fixturenames.append("again")
+        metafunc.parametrize("again", range(2))
+"""
 
 WAYS = {
     "a wrong answer": Way(
@@ -212,6 +240,61 @@ WAYS = {
         status=12,
         says="Exit: attnconf: a retry turns a fault of one run in a thousand into a pass, and --retries",
         finding=NO_RECEIPT,
+    ),
+    "an option that is none": Way(
+        options=("--no-such-option",), status=4, says="unrecognized arguments: --no-such-option", finding=BEGUN
+    ),
+    "a value that is none": Way(
+        options=("--attnconf-isolate=maybe",), status=4, says="invalid choice: 'maybe'", finding=BEGUN
+    ),
+    "a broken conftest": Way(
+        before=lambda project: project.conftest("raise RuntimeError('no such luck')"),
+        status=4,
+        says="RuntimeError: no such luck",
+        finding=BEGUN,
+    ),
+    "a conftest that exits": Way(
+        before=lambda project: project.conftest("raise SystemExit(0)"),
+        status=4,
+        says="ERROR: a conftest ended the process while it was imported: SystemExit: 0",
+        finding=BEGUN,
+    ),
+    "os._exit(0) in a backend": Way(
+        backend="leaves",
+        alone=True,
+        status=2,
+        says="attnconf: os._exit(0) ended the run before its end: exit status 2",
+        finding=BEGUN,
+    ),
+    "stopped with status 0": Way(
+        before=lambda project: project.conftest(PLUGIN + STOPS),
+        says="NOT MET: the run was stopped before its last test",
+        finding="(red): r.json: its run ended with exit status 10; the run was stopped before its last test",
+    ),
+    "another status at the end": Way(
+        backend="wrong",
+        before=lambda project: project.conftest(WHITEWASHES),
+        status=1,
+        says="2 failed, ",
+        finding="(red): r.json: its run ended with exit status 1",
+    ),
+    "the same cases twice": Way(
+        policy=lambda text: text.replace("effective =", "executed = 2\neffective ="),
+        before=lambda project: project.conftest(PLUGIN + REPEATS),
+        says="good was asked 2 times for a case again: each case counts once",
+        finding="(not proven): runner cpu: good gpt-oss-20b sliding decode is not proven: 1 layers passed, 2 needed",
+    ),
+    "sealed again in contradiction": Way(
+        after=lambda project: project.seal_again("r.json", complaints=["test_it was run again"]),
+        status=0,
+        says=MET,
+        finding="(contradictory): r.json: ended with exit status 0, but complains: test_it was run again",
+    ),
+    "a name twice": Way(
+        after=lambda project: project.edit("r.json", '"exit_status": 0,', '"exit_status": 1, "exit_status": 0,'),
+        status=0,
+        says=MET,
+        finding="(unreadable): r.json is no receipt: r.json: exit_status is given twice; allowed: each name once",
     ),
     "plan from another SHA": Way(
         before=Project.commit,
@@ -338,18 +421,23 @@ def test_run_receipt_junit_and_gate_agree(
     project = Project(pytester.path, monkeypatch)
     planned = project.plan(way.policy(POLICY.format(way.backend)), way.fleet(FLEET))
     assert planned == (10 if "fails by itself" in way.finding else 0)
+    project.leave_a_green_receipt()
     way.before(project)
-    run = inner(*SUITE, *JOB, *FILES, f"--attnconf-backend={way.backend}", *way.options)
+    alone = partial(pytester.runpytest_subprocess, "-p", "attnconf")
+    run = (alone if way.alone else inner)(*SUITE, *JOB, *FILES, f"--attnconf-backend={way.backend}", *way.options)
     shown = run.stdout.str() + run.stderr.str()
     assert run.ret == way.status, shown
     assert way.says in shown
     assert "Traceback" not in shown
 
     assert junit_is_green(project.path / "j.xml") is (way.status == 0)
+    begun = ""
     if (project.path / "r.json").exists():
         receipt = Receipt.read(project.path / "r.json")
-        assert receipt.exit_status == way.status
-        document = compose({"r.json": receipt}, read_policy(project.path / "toy.toml"))
+        assert receipt.exit_status == (way.status if receipt.state == "finished" else None)
+        begun = BEGUN * (receipt.state == "begun")
+        policy = None if way.gate == 11 else read_policy(project.path / "toy.toml")
+        document = compose({"r.json": receipt}, policy)
         assert (document.status == "met") is (way.status == 0), document.headline
 
     way.after(project)
@@ -358,6 +446,7 @@ def test_run_receipt_junit_and_gate_agree(
     shown = "".join(capsys.readouterr())
     assert gate == way.gate, shown
     assert way.finding in shown
+    assert begun in shown or way.gate == 11
     if way.after is id:
         assert (gate == 0) is (run.ret == 0)
 

@@ -89,6 +89,7 @@ def test_models_named_are_the_only_ones(inner: Inner, toy_model: str) -> None:
 
 
 def test_collect_only_runs_nothing_and_judges_nothing(inner: Inner, toy_model: str, pytester: pytest.Pytester) -> None:
+    (pytester.path / "r.json").write_text("an older one")
     options = ("--attnconf-backend=dies", f"--attnconf-model={toy_model}", "--attnconf-receipt=r.json")
     result = inner("--pyargs", "attnconf.suite", *options, "--collect-only")
     assert result.ret == 0

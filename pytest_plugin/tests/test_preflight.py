@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -230,8 +231,27 @@ def test_a_receipt_that_cannot_be_written_is_said(replay: Inner, pytester: pytes
     (pytester.path / "taken").write_text("a file")
     result = replay("--attnconf-backend=good", "--attnconf-receipt=taken/r.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["NOT MET: the receipt *taken/r.json cannot be written: *"])
-    result.stdout.no_fnmatch_line("receipt: *")
+    result.stderr.fnmatch_lines(
+        ["ERROR: --attnconf-receipt: taken/r.json cannot be written (*); allowed: a file to write"]
+    )
+    result.stdout.no_fnmatch_line("*collected*")
+
+
+def test_a_receipt_that_can_no_longer_be_written_is_said(
+    replay: Inner, pytester: pytest.Pytester, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    conftest = pytester.path / "conftest.py"
+    hook = "def pytest_collection_modifyitems():\n    from attnconf.gate.receipt import Receipt\n    Receipt.full()\n"
+    conftest.write_text(f"{conftest.read_text()}\n{hook}")
+    full_disk = staticmethod(lambda: monkeypatch.setattr("attnconf.gate.sealed.Sealed.write", full))
+    monkeypatch.setattr("attnconf.gate.receipt.Receipt.full", full_disk, raising=False)
+    result = replay("--attnconf-backend=good", "--attnconf-receipt=r.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["NOT MET: the receipt *r.json cannot be written: No space left on device"])
+    assert receipt.state == "begun"
 
 
 def test_the_command_line_sees_the_status(pytester: pytest.Pytester, toy_case: Case) -> None:

@@ -74,3 +74,12 @@ def test_exit_statuses_are_the_controllers(replay: Inner, policy: str) -> None:
     assert replay("--attnconf-policy=none.toml", "-n1").ret == 11
     assert replay("--attnconf-require-sm=10.0", "-n1").ret == 12
     del policy
+
+
+def test_cases_that_each_worker_asks_count_once(replay: Inner, pytester: pytest.Pytester) -> None:
+    result = replay("--attnconf-backend=good", "--attnconf-receipt=r.json", "-n2", "--dist=each")
+    assert (result.ret, result.parseoutcomes()["passed"]) == (0, 2)
+    receipt = Receipt.read(pytester.path / "r.json")
+    assert [cell.executed for cell in receipt.cells] == [1]
+    assert (receipt.cases, receipt.repeated) == (1, {"good": 1})
+    result.stdout.fnmatch_lines(["1 case executed, 1 layers*", "good was asked 1 time for a case again: *"])

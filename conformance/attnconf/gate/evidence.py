@@ -40,7 +40,7 @@ class Evidence(Sealed):
 
 
 def evidence_of(receipts: Iterable[Receipt]) -> Evidence:
-    """Return the set of the ``receipts``."""
+    """Return the set of the ``receipts``, each under the digest of what is written of it now."""
     found: dict[str, Receipt] = {}
     for one in (receipt.renewed() for receipt in receipts):
         seen = found.get(one.identity)

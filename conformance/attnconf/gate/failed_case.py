@@ -28,7 +28,7 @@ class FailedCase(Value):
     backend: str
     evidence: EvidenceKind = "kernel"
     case: Case
-    clauses: tuple[Annotated[int, Field(ge=1)], ...]
+    clauses: tuple[Annotated[int, Field(ge=1, le=max(Clause))], ...]
     worst_units: Units
     text: str
     replay: str

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from attnconf.backends.protocol import CONTRACT
-from attnconf.gate.cells import Cell, merge_cells, tally
+from attnconf.gate.cells import Cell, Count, merge_cells, tally
 from attnconf.gate.failed_case import FailedCase
 from attnconf.gate.provider import Provider
 from attnconf.gate.sealed import Digest, Sealed
@@ -21,12 +21,14 @@ __all__ = [
     "PlatformRecord",
     "PolicyRef",
     "Receipt",
+    "begun_receipt",
     "merge_cells",
     "record_platform",
     "recorded_platform",
     "tally",
 ]
 
+UNFINISHED = "its run began and has not finished: it died, was stopped before its end, or is still running"
 
 _OLDER = ("attnconf.receipt/1", "attnconf.receipt/2")
 
@@ -65,6 +67,7 @@ class PolicyRef(Value):
 class Receipt(Sealed):
     """What one run executed and found.
 
+    ``state`` is ``begun`` from the start of the run on, before anything of it is known, and ``finished`` once it ended.
     ``git_sha`` is that of the tested tree, ending in ``-dirty`` when it had changes, None outside a repository.
     ``started`` is an ISO 8601 time with its offset, ``seconds`` the wall time of the run. ``failures`` are the smallest
     failing cases of its tests. ``plan`` is the digest of the plan that the run was a part of, ``job`` its name there;
@@ -72,13 +75,16 @@ class Receipt(Sealed):
     ``complaints`` are what it found not to be met beside its cells and its policy. ``spared`` says by backend what its
     drawn cases came without, for it does not promise to bear it; empty in older files.
     ``backend_seconds`` is the wall time that the cases of each backend took, judging included; empty in older files.
-    ``providers`` says by backend who brought it into the run; empty in files of an older schema, of which the backends
-    of contract readings end in ``[contract]``: that is read as their evidence. ``digest`` is that of everything else. A
-    file of the schema ``attnconf.receipt/1`` has none of these and no histograms. One without a digest proves nothing
-    to ``attnconf verify``, unless it is allowed by name.
+    ``cases`` is how many distinct cases were executed, each on one backend, and ``repeated`` says by backend how many
+    results were of a case that had been asked before, which counts once; older files, of which ``cases`` is None,
+    counted it again. ``providers`` says by backend who brought it into the run; empty in files of an older schema, of
+    which the backends of contract readings end in ``[contract]``: that is read as their evidence. ``digest`` is that of
+    everything else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms. One without a
+    digest proves nothing to ``attnconf verify``, unless it is allowed by name.
     """
 
     schema_id: Literal["attnconf.receipt/3"] = Field(default="attnconf.receipt/3", alias="schema")
+    state: Literal["begun", "finished"] = "finished"
     attnconf: str = __version__
     git_sha: str | None
     platform: PlatformRecord
@@ -96,10 +102,14 @@ class Receipt(Sealed):
     spared: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     backend_seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     providers: dict[str, Provider] = Field(default_factory=dict)
+    cases: Count | None = None
+    repeated: dict[str, Count] = Field(default_factory=dict)
 
     @property
     def ending(self) -> str:
         """How a run that was red ended, in words; empty if it was green, or if the file does not say."""
+        if self.state == "begun":
+            return UNFINISHED
         if not self.exit_status:
             return ""
         return f"its run ended with exit status {self.exit_status}" + "".join(f"; {one}" for one in self.complaints)
@@ -124,6 +134,28 @@ def _with_evidence(data: object) -> object:
         return data
     reads = data["backend"].endswith(CONTRACT) or bool(data.get("contract_only"))
     return {**data, "backend": data["backend"].removesuffix(CONTRACT), "evidence": "contract" if reads else "kernel"}
+
+
+def begun_receipt(started: str, python: str) -> Receipt:
+    """Return what stands in a receipt's place until its run ends: red, and with nothing in it that a run must find out.
+
+    ``started`` is the time in ISO 8601, ``python`` the version.
+    """
+    return Receipt(
+        state="begun",
+        git_sha=None,
+        platform=PlatformRecord(
+            device="unknown", sm=None, cuda=None, driver=None, python=python,
+            torch=None, triton=None, flashinfer=None, flashinfer_cubin=None,
+        ),
+        policy=None,
+        profile="unknown",
+        seed=0,
+        started=started,
+        seconds=0.0,
+        cells=(),
+        complaints=(UNFINISHED,),
+    )  # fmt: skip
 
 
 def record_platform(platform: Platform, python: str) -> PlatformRecord:

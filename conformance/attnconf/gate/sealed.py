@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
@@ -13,7 +14,6 @@ from attnconf.values import Value, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -59,7 +59,7 @@ class Sealed(Value):
         return self.model_copy(update={"digest": seal(self.model_dump(mode="json", by_alias=True))})
 
     def write(self, path: Path) -> None:
-        """Write the value as JSON, in the place of what was there. Raises ``OSError``."""
+        """Write the value as JSON, in the place of what was there, and whole or not at all. Raises ``OSError``."""
         text = json.dumps(self.to_data(), indent=1, ensure_ascii=True, allow_nan=False)
         write_bytes(path, f"{text}\n".encode())
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from attnconf.errors import InvalidInputError
 from attnconf.fields import Fields
 from attnconf.files import read_text
+from attnconf.values import unambiguous
 from attnconf.wording import cut, plural
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def read_results(path: Path) -> tuple[ServingResult, ...]:
 def _documents(text: str, source: str) -> Iterator[dict[str, Any]]:
     if sum(map(text.count, ",[{")) > _MOST_VALUES:
         raise InvalidInputError(source, given="too many values", allowed=f"at most {_MOST_VALUES}")
-    decoder, at = json.JSONDecoder(), _skip_space(text, 0)
+    decoder, at = json.JSONDecoder(object_pairs_hook=unambiguous(source)), _skip_space(text, 0)
     if at == len(text):
         raise InvalidInputError(source, given="is empty", allowed=_DOCUMENT)
     while at < len(text):

@@ -1,7 +1,8 @@
 """Verify: whether receipts prove what a plan asks. Only what is named counts; everything else is a finding.
 
-A receipt counts when it is sealed, of the planned commit, policy, plan, versions and machine, and the only one of its
-job. What it says of each cell is then judged as the run itself was, by ``attnconf.gate.verdict``.
+A receipt counts when its run has finished, nothing in it contradicts the rest, and it is sealed, of the planned commit,
+policy, plan, versions and machine, and the only one of its job. What it says of each cell is then judged as the run
+itself was, by ``attnconf.gate.verdict``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from attnconf.backends.entries import OURS, shipped_names
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
 from attnconf.gate.evidence import providers_in
+from attnconf.gate.invariants import cell_contradictions, contradictions
 from attnconf.gate.plans.fleet import differences
 from attnconf.gate.plans.fleet_plan import required_on
 from attnconf.gate.receipt import recorded_platform
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 FindingKind = Literal[
     "plan", "unreadable", "tampered", "unsealed", "unsigned", "simulated", "foreign", "stale", "unplanned",
-    "duplicate", "provider", "missing", "not executed", "not proven", "broken", "red",
+    "duplicate", "provider", "missing", "not executed", "not proven", "broken", "contradictory", "red",
 ]  # fmt: skip
 
 
@@ -91,6 +93,10 @@ def verify(policy: Policy, plan: FleetPlan, receipts: Mapping[str, Receipt], ter
     findings: list[Finding] = []
     by_job: dict[str, dict[str, tuple[str, Receipt]]] = {}
     for name, receipt in receipts.items():
+        findings += [Finding("contradictory", f"{name}: {text}") for text in contradictions(receipt)]
+        if receipt.state == "begun":
+            findings.append(Finding("red", f"{name}: {receipt.ending}"))
+            continue
         job = _job_of(plan, receipt) if name in terms.unsealed else receipt.job
         faults = [Finding(kind, f"{name}: {text}") for kind, text in _faults(plan, receipt, job, name, terms)]
         findings += faults
@@ -203,7 +209,7 @@ def _judge(  # noqa: PLR0913 - what is judged, by what, where
     findings: list[Finding] = []
     cells: list[Cell] = []
     for receipt in receipts:
-        findings += [Finding("not executed", f"runner {runner.name}: {text}") for text in _claims(receipt.cells)]
+        findings += [Finding("not executed", f"runner {runner.name}: {text}") for text in cell_contradictions(receipt)]
         cells = merge_cells(cells, receipt.cells)
     platform = recorded_platform(receipts[0].platform).model_copy(update={"simulated": False})
     resolutions = resolve_all(policy, platform)
@@ -242,21 +248,3 @@ def _kind(wanted: RequiredCell, cells: Iterable[Cell]) -> FindingKind:
     if not found:
         return "missing"
     return "not proven" if any(cell.executed or cell.broken for cell in found) else "not executed"
-
-
-def _claims(cells: Iterable[Cell]) -> Iterator[str]:
-    """Yield what no run can have counted: passed layers without an error in units, or with one above the bound.
-
-    Every layer that is judged has an error in units, and stands in the histogram; one above 1 has failed.
-    """
-    for cell in cells:
-        within = sum(cell.histogram[:-1])
-        if not cell.passed:
-            continue
-        what = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode} claims {cell.passed} passed layers"
-        if cell.worst_units is None:
-            yield f"{what}, but no number of theirs was judged"
-        elif cell.worst_units > 1 and not (cell.failed or cell.contract_only):
-            yield f"{what} and none failed, but an error of {cell.worst_units:g} times the bound"
-        elif cell.histogram and within < cell.passed:
-            yield f"{what}, but its histogram has {within} within the bound"

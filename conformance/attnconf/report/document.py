@@ -13,6 +13,7 @@ from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import credited_model
 from attnconf.gate.cells import merge_cells
 from attnconf.gate.evidence import providers_in
+from attnconf.gate.invariants import cell_contradictions, contradictions
 from attnconf.gate.plans.fleet_plan import planned_cells
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.bugs import bugs_of
@@ -84,6 +85,8 @@ class Site:
         found = [gap for one in self.policy_statuses for gap in one.gaps]
         told = bool(found) or any(one.broken for one in self.backends)
         for name, receipt in self.runs.items():
+            impossible = (*contradictions(receipt), *cell_contradictions(receipt))
+            found += [Gap(f"{self.where}{name} contradicts itself: {sentence}") for sentence in impossible]
             if receipt.complaints:
                 found += [Gap(f"{self.where}{name}: {sentence}") for sentence in receipt.complaints]
             elif receipt.ending and not told:
@@ -110,10 +113,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Document:
-    """Everything that a report says; ``changes`` since older receipts, where such are given."""
+    """Everything that a report says.
+
+    ``changes`` are those since older receipts, where such are given; ``unfinished`` are runs that began, of which
+    nothing else is known.
+    """
 
     sites: tuple[Site, ...]
     changes: Changes | None = None
+    unfinished: tuple[Gap, ...] = ()
 
     @property
     def policy_statuses(self) -> list[tuple[Site, PolicyStatus]]:
@@ -123,7 +131,7 @@ class Document:
     @property
     def gaps(self) -> list[Gap]:
         """Everything that is not met."""
-        return [gap for site in self.sites for gap in site.gaps]
+        return [*self.unfinished, *(gap for site in self.sites for gap in site.gaps)]
 
     @property
     def excused(self) -> list[tuple[str, list[Gap]]]:
@@ -172,7 +180,15 @@ class Document:
     def _outcome(self) -> str:
         broken, unmet = self.total("broken"), self.unmet
         if not self.total("executed"):
-            return "Nothing was executed, so nothing is proven"
+            runs = len(self.unfinished)
+            why = (
+                "Nothing was executed"
+                if not runs
+                else "No run has finished"
+                if runs > 1
+                else "The run has not finished"
+            )
+            return f"{why}, so nothing is proven"
         if not self.is_evidence and not broken:
             return "No feature mattered in anything that was executed, so nothing is proven"
         found = [f"{counted(broken, 'layer')} broken"] if broken else []
@@ -207,11 +223,14 @@ def compose(
     Jobs of ``plan`` owe the cells that it asks of them, and no others.
     They are compared with ``old`` receipts, if given.
     """
-    ordered = sorted(receipts.items(), key=lambda item: (repr(item[1].platform), item[0]))
+    begun = {name: receipt for name, receipt in receipts.items() if receipt.state == "begun"}
+    finished = {name: receipt for name, receipt in receipts.items() if name not in begun}
+    ordered = sorted(finished.items(), key=lambda item: (repr(item[1].platform), item[0]))
     groups = [dict(runs) for _, runs in groupby(ordered, key=lambda item: item[1].platform)]
     sites = [_site(runs, policy, [other for other in groups if other is not runs], plan) for runs in groups]
-    compared = changes(list(receipts.values()), old) if old else None
-    return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)), compared)
+    compared = changes(list(finished.values()), old) if old else None
+    unfinished = tuple(Gap(f"{name}: {receipt.ending}") for name, receipt in sorted(begun.items()))
+    return Document(tuple(sorted(sites, key=lambda site: not site.is_wrong)), compared, unfinished)
 
 
 def _site(

@@ -112,7 +112,7 @@ class Judge:
             raise NotJudged(Outcome.NOT_RUN, *_reasons(found.results))
         # Refusing proves nothing about a kernel, so it counts in no cell; the test alone says that it went well.
         outcome = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
-        self.record(Record([], 0, outcome))
+        self.record(Record((), outcome))
 
     def _conclude(self, found: Exploration, backend: str, family: Family | None = None) -> None:
         record = replace(recorded(found.results), family=family)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attnconf.gate.cells import tally
+from attnconf.gate.distinct import CountedCase, DistinctCases, counted
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 
 if TYPE_CHECKING:
@@ -34,28 +34,36 @@ _ORDER = (
 
 @dataclass(frozen=True)
 class Record:
-    """The cells of one test, how many of its cases were executed, the one outcome that stands for it, and failures.
+    """What each case of one test adds to the evidence, the one outcome that stands for the test, and failures.
 
     ``family`` is that of which the cases were drawn, None for recorded cases and those of your own. ``seconds`` is the
     wall time that the cases of each backend took.
     """
 
-    cells: list[Cell]
-    cases: int
+    counted: tuple[CountedCase, ...]
     outcome: Outcome
     failures: tuple[FailedCase, ...] = ()
     family: Family | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of the test alone."""
+        return DistinctCases(self.counted).cells
+
+    @property
+    def cases(self) -> int:
+        """How many cases of the test were executed."""
+        return DistinctCases(self.counted).executed
+
 
 def recorded(results: Sequence[CaseResult]) -> Record:
     """Count ``results``."""
     outcomes = {layer.outcome for result in results for layer in result.layers}
-    executed = sum(any(layer.outcome.is_executed for layer in result.layers) for result in results)
     seconds: dict[str, float] = {}
     for result in results:
         seconds[result.backend] = seconds.get(result.backend, 0.0) + result.seconds
-    return Record(tally(results), executed, _overall(outcomes), seconds=seconds)
+    return Record(tuple(map(counted, results)), _overall(outcomes), seconds=seconds)
 
 
 def _overall(outcomes: set[Outcome]) -> Outcome:

@@ -264,11 +264,12 @@ def test_a_receipt_of_the_first_schema_is_still_read() -> None:
     data = make_receipt().to_data()
     del data["failures"], data["cells"][0]["histogram"]
     del data["digest"], data["plan"], data["job"], data["platform"]["simulated"]
-    del data["exit_status"], data["complaints"]
+    del data["exit_status"], data["complaints"], data["state"], data["cases"], data["repeated"]
     old = Receipt.from_data({**data, "schema": "attnconf.receipt/1"}, "test")
     assert old.digest is None
     assert (old.failures, old.cells[0].histogram) == ((), ())
     assert (old.exit_status, old.ending) == (None, "")
+    assert (old.state, old.cases, old.repeated) == ("finished", None, {})
     assert old.to_data()["schema"] == "attnconf.receipt/3"
 
 
@@ -292,13 +293,48 @@ def test_a_contract_reading_of_an_older_receipt_was_part_of_a_name() -> None:
         Receipt.from_data({**data, "seed": 7}, "test")
 
 
+@pytest.mark.parametrize("clause", [0, 21, 999999])
+def test_a_failed_case_cites_clauses_of_the_contract(clause: int) -> None:
+    data = make_receipt().to_data()
+    data["failures"][0]["clauses"] = [2, clause]
+    with pytest.raises(InvalidInputError, match=f"failures.0.clauses.1 is {clause}; allowed: "):
+        Receipt.from_data({**data, "digest": None}, "test")
+
+
+def test_a_receipt_of_an_older_schema_keeps_a_digest_that_fits_when_it_is_merged(tmp_path: Path) -> None:
+    data = {**make_receipt().to_data(), "schema": "attnconf.receipt/2", "digest": None}
+    del data["state"], data["cases"], data["repeated"]
+    old = Receipt.from_data({**data, "digest": seal(data)}, "test")
+    evidence_of([old]).write(tmp_path / "merged.json")
+    (read,) = receipts_of(parse_evidence((tmp_path / "merged.json").read_text(), "test"))
+    assert read == old.renewed()
+
+
+def test_a_receipt_that_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt, path = make_receipt(), tmp_path / "r.json"
+    receipt.write(path)
+    before = path.read_text()
+    monkeypatch.setattr(type(path), "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        receipt.model_copy(update={"seed": 1}).write(path)
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def full_disk(*_arguments: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     receipt, path = make_receipt(), tmp_path / "r.json"
     receipt.write(path)
     data = json.loads(path.read_text())
     assert data.keys() == {
-        "schema", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
-        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "backend_seconds", "providers", "digest",
+        "schema", "state", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
+        "seconds", "cells", "failures", "exit_status", "complaints", "spared", "cases", "repeated", "backend_seconds",
+        "providers", "digest",
     }  # fmt: skip
     assert data["schema"] == "attnconf.receipt/3"
     assert data["platform"] == {
@@ -318,6 +354,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
         {"started": "yesterday"},
         {"seconds": math.nan},
         {"schema": "attnconf.receipt/4"},
+        {"state": "over"},
         {"exit_status": True},
     ],
 )

@@ -197,7 +197,11 @@ def test_a_receipt_without_the_shared_kv_cells_is_red(
     gate: Gate, change: Callable[[Cell], Cell | None], kind: str, sentence: str
 ) -> None:
     cells = shared(FleetPlan.read(gate.out / "plan.json"), change)
-    findings = gate.refused(gate.write("cpu"), gate.write("b200", cells=cells))
+    broken = any(cell.broken for cell in cells)
+    findings = gate.refused(gate.write("cpu"), gate.write("b200", cells=cells, exit_status=int(broken)))
+    red = ["(red): OUT/b200.json: its run ended with exit status 1"] * broken
+    assert findings[: len(red)] == red
+    findings = findings[len(red) :]
     assert len(findings) == 4
     assert all(one.startswith(f"({kind}): runner b200: trtllm_mha gemma4-e2b") for one in findings)
     assert all("-shared" in one and sentence in one for one in findings)
@@ -206,8 +210,10 @@ def test_a_receipt_without_the_shared_kv_cells_is_red(
 def test_something_broken_that_nobody_asked_for_is_red(gate: Gate) -> None:
     plan = FleetPlan.read(gate.out / "plan.json")
     cells = [proof(cell) for cell in plan.job_named("b200").cells]
-    cells.append(changed(mode="verify", failed=1, executed=4)(cells[0]))
-    (finding,) = gate.refused(gate.write("cpu"), gate.write("b200", cells=tuple(cells)))
+    bins = [0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 1]
+    cells.append(changed(mode="verify", failed=1, executed=4, worst_units=2.0, histogram=bins)(cells[0]))
+    red, finding = gate.refused(gate.write("cpu"), gate.write("b200", cells=tuple(cells), exit_status=1))
+    assert red.startswith("(red): ")
     assert finding.startswith("(broken): runner b200: 1 layers of trtllm_mha gemma4-e2b@tp4 sliding verify are broken")
 
 

@@ -55,6 +55,9 @@ def receipt(*cells: Cell, started: str = "2026-05-01T10:00:00Z", seed: int = 0, 
     )
 
 
+PROVEN = cell(passed=1, worst_units=0.5, histogram=(0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+
+
 def page(*receipts: Receipt) -> str:
     return support_page([(f"r{index}.json", one) for index, one in enumerate(receipts)])
 
@@ -74,14 +77,14 @@ def test_a_machine_is_named_with_its_versions_and_its_receipts() -> None:
     assert "## NVIDIA H200, SM 9.0\n" in text
     assert "CUDA 13.0, driver 580.1, torch 2.11.0, triton 3.6.0, flashinfer 0.6.13, Python 3.12.3\n" in text
     assert "| [r0.json](<r0.json>) | 2026-05-01 | gate | 7 | 0.1.0 | `0123456789ab` | - |\n" in text
-    assert "## No GPU\n" in page(receipt(cell(passed=1)))
+    assert "## No GPU\n" in page(receipt(PROVEN))
 
 
 @pytest.mark.parametrize(
     ("status", "ended"), [(0, "green"), (1, "red"), (2, "interrupted"), (10, "not met"), (3, "red, status 3")]
 )
 def test_a_run_that_did_not_end_well_says_so(status: int, ended: str) -> None:
-    text = page(receipt(cell(passed=1)).model_copy(update={"exit_status": status}))
+    text = page(receipt(PROVEN).model_copy(update={"exit_status": status}))
     assert f"| `0123456789ab` | {ended} |\n" in text
 
 
@@ -180,7 +183,7 @@ def save(folder: Path, one: Receipt, name: str = "r.json") -> str:
 def test_the_page_is_printed_or_written_with_links_from_where_it_lies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = save(tmp_path, receipt(cell(passed=1)))
+    path = save(tmp_path, receipt(PROVEN))
     (tmp_path / "docs").mkdir()
     output = tmp_path / "docs" / "S.md"
     assert cli.main(["matrix", path, "--output", str(output)]) == 0
@@ -196,10 +199,10 @@ def test_a_page_that_is_not_what_the_receipts_say_fails_the_check_and_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "S.md"
-    command = ["matrix", save(tmp_path, receipt(cell(passed=1))), "--output", str(output)]
+    command = ["matrix", save(tmp_path, receipt(PROVEN)), "--output", str(output)]
     assert cli.main(command) == 0
     written = output.read_text(encoding="utf-8")
-    save(tmp_path, receipt(cell(passed=2)))
+    save(tmp_path, receipt(PROVEN, seed=1))
     capsys.readouterr()
     assert cli.main([*command, "--check"]) == EXIT_FAILED
     captured = capsys.readouterr()
@@ -211,8 +214,8 @@ def test_a_page_that_is_not_what_the_receipts_say_fails_the_check_and_stays(
 
 
 def test_what_cannot_be_meant_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = save(tmp_path, receipt(cell(passed=1)))
-    twin = save(tmp_path, receipt(cell(passed=1)), "twin.json")
+    path = save(tmp_path, receipt(PROVEN))
+    twin = save(tmp_path, receipt(PROVEN), "twin.json")
     (tmp_path / "c.json").write_text(json.dumps({"schema": "attnconf.case/1"}))
     for arguments, words in (
         ([path, "--check"], "--check: without --output"),

@@ -171,7 +171,7 @@ def test_replay_runs_every_check_and_knows_its_cases(judge: Judge, monkeypatch: 
 
 def test_refusals(judge: Judge) -> None:
     judge.probe_refusals(backend="picky")
-    assert judge.record[-1] == Record([], 0, Outcome.PASSED)
+    assert judge.record[-1] == Record((), Outcome.PASSED)
     with pytest.raises(NotJudged, match="nothing to refuse"):
         judge.probe_refusals(backend="reference")
     with pytest.raises(ConformanceFailure, match="declares unsupported"):

@@ -51,7 +51,7 @@ def receipt_of(plan: FleetPlan, job: str, /, *, simulated: bool = False, **field
         "job": job,
         "profile": "gate",
         "seed": 0,
-        "started": "2026-11-22T22:12:57+00:00",
+        "started": "2025-01-22T22:12:57+00:00",
         "seconds": 12.5,
         "exit_status": 0,
         "providers": {name: ATTNCONF for one in plan.jobs if one.name == job for name in one.backends},

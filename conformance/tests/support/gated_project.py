@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform as python_platform
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.models import load_model
 from attnconf.cli import main as cli
+from attnconf.gate.plans.fleet_plan import FleetPlan
+from attnconf.gate.receipt import record_platform
+from attnconf.gate.sealed import seal
+from attnconf.platforms import detect
+from conformance.tests.support.gate_receipts import receipt_of
 from conformance.tests.support.gate_repository import git
 
 if TYPE_CHECKING:
@@ -89,6 +95,18 @@ class Project:
         git(self.path, "update-index", "--assume-unchanged", name)
         path = self.path / name
         path.write_text(path.read_text() + "\n# changed\n")
+
+    def leave_a_green_receipt(self) -> None:
+        """Write r.json as an earlier run of the plan's job left it, if the plan has that job."""
+        plan = FleetPlan.read(self.path / "plan.json")
+        if plan.runner_of("cpu") is not None:
+            here = record_platform(detect(), python_platform.python_version())
+            receipt_of(plan, "cpu", platform=here).write(self.path / "r.json")
+
+    def seal_again(self, name: str, **fields: object) -> None:
+        """Change fields of a receipt, and seal it as its writer would have."""
+        data = {**json.loads((self.path / name).read_text()), **fields}
+        (self.path / name).write_text(json.dumps({**data, "digest": seal(data)}))
 
     def edit(self, name: str, old: str, new: str) -> None:
         text = (self.path / name).read_text()

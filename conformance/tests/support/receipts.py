@@ -9,6 +9,7 @@ from attnconf.cases.case import Case, Layer, Request
 from attnconf.gate.cells import Cell
 from attnconf.gate.failed_case import FailedCase
 from attnconf.gate.receipt import PlatformRecord, PolicyRef, Receipt
+from attnconf.judging.units import unit_bin
 from attnconf.policy.policy import Policy, policy_digest
 
 COUNTS = ("passed", "failed", "unsupported", "refused", "crashed", "oom", "not_run", "contract_only")
@@ -79,7 +80,12 @@ LENIENT = POLICY.model_validate(
 def a_cell(backend: str = "triton", layer_kind: str = "full", mode: str = "decode", **values: Any) -> Cell:  # noqa: ANN401 - fields
     counts = {name: values.pop(name, 0) for name in COUNTS}
     executed = counts["passed"] + counts["failed"] + counts["contract_only"]
-    bins = [0, 0, 0, 0, counts["passed"] + counts["contract_only"], 0, 0, 0, 0, 0, counts["failed"]]
+    within = counts["passed"] + counts["contract_only"]
+    worst = values.setdefault("worst_units", (2.0 if counts["failed"] else 0.45) if executed else None)
+    bins = [0, 0, 0, 0, within, 0, 0, 0, 0, 0, counts["failed"]]
+    if within and not counts["failed"]:
+        bins[4] -= 1
+        bins[unit_bin(worst)] += 1
     fields = {
         "backend": backend,
         "evidence": "contract" if counts["contract_only"] else "kernel",
@@ -90,7 +96,6 @@ def a_cell(backend: str = "triton", layer_kind: str = "full", mode: str = "decod
         "kv_dtype": "bfloat16",
         "features": ["paging"] if executed else [],
         "executed": executed,
-        "worst_units": 0.45 if executed else None,
         "histogram": bins if executed else [],
         "reasons": {},
     }

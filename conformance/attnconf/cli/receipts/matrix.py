@@ -51,12 +51,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _read(paths: Sequence[str], folder: Path) -> list[tuple[str, Receipt]]:
-    """Read receipts, each with its path as seen from ``folder``; one run counts once."""
-    from attnconf.gate.receipt import Receipt
+    """Read receipts of finished runs, each with its path as seen from ``folder``; one run counts once."""
+    from attnconf.gate.invariants import read_proof
 
     read: list[tuple[str, Receipt]] = []
     for path in paths:
-        receipt = Receipt.read(Path(path))
+        receipt = read_proof(Path(path))
         twin = next((name for name, other in read if other == receipt), None)
         if twin is not None:
             raise InvalidInputError(path, given=f"the same run as {twin}", allowed="each run once")

@@ -21,10 +21,10 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Draw the picture and say where it is."""
-    from attnconf.gate.receipt import Receipt
+    """Draw the picture and say where it is. Raises ``InvalidInputError`` for a run that has not finished."""
+    from attnconf.gate.invariants import read_proof
     from attnconf.report.picture import draw
 
-    draw(Receipt.read(Path(arguments.receipt)), Path(arguments.output))
+    draw(read_proof(Path(arguments.receipt)), Path(arguments.output))
     console.say(arguments.output)
     return 0
