@@ -20,6 +20,7 @@ from attnconf.gate.receipt import recorded_platform
 from attnconf.gate.verdict import narrowed, reach_verdict
 from attnconf.policy.resolution import resolve_all
 from attnconf.version import __version__
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -225,9 +226,8 @@ def _judge(  # noqa: PLR0913 - what is judged, by what, where
     told = {_place(unmet.cell) for unmet in verdict.unmet if unmet.cell is not None}
     for cell in (cell for cell in cells if cell.broken and _place(cell) not in told):
         where = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode}"
-        sentence = (
-            f"runner {runner.name}: {cell.broken} layers of {where} are broken, which the policy does not ask for"
-        )
+        broken = f"{counted(cell.broken, 'layer')} of {where} {'is' if cell.broken == 1 else 'are'} broken"
+        sentence = f"runner {runner.name}: {broken}, which the policy does not ask for"
         findings.append(Finding("broken", sentence))
     notes = [one.sentence for one in (*verdict.waived, *verdict.unsupported)]
     return Verified(tuple(findings), (*notes, *verdict.notes))
@@ -253,7 +253,8 @@ def _claims(cells: Iterable[Cell]) -> Iterator[str]:
         within = sum(cell.histogram[:-1])
         if not cell.passed:
             continue
-        what = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode} claims {cell.passed} passed layers"
+        where = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode}"
+        what = f"{where} claims {counted(cell.passed, 'passed layer')}"
         if cell.worst_units is None:
             yield f"{what}, but no number of theirs was judged"
         elif cell.worst_units > 1 and not (cell.failed or cell.contract_only):

@@ -208,7 +208,7 @@ def test_something_broken_that_nobody_asked_for_is_red(gate: Gate) -> None:
     cells = [proof(cell) for cell in plan.job_named("b200").cells]
     cells.append(changed(mode="verify", failed=1, executed=4)(cells[0]))
     (finding,) = gate.refused(gate.write("cpu"), gate.write("b200", cells=tuple(cells)))
-    assert finding.startswith("(broken): runner b200: 1 layers of trtllm_mha gemma4-e2b@tp4 sliding verify are broken")
+    assert finding.startswith("(broken): runner b200: 1 layer of trtllm_mha gemma4-e2b@tp4 sliding verify is broken")
 
 
 def test_verify_and_the_verdict_of_a_run_agree(gate: Gate) -> None:
