@@ -61,7 +61,9 @@ def _condition(mark: pytest.Mark) -> Condition:
     try:
         return Condition.from_data({"sm": list(mark.args)}, "marker requires_sm")
     except AttnconfError as error:
-        fail(f'{error}; a compute capability is a text such as "9.0" or "12.x"')
+        refused = str(error)
+    # outside of the handler, for pytest shows the error that it handled, too
+    return fail(f'{refused}; a compute capability is a text such as "9.0" or "12.x"')
 
 
 def _count(item: pytest.Item, reason: str) -> None:
