@@ -33,6 +33,7 @@ _MARKDOWN = re.compile(
 _MARKDOWN_NUMBER = re.compile(r"^(\d+)([.)])(?= |$)")
 
 _NO_FILE_NAME = re.compile(r"[^\w.:@+-]", re.ASCII)
+_LONGEST_FILE_NAME = 120
 _PROGRAMS = frozenset({"attnconf", "pytest"})
 """What a command that repeats a failure begins with."""
 
@@ -132,8 +133,8 @@ def foreign_command(text: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """Return ``text`` as a part of a file's name, without what separates folders or needs quotes."""
-    return _NO_FILE_NAME.sub("_", text)
+    """Return ``text`` as a part of a file's name: not too long, without what separates folders or needs quotes."""
+    return _NO_FILE_NAME.sub("_", text)[:_LONGEST_FILE_NAME]
 
 
 def _shown(char: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_attnconf.options import flag
 from pytest_attnconf.suite_tests import VECTORS, SuiteTest, families_named, names_suite, suite_families
+from pytest_attnconf.terminal import say, usage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ class Building:
         for name in asked:
             if name not in known:
                 message = f"{flag('family')}: {name!r}; allowed: {', '.join(known)}"
-                raise pytest.UsageError(message)
+                raise usage_error(message)
 
     def _plan(self, wanted: frozenset[str]) -> BuildPlan:
         from attnconf.running.build_plan import default_jobs, plan_builds, shapes_asked
@@ -97,9 +98,7 @@ class Building:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        reporter = self.state.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(f"attnconf: {line}")
+        say(self.state.config, [f"attnconf: {line}"])
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -113,7 +112,7 @@ class Building:
             items[:] = [item for item in items if id(item) not in ids]
             config.hook.pytest_deselected(items=gone)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self) -> None:
         """Say what building took, apart from what running took."""
         for line in self.lines:
-            terminalreporter.write_line(f"attnconf: {line}")
+            self._say(line)

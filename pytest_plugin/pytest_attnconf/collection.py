@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import pytest
-
 from pytest_attnconf.state import KEY
 from pytest_attnconf.suite_tests import SM100_BACKEND, VECTORS, SuiteTest, drawn_by, family_of
+from pytest_attnconf.terminal import usage_error
 from pytest_attnconf.workers.sharing import longest_first, workers_of
 
 if TYPE_CHECKING:
+    import pytest
+
     from attnconf.cases.drawing.families import Family
     from pytest_attnconf.state import State
 
@@ -32,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         values = _values(state, family, metafunc.fixturenames)
     except AttnconfError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise usage_error(error) from None
     for name, options in values.items():
         metafunc.parametrize(name, options or (_NOTHING,))
 

@@ -129,16 +129,20 @@ class RunEvidence:
 
     def unproven(self, suite: bool) -> list[str]:  # noqa: FBT001 - whether the suite was on the command line
         """Say why nothing is proven at all, or else of which backend named by ``--attnconf-backend``."""
+        from attnconf.wording import counted
+
         if not self.executed and (self.cells or suite):
             return ["nothing was executed: no backend judged a single case, so nothing is proven"]
         if self.executed and all(cell.is_vacuous for cell in self.cells if cell.executed):
-            return [f"no feature mattered in any of the {self.executed} layers judged, so nothing is proven"]
+            return [f"no feature mattered in any of the {counted(self.executed, 'layer')} judged, so nothing is proven"]
         # of those that a plan's job asks, its cells say what must be proven
         planned = () if self.state.plan is None else self.state.plan.job_named(self.state.option("job")).backends
         named = [name for name in dict.fromkeys(self.state.option("backend")) if name not in planned]
         return [sentence for name in named if (sentence := self._idle(name))]
 
     def _idle(self, name: str) -> str:
+        from attnconf.wording import counted
+
         own = [cell for cell in self.cells if cell.backend == name or cell.backend.startswith(f"{name}[")]
         executed = sum(cell.executed for cell in own)
         if any(cell.broken or (cell.passed and not cell.is_vacuous) for cell in own):
@@ -150,17 +154,21 @@ class RunEvidence:
             reasons = [reason for reason, _ in count_reasons(own)]
             why = self.state.session.why_not(name) or next(iter(reasons), "no test asked it")
             return f"{claim} it judged nothing: {why}"
+        layers = counted(executed, "layer")
         if sum(cell.contract_only for cell in own) == executed:
-            return f"{claim} only its documented contract was executed ({executed} layers), which proves no kernel"
-        return f"{claim} no feature mattered in any of the {executed} layers that were judged, which proves nothing"
+            return f"{claim} only its documented contract was executed ({layers}), which proves no kernel"
+        return f"{claim} no feature mattered in any of the {layers} that were judged, which proves nothing"
 
     def hidden(self) -> list[str]:
         """Say which backends broke a clause in a run in which no test failed."""
+        from attnconf.wording import counted
+
         broken: Counter[str] = Counter()
         for cell in self.cells:
             broken[cell.shown_backend] += cell.broken
+        hides = "broken, but no test failed: a mark, a plugin or an except hides it"
         return [
-            f"{count} layers of {name} are broken, but no test failed: a mark, a plugin or an except hides it"
+            f"{counted(count, 'layer')} of {name} {'is' if count == 1 else 'are'} {hides}"
             for name, count in sorted(broken.items())
             if count
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -10,6 +10,7 @@ from pytest_attnconf.fixtures import make_judge
 from pytest_attnconf.outcomes import GATED
 from pytest_attnconf.state import KEY
 from pytest_attnconf.suite_tests import SM100, SuiteTest
+from pytest_attnconf.terminal import fail
 
 if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
@@ -53,18 +54,16 @@ def _condition(mark: pytest.Mark) -> Condition:
 
     if mark.name == "sm100":
         if mark.args or mark.kwargs:
-            _complain("marker sm100 takes no arguments; use requires_sm to name compute capabilities")
+            fail("marker sm100 takes no arguments; use requires_sm to name compute capabilities")
         return Condition(sm=SM100_FAMILY)
     if not mark.args or mark.kwargs:
-        _complain('marker requires_sm takes one or more compute capabilities, such as requires_sm("9.0", "12.x")')
+        fail('marker requires_sm takes one or more compute capabilities, such as requires_sm("9.0", "12.x")')
     try:
         return Condition.from_data({"sm": list(mark.args)}, "marker requires_sm")
     except AttnconfError as error:
-        _complain(f'{error}; a compute capability is a text such as "9.0" or "12.x"')
-
-
-def _complain(message: str) -> NoReturn:
-    pytest.fail(message, pytrace=False)
+        refused = str(error)
+    # outside of the handler, for pytest shows the error that it handled, too
+    return fail(f'{refused}; a compute capability is a text such as "9.0" or "12.x"')
 
 
 def _count(item: pytest.Item, reason: str) -> None:

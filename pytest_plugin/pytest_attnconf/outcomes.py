@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.junitxml import xml_key
 
+from pytest_attnconf.terminal import shown
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
+    from attnconf.errors import AttnconfError
     from attnconf.running.record import Record
 
 CELLS = "attnconf.cells"
@@ -66,7 +69,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value
     outcome = getattr(error, "outcome", None)
     if outcome is None:
-        report.longrepr = str(error)
+        report.longrepr = _message(error)
         return report
     reasons = [[one.text, one.unbuilt] for one in error.reasons]
     item.user_properties.append((REASONS, json.dumps(reasons)))
@@ -77,8 +80,16 @@ def _unpassed(item: pytest.Item, report: pytest.TestReport, outcome: str, reason
     item.user_properties.append((OUTCOME, outcome))
     report.user_properties = list(item.user_properties)
     report.outcome = "skipped"
-    report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"{outcome}: {reason}")
+    report.longrepr = (str(item.path), (item.location[1] or 0) + 1, shown(f"{outcome}: {reason}"))
     return report
+
+
+def _message(error: AttnconfError) -> str:
+    """Return what an error says: the lines of a failing case, or one sentence."""
+    judge = sys.modules.get("attnconf.running.judge")
+    if judge is None or not isinstance(error, judge.ConformanceFailure):
+        return shown(str(error))
+    return "\n".join(map(shown, str(error).split("\n")))
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -115,9 +126,11 @@ def add_junit_failures(config: pytest.Config, sentences: Iterable[str]) -> None:
     xml = config.stash.get(xml_key, None)
     if xml is None:
         return
+    from attnconf.escape import junit
+
     for number, sentence in enumerate(dict.fromkeys(sentences), start=1):
         where = (_GATE, None, f"requirement {number}")
         nodeid = f"{_GATE}::{where[2]}"
-        failed = pytest.TestReport(nodeid, where, {}, "failed", f"NOT MET: {sentence}", "call")
+        failed = pytest.TestReport(nodeid, where, {}, "failed", junit(f"NOT MET: {sentence}"), "call")
         xml.pytest_runtest_logreport(failed)
         xml.pytest_runtest_logreport(pytest.TestReport(nodeid, where, {}, "passed", None, "teardown"))

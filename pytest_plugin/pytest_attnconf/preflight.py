@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
-
-import pytest
+from typing import TYPE_CHECKING
 
 from pytest_attnconf.exits import EXIT_NOT_AS_CLAIMED, EXIT_POLICY_INVALID
 from pytest_attnconf.options import flag
+from pytest_attnconf.terminal import stop, usage_error
 
 if TYPE_CHECKING:
+    import pytest
+
     from attnconf.policy.conditions import Condition
     from pytest_attnconf.state import State
 
@@ -28,11 +29,11 @@ def check_claims(state: State) -> None:
     try:
         _check_options(state)
     except AttnconfError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise usage_error(error) from None
     try:
         _check_policy(state)
     except AttnconfError as error:
-        _stop(f"attnconf: policy invalid: {error}", EXIT_POLICY_INVALID)
+        stop(f"attnconf: policy invalid: {error}", EXIT_POLICY_INVALID)
     _check_plan(state)
     _check_retries(state)
     _check_machine(state)
@@ -46,13 +47,13 @@ def _check_plan(state: State) -> None:
     try:
         plan = state.plan
     except AttnconfError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise usage_error(error) from None
     runner = None if plan is None else plan.runner_of(state.option("job"))
     if plan is None or runner is None:
         return
     wrong = differences(plan.fleet.platform(runner), state.platform)
     if wrong:
-        _stop(f"attnconf: this is not runner {runner.name} of the plan: {', '.join(wrong)}", EXIT_NOT_AS_CLAIMED)
+        stop(f"attnconf: this is not runner {runner.name} of the plan: {', '.join(wrong)}", EXIT_NOT_AS_CLAIMED)
 
 
 def _check_policy(state: State) -> None:
@@ -82,7 +83,7 @@ def _check_options(state: State) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - a conftest of the user's may raise anything
         message = f"pytest_attnconf_register_backends: {type(error).__name__}: {error}"
-        raise pytest.UsageError(message) from None
+        raise usage_error(message) from None
 
 
 def claimed_sm(state: State) -> Condition | None:
@@ -105,7 +106,7 @@ def _check_retries(state: State) -> None:
         return
     for name, plugin in RETRIES.items():
         if _is_on(state.config, name):
-            _stop(
+            stop(
                 f"attnconf: a retry turns a fault of one run in a thousand into a pass, and {plugin} is on;"
                 " leave it out, or say --attnconf-allow-retries",
                 EXIT_NOT_AS_CLAIMED,
@@ -127,8 +128,4 @@ def _check_machine(state: State) -> None:
     if claimed is not None and not claimed.holds(state.platform):
         platform = state.platform
         found = f"is {platform.device}, SM {platform.sm_text}" if platform.sm else "has no GPU"
-        _stop(f"attnconf: this runner claims {claimed.text}, but the machine {found}", EXIT_NOT_AS_CLAIMED)
-
-
-def _stop(message: str, status: int) -> NoReturn:
-    pytest.exit(message, returncode=status)
+        stop(f"attnconf: this runner claims {claimed.text}, but the machine {found}", EXIT_NOT_AS_CLAIMED)

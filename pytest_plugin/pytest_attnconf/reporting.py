@@ -15,6 +15,7 @@ from pytest_attnconf.reasons import Reasons
 from pytest_attnconf.receipt import write_receipt
 from pytest_attnconf.state import MEMORY, SEED
 from pytest_attnconf.suite_tests import names_suite
+from pytest_attnconf.terminal import complain, is_silent, say, shown
 from pytest_attnconf.workers.pinning import pinning_line
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Reporter:
         lines = header_lines(state.session, state.backends, state.policy, state.policy_platform)
         lines += [f"attnconf: {file} is empty, and left out" for file in state.empty_replays]
         shared = pinning_line(len(getattr(state.config.option, "tx", None) or ()))
-        return lines if shared is None else [*lines, f"attnconf: {shared}"]
+        return [shown(line) for line in (lines if shared is None else [*lines, f"attnconf: {shared}"])]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the evidence that a test recorded, once, and note what must not pass in silence."""
@@ -96,16 +97,15 @@ class Reporter:
     def _progress(self) -> None:
         """Print a line now and then, so that a long run is visibly alive."""
         state, evidence, now = self.state, self.evidence, time.perf_counter()
-        reporter = state.config.pluginmanager.get_plugin("terminalreporter")
-        if now - self.last_line < PROGRESS_SECONDS or reporter is None:
+        if now - self.last_line < PROGRESS_SECONDS:
             return
+        from attnconf.wording import counted
+
         self.last_line = now
-        if state.config.get_terminal_writer().width_of_current_line:  # behind the dots of xdist, which name no file
-            reporter.write_line("")
-        reporter.write_line(
-            f"attnconf: {now - state.clock:.0f} s, {evidence.tests} tests, {evidence.cases} cases,"
-            f" {evidence.executed} layers judged, {evidence.broken} broken"
-        )
+        counts = f"{counted(evidence.tests, 'test')}, {counted(evidence.cases, 'case')}"
+        judged = f"{counted(evidence.executed, 'layer')} judged, {evidence.broken} broken"
+        behind_dots = state.config.get_terminal_writer().width_of_current_line  # xdist's, which name no file
+        say(state.config, [""] * bool(behind_dots) + [f"attnconf: {now - state.clock:.0f} s, {counts}, {judged}"])
 
     def pytest_keyboard_interrupt(self) -> None:
         """Complain of a run that was stopped: ``pytest.exit`` may give it any exit status."""
@@ -142,22 +142,23 @@ class Reporter:
         return max((status for status, _ in self.complaints), default=status)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the matrix, then what did not run, then what is not met."""
+        """Print the matrix, then what did not run, then what is not met: the last of these also at ``-qq``."""
         state, evidence = self.state, self.evidence
         if not (evidence.cells or self.complaints or self.not_run):
             return
         from attnconf.report.terminal import matrix_lines, verdict_lines
 
-        terminalreporter.section("attnconf")
+        if not is_silent(state.config):
+            terminalreporter.section("attnconf")
         lines = matrix_lines(evidence.cells, cases=evidence.cases)
         for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
         for name, count in evidence.repeated.items():
-            lines.append(f"{name} was asked {count} time{'s' * (count != 1)} for a case again: each case counts once")
-        for line in [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)]:
-            terminalreporter.write_line(line)
+            again = f"{name} was asked {count} time{'s' * (count != 1)} for a case again"
+            lines.append(f"{again}: each case counts once")
+        say(state.config, [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)])
         for _, complaint in self.complaints:
-            terminalreporter.write_line(f"NOT MET: {complaint}", red=True)
+            complain(state.config, complaint)
         if self.has_receipt:
             why = f", of no commit: {state.commit[1]}" if state.commit[1] else ""
-            terminalreporter.write_line(f"receipt: {state.option('receipt')}{why}")
+            say(state.config, [f"receipt: {state.option('receipt')}{why}"])

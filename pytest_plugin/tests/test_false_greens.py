@@ -151,7 +151,7 @@ WAYS = {
         before=lambda project: project.conftest(on_each_item('item.add_marker("xfail")')),
         status=1,
         says="NOT MET: 2 layers of wrong are broken, but no test failed: a mark, a plugin or an except hides it",
-        finding="(broken): runner cpu: 1 layers of wrong gpt-oss-20b@tp8 sliding decode are broken",
+        finding="(broken): runner cpu: 1 layer of wrong gpt-oss-20b@tp8 sliding decode is broken",
     ),
     "wrong GPU": Way(
         options=("--attnconf-require-sm=10.0",),
@@ -218,8 +218,8 @@ WAYS = {
     ),
     "vacuous window": Way(
         before=lambda project: project.record("decode", prefix_len=20),
-        says="good gpt-oss-20b sliding decode is not proven: 1 layers passed, but none in which window mattered",
-        finding="(not proven): runner cpu: good gpt-oss-20b sliding decode is not proven: 1 layers passed, but none in",
+        says="good gpt-oss-20b sliding decode is not proven: 1 layer passed, but none in which window mattered",
+        finding="(not proven): runner cpu: good gpt-oss-20b sliding decode is not proven: 1 layer passed, but none in",
     ),
     "vacuous window in a family": Way(
         options=("--attnconf-profile=smoke", "--attnconf-model=toy.json", "-k", "windows or vectors"),
@@ -381,7 +381,7 @@ WAYS = {
         policy=lambda text: text.replace('effective = { sliding = ["window"] }', ""),
         before=lambda project: project.monkeypatch.setattr("attnconf.judging.run.effective_features", lambda *_: ()),
         says="no feature mattered in any of the 2 layers judged, so nothing is proven",
-        finding="1 layers passed, 1 needed, but in 1 of them no feature mattered",
+        finding="1 layer passed, 1 needed, but in 1 of them no feature mattered",
     ),
     "a named backend that ran nothing": Way(
         options=("--attnconf-backend=missing",),

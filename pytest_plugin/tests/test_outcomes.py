@@ -27,7 +27,7 @@ def test_a_right_backend_passes(replay: Inner, receipt: Receipt) -> None:
     result = replay("--attnconf-backend=good", "--attnconf-receipt=r.json")
     assert result.ret == 0
     assert set(result.parseoutcomes()) == {"passed", "deselected"}
-    result.stdout.fnmatch_lines(["*1 case executed, 1 layers judged (0 of them by contract only), 0 broken"])
+    result.stdout.fnmatch_lines(["*1 case executed, 1 layer judged (0 of them by contract only), 0 broken"])
     assert [(cell.backend, cell.executed, cell.passed) for cell in receipt.cells] == [("good", 1, 1)]
 
 
@@ -294,4 +294,4 @@ def test_a_failing_teardown_does_not_count_the_evidence_twice(
     )
     result = inner("test_mine.py")
     assert result.parseoutcomes() == {"passed": 1, "errors": 1}
-    result.stdout.fnmatch_lines(["1 case executed, 1 layers judged*"])
+    result.stdout.fnmatch_lines(["1 case executed, 1 layer judged*"])

@@ -56,7 +56,7 @@ def test_a_policy_that_is_not_proven_is_red(
 ) -> None:
     result = replay(f"--attnconf-backend={backend}", f"--attnconf-policy={policy}")
     assert result.ret == status
-    result.stdout.fnmatch_lines(["policy toy is NOT met: 1 requirements", f"NOT MET: {sentence}"])
+    result.stdout.fnmatch_lines(["policy toy is NOT met: 1 requirement", f"NOT MET: {sentence}"])
 
 
 def test_a_simulated_platform_is_resolved_and_never_executed(replay: Inner, policy: str, receipt: Receipt) -> None:
@@ -123,7 +123,7 @@ def test_a_waiver_makes_no_green(  # noqa: PLR0913 - fixtures and a case
     path.write_text(path.read_text() + WAIVER.format(expires=expires))
     result = replay(f"--attnconf-backend={backend}", f"--attnconf-policy={policy}")
     assert result.ret == 10
-    result.stdout.fnmatch_lines(["policy toy is NOT met: 1 requirements", f"NOT MET: {sentence}"])
+    result.stdout.fnmatch_lines(["policy toy is NOT met: 1 requirement", f"NOT MET: {sentence}"])
 
 
 def test_an_unknown_policy_is_11(replay: Inner) -> None:
@@ -224,7 +224,7 @@ def pytest_runtest_protocol(item, nextitem):
     result.stdout.fnmatch_lines(["*2 layers judged*, 1 broken", "NOT MET: test_flaky.py::test_flaky was run again*"])
     allowed = inner("test_flaky.py", "--attnconf-receipt=r.json", "--attnconf-allow-retries")
     assert allowed.ret == 1
-    allowed.stdout.fnmatch_lines(["NOT MET: 1 layers of wrong are broken, but no test failed: *"])
+    allowed.stdout.fnmatch_lines(["NOT MET: 1 layer of wrong is broken, but no test failed: *"])
 
 
 def test_a_receipt_that_cannot_be_written_is_said(replay: Inner, pytester: pytest.Pytester) -> None:

@@ -15,7 +15,7 @@ from attnconf.cases.models import credited_model
 from attnconf.judging.result import Outcome
 from attnconf.judging.units import EDGES, Units, unit_bin
 from attnconf.values import Value
-from attnconf.wording import cut
+from attnconf.wording import counted, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,8 +88,9 @@ class Cell(CellKey):
             raise ValueError(message)
         other = self.contract_only if self.evidence == "kernel" else self.passed
         if other:
+            verb = "is" if other == 1 else "are"
             what = "contract_only" if self.evidence == "kernel" else "passed"
-            message = f"evidence is {self.evidence}, but {other} layers are counted as {what}"
+            message = f"evidence is {self.evidence}, but {counted(other, 'layer')} {verb} counted as {what}"
             raise ValueError(message)
         if self.worst_units is not None and math.isnan(self.worst_units):
             message = 'worst_units is NaN; an output that is not finite is "inf"'

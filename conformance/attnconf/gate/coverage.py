@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.numerics import EFFECTIVE_UNITS
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,8 +54,9 @@ def unseen_features(family: Family, cells: Iterable[Cell]) -> list[str]:
             executed = sum(cell.executed for cell in own)
             is_broken = any(cell.broken for cell in own)
             if executed and not is_broken and not sum(cell.effect_of(feature) for cell in own):
+                judged = f"{backend} judged {counted(executed, 'layer')} in the tests of {family}"
                 sentences.append(
-                    f"{backend} judged {executed} layers in the tests of {family}, but none in which {feature} mattered"
-                    f" by {EFFECTIVE_UNITS:.0f} units: a mistake there would have passed"
+                    f"{judged}, but none in which {feature} mattered by {EFFECTIVE_UNITS:.0f} units:"
+                    " a mistake there would have passed"
                 )
     return sentences

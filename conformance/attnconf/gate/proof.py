@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.geometry import unsharded
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -106,18 +107,19 @@ def _lack(wanted: RequiredCell, found: Sequence[Cell]) -> str:
     effects = {feature: sum(cell.effect_of(feature) for cell in real) for feature in wanted.effective}
     blind = [feature for feature, count in effects.items() if not count]
     few = [feature for feature, count in effects.items() if count < wanted.effective_cases]
+    layers = counted(passed, "layer")
     if broken:
         return f"{broken} of its layers failed"
     if passed < wanted.executed:
-        return f"{passed} layers passed, {wanted.executed} needed{_why(found)}"
+        return f"{layers} passed, {wanted.executed} needed{_why(found)}"
     if blind:
-        return f"{passed} layers passed, but none in which {' and '.join(blind)} mattered"
+        return f"{layers} passed, but none in which {' and '.join(blind)} mattered"
     if few:
-        counts = " and ".join(f"{feature} mattered in {effects[feature]}" for feature in few)
-        return f"{passed} layers passed, but {counts} layers only, {wanted.effective_cases} needed"
+        counts = " and ".join(f"{feature} mattered in {counted(effects[feature], 'layer')}" for feature in few)
+        return f"{layers} passed, but {counts} only, {wanted.effective_cases} needed"
     vacuous = sum(cell.passed for cell in real if cell.is_vacuous)
     if passed - vacuous < wanted.executed:
-        return f"{passed} layers passed, {wanted.executed} needed, but in {vacuous} of them no feature mattered"
+        return f"{layers} passed, {wanted.executed} needed, but in {vacuous} of them no feature mattered"
     return ""
 
 

@@ -22,6 +22,7 @@ from attnconf.gate.receipt import recorded_platform
 from attnconf.gate.verdict import narrowed, reach_verdict
 from attnconf.policy.resolution import resolve_all
 from attnconf.version import __version__
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,9 +232,8 @@ def _judge(  # noqa: PLR0913 - what is judged, by what, where
     told = {_place(unmet.cell) for unmet in verdict.unmet if unmet.cell is not None}
     for cell in (cell for cell in cells if cell.broken and _place(cell) not in told):
         where = f"{cell.shown_backend} {cell.model} {cell.layer_kind} {cell.mode}"
-        sentence = (
-            f"runner {runner.name}: {cell.broken} layers of {where} are broken, which the policy does not ask for"
-        )
+        broken = f"{counted(cell.broken, 'layer')} of {where} {'is' if cell.broken == 1 else 'are'} broken"
+        sentence = f"runner {runner.name}: {broken}, which the policy does not ask for"
         findings.append(Finding("broken", sentence))
     notes = [one.sentence for one in (*verdict.waived, *verdict.unsupported)]
     return Verified(tuple(findings), (*notes, *verdict.notes))

@@ -10,6 +10,7 @@ from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
 from attnconf.judging.units import units_column
 from attnconf.report.bugs import bugs_of
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,12 +57,12 @@ def changes(new: Sequence[Receipt], old: Sequence[Receipt]) -> Changes:
             f"{_text(place)}: none broken of {now[place].executed}" for place in now if _breaks(before, now, place)
         ],
         "gone": [
-            f"{_text(place)}: {cell.executed} layers judged before, none now"
+            f"{_text(place)}: {counted(cell.executed, 'layer')} judged before, none now"
             for place, cell in before.items()
             if cell.executed and not _executed(now, place)
         ],
         "new": [
-            f"{_text(place)}: {cell.executed} layers judged, none before"
+            f"{_text(place)}: {counted(cell.executed, 'layer')} judged, none before"
             for place, cell in now.items()
             if cell.executed and not _executed(before, place)
         ],

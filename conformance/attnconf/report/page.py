@@ -138,7 +138,7 @@ def _case_name(failed: FailedCase) -> str:
 def _saved_name(word: str) -> str:
     """Return the file's name in a word of the command, without its folder; empty if the word names no saved case."""
     name = re.split(r"[/\\=]", word)[-1]
-    return file_name(name) if _SAVED.fullmatch(name) else ""
+    return f"{file_name(name.removesuffix('.json'))}.json" if _SAVED.fullmatch(name) else ""
 
 
 def _words(failed: FailedCase) -> list[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
-from attnconf.escape import file_name, shell
+from attnconf.escape import file_name, foreign_command, shell
 from attnconf.files import write_bytes
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome, Reason
@@ -132,7 +132,7 @@ class Judge:
             self.failures.mkdir(parents=True, exist_ok=True)
             write_bytes(path, f"{json.dumps(failure.case.to_data(), indent=1)}\n".encode())
         except OSError as error:
-            return f"# the case could not be saved as {path}: {error.strerror}"
+            return foreign_command(f"# the case could not be saved as {path}: {error.strerror}")
         if self.session.registry.registered(backend) is None:
             return shell(["attnconf", "replay", str(path), "--backend", backend])
         # a conftest registered it, and only pytest reads conftest files

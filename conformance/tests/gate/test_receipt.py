@@ -114,10 +114,10 @@ def test_unlike_cells_do_not_add() -> None:
         ({"worst_units": -1}, "worst_units"),
         ({"worst_units": "big"}, "worst_units"),
         ({"evidence": "hearsay"}, "evidence"),
-        ({"executed": 1, "contract_only": 1}, "evidence is kernel, but 1 layers are counted as contract_only"),
+        ({"executed": 1, "contract_only": 1}, "evidence is kernel, but 1 layer is counted as contract_only"),
         (
             {"executed": 1, "passed": 1, "evidence": "contract"},
-            "evidence is contract, but 1 layers are counted as passed",
+            "evidence is contract, but 1 layer is counted as passed",
         ),
         ({"backend": "b[contract]"}, "backend ends in"),
         ({"passed": -1}, "passed"),

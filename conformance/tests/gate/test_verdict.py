@@ -144,7 +144,7 @@ def test_a_cell_of_other_dtypes_proves_nothing() -> None:
     [
         ({"effective": {"paging": 3}}, ""),
         ({"effective": {"paging": 2}}, "3 layers passed, but paging mattered in 2 layers only, 3 needed"),
-        ({}, "3 layers passed, but paging mattered in 1 layers only, 3 needed"),
+        ({}, "3 layers passed, but paging mattered in 1 layer only, 3 needed"),
         ({"features": []}, "3 layers passed, but none in which paging mattered"),
     ],
 )

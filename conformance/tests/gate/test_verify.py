@@ -214,7 +214,7 @@ def test_something_broken_that_nobody_asked_for_is_red(gate: Gate) -> None:
     cells.append(changed(mode="verify", failed=1, executed=4, worst_units=2.0, histogram=bins)(cells[0]))
     red, finding = gate.refused(gate.write("cpu"), gate.write("b200", cells=tuple(cells), exit_status=1))
     assert red.startswith("(red): ")
-    assert finding.startswith("(broken): runner b200: 1 layers of trtllm_mha gemma4-e2b@tp4 sliding verify are broken")
+    assert finding.startswith("(broken): runner b200: 1 layer of trtllm_mha gemma4-e2b@tp4 sliding verify is broken")
 
 
 def test_verify_and_the_verdict_of_a_run_agree(gate: Gate) -> None:

@@ -81,8 +81,8 @@ def test_an_output_that_is_not_finite_is_inf() -> None:
 
 def test_one_case_is_singular_and_an_unknown_number_unsaid() -> None:
     one = a_cell(passed=1, features=("paging",))
-    assert matrix_lines([one], cases=1)[-1].startswith("1 case executed, 1 layers judged")
-    assert matrix_lines([one])[-1].startswith("1 layers judged")
+    assert matrix_lines([one], cases=1)[-1].startswith("1 case executed, 1 layer judged")
+    assert matrix_lines([one])[-1].startswith("1 layer judged")
     assert matrix_lines([]) == []
 
 
