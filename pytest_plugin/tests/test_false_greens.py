@@ -282,7 +282,7 @@ WAYS = {
         policy=lambda text: text.replace("effective =", "executed = 2\neffective ="),
         before=lambda project: project.conftest(PLUGIN + REPEATS),
         says="good was asked 2 times for a case again: each case counts once",
-        finding="(not proven): runner cpu: good gpt-oss-20b sliding decode is not proven: 1 layers passed, 2 needed",
+        finding="(not proven): runner cpu: good gpt-oss-20b sliding decode is not proven: 1 layer passed, 2 needed",
     ),
     "sealed again in contradiction": Way(
         after=lambda project: project.seal_again("r.json", complaints=["test_it was run again"]),

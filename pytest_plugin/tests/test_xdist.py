@@ -82,4 +82,4 @@ def test_cases_that_each_worker_asks_count_once(replay: Inner, pytester: pytest.
     receipt = Receipt.read(pytester.path / "r.json")
     assert [cell.executed for cell in receipt.cells] == [1]
     assert (receipt.cases, receipt.repeated) == (1, {"good": 1})
-    result.stdout.fnmatch_lines(["1 case executed, 1 layers*", "good was asked 1 time for a case again: *"])
+    result.stdout.fnmatch_lines(["1 case executed, 1 layer *", "good was asked 1 time for a case again: *"])
