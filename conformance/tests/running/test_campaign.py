@@ -20,6 +20,7 @@ from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
 from attnconf.running.campaign import Campaign, CampaignReport, Share, Tightness, explore_share, search
 from attnconf.running.session import Session
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -158,20 +159,8 @@ def test_a_row_has_the_worst_the_median_and_the_bins() -> None:
 
 
 def test_the_query_rounded_to_eight_bits_gives_its_reason() -> None:
-    shape = KernelShape(
-        mode="decode",
-        q_dtype="bfloat16",
-        kv_dtype="float8_e4m3fn",
-        head_dim=128,
-        num_qo_heads=8,
-        num_kv_heads=1,
-        page_size=32,
-        kv_layout="NHD",
-        storage="apart",
-        max_q_len=1,
-        windowed=False,
-        soft_cap=False,
-        sinks=False,
+    shape = a_shape(
+        kv_dtype="float8_e4m3fn", head_dim=128, num_qo_heads=8, num_kv_heads=1, page_size=32, kv_layout="NHD"
     )
     profile = TrtllmMha(simulate("9.0")).numerics(shape)
     assert "query float8_e4m3fn" in profile.text

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,11 +37,11 @@ from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.models import load_model
-from attnconf.cases.shape import KernelShape
 from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import Platform
 from attnconf.running.doctor import examine
 from attnconf.running.session import Session
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,23 +62,9 @@ FULL = Layer(kind="full", num_qo_heads=4, num_kv_heads=1, head_dim=32, sm_scale=
 SLIDING = Layer(kind="sliding", window_left=5, num_qo_heads=4, num_kv_heads=2, head_dim=16, sm_scale=0.2)
 
 
-def shape(**changes: object) -> KernelShape:
-    fields: dict[str, Any] = {
-        "mode": "decode",
-        "q_dtype": "float16",
-        "kv_dtype": "float16",
-        "head_dim": 256,
-        "num_qo_heads": 8,
-        "num_kv_heads": 1,
-        "page_size": 16,
-        "kv_layout": "NHD",
-        "storage": "apart",
-        "max_q_len": 1,
-        "windowed": True,
-        "soft_cap": False,
-        "sinks": False,
-    }
-    return KernelShape(**(fields | changes))
+shape = partial(
+    a_shape, q_dtype="float16", kv_dtype="float16", num_qo_heads=8, num_kv_heads=1, kv_layout="NHD", windowed=True
+)
 
 
 def case(**changes: object) -> Case:

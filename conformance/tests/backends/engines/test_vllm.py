@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,9 @@ from attnconf.cases.case import Case, KVLayout, Layer, Paging, Request, Storage
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
-from attnconf.cases.shape import KernelShape
 from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import Platform
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from attnconf.cases.inputs.batch import Batch
@@ -33,23 +34,18 @@ FLOAT32 = {"q_dtype": "float32", "kv_dtype": "float32"}
 LAYER = Layer(kind="full", num_qo_heads=4, num_kv_heads=2, head_dim=32, sm_scale=0.2)
 
 
-def shape(**changes: object) -> KernelShape:
-    fields: dict[str, Any] = {
-        "mode": "decode",
-        "q_dtype": "float16",
-        "kv_dtype": "float16",
-        "head_dim": 256,
-        "num_qo_heads": 8,
-        "num_kv_heads": 1,
-        "page_size": 16,
-        "kv_layout": "NHD",
-        "storage": "sliced",
-        "max_q_len": 1,
-        "windowed": True,
-        "soft_cap": True,
-        "sinks": True,
-    }
-    return KernelShape(**(fields | changes))
+shape = partial(
+    a_shape,
+    q_dtype="float16",
+    kv_dtype="float16",
+    num_qo_heads=8,
+    num_kv_heads=1,
+    kv_layout="NHD",
+    storage="sliced",
+    windowed=True,
+    soft_cap=True,
+    sinks=True,
+)
 
 
 def batch_of(storage: Storage, layout: KVLayout) -> Batch:

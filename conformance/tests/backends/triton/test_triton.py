@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +16,9 @@ import torch
 from attnconf.backends.triton import make
 from attnconf.cases.case import Layer
 from attnconf.cases.inputs.batch import Batch, BatchRow, KVCache, LayerInputs
-from attnconf.cases.shape import KernelShape
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.platforms import Platform, detect
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -451,13 +452,7 @@ def test_without_lse_the_output_is_the_same(backend: Backend) -> None:
     assert torch.equal(run(backend, batch, with_lse=False)[0], run(backend, batch)[0])
 
 
-def shape(**changes: object) -> KernelShape:
-    values = {
-        "mode": "decode", "q_dtype": "bfloat16", "kv_dtype": "bfloat16", "head_dim": 128, "num_qo_heads": 8,
-        "num_kv_heads": 2, "page_size": 16, "kv_layout": "NHD", "storage": "apart", "max_q_len": 1,
-        "windowed": False, "soft_cap": False, "sinks": False,
-    }  # fmt: skip
-    return KernelShape(**(values | changes))
+shape = partial(a_shape, head_dim=128, num_qo_heads=8, num_kv_heads=2, kv_layout="NHD")
 
 
 def test_supports_names_its_reasons(backend: Backend) -> None:

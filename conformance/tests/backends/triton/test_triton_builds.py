@@ -17,26 +17,13 @@ from attnconf.cases.case import KVLayout, Storage
 from attnconf.cases.shape import KernelShape
 from attnconf.errors import UnsupportedError
 from attnconf.platforms import Platform, simulate
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOPPER = Platform(device="a GPU", sm=(9, 0), packages={"triton": "3.6.0"})
-SHAPE = KernelShape(
-    mode="decode",
-    q_dtype="bfloat16",
-    kv_dtype="bfloat16",
-    head_dim=64,
-    num_qo_heads=4,
-    num_kv_heads=2,
-    page_size=16,
-    kv_layout="NHD",
-    storage="apart",
-    max_q_len=1,
-    windowed=True,
-    soft_cap=False,
-    sinks=False,
-)
+SHAPE = a_shape(head_dim=64, num_qo_heads=4, num_kv_heads=2, kv_layout="NHD", windowed=True)
 
 
 def names(*shapes: KernelShape, platform: Platform = HOPPER) -> list[str]:

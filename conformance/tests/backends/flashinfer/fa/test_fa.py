@@ -19,9 +19,9 @@ from attnconf.backends.flashinfer.fa.workspace import workspace_bytes
 from attnconf.backends.flashinfer.package import REMEDY
 from attnconf.cases.case import Layer
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
-from attnconf.cases.shape import KernelShape
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.platforms import Platform
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -374,25 +374,6 @@ def test_the_workspace_fits_the_largest_plan() -> None:
 # Declarations
 
 
-def shape(**changes: object) -> KernelShape:
-    fields: dict[str, Any] = {
-        "mode": "decode",
-        "q_dtype": "bfloat16",
-        "kv_dtype": "bfloat16",
-        "head_dim": 256,
-        "num_qo_heads": 32,
-        "num_kv_heads": 16,
-        "page_size": 16,
-        "kv_layout": "HND",
-        "storage": "apart",
-        "max_q_len": 1,
-        "windowed": False,
-        "soft_cap": False,
-        "sinks": False,
-    }
-    return KernelShape(**(fields | changes))
-
-
 FP8 = {"kv_dtype": "float8_e4m3fn"}
 FP32 = {"q_dtype": "float32", "kv_dtype": "float32"}
 NEW = "0.7.2.post1"
@@ -434,20 +415,20 @@ def backend_of(template: Template) -> FlashInferFa:
 @pytest.mark.parametrize("fact", SUPPORTED)
 def test_supported(fact: str) -> None:
     template, changes, version = SUPPORTED[fact]
-    assert backend_of(template).supports(shape(**changes), platform(version=version)) is None
+    assert backend_of(template).supports(a_shape(**changes), platform(version=version)) is None
 
 
 @pytest.mark.parametrize("fact", UNSUPPORTED)
 def test_unsupported_with_its_reason(fact: str) -> None:
     template, changes, sm, version, reason = UNSUPPORTED[fact]
-    answer = backend_of(template).supports(shape(**changes), platform(sm, version))
+    answer = backend_of(template).supports(a_shape(**changes), platform(sm, version))
     assert answer is not None
     assert reason in answer.reason
 
 
 @pytest.mark.parametrize("sm", [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)])
 def test_fa2_runs_from_ampere_on(sm: tuple[int, int]) -> None:
-    assert make_fa2(platform(sm)).supports(shape(), platform(sm)) is None
+    assert make_fa2(platform(sm)).supports(a_shape(), platform(sm)) is None
 
 
 @pytest.mark.parametrize(
@@ -478,9 +459,9 @@ def test_nothing_runs_for_a_simulated_platform() -> None:
 
 def test_numerics_and_promises_are_those_of_the_template() -> None:
     fa2, fa3 = (backend_of(template) for template in TEMPLATES)
-    assert (fa2.numerics(shape()).row_sum, fa2.numerics(shape()).partials) == ("bfloat16", "bfloat16")
-    assert (fa3.numerics(shape()).row_sum, fa3.numerics(shape()).partials) == ("float32", None)
-    assert {backend.numerics(shape()).p for backend in (fa2, fa3)} == {"bfloat16"}
+    assert (fa2.numerics(a_shape()).row_sum, fa2.numerics(a_shape()).partials) == ("bfloat16", "bfloat16")
+    assert (fa3.numerics(a_shape()).row_sum, fa3.numerics(a_shape()).partials) == ("float32", None)
+    assert {backend.numerics(a_shape()).p for backend in (fa2, fa3)} == {"bfloat16"}
     assert ["nan" in backend.promises.reclaimed_v for backend in (fa2, fa3)] == [True, False]
     assert ["nan" in backend.promises.dead_v for backend in (fa2, fa3)] == [True, True]
     assert {backend.promises.lse for backend in (fa2, fa3)} == {"two"}

@@ -25,7 +25,6 @@ from attnconf.backends.flashinfer.trtllm_mha import make as make_trtllm_mha
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.drawing.profiles import profile_named
-from attnconf.cases.shape import KernelShape
 from attnconf.cli.main import main
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.judging.posed import PosedCase
@@ -34,6 +33,7 @@ from attnconf.judging.run import run_case
 from attnconf.platforms import Platform, simulate
 from attnconf.running.build_plan import shapes_asked
 from attnconf.running.session import Session
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,21 +43,7 @@ if TYPE_CHECKING:
 
 MAKERS = {"fa2": make_fa2, "fa3": make_fa3}
 HOPPER = simulate("9.0")
-SHAPE = KernelShape(
-    mode="decode",
-    q_dtype="bfloat16",
-    kv_dtype="bfloat16",
-    head_dim=256,
-    num_qo_heads=32,
-    num_kv_heads=16,
-    page_size=16,
-    kv_layout="HND",
-    storage="apart",
-    max_q_len=1,
-    windowed=True,
-    soft_cap=False,
-    sinks=False,
-)
+SHAPE = a_shape(windowed=True)
 VARIANTS = [
     Variant(
         template=template,

@@ -11,33 +11,14 @@ from attnconf.backends.flashinfer.trtllm_mha import make
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import family, generation
 from attnconf.backends.protocol import Unsupported
-from attnconf.cases.shape import KernelShape
 from attnconf.platforms import Platform
+from conformance.tests.support.shapes import a_shape
 
 CPU = None
 HOPPER = (9, 0)
 B200 = (10, 0)
 B300 = (10, 3)
 RTX = (12, 0)
-
-
-def shape(**changes: object) -> KernelShape:
-    fields: dict[str, Any] = {
-        "mode": "decode",
-        "q_dtype": "bfloat16",
-        "kv_dtype": "bfloat16",
-        "head_dim": 256,
-        "num_qo_heads": 32,
-        "num_kv_heads": 16,
-        "page_size": 16,
-        "kv_layout": "HND",
-        "storage": "apart",
-        "max_q_len": 1,
-        "windowed": False,
-        "soft_cap": False,
-        "sinks": False,
-    }
-    return KernelShape(**(fields | changes))
 
 
 def platform(sm: tuple[int, int] | None, version: str = "0.7.2.post1", cuda: str | None = "13.0") -> Platform:
@@ -116,13 +97,13 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str, str]] 
 @pytest.mark.parametrize("fact", SUPPORTED)
 def test_supported(fact: str) -> None:
     changes, sm, version = SUPPORTED[fact]
-    assert supports(shape(**changes), platform(sm, version)) is None
+    assert supports(a_shape(**changes), platform(sm, version)) is None
 
 
 @pytest.mark.parametrize("fact", UNSUPPORTED)
 def test_unsupported_with_its_reason(fact: str) -> None:
     changes, sm, version, reason = UNSUPPORTED[fact]
-    answer = supports(shape(**changes), platform(sm, version))
+    answer = supports(a_shape(**changes), platform(sm, version))
     assert answer is not None
     assert reason in answer.reason
 
@@ -140,14 +121,14 @@ def test_unsupported_with_its_reason(fact: str) -> None:
     ],
 )
 def test_cuda_floors(sm: tuple[int, int], cuda: str | None, *, fits: bool) -> None:
-    answer = supports(shape(), platform(sm, cuda=cuda))
+    answer = supports(a_shape(), platform(sm, cuda=cuda))
     assert (answer is None) is fits
     assert answer is None or "CUDA" in answer.reason
 
 
 def test_a_missing_or_unreadable_library_is_unsupported() -> None:
-    assert isinstance(supports(shape(), Platform()), Unsupported)
-    assert isinstance(supports(shape(), platform(B200, "from source")), Unsupported)
+    assert isinstance(supports(a_shape(), Platform()), Unsupported)
+    assert isinstance(supports(a_shape(), platform(B200, "from source")), Unsupported)
 
 
 def test_only_major_10_is_the_sm100_family() -> None:
@@ -173,15 +154,15 @@ def test_dispatch_is_that_of_serving_engines() -> None:
 
 def test_numerics_are_those_of_the_kernel() -> None:
     hopper, b200, cpu = (make(platform(sm)) for sm in (HOPPER, B200, CPU))
-    assert hopper.numerics(shape()).p == "bfloat16"
-    assert hopper.numerics(shape(**FP8)).p == "float8_e4m3fn"
-    assert make(platform(RTX)).numerics(shape(**FP8)).p == "bfloat16"
+    assert hopper.numerics(a_shape()).p == "bfloat16"
+    assert hopper.numerics(a_shape(**FP8)).p == "float8_e4m3fn"
+    assert make(platform(RTX)).numerics(a_shape(**FP8)).p == "bfloat16"
     half = {"q_dtype": "float16", "kv_dtype": "float16"}
-    assert hopper.numerics(shape(**EXTEND, **half)).accumulator == "float16"
-    assert hopper.numerics(shape(**EXTEND)).accumulator == "float32"
-    assert b200.numerics(shape(**FP8)).p == "bfloat16"
-    assert (b200.numerics(shape()).partials, b200.numerics(shape(**EXTEND)).partials) == ("bfloat16", None)
-    assert cpu.numerics(shape(**FP8)).p == "float32"
+    assert hopper.numerics(a_shape(**EXTEND, **half)).accumulator == "float16"
+    assert hopper.numerics(a_shape(**EXTEND)).accumulator == "float32"
+    assert b200.numerics(a_shape(**FP8)).p == "bfloat16"
+    assert (b200.numerics(a_shape()).partials, b200.numerics(a_shape(**EXTEND)).partials) == ("bfloat16", None)
+    assert cpu.numerics(a_shape(**FP8)).p == "float32"
 
 
 def test_promises_are_what_is_documented_or_measured() -> None:
@@ -199,5 +180,5 @@ def test_promises_are_what_is_documented_or_measured() -> None:
 def test_asking_imports_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flashinfer", None)
     backend = make(platform(B200))
-    assert backend.supports(shape(), platform(HOPPER)) is None
-    assert backend.numerics(shape()).p == "bfloat16"
+    assert backend.supports(a_shape(), platform(HOPPER)) is None
+    assert backend.numerics(a_shape()).p == "bfloat16"

@@ -25,27 +25,14 @@ from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.platforms import Platform, simulate
 from attnconf.running.build_plan import shapes_asked
 from attnconf.running.session import Session
+from conformance.tests.support.shapes import a_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Put = Callable[..., Path]
 
-DECODE = KernelShape(
-    mode="decode",
-    q_dtype="bfloat16",
-    kv_dtype="bfloat16",
-    head_dim=256,
-    num_qo_heads=32,
-    num_kv_heads=16,
-    page_size=16,
-    kv_layout="HND",
-    storage="apart",
-    max_q_len=1,
-    windowed=True,
-    soft_cap=False,
-    sinks=False,
-)
+DECODE = a_shape(windowed=True)
 EXTEND = replace(DECODE, mode="extend", max_q_len=40)
 PLAIN = replace(DECODE, windowed=False)
 SHAPES = {

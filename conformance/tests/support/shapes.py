@@ -1,0 +1,29 @@
+"""Kernel shapes for tests: one that every library's kernels know, with whatever a test is about changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from attnconf.cases.shape import KernelShape
+
+_PLAIN = KernelShape(
+    mode="decode",
+    q_dtype="bfloat16",
+    kv_dtype="bfloat16",
+    head_dim=256,
+    num_qo_heads=32,
+    num_kv_heads=16,
+    page_size=16,
+    kv_layout="HND",
+    storage="apart",
+    max_q_len=1,
+    windowed=False,
+    soft_cap=False,
+    sinks=False,
+)
+
+
+def a_shape(**changes: Any) -> KernelShape:  # noqa: ANN401 - any field
+    """Return a decode of Gemma's sizes in 16 bits, without any feature, with ``changes``."""
+    return replace(_PLAIN, **changes)
