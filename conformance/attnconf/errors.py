@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.escape import terminal
-from attnconf.wording import cut
+from attnconf.wording import clipped, cut
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -63,8 +63,8 @@ def from_validation_error(error: ValidationError, source: str) -> InvalidInputEr
     first = error.errors(include_url=False)[0]
     return InvalidInputError(
         source,
-        field=_cut(terminal(".".join(str(part)[: _LONGEST_QUOTE + 1] for part in first["loc"]))),
-        given=_cut(shown(first["input"])),
+        field=clipped(terminal(".".join(str(part)[: _LONGEST_QUOTE + 1] for part in first["loc"])), _LONGEST_QUOTE),
+        given=clipped(shown(first["input"]), _LONGEST_QUOTE),
         allowed=terminal(first["msg"].removeprefix("Value error, ")),
     )
 
@@ -80,7 +80,3 @@ def shown(value: object) -> str:
 def one_line(error: BaseException) -> str:
     """Return the type and the text of an error that somebody else raised, on one line of 300 characters or less."""
     return cut(f"{type(error).__name__}: {error}", _LONGEST_ERROR)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."

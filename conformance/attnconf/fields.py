@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from attnconf.errors import InvalidInputError, shown
+from attnconf.wording import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,7 @@ _LONGEST_QUOTE = 60
 
 def quote(value: object) -> str:
     """Return ``value`` as short ASCII text, fit for any terminal and any log."""
-    text = shown(value)
-    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
+    return clipped(shown(value), _LONGEST_QUOTE)
 
 
 @dataclass(frozen=True)

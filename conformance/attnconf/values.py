@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from attnconf.errors import InvalidInputError, from_validation_error
 from attnconf.escape import terminal
 from attnconf.files import read_text
+from attnconf.wording import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -117,8 +118,8 @@ def unambiguous(source: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]
         found = dict(pairs)
         if len(found) != len(pairs):
             twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-            short = twice if len(twice) <= _LONGEST_QUOTE else twice[:_LONGEST_QUOTE] + "..."
-            raise InvalidInputError(source, field=terminal(short), given="given twice", allowed="each name once")
+            field = terminal(clipped(twice, _LONGEST_QUOTE))
+            raise InvalidInputError(source, field=field, given="given twice", allowed="each name once")
         return found
 
     return make
@@ -132,9 +133,8 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        given = ascii(str(error))
-        short = given if len(given) <= _LONGEST_QUOTE else given[:_LONGEST_QUOTE] + "..."
-        raise InvalidInputError(source, given=short, allowed=allowed) from None
+        given = clipped(ascii(str(error)), _LONGEST_QUOTE)
+        raise InvalidInputError(source, given=given, allowed=allowed) from None
     except (ValueError, RecursionError):  # a number of too many digits, or brackets nested too deeply
         raise InvalidInputError(source, given="cannot be parsed", allowed=allowed) from None
 

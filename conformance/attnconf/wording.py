@@ -18,6 +18,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {plural(noun, count)}"
 
 
+def clipped(text: str, most: int) -> str:
+    """Return the first ``most`` characters of ``text``, with three dots if it has more."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def cut(text: str, most: int) -> str:
     """Return ``text`` on one line of at most ``most`` characters.
 

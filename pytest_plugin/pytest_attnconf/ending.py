@@ -113,9 +113,8 @@ def begin(config: pytest.Config, given: str) -> None:
         if path.exists() and not path.is_file():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        Path(os.path.realpath(path)).unlink(
-            missing_ok=True
-        )  # whatever stops the import of the library leaves no older one, either
+        # first of all: whatever stops the import of the library leaves no older receipt, either
+        Path(os.path.realpath(path)).unlink(missing_ok=True)
         from attnconf.gate.receipt import begun_receipt
 
         begun_receipt(datetime.now(UTC).isoformat(), python_platform.python_version()).write(path)

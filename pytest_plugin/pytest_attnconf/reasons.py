@@ -32,10 +32,12 @@ class Reasons:
     @property
     def lines(self) -> list[str]:
         """One line a reason, the most frequent ones first; a test with several counts in each."""
+        from attnconf.wording import plural
+
         counted = Counter(self._tests)
         if self._modules:
             counted[self._missing] = self._unbuilt
-        return [f"not_run: {count} test{'s' * (count > 1)}: {why}" for why, count in counted.most_common()]
+        return [f"not_run: {count} {plural('test', count)}: {why}" for why, count in counted.most_common()]
 
     @property
     def _missing(self) -> str:

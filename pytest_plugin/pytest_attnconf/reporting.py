@@ -147,6 +147,7 @@ class Reporter:
         if not (evidence.cells or self.complaints or self.not_run):
             return
         from attnconf.report.terminal import matrix_lines, verdict_lines
+        from attnconf.wording import plural
 
         if not is_silent(state.config):
             terminalreporter.section("attnconf")
@@ -154,8 +155,7 @@ class Reporter:
         for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
         for name, count in evidence.repeated.items():
-            again = f"{name} was asked {count} time{'s' * (count != 1)} for a case again"
-            lines.append(f"{again}: each case counts once")
+            lines.append(f"{name} was asked {count} {plural('time', count)} for a case again: each case counts once")
         say(state.config, [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)])
         for _, complaint in self.complaints:
             complain(state.config, complaint)

@@ -10,6 +10,7 @@ from attnconf.platforms import platform_text
 from attnconf.policy.check import waiver_faults
 from attnconf.policy.requirements import RequiredCell, merged
 from attnconf.values import Value
+from attnconf.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ class Elsewhere(Value):
     @property
     def sentence(self) -> str:
         """Say what is needed, and from where."""
-        count = f"{len(self.cells)} required cell{'' if len(self.cells) == 1 else 's'}"
+        count = f"{len(self.cells)} {plural('required cell', len(self.cells))}"
         names = ", ".join(self.architectures)
         return f"{self.backend} needs a receipt from {self.where}: {count} for {names}, by rule {self.rule}"
 

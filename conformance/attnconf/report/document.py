@@ -180,15 +180,8 @@ class Document:
     def _outcome(self) -> str:
         broken, unmet = self.total("broken"), self.unmet
         if not self.total("executed"):
-            runs = len(self.unfinished)
-            why = (
-                "Nothing was executed"
-                if not runs
-                else "No run has finished"
-                if runs > 1
-                else "The run has not finished"
-            )
-            return f"{why}, so nothing is proven"
+            begun = ("Nothing was executed", "The run has not finished", "No run has finished")
+            return f"{begun[min(len(self.unfinished), 2)]}, so nothing is proven"
         if not self.is_evidence and not broken:
             return "No feature mattered in anything that was executed, so nothing is proven"
         found = [f"{counted(broken, 'layer')} broken"] if broken else []

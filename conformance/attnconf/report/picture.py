@@ -11,7 +11,7 @@ from attnconf.errors import AttnconfError, InvalidInputError
 from attnconf.escape import picture
 from attnconf.files import write_bytes
 from attnconf.report.matrix import arrange
-from attnconf.wording import counted, cut
+from attnconf.wording import clipped, counted, cut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,8 +196,7 @@ def _draw_grid(axes: Axes, matrix: Matrix) -> None:
 
 
 def _name(text: str) -> str:
-    shown = picture(text)
-    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
+    return clipped(picture(text), _LONGEST_NAME)
 
 
 def _draw_legend(figure: Figure, height: float, bottom: float) -> None:

@@ -41,10 +41,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pinning_line(workers: int) -> str | None:
     """Say how ``workers`` share the GPUs, or None without workers or GPUs."""
     from attnconf.running.processes.gpus import visible_gpus
+    from attnconf.wording import plural
 
     gpus = visible_gpus() if workers else ()
     if not gpus:
         return None
     if workers > len(gpus):
-        return f"{workers} workers share {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}, in turn: {', '.join(gpus)}"
+        return f"{workers} workers share {len(gpus)} {plural('GPU', len(gpus))}, in turn: {', '.join(gpus)}"
     return f"one GPU a worker: {', '.join(gpus[:workers])}"
