@@ -120,6 +120,9 @@ class NumericsProfile:
         return ", ".join(named) or "float32"
 
 
+APPROXIMATE_TANH = 2.0**-10
+"""Relative error of tanh.approx.f32, which is at most about 2**-11 (PTX ISA): a GPU's soft cap may use it."""
+
 EXACT = NumericsProfile(p="float64", row_sum="float64", accumulator="float64", tanh=2.0**-50)
 """The profile of a float64 evaluation, for tests of the bound itself."""
 

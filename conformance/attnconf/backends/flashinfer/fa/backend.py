@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnconf.backends.flashinfer import jit, library, places
+from attnconf.backends.flashinfer.built import BuiltByFlashInfer
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.fa import capability, modules
 from attnconf.backends.flashinfer.fa.binding import call
@@ -29,12 +30,10 @@ from attnconf.backends.flashinfer.fa.workspace import workspace
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY
 from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Workspace
 from attnconf.errors import BackendUnavailableError, UnsupportedError
-from attnconf.numerics import NumericsProfile
+from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from attnconf.backends.builds import Build, BuildReport
     from attnconf.backends.protocol import EvidenceKind, Unsupported
@@ -42,12 +41,9 @@ if TYPE_CHECKING:
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
 
-_APPROXIMATE_TANH = 2.0**-10
-"""The soft cap uses tanh.approx.f32, whose relative error is at most about 2**-11 (PTX ISA)."""
-
 
 @dataclass(frozen=True)
-class FlashInferFa:
+class FlashInferFa(BuiltByFlashInfer):
     """One of FlashInfer's templates, fa2 or fa3, behind its paged wrappers."""
 
     template: Template
@@ -84,28 +80,16 @@ class FlashInferFa:
         v_scale multiplies the rounded output, and ``partials`` accounts for that rounding where nothing was split.
         """
         if self.template == "fa3":
-            return NumericsProfile(p=shape.q_dtype, tanh=_APPROXIMATE_TANH)
-        return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype, tanh=_APPROXIMATE_TANH)
+            return NumericsProfile(p=shape.q_dtype, tanh=APPROXIMATE_TANH)
+        return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype, tanh=APPROXIMATE_TANH)
 
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
         """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
         return modules.builds(self.template, shapes, self.platform)
 
-    def is_built(self, build: Build) -> bool:
-        """Return whether FlashInfer finds the module."""
-        return places.library_path(build.name, self.platform) is not None
-
     def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
         """Build what is missing."""
         return jit.build_all(builds, self.platform, jit_spec, jobs, progress)
-
-    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
-        """Copy finished modules into ``folder``: a kernel cache."""
-        return places.export(builds, folder, self.platform)
-
-    def without_compiling(self) -> AbstractContextManager[None]:
-        """Return a context in which FlashInfer does not compile."""
-        return jit.without_jit()
 
     def prepare(self, batch: Batch) -> PreparedWrappers:
         """Build the page metadata. A kind of layer is planned when its first layer runs, which loads its module.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.backends.flashinfer import jit, library, places
+from attnconf.backends.flashinfer.built import BuiltByFlashInfer
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
 from attnconf.backends.flashinfer.trtllm_mha import capability, contract, variants
@@ -19,12 +20,10 @@ from attnconf.backends.flashinfer.trtllm_mha.stacked import stacked_view
 from attnconf.backends.flashinfer.trtllm_mha.workspace import workspace, zero_bytes
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported, Workspace
 from attnconf.errors import BackendUnavailableError, UnsupportedError
-from attnconf.numerics import NumericsProfile
+from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
     from typing import Any
 
     from attnconf.backends.builds import Build, BuildReport
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 _COPIED = "+page-copy"
 """The end of a kernel's name where the pages were copied for it."""
-
-_APPROXIMATE_TANH = 2.0**-10
-"""FMHA v2's soft cap uses the hardware's approximate tanh, whose relative error is about 2**-11."""
 
 _HALF_ACCUMULATOR = (
     "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real"
@@ -53,7 +49,7 @@ _ROUNDED_QUERY = (
 
 
 @dataclass(frozen=True)
-class TrtllmMha:
+class TrtllmMha(BuiltByFlashInfer):
     """FlashInfer's TensorRT-LLM kernels on one platform, or their documented contract without such a GPU."""
 
     platform: Platform
@@ -133,9 +129,9 @@ class TrtllmMha:
         if kernel == "fmha_v2":
             if shape.q_dtype == "float16":
                 return NumericsProfile(
-                    p="float16", accumulator="float16", tanh=_APPROXIMATE_TANH, reason=_HALF_ACCUMULATOR
+                    p="float16", accumulator="float16", tanh=APPROXIMATE_TANH, reason=_HALF_ACCUMULATOR
                 )
-            return NumericsProfile(p=shape.q_dtype, tanh=_APPROXIMATE_TANH)
+            return NumericsProfile(p=shape.q_dtype, tanh=APPROXIMATE_TANH)
         if kernel == "xqa":
             if shape.kv_dtype == "float8_e4m3fn" and self.machine == "sm90":
                 return NumericsProfile(
@@ -156,21 +152,9 @@ class TrtllmMha:
         """Return the modules that FlashInfer compiles for the supported ones of ``shapes``; pure."""
         return () if self.reads_contract else variants.builds(shapes, self.platform)
 
-    def is_built(self, build: Build) -> bool:
-        """Return whether FlashInfer finds the module."""
-        return places.library_path(build.name, self.platform) is not None
-
     def build(self, builds: Sequence[Build], jobs: int, progress: Callable[[str], None]) -> BuildReport:
         """Build what is missing."""
         return jit.build_all(builds, self.platform, jit_spec, jobs, progress)
-
-    def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
-        """Copy finished modules into ``folder``: a kernel cache."""
-        return places.export(builds, folder, self.platform)
-
-    def without_compiling(self) -> AbstractContextManager[None]:
-        """Return a context in which FlashInfer does not compile."""
-        return jit.without_jit()
 
     def prepare(self, batch: Batch) -> PreparedCalls:
         """Build the metadata. Raises ``UnsupportedError`` and ``BackendUnavailableError`` before any launch."""
