@@ -17,7 +17,7 @@ from ci.tests.pages import PAGES, ROOT, blocks, dead_links, links
 from conformance.tests.support.gate_repository import git
 
 RUN_ELSEWHERE = {
-    'pip install ".[triton]"': "ci/check wheel, which builds the wheel and installs it",
+    'pip install ".[triton,report]" pytest-xdist': "ci/check wheel, which builds the wheel and installs it",
     "make conformance": "ci/check smoke",
     "make test": "ci/check tests, of which this test is a part",
     "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=gate --attnconf-receipt=r.json -n 2": (

@@ -154,7 +154,8 @@ class Reporter:
         lines = matrix_lines(evidence.cells, cases=evidence.cases)
         for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
-        for name, count in evidence.repeated.items():
+        judged = {cell.backend for cell in evidence.cells if cell.executed}
+        for name, count in ((name, count) for name, count in evidence.repeated.items() if name in judged):
             lines.append(f"{name} was asked {count} {plural('time', count)} for a case again: each case counts once")
         say(state.config, [*lines, *self.not_run.lines, *verdict_lines(state.policy, self.verdict)])
         for _, complaint in self.complaints:

@@ -83,3 +83,9 @@ def test_cases_that_each_worker_asks_count_once(replay: Inner, pytester: pytest.
     assert [cell.executed for cell in receipt.cells] == [1]
     assert (receipt.cases, receipt.repeated) == (1, {"good": 1})
     result.stdout.fnmatch_lines(["1 case executed, 1 layer *", "good was asked 1 time for a case again: *"])
+
+
+def test_a_backend_that_cannot_run_was_asked_for_nothing_again(replay: Inner) -> None:
+    result = replay("--attnconf-backend=good", "--attnconf-backend=missing", "-n2", "--dist=each")
+    result.stdout.fnmatch_lines(["good was asked 1 time for a case again: *"])
+    result.stdout.no_fnmatch_line("missing was asked*")
