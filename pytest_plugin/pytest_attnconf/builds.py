@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,12 +39,9 @@ class Building:
 
         try:
             wanted = self._wanted(config.args)
-            with warnings.catch_warnings():
-                # Hypothesis takes whatever draws before the first test for an accident of a plugin's import.
-                warnings.filterwarnings("ignore", "Slow code in plugin")
-                for line in plan_lengths(state.session, self._targets(wanted)).lines:
-                    self._say(line)
-                plan = self._plan(wanted)
+            for line in plan_lengths(state.session, self._targets(wanted)).lines:
+                self._say(line)
+            plan = self._plan(wanted)
             if plan.brief:
                 self._build(plan)
         except AttnconfError as error:

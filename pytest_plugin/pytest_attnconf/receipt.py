@@ -10,6 +10,7 @@ from pytest_attnconf.ending import finish
 
 if TYPE_CHECKING:
     from pytest_attnconf.evidence import RunEvidence
+    from pytest_attnconf.state import State
 
 
 def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...]) -> str:
@@ -40,6 +41,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         providers=evidence.providers,
         cases=evidence.cases,
         repeated=evidence.repeated,
+        agenda=_agenda(state),
     )
     path = state.path(state.option("receipt"))
     try:
@@ -49,3 +51,11 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         return f"the receipt {path} cannot be written: {error.strerror}"
     finish(state.config, status)
     return ""
+
+
+def _agenda(state: State) -> str | None:
+    """Return the digest of what the profile draws; None if that fails, which is a failure of the test that draws."""
+    try:
+        return state.session.drawn.digest
+    except Exception:  # noqa: BLE001 - the receipt says what the run found, whatever the drawing met
+        return None

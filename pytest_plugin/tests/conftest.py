@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Protocol
 
-import hypothesis.internal.conjecture.engine  # noqa: F401 - see above
 import pytest
 
 import attnconf.cases.models

@@ -69,7 +69,7 @@ def built(pytester: pytest.Pytester) -> set[str]:
 
 
 def test_planning_is_silent(pytester: pytest.Pytester) -> None:
-    """In a process of its own: Hypothesis warns of the first draws alone."""
+    """In a process of its own: Hypothesis would warn of draws of its own before the first test."""
     pytester.makeconftest(
         COMPILER + "\n\nimport attnconf.platforms\n\nSM90 = attnconf.platforms.simulate('9.0')\n"
         "attnconf.platforms.detect = lambda: SM90\n"

@@ -84,6 +84,8 @@ def test_the_seed_is_recorded_and_decides(inner: Inner, receipt: Receipt, toy_mo
 
     once = cells("--attnconf-profile=smoke", "--attnconf-seed=5")
     assert receipt.seed == 5
+    agenda = receipt.agenda
+    assert agenda is not None
     assert cells("--attnconf-profile=smoke", "--attnconf-seed=5") == once
     assert cells("--attnconf-profile=smoke", "--attnconf-seed=6") != once
     assert cells("--attnconf-profile=smoke") != once
@@ -146,3 +148,4 @@ def test_a_fault_that_hits_the_count_too_stays_one_failed_test(
     assert result.ret == 1
     result.assert_outcomes(failed=1)
     assert receipt.cells == ()
+    assert receipt.agenda is None

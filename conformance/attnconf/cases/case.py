@@ -1,6 +1,6 @@
 """Case: one conformance question, as a value.
 
-A Case holds everything that decides a run, and nothing else: tensors are always derived from it. Hypothesis, recorded
+A Case holds everything that decides a run, and nothing else: tensors are always derived from it. Drawing, recorded
 vectors, replay, benchmarks, receipts and error messages all use this one class.
 """
 

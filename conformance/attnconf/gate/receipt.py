@@ -64,6 +64,10 @@ class PolicyRef(Value):
     digest: str
 
 
+_OLDER = ("attnconf.receipt/1", "attnconf.receipt/2")
+"""Schemas whose files are still read."""
+
+
 class Receipt(Sealed):
     """What one run executed and found.
 
@@ -78,9 +82,10 @@ class Receipt(Sealed):
     ``cases`` is how many distinct cases were executed, each on one backend, and ``repeated`` says by backend how many
     results were of a case that had been asked before, which counts once; older files, of which ``cases`` is None,
     counted it again. ``providers`` says by backend who brought it into the run; empty in files of an older schema, of
-    which the backends of contract readings end in ``[contract]``: that is read as their evidence. ``digest`` is that of
-    everything else. A file of the schema ``attnconf.receipt/1`` has none of these and no histograms. One without a
-    digest proves nothing to ``attnconf verify``, unless it is allowed by name.
+    which the backends of contract readings end in ``[contract]``: that is read as their evidence. ``agenda`` is the
+    digest of the ids of all cases that the profile draws here with this seed; None where they differ every time, and in
+    older files. ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none of these,
+    and no histograms. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
     """
 
     schema_id: Literal["attnconf.receipt/3"] = Field(default="attnconf.receipt/3", alias="schema")
@@ -104,6 +109,7 @@ class Receipt(Sealed):
     providers: dict[str, Provider] = Field(default_factory=dict)
     cases: Count | None = None
     repeated: dict[str, Count] = Field(default_factory=dict)
+    agenda: Digest | None = None
 
     @property
     def ending(self) -> str:

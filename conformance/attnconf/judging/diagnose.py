@@ -22,7 +22,7 @@ from attnconf.oracle import Answer
 
 if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
-    from attnconf.judging.mistakes import Scene
+    from attnconf.judging.mistakes import Mistake, Scene
     from attnconf.judging.trial import Trial
 
 UNEXPLAINED_CLAUSE = Clause.SCORES
@@ -44,12 +44,13 @@ class Explanation:
     """The suspected clause, keys and kind of bug, and the place in memory of the key.
 
     ``exact`` says that it gives the wrong numbers within rounding, ``diagnosis`` is the kind of bug in the same words
-    for every case.
+    for every case, ``mistakes`` are the known ones that give those numbers.
     """
 
     clause: Clause
     keys: str = ""
     suspicion: str = ""
+    mistakes: tuple[str, ...] = ()
     page: int | None = None
     slot: int | None = None
     exact: bool = False
@@ -69,7 +70,7 @@ def explain(trial: Trial, layer: int, request: int, token: int, head: int) -> Ex
     tolerance = 2.0 * trial.expected(layer, request).out_bound[token, head]
     row = _row(scene, token, head, tolerance)
     keys = _suspect_key(trial, scene, row, actual[token, head].double())
-    by_mistake = _matching_mistake(scene, trial, layer, actual)
+    by_mistake = _matching_mistakes(scene, trial, layer, actual)
     if by_mistake is not None:
         return replace(by_mistake, keys=keys.keys, page=keys.page, slot=keys.slot)
     return _read_range(scene, row, actual[token, head].double()) or keys
@@ -105,10 +106,14 @@ def _reads_dead_slots(trial: Trial, layer: int) -> bool:
     return not same_bits(output.out, trial.base(layer).out)
 
 
-def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
-    """Return the first known mistake whose answer, with its own error bound, contains the whole wrong answer."""
+def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:
+    """Return the known mistakes whose answers, with their own error bounds, contain the whole wrong answer.
+
+    A case of few keys cannot tell some of them apart: then each is named, and the clause is that of the first.
+    """
     profile = trial.backend.numerics(kernel_shape(trial.case, layer))
     right = trial.expected(layer, scene.request)
+    found: list[Mistake] = []
     for mistake in MISTAKES:
         mistaken = mistake.apply(scene)
         if mistaken is None:
@@ -118,13 +123,17 @@ def _matching_mistake(scene: Scene, trial: Trial, layer: int, actual: torch.Tens
         else:
             wrong = bounded_answer(mistaken, profile, trial.case.q_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
-            return Explanation(
-                clause=mistake.clause,
-                suspicion=f"{mistake.text} (that explains every element of the request)",
-                exact=True,
-                diagnosis=mistake.text,
-            )
-    return None
+            found.append(mistake)
+    if not found:
+        return None
+    explains = "that explains" if len(found) == 1 else "each explains"
+    return Explanation(
+        clause=found[0].clause,
+        suspicion=f"{'; or '.join(mistake.text for mistake in found)} ({explains} every element of the request)",
+        exact=True,
+        diagnosis=found[0].text,
+        mistakes=tuple(mistake.name for mistake in found),
+    )
 
 
 @dataclass(frozen=True)

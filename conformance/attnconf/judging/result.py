@@ -52,8 +52,9 @@ class Failure:
     """One broken clause.
 
     ``units`` is the error in units of the a-priori bound, None for a bitwise clause. ``keys`` says which keys seem to
-    have been read or lost, ``suspicion`` which known kind of mistake explains the numbers. ``diagnosis`` is the kind
-    alone, the same words for every case: failures that share it are taken for one bug.
+    have been read or lost, ``suspicion`` what explains the numbers. ``diagnosis`` is the kind alone, the same words for
+    every case: failures that share it are taken for one bug. ``mistakes`` names the known mistakes each of which gives
+    all of the numbers.
     """
 
     clause: int
@@ -65,6 +66,7 @@ class Failure:
     keys: str = ""
     suspicion: str = ""
     diagnosis: str = ""
+    mistakes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

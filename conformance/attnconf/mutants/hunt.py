@@ -118,7 +118,7 @@ class Hunter:
 
         drawn = self.session.drawn
         draws = (drawn.refusals,) if item.family is None else drawn.draws(item.family, item.model)
-        found = explore(draws, first, rerun=every, shrink_seconds=SHRINK_SECONDS)
+        found = explore(draws, first, rerun=every, explain=every, shrink_seconds=SHRINK_SECONDS)
         return caught if found.failure is None else found.failure.case
 
     def _only(self, mutant: Mutant, run: Callable[[Case], CaseResult]) -> Callable[[Case], CaseResult]:

@@ -36,7 +36,7 @@ LOOSE = 0.1
 MAX_KV_LEN = 400
 
 DRAWN_AT_ONCE = 400
-"""Cases of one exploration: Hypothesis draws better from a fresh seed than a thousand examples into one."""
+"""Cases of one exploration: the first ones of each are picked, and a share holds no more of them at once."""
 
 _PLANNING_SHARES = 8
 """How many shares are drawn to know which kernels to build: further ones ask the same shapes."""
@@ -251,6 +251,9 @@ def explore_share(share: Share) -> CampaignReport:
     def rerun(case: Case) -> CaseResult:
         return session.ask(case, share.backend, "all", explain=False, count_effects=False)
 
+    def explain(case: Case) -> CaseResult:
+        return session.ask(case, share.backend, "all")
+
     try:
         for start in range(0, share.examples, DRAWN_AT_ONCE):
             drawn = replace(
@@ -258,12 +261,10 @@ def explore_share(share: Share) -> CampaignReport:
                 seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
                 profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
             )
-            failure = explore(drawn.draws(share.family, share.model), run, rerun=rerun).failure
+            draws = drawn.draws(share.family, share.model)
+            failure = explore(draws, run, rerun=rerun, explain=explain).failure
             if failure is not None:
                 found.failures.append(failure)
-                explained = session.run(failure.case, share.backend, "all")
-                if explained.is_failure:
-                    found.failures[-1] = explained
                 break
     except _TimeIsUpError:
         pass

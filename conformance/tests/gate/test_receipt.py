@@ -270,6 +270,7 @@ def test_a_receipt_of_the_first_schema_is_still_read() -> None:
     assert (old.failures, old.cells[0].histogram) == ((), ())
     assert (old.exit_status, old.ending) == (None, "")
     assert (old.state, old.cases, old.repeated) == ("finished", None, {})
+    assert old.agenda is None
     assert old.to_data()["schema"] == "attnconf.receipt/3"
 
 
@@ -334,7 +335,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     assert data.keys() == {
         "schema", "state", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
         "seconds", "cells", "failures", "exit_status", "complaints", "spared", "cases", "repeated", "backend_seconds",
-        "providers", "digest",
+        "providers", "agenda", "digest",
     }  # fmt: skip
     assert data["schema"] == "attnconf.receipt/3"
     assert data["platform"] == {

@@ -12,7 +12,14 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.judging.footprint import footprint
-from attnconf.judging.memory import Memory, host_memory, machine_memory, memory_held_by_others, release_cached_memory
+from attnconf.judging.memory import (
+    Memory,
+    gigabytes,
+    host_memory,
+    machine_memory,
+    memory_held_by_others,
+    release_cached_memory,
+)
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform, simulate
@@ -48,15 +55,19 @@ def test_a_case_that_does_not_fit_is_not_run_and_says_why() -> None:
 
 
 def test_the_plan_says_what_is_asked_and_what_will_not_run() -> None:
-    plan = plan_lengths(on_hopper(Memory(host=10**12, device=8 * 10**9)), MODES)
-    assert plan.cases == 4
+    drawn = on_hopper(Memory()).drawn
+    cases = [case for family, model in MODES for case in drawn.long_cases(family, model)]
+    needs = sorted(footprint(case, accelerated=True).device for case in cases)
+    plan = plan_lengths(on_hopper(Memory(host=10**12, device=needs[-3])), MODES)
+    assert plan.cases == len(cases) == 4
     assert plan.longest >= 32_768
+    room = gigabytes(needs[-3])
     assert plan.lines[0].startswith(f"4 long cases for each backend, of up to {plan.longest} keys; the largest that ")
-    assert plan.lines[0].endswith("and a process has 8.0 GB of GPU and 1000.0 GB of host memory")
-    assert plan.lines[1:] == [
-        "not run: 2 long cases of gemma4-31b: each needs more than the 8.0 GB of GPU memory that a process has"
-    ]
-    assert 0 < plan.device <= 8 * 10**9
+    assert plan.lines[0].endswith(f"and a process has {room} of GPU and 1000.0 GB of host memory")
+    (refused,) = plan.lines[1:]
+    assert refused.startswith("not run: 2 long cases of gemma4-")
+    assert refused.endswith(f": each needs more than the {room} of GPU memory that a process has")
+    assert plan.device == needs[-3]
 
 
 def test_host_memory_is_a_limit_of_its_own() -> None:

@@ -21,7 +21,8 @@ from attnconf.judging.checks.catalogue import CHECKS, all_checks, rotated_checks
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
-from attnconf.running.explore import explore, kinds_of_failure
+from attnconf.running.explore import explore
+from attnconf.running.smallest import kinds_of_failure
 
 CPU = torch.device("cpu")
 SMALL = Space(name="small", layers=free_layers(), max_kv_len=40, max_new_tokens=4, past_window=False)
@@ -125,7 +126,7 @@ def test_a_failure_of_a_long_case_is_shown_at_the_shortest_length_that_has_it() 
     assert found.results[-1].case.max_kv_len >= 32_768
 
 
-def test_the_smallest_failure_alone_is_explained() -> None:
+def test_the_smallest_failure_and_the_first_one_alone_are_explained() -> None:
     explained: list[str] = []
 
     def explain(case: Case) -> CaseResult:
@@ -134,7 +135,7 @@ def test_the_smallest_failure_alone_is_explained() -> None:
 
     found = explore([Draws(SMALL, 0, 200)], planted, explain=explain)
     assert found.failure is not None
-    assert explained == [found.failure.case.id]
+    assert explained == [found.failure.case.id, found.results[-1].case.id]
     assert found.failure.failures[0].check == "explained"
 
 

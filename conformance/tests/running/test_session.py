@@ -40,7 +40,7 @@ def test_planning_for_fewer_cases_leaves_the_campaign_whole() -> None:
 def test_what_is_planned_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     session = a_session()
     shapes = frozenset(shapes_asked(session, [("decode", "gemma4-e2b")], (), "reference"))
-    monkeypatch.setattr("attnconf.cases.drawing.draws.Draws._search", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr("attnconf.cases.drawing.draws.draw_case", lambda *_: pytest.fail("drawn again"))
     assert frozenset(shapes_asked(session, [("decode", "gemma4-e2b")], (), "reference")) == shapes
     assert session.drawn.cases("decode", "gemma4-e2b")
 

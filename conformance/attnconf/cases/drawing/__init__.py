@@ -1,1 +1,1 @@
-"""Drawing: which cases a profile asks, drawn by Hypothesis strategies that are biased to borders."""
+"""Drawing: which cases a profile asks, drawn from a counter by choices that are biased to borders."""

@@ -1,33 +1,33 @@
-"""Choices: every free decision of a drawn case, by a name that Hypothesis shows beside its value.
+"""Choices: every free decision of a drawn case, by its name, from whatever source makes it.
 
-The options of a choice stand in order, the simplest first, and Hypothesis shrinks towards that one.
+The options of a choice stand in order, the simplest first, and shrinking goes towards that one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-from hypothesis import strategies as st
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypothesis.strategies import DrawFn
-
 T = TypeVar("T")
+
+Source: TypeAlias = Callable[[str, int], int]
+"""A function that makes the choice of this name among so many options, and returns its number, from 0."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices below ``path`` (``request 1/``), made by ``draw``."""
+    """The choices below ``path`` (``request 1/``), made by ``source``."""
 
-    draw: DrawFn
+    source: Source
     path: str = ""
 
     def below(self, name: str, count: int) -> int:
         """Return an integer from 0 to ``count`` - 1; where there is one option only, nothing is drawn."""
-        return self.draw(st.integers(0, count - 1), self.path + name) if count > 1 else 0
+        return self.source(self.path + name, count) if count > 1 else 0
 
     def between(self, name: str, least: int, most: int) -> int:
         """Return an integer from ``least`` to ``most``, both included."""
@@ -43,8 +43,9 @@ class Choices:
 
     def shuffled(self, name: str, items: Sequence[T]) -> list[T]:
         """Return ``items`` in any order; as they are is the simplest one."""
-        return self.draw(st.permutations(items), self.path + name)
+        left = list(items)
+        return [left.pop(self.below(f"{name} {place}", len(left))) for place in range(len(items))]
 
     def within(self, part: str) -> Choices:
         """Return the choices of a part of the case."""
-        return Choices(self.draw, f"{self.path}{part}/")
+        return Choices(self.source, f"{self.path}{part}/")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Layer
+from attnconf.cases.drawing.layers import model_layers
 from attnconf.cases.drawing.space import DTYPES, CompiledShape
-from attnconf.cases.drawing.strategies import model_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

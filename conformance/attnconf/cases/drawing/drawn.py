@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attnconf.cases.drawing.draws import Draws
-from attnconf.cases.drawing.families import space_of
+from attnconf.cases.drawing.families import FAMILIES, space_of
+from attnconf.cases.drawing.layers import free_layers
 from attnconf.cases.drawing.space import Space
-from attnconf.cases.drawing.strategies import free_layers
+from attnconf.values import digest
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -57,6 +58,21 @@ class DrawnCases:
     def refusals(self) -> Draws:
         """Small cases of any shape, to find those that a backend declares unsupported."""
         return Draws(_REFUSALS, self.seed, REFUSAL_EXAMPLES)
+
+    @cached_property
+    def digest(self) -> str | None:
+        """The SHA-256 of the ids of all cases that the profile draws, in order: as long as it is the same, so are they.
+
+        None where nothing is to be compared: the profile draws no case, or other ones every time.
+        """
+        if not (self.profile.derandomised and self.profile.examples):
+            return None
+        drawn = {
+            f"{family} of {model}": [case.id for case in self.cases(family, model)]
+            for family in FAMILIES
+            for model in self.profile.targets(family)
+        }
+        return digest({**drawn, "refusals": [case.id for case in self.refusals.cases]})
 
     def _made(self, family: Family, model: str, count: int, *, long_kv_len: int = 0) -> Draws:
         name = f"{self.seed}/{family}/{model}{'/long' if long_kv_len else ''}"

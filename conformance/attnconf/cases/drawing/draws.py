@@ -1,4 +1,4 @@
-"""Draw candidate cases with Hypothesis and keep the one that covers most new pairs of traits.
+"""Draw candidate cases and keep the one that covers most new pairs of traits.
 
 Chance alone repeats what is common and leaves pairs of rare traits to the end. So the first cases of a campaign are
 picked, as in a covering design: from a few candidates the one with most new pairs of traits for its cost. The rest come
@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import heapq
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as hypothesis_seed
-from hypothesis.internal.conjecture import providers
-
+from attnconf.cases.drawing.choices import Choices
+from attnconf.cases.drawing.counter import counted
 from attnconf.cases.drawing.lengths import shortened
-from attnconf.cases.drawing.strategies import cases
+from attnconf.cases.drawing.record import recorded, repeated
+from attnconf.cases.drawing.shrinking import shrink
 from attnconf.cases.drawing.traits import ALONE, cost, pairs
+from attnconf.cases.drawing.whole_case import draw_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from attnconf.cases.case import Case
+    from attnconf.cases.drawing.choices import Source
+    from attnconf.cases.drawing.record import Record
     from attnconf.cases.drawing.space import Space
 
 PICKED = 40
@@ -39,16 +39,10 @@ CANDIDATES = 8
 _TRAIT_IN_PAIRS = 64
 """How many pairs a new trait is worth."""
 
-_DRAW_CONSTANT = "_maybe_draw_constant"
-
-
-class _FoundError(Exception):
-    """Tells Hypothesis that an example fails."""
-
 
 @dataclass(frozen=True)
 class Draws:
-    """Up to ``examples`` cases of ``space``: the same space, seed and version of Hypothesis give the same ones."""
+    """Up to ``examples`` cases of ``space``: the same space and seed give the same ones, wherever they are drawn."""
 
     space: Space
     seed: int
@@ -57,30 +51,17 @@ class Draws:
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """The cases in the order in which they are asked, each once."""
-        pool: list[Case] = []
-
-        def passes(case: Case) -> bool:
-            pool.append(case)
-            return False
-
-        self._search(passes, Phase.generate)
-        return tuple(_picked(pool, self.examples, self._candidates))
+        candidates = [candidate.case for candidate in self._pool]
+        return tuple(_picked(candidates, self.examples, self._candidates))
 
     def shrink(self, failing: Case, fails: Callable[[Case], bool]) -> None:
-        """Ask ``fails`` of cases that are simpler than ``failing``, one of ``cases``, as long as Hypothesis has some.
+        """Ask ``fails`` of cases that are simpler than ``failing``, one of ``cases``: the last to fail is simplest."""
 
-        Hypothesis draws as before, up to the failing case, and shrinks from there.
-        """
-        reached = False
+        def ask(record: Record) -> Record | None:
+            simpler = self._drawn(repeated(record))
+            return simpler.record if fails(simpler.case) else None
 
-        def asked(case: Case) -> bool:
-            nonlocal reached
-            if case.id == failing.id:
-                reached = True
-                return True
-            return reached and fails(case)
-
-        self._search(asked, Phase.generate, Phase.shrink)
+        shrink(next(one.record for one in self._pool if one.case.id == failing.id), ask)
 
     def shorter(self, failing: Case) -> Iterator[Case]:
         """Return shorter cases than a ``failing`` one, the shortest first, that ``shrink`` cannot reach."""
@@ -95,36 +76,27 @@ class Draws:
     def _candidates(self) -> int:
         return 1 if self.is_long else CANDIDATES  # what is long is meant to cost
 
-    def _search(self, fails: Callable[[Case], bool], *phases: Phase) -> None:
+    @cached_property
+    def _pool(self) -> tuple[_Drawn, ...]:
+        """The candidates, in the order in which they are drawn."""
         more = (self._candidates - 1) * min(self.examples, PICKED)
+        return tuple(self._drawn(counted(self.seed, number)) for number in range(self.examples + more))
 
-        @hypothesis_seed(self.seed)
-        @settings(
-            max_examples=max(1, self.examples + more),
-            database=None,
-            deadline=None,
-            phases=phases,
-            suppress_health_check=tuple(HealthCheck),
-            report_multiple_bugs=False,
-            print_blob=False,
-        )
-        @given(cases(self.space))
-        def probe(case: Case) -> None:
-            if fails(case):
-                raise _FoundError
-
-        with own_draws_only():
-            try:
-                probe()
-            except _FoundError:
-                return
-            except BaseExceptionGroup as group:
-                if group.subgroup(_FoundError) is None:
-                    raise
+    def _drawn(self, source: Source) -> _Drawn:
+        record: Record = {}
+        return _Drawn(draw_case(Choices(recorded(source, record)), self.space), record)
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _Drawn:
+    """A case, and the choices that give it."""
+
+    case: Case
+    record: Record
+
+
+@dataclass(frozen=True)
+class _Rated:
     """The pairs of traits that a case covers, as bits, and its cost."""
 
     pairs: int
@@ -148,7 +120,7 @@ def _picked(pool: Sequence[Case], examples: int, several: int) -> Iterator[Case]
         candidates, fresh = fresh[:several], fresh[several:]
         if not candidates:
             break
-        rated = [_candidate(case) for case in candidates]
+        rated = [_rated(case) for case in candidates]
         best = max(range(len(rated)), key=lambda index: rated[index].gain(covered))
         covered |= rated[best].pairs
         yield candidates.pop(best)
@@ -162,7 +134,7 @@ def by_variety(cases: Sequence[Case]) -> list[int]:
 
     Where no case brings a new pair, all pairs count as new again.
     """
-    rated = [_candidate(case) for case in cases]
+    rated = [_rated(case) for case in cases]
     order: list[int] = []
     left = list(range(len(cases)))
     while left:
@@ -183,25 +155,5 @@ def by_variety(cases: Sequence[Case]) -> list[int]:
     return order
 
 
-def _candidate(case: Case) -> _Candidate:
-    return _Candidate(pairs(case), cost(case))
-
-
-@contextmanager
-def own_draws_only() -> Iterator[None]:
-    """Keep Hypothesis from mixing in constants of the loaded modules.
-
-    Since 6.131 it takes one value in twenty from the source of the modules that are neither installed nor tests. The
-    cases of a seed would then differ between an editable and a wheel installation, between the workers of xdist, and
-    between the tests before and after an import. Where that private function is absent, nothing has to be done.
-    """
-    owner = getattr(providers, "HypothesisProvider", None)
-    if not hasattr(owner, _DRAW_CONSTANT):
-        yield
-        return
-    with patch.object(owner, _DRAW_CONSTANT, _none):
-        yield
-
-
-def _none(*_args: object, **_constraints: object) -> None:
-    """Draw no constant."""
+def _rated(case: Case) -> _Rated:
+    return _Rated(pairs(case), cost(case))

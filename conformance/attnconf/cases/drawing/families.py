@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from attnconf.cases.drawing.covering import SIXTEEN_BIT, covering_shapes, model_shapes
+from attnconf.cases.drawing.layers import free_layers, model_layers
 from attnconf.cases.drawing.space import MODES, PAGE_SIZES, VERIFY_LENS, Space
-from attnconf.cases.drawing.strategies import free_layers, model_layers
 from attnconf.cases.models import FREE_MODEL, load_model
 from attnconf.errors import InvalidInputError
 

@@ -58,8 +58,8 @@ def draw_requests(  # noqa: PLR0913 - what its requests depend on
             kv_len = max(windows) + 1 + _past(own, new_tokens, page_size)
         else:
             kv_len = _length(own, page_size, windows, space.max_kv_len, reach)
-            # Drawn behind it: a case of fewer choices counts as simpler, and a longer block must not have fewer.
-            if new_tokens == 0 and own.pick("keys", ("none", "some", "some", "some")) == "none":
+            # Drawn behind it: to Hypothesis a case of fewer choices is simpler, and a longer block must not have fewer.
+            if new_tokens == 0 and own.pick("any keys", ("none", "some", "some", "some")) == "none":
                 kv_len = 0
             elif new_tokens > 1 and own.pick("prefix", ("none", "some")) == "none":
                 kv_len = new_tokens

@@ -114,7 +114,8 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"twin {any((other.head_dim, other.group_size) == (dim, layer.group_size) for other in others)}"
     own = layer.kind == "sliding" and case.paging.hybrid
     yield f"pool {'own' if own else ('mixed' if case.paging.hybrid else 'full')}"
-    yield f"strides tell the layout {case.paging.page_size != heads}"
+    told = case.paging.page_size != heads
+    yield f"strides tell the layout {told if heads > 1 else 'one head'}"
 
 
 def _scores_class(case: Case, layer: Layer) -> str:

@@ -82,6 +82,7 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
         keys=explanation.keys,
         suspicion="; ".join(part for part in (explanation.suspicion, needs) if part),
         diagnosis=explanation.diagnosis or needs,
+        mistakes=explanation.mistakes,
     )
 
 

@@ -72,17 +72,17 @@ def test_twenty_cases_ask_each_mode_for_each_feature(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_first_cases_bring_more_together_than_chance_does_for_what_they_cost(seed: int) -> None:
-    chance = drawn(400, seed)[200:220]  # behind the picked ones
+    chance = drawn(400, seed)[200:]  # behind the picked ones
     picked = drawn(20, seed)
-    assert met(picked) > met(chance)
-    assert sum(map(cost, picked)) < 0.7 * sum(map(cost, chance))
+    assert met(picked) > max(met(chance[start : start + 20]) for start in range(0, 200, 20))
+    assert sum(map(cost, picked)) < 0.7 * sum(map(cost, chance)) / 10
 
 
 def test_a_seed_draws_the_same_cases_each_once_and_another_one_others() -> None:
     ids = [case.id for case in drawn(60)]
     assert len(set(ids)) == len(ids) == 60
     assert ids == [case.id for case in drawn(60)]
-    assert len(set(ids) & {case.id for case in drawn(60, seed=1)}) < 6  # Hypothesis begins with the simplest
+    assert set(ids).isdisjoint(case.id for case in drawn(60, seed=1))
 
 
 def test_a_space_of_few_cases_gives_each_of_them_once() -> None:

@@ -1,0 +1,118 @@
+"""The layers of a drawn case: those of a model as they are, or free ones of any geometry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.cases.case import Layer
+from attnconf.cases.drawing.extremes import MANY_KV_HEADS, MANY_LAYERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnconf.cases.drawing.choices import Choices
+    from attnconf.cases.drawing.extremes import Extreme
+    from attnconf.cases.drawing.space import Draw
+    from attnconf.cases.geometry import LayerGeometry
+
+HEAD_DIMS = (16, 32, 64, 80, 96, 128, 192, 256, 512)
+NARROW_HEAD_DIMS = (64, 128)
+GROUP_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16)
+MANY_HEADS = (12, 32)
+"""Group sizes of a single KV head alone: beyond a tile of query heads, and no power of two."""
+KV_HEADS = (1, 2, 3, 4)
+MOST_QUERY_HEADS = 32
+WINDOWS = (0, 1, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200)
+SOFT_CAPS = (5.0, 20.0, 30.0, 50.0)
+SERVED_HEAD_DIMS = (64, 128, 256)
+"""What engines serve and every kernel takes: drawn twice as often."""
+
+
+def model_layers(layers: Sequence[LayerGeometry]) -> Draw[tuple[Layer, ...]]:
+    """Draw the given layers as they are; only the scales of quantised KV are added later."""
+    fixed = tuple(Layer.model_validate(layer.model_dump()) for layer in layers)
+    return lambda _choices: fixed
+
+
+def free_layers() -> Draw[tuple[Layer, ...]]:
+    """Draw one to three layers of any geometry: now and then a redirected one, or two that one kernel serves."""
+    return _free_layers
+
+
+def _free_layers(choices: Choices) -> tuple[Layer, ...]:
+    layers = [_free_layer(choices.within("layer 0"))]
+    if choices.flip("second layer"):
+        own = choices.within("layer 1")
+        layers.append(_same_kernel(own, layers[0]) if own.flip("same kernel") else _free_layer(own))
+    if choices.flip("redirected layer"):
+        own = choices.within("redirected")
+        owner = own.below("owner", len(layers))
+        layers.append(_same_kernel(own, layers[owner]).model_copy(update={"kv_owner": owner}))
+    return tuple(layers)
+
+
+def _same_kernel(choices: Choices, layer: Layer) -> Layer:
+    """Return a layer of the same compile-time shape: only what a kernel gets at each call differs."""
+    changed: dict[str, object] = {"sm_scale": choices.pick("sm_scale", _sm_scales(layer.head_dim))}
+    if layer.kind == "sliding":
+        changed["window_left"] = choices.pick("window", WINDOWS)
+    if layer.logits_soft_cap is not None:
+        changed["logits_soft_cap"] = choices.pick("cap", SOFT_CAPS)
+    return layer.model_copy(update=changed)
+
+
+def _sm_scales(head_dim: int) -> tuple[float, ...]:
+    return (head_dim**-0.5, 1.0, 0.1)
+
+
+def _free_layer(choices: Choices) -> Layer:
+    window = choices.pick("window", WINDOWS) if choices.flip("windowed") else -1
+    head_dim = choices.pick("head_dim", (*HEAD_DIMS, *SERVED_HEAD_DIMS))
+    num_kv_heads = choices.pick("kv heads", KV_HEADS)
+    groups = GROUP_SIZES if num_kv_heads > 1 else (*GROUP_SIZES, *MANY_HEADS)
+    group = choices.pick("group", [size for size in groups if size * num_kv_heads <= MOST_QUERY_HEADS])
+    return Layer(
+        kind="full" if window < 0 else "sliding",
+        window_left=window,
+        num_kv_heads=num_kv_heads,
+        num_qo_heads=num_kv_heads * group,
+        head_dim=head_dim,
+        sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
+        logits_soft_cap=choices.pick("cap", SOFT_CAPS) if choices.below("capped", 3) == 2 else None,  # noqa: PLR2004
+        sinks=choices.flip("sinks"),
+    )
+
+
+def narrow_layers(choices: Choices, extreme: Extreme) -> tuple[Layer, ...]:
+    """Draw one layer of small heads, or many that one kernel serves: of both kinds, and redirected to any of them."""
+    layers = [_narrow_layer(choices.within("layer 0"), extreme)]
+    if extreme != "layers":
+        return tuple(layers)
+    other = (
+        {"kind": "sliding", "window_left": WINDOWS[3]}
+        if layers[0].kind == "full"
+        else {"kind": "full", "window_left": -1}
+    )
+    layers.append(layers[0].model_copy(update=other))
+    for index in range(2, choices.pick("layers", MANY_LAYERS)):
+        own = choices.within(f"layer {index}")
+        like = own.pick("like", [i for i, layer in enumerate(layers) if layer.kv_owner is None])
+        owner = like if own.below("redirected", 4) else None
+        layers.append(_same_kernel(own, layers[like]).model_copy(update={"kv_owner": owner}))
+    return tuple(layers)
+
+
+def _narrow_layer(choices: Choices, extreme: Extreme) -> Layer:
+    """Draw a layer of few small heads, or of many."""
+    window = choices.pick("window", WINDOWS) if choices.flip("windowed") else -1
+    head_dim = choices.pick("head_dim", NARROW_HEAD_DIMS[: 1 if extreme == "page ids" else None])
+    num_kv_heads = choices.pick("kv heads", MANY_KV_HEADS if extreme == "heads" else KV_HEADS[:2])
+    return Layer(
+        kind="full" if window < 0 else "sliding",
+        window_left=window,
+        num_kv_heads=num_kv_heads,
+        num_qo_heads=num_kv_heads * choices.pick("group", GROUP_SIZES[:3]),
+        head_dim=head_dim,
+        sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
+        sinks=choices.flip("sinks"),
+    )
