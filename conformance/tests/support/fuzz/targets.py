@@ -134,7 +134,13 @@ def _accounts(text: str) -> bool:
     while (rest := text[at:].lstrip()) != "":
         data, end = decoder.raw_decode(rest)
         at = len(text) - len(rest) + end
+        if "request_count" in data:
+            if not data["request_count"]["avg"] > 0:
+                return False
+            continue
         errors = data.get("errors")
+        if sum(length > 0 for length in data.get("output_lens") or ()) not in {0, data["completed"]}:
+            return False
         asked = data.get("num_prompts") or len(errors)
         explained = sum(bool(error and error.strip()) for error in errors or ()) + int(data.get("aborted") or 0)
         if not data["completed"] > 0 or data["completed"] + explained != asked:
@@ -157,6 +163,7 @@ _SERVING = (
     json.dumps({"backend": "sglang", "completed": 2, "errors": ["", "", "gone"], "output_lens": [3, 3, 0]}),
     json.dumps({"backend": "vllm", "num_prompts": 3, "completed": 2, "failed": 1, "errors": ["", None, "x\ny"]}) * 2,
     json.dumps({"backend": "vllm", "num_prompts": 3, "completed": 2, "aborted": "1"}),
+    json.dumps({"request_count": {"avg": 3}, "input_config": {"loadgen": {"request_count": 3}}}),
 )
 _RECEIPT = json.dumps(receipt_of(PLAN, "b200").to_data())
 _EVERYTHING = json.dumps({**everything().to_data(), "digest": None})
