@@ -32,9 +32,14 @@ FP8_SM = (8, 9)
 
 
 def require_triton() -> None:
-    """Raise ``BackendUnavailableError`` with the remedy when triton is not installed. Does not import it."""
-    if importlib.util.find_spec("triton") is None:
-        raise BackendUnavailableError(f"backend triton needs the package triton, which is not installed here; {REMEDY}")
+    """Raise ``BackendUnavailableError`` with the remedy where a package is missing. Imports none.
+
+    A torch may bring triton, but not numpy, which Triton's interpreter computes with.
+    """
+    for package in ("triton", "numpy"):
+        if importlib.util.find_spec(package) is None:
+            reason = f"backend triton needs the package {package}, which is not installed here; {REMEDY}"
+            raise BackendUnavailableError(reason)
 
 
 class TritonBackend:

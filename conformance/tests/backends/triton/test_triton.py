@@ -486,6 +486,12 @@ def test_without_triton_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         make(Platform())
 
 
+def test_a_triton_without_numpy_is_not_a_broken_package_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "numpy" else name)
+    with pytest.raises(BackendUnavailableError, match=r"needs the package numpy, .*; pip install .*attnconf\[triton\]"):
+        make(Platform())
+
+
 def test_importing_the_backend_imports_no_triton() -> None:
     code = "import sys, attnconf.backends.triton; assert 'triton' not in sys.modules; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own text
