@@ -110,7 +110,7 @@ class RunEvidence:
         from attnconf.backends.demands import not_promised
 
         session = self.state.session
-        working = [session.backend(name) for name in self.state.backends if session.why_not(name) is None]
+        working = [session.declaration(name) for name in self.state.backends if session.why_not(name) is None]
         found = {backend.name: not_promised(backend.promises) for backend in working if backend.name in drawn}
         return {name: words for name, words in sorted(found.items()) if words}
 

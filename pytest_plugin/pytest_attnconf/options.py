@@ -89,8 +89,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--attnconf-isolate",
         choices=ISOLATE,
         default="auto",
-        help="run each backend in a process of its own, where a lost device or a hang costs one result; auto: the"
-        " installed ones, on a GPU",
+        help="run each backend in a process of its own, where a crash or a hang costs one result; auto: the"
+        " installed ones",
     )
     group.addoption(
         "--attnconf-case-seconds",

@@ -84,6 +84,28 @@ def _check_options(state: State) -> None:
     except Exception as error:  # noqa: BLE001 - a conftest of the user's may raise anything
         message = f"pytest_attnconf_register_backends: {type(error).__name__}: {error}"
         raise usage_error(message) from None
+    _check_isolation(state)
+
+
+def _check_isolation(state: State) -> None:
+    """Refuse a time that nobody could keep, and a process of its own for what another process cannot make."""
+    from attnconf.errors import BackendUnavailableError, InvalidInputError
+    from attnconf.running.processes.isolation import UnreachableFactoryError
+
+    session = state.session
+    here = [name for name in state.backends if not session.isolates(name)]
+    if here and state.option("case_seconds") is not None:
+        given = f"backend {here[0]} runs in pytest's own process, where nothing can end a case that hangs"
+        allowed = f"beside {flag('isolate')}=on and a factory of an installed module, or for other backends"
+        raise InvalidInputError(flag("case_seconds"), given=given, allowed=allowed)
+    for name in state.backends:
+        if session.isolates(name) and session.registry.registered(name) is not None:
+            try:
+                session.declaration(name)
+            except UnreachableFactoryError as error:
+                raise InvalidInputError(flag("isolate"), given=str(error)) from None
+            except BackendUnavailableError:  # the header says why, and so do its tests
+                continue
 
 
 def claimed_sm(state: State) -> Condition | None:

@@ -68,6 +68,27 @@ def test_isolation_is_on_off_or_auto_and_seconds_are_a_number(inner: Inner, opti
     result.stderr.fnmatch_lines([sentence])
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--attnconf-case-seconds=9",),
+            "ERROR: --attnconf-case-seconds: backend good runs in pytest's own process, where nothing can end a case*",
+        ),
+        (
+            ("--attnconf-isolate=on",),
+            "ERROR: --attnconf-isolate: backend good cannot run in a process of its own, which cannot import its*",
+        ),
+    ],
+)
+def test_what_no_process_can_keep_is_refused_before_any_test(
+    replay: Inner, options: tuple[str, ...], sentence: str
+) -> None:
+    result = replay("--attnconf-backend=good", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([sentence])
+
+
 def test_naming_a_thing_twice_asks_it_once(inner: Inner, toy_model: str) -> None:
     twice = ("--attnconf-backend=good", "--attnconf-backend=good", f"--attnconf-model={toy_model}") * 2
     result = inner("--pyargs", "attnconf.suite", "--attnconf-profile=smoke", *twice, "--collect-only", "-q")

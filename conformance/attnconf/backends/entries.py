@@ -80,7 +80,7 @@ def _what_is_not_there(entry: EntryPoint, error: ModuleNotFoundError) -> str:
     if f"{entry.module}.".startswith(f"{missing}."):
         return f"there is no module {entry.module}; correct the entry point, or put the module into the wheel"
     library = missing.partition(".")[0]
-    remedy = "install it" if _owner(entry) == _OURS else f"install it, and declare that {_owner(entry)} needs it"
+    remedy = "install it" if _owner(entry) == OURS else f"install it, and declare that {_owner(entry)} needs it"
     return f"{entry.module} imports {library}, which is not installed; {remedy}"
 
 

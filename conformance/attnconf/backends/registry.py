@@ -74,6 +74,11 @@ class Registry:
         """Every registered name, sorted."""
         return tuple(sorted({*self._entries, *self._factories}))
 
+    def refuse_unknown(self, name: str) -> None:
+        """Raise ``UnknownBackendError`` for a name that nothing registered."""
+        if name not in self.names:
+            raise UnknownBackendError("backend", field="name", given=repr(name), allowed=", ".join(self.names))
+
     def make(self, name: str, platform: Platform) -> Backend:
         """Return the backend ``name`` for ``platform``.
 
@@ -84,8 +89,7 @@ class Registry:
         try:
             factory: object = self._factories.get(name)
             if factory is None:
-                if name not in self._entries:
-                    raise UnknownBackendError("backend", field="name", given=repr(name), allowed=", ".join(self.names))
+                self.refuse_unknown(name)
                 entry = sole_entry(self._entries[name])
                 who = title(entry)
                 factory = load(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,11 +52,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     vectors = () if arguments.family else tuple(cases_to_replay([]).values())
     shapes_of = partial(shapes_asked, session, targets, vectors)
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
-    for name in backends:
-        if (reason := session.why_not(name)) is not None:
-            console.say(f"{name}: {reason}")
     most = arguments.jobs or default_jobs()
-    plan = plan_builds(session, backends, shapes_of, jobs=most, modules=arguments.module)
+    with closing(session):
+        for name in backends:
+            if (reason := session.why_not(name)) is not None:
+                console.say(f"{name}: {reason}")
+        plan = plan_builds(session, backends, shapes_of, jobs=most, modules=arguments.module)
     _check_modules(arguments.module, plan)
     for line in plan.lines or ["no kernel module is needed"]:
         console.say(line)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,11 @@ from attnconf.version import __version__
 if TYPE_CHECKING:
     import argparse
 
-    from attnconf.backends.protocol import Backend
     from attnconf.cli.console import Console
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
     from attnconf.running.campaign import Campaign, CampaignReport
+    from attnconf.running.processes.declaration import Declaration
 
 
 def add(commands: Commands) -> None:
@@ -58,8 +59,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     check_least(arguments, examples=1, jobs=1, seed=0, seconds=0)
     if arguments.json:
         refuse_unwritable(Path(arguments.json))
-    session = make_session()
-    backend = session.backend(arguments.backend)
+    with closing(make_session()) as session:
+        backend = session.declaration(arguments.backend)
     campaign = Campaign(
         backend=arguments.backend,
         targets=pairs_of(arguments.family, arguments.model),
@@ -104,7 +105,7 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
 
 
 def campaign_data(
-    report: CampaignReport, backend: Backend, campaign: Campaign, platform: Platform
+    report: CampaignReport, backend: Declaration, campaign: Campaign, platform: Platform
 ) -> dict[str, object]:
     """Return a campaign as plain JSON data: what was asked of which backend, where, and what came of it.
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from attnconf.escape import json_text, terminal, terminal_lines, workflow_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+_COLUMNS = 100
+"""No line is longer that can be wrapped."""
 
 
 class Console:
@@ -30,18 +35,24 @@ class Console:
         """Write an annotation, a GitHub workflow command; ``text`` may have several lines."""
         print(workflow_command("error", text, title=title), flush=True)
 
-    def say_table(
-        self, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], styles: dict[str, str]
-    ) -> None:
-        """Write a table as wide as the terminal; a cell that is one of the ``styles`` is written in it."""
+    def say_section(self, heading: str, rows: Sequence[tuple[str, str]], style: str) -> None:
+        """Write a heading in ``style``, and below it a name and a text in each row, wrapped beside the names."""
         from rich.console import Console as RichConsole
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(*heads, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*(Text(terminal(cell), styles.get(cell, "")) for cell in row))
-        RichConsole(highlight=False, markup=False, emoji=False).print(table)
+        RichConsole(highlight=False, soft_wrap=True).print(Text(terminal(heading), style))
+        width = max(len(terminal(name)) for name, _ in rows)
+        for name, text in rows:
+            self.say_wrapped(f"  {terminal(name):<{width}}  {terminal(text)}", indent=width + 4)
+
+    def say_wrapped(self, line: str, indent: int = 2) -> None:
+        """Write a line as several of at most 100 columns, or the terminal's; a word, such as a path, stays whole."""
+        columns = min(get_terminal_size().columns, _COLUMNS)
+        indented = " " * min(indent, columns // 3)
+        for part in wrap(
+            terminal(line), columns, subsequent_indent=indented, break_long_words=False, break_on_hyphens=False
+        ):
+            self.say(part)
 
     def complain(self, line: str) -> None:
         """Write a line to the standard error, which no program reads as a result."""

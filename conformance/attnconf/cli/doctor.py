@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     import argparse
 
     from attnconf.cli.console import Console
-    from attnconf.running.doctor import Findings
+    from attnconf.running.doctor import Findings, Missing
 
-_STYLES = {
-    "works": "green",
-    "contract": "yellow",
-    "not built": "yellow",
-    "unsupported": "yellow",
-    "unavailable": "yellow",
-    "fails": "bold red",
+_SECTIONS = {
+    "works": ("works here", "green"),
+    "contract": ("its documented contract is executed, which is no kernel evidence", "yellow"),
+    "fails": ("is wrong", "bold red"),
+    "not built": ("is not built", "yellow"),
+    "unsupported": ("does not run here", "yellow"),
+    "unavailable": ("does not start", "yellow"),
 }
+"""The heading of each status and its style, in the order in which they are printed."""
 
 
 def add(commands: Commands) -> None:
@@ -45,13 +46,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _say(findings: Findings, console: Console) -> None:
-    """Say the machine, its versions, the backends, and what is missing with the command that brings it."""
+    """Say what the machine is, what works on it, and one line for each thing that is not there, with its command."""
     platform = findings.platform
     gpu = f"{platform.device}, SM {platform.sm_text}, CUDA {platform.cuda}, driver {platform.driver or 'unknown'}"
     console.say(f"attnconf {findings.attnconf}, Python {findings.python}, {gpu if platform.sm else 'no GPU'}")
-    console.say(", ".join(f"{name} {version or 'missing'}" for name, version in findings.packages.items()))
-    backends = [(one.name, one.status, one.detail) for one in findings.backends]
-    console.say_table("backends", ("backend", "here", "why"), backends, _STYLES)
+    console.say_wrapped(", ".join(f"{name} {version}" for name, version in findings.packages.items() if version))
+    explained = {name for one in findings.missing for name in one.backends}
+    shown = [one for one in findings.backends if one.status != "unavailable" or one.name not in explained]
+    for status, (heading, style) in _SECTIONS.items():
+        rows = [(one.name, one.detail) for one in shown if one.status == status]
+        if rows:
+            console.say_section(f"{heading}:", rows, style)
     if findings.missing:
-        missing = [(one.what, one.remedy) for one in findings.missing]
-        console.say_table("what would help", ("missing", "command"), missing, {})
+        console.say_section("not here:", [(one.what, _remedy(one)) for one in findings.missing], "yellow")
+
+
+def _remedy(missing: Missing) -> str:
+    """Return the command, and as a comment of the shell what it is for."""
+    waiting = f"for {', '.join(missing.backends)}" if missing.backends else ""
+    comment = "; ".join(filter(None, (missing.why, waiting)))
+    return f"{missing.remedy}  # {comment}" if comment else missing.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +121,8 @@ def _plan_machine(arguments: argparse.Namespace, policy: Policy, console: Consol
         option = "--cuda"
         raise InvalidInputError(option, given="without --sm", allowed="--cuda beside --sm; this machine has its own")
     else:
-        here = make_session()
-        backends = {name: here.why_not(name) for name in here.registry.names}
+        with closing(make_session()) as here:
+            backends = {name: here.why_not(name) for name in here.registry.names}
         planned = plan_platform(policy, here.platform, user_choice=user, backends=backends)
     if arguments.json:
         console.say_data(planned.to_data())

@@ -6,6 +6,7 @@ The text has a table of mistakes by request for each layer, in units of the boun
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     session = make_session()
     for name, case in cases.items():
         session.refuse_too_large(case, name, on_cpu=True)
-    on = None if arguments.backend is None else (session.backend(arguments.backend), session.platform)
+    with closing(session):
+        on = None if arguments.backend is None else (session.backend(arguments.backend), session.platform)
     powers = []
     for name, case in cases.items():
         powers.append(case_power(name, PosedCase(case, torch.device("cpu")), on))

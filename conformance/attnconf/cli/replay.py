@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     session = make_session()
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     for name in backends:
-        session.why_not(name)  # an unknown name is refused before anything runs
+        session.registry.refuse_unknown(name)  # before anything runs
     replay = Replay(session, arguments.path)
     with closing(session):
         for name, case in cases.items():

@@ -61,7 +61,13 @@ def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> I
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:
-    simpler = Trial(PosedCase(case, trial.posed.device), trial.backend, trial.platform, trial.missing)
+    simpler = Trial(
+        PosedCase(case, trial.posed.device),
+        trial.backend,
+        trial.platform,
+        trial.missing,
+        surroundings=trial.surroundings,
+    )
     if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
         return False
     try:

@@ -111,7 +111,7 @@ def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Ten
 
     A case of few keys cannot tell some of them apart: then each is named, and the clause is that of the first.
     """
-    profile = trial.backend.numerics(kernel_shape(trial.case, layer))
+    profile = trial.numerics(kernel_shape(trial.case, layer))
     right = trial.expected(layer, scene.request)
     found: list[Mistake] = []
     for mistake in MISTAKES:

@@ -16,6 +16,7 @@ from attnconf.judging.result import LayerResult, Outcome
 if TYPE_CHECKING:
     from attnconf.backends.protocol import LseBase, Prepared
     from attnconf.cases.inputs.batch import Batch
+    from attnconf.judging.surroundings import Surroundings
 
 
 _JOINED_BYTES = 2**27
@@ -39,29 +40,37 @@ class Output:
     guards_intact: bool
 
 
-def run_layer(
-    prepared: Prepared, batch: Batch, layer: int, lse_base: LseBase | None, judge: torch.device | None = None
+def run_layer(  # noqa: PLR0913 - what is run, where, and who reads it
+    prepared: Prepared,
+    batch: Batch,
+    layer: int,
+    lse_base: LseBase | None,
+    surroundings: Surroundings,
+    judge: torch.device | None = None,
 ) -> Output:
     """Run ``layer`` once, with an LSE if ``lse_base`` names a base. Raises what the backend raises.
 
     The output is copied to the device ``judge`` (None: it stays on its own).
     """
-    return run_into(prepared, layer, make_target(batch, layer, lse=lse_base is not None), lse_base, judge)
+    target = make_target(batch, layer, lse=lse_base is not None)
+    return run_into(prepared, layer, target, lse_base, surroundings, judge)
 
 
-def run_into(
+def run_into(  # noqa: PLR0913 - what is run, where, and who reads it
     prepared: Prepared,
     layer: int,
     target: Target,
     lse_base: LseBase | None,
+    surroundings: Surroundings,
     judge: torch.device | None = None,
 ) -> Output:
     """Run ``layer`` once into ``target``, and copy that to ``judge``. Raises what the backend raises."""
-    kernel: object = prepared.run(layer, target.out, target.lse)
+    with surroundings.of_torch():
+        kernel: object = prepared.run(layer, target.out, target.lse)
     if not isinstance(kernel, str) or not kernel:
         message = f"run returned {kernel!r}, and not the name of the kernel that ran"
         raise RuntimeError(message)  # no TypeError: that would be a refusal, and it may have written something
-    return read_output(target, kernel, lse_base, judge)
+    return read_output(target, str.__str__(kernel), lse_base, judge)  # a text, and no enum of the backend's own
 
 
 def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: torch.device | None = None) -> Output:

@@ -10,6 +10,7 @@ from pydantic import Field
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.effects import effect, effective_features
 from attnconf.judging.mistakes import MISTAKES
+from attnconf.judging.surroundings import Surroundings
 from attnconf.judging.units import Units
 from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile
 from attnconf.values import Value
@@ -124,11 +125,15 @@ def case_power(name: str, posed: PosedCase, on: tuple[Backend, Platform] | None 
 
 def _on_backend(posed: PosedCase, layer: int, backend: Backend, platform: Platform) -> LayerPower:
     shape = kernel_shape(posed.case, layer)
-    refusal = backend.supports(shape, platform)
+    surroundings = Surroundings()
+    with surroundings.of_torch():
+        refusal = backend.supports(shape, platform)
     if refusal is not None:
         kind = posed.case.layers[layer].cell_kind
         return LayerPower(layer=layer, layer_kind=kind, profile="", unsupported=refusal.reason)
-    return layer_power(posed, layer, backend.numerics(shape), lse=backend.promises.lse is not None)
+    with surroundings.of_torch():
+        profile = backend.numerics(shape)
+    return layer_power(posed, layer, profile, lse=backend.promises.lse is not None)
 
 
 def _exposures(

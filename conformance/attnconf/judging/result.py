@@ -82,8 +82,9 @@ class LayerResult:
     """One layer of one case on one backend.
 
     ``reason`` says on one line why it was not judged. The same as data: ``error`` is the type of the exception, or the
-    end of the process, that ended it, and ``unbuilt`` the kernel module that is not built. ``effective`` names the
-    features whose absence would have moved this layer's answer by at least ten units.
+    end of the process, that ended it, and ``unbuilt`` the kernel module that is not built. ``profile`` is the numerics
+    profile of its bound in words, and ``loose`` why that bound may be loose. ``effective`` names the features whose
+    absence would have moved this layer's answer by at least ten units.
     """
 
     layer: int
@@ -93,6 +94,8 @@ class LayerResult:
     unbuilt: str = ""
     kernel: str = ""
     worst_units: float | None = None
+    profile: str = ""
+    loose: str = ""
     effective: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
 

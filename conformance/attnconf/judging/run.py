@@ -11,7 +11,6 @@ import torch
 
 from attnconf.backends.builds import BUILD_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
-from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
 from attnconf.judging.effects import effective_features, mistake_units
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.judging.checks.check import Check
     from attnconf.judging.result import Failure
+    from attnconf.judging.surroundings import Surroundings
     from attnconf.platforms import Platform
 
 
@@ -41,6 +41,7 @@ def run_case(  # noqa: PLR0913 - a case, a backend, where it runs, and how thoro
     build_budget: float = BUILD_BUDGET,
     explain: bool = True,
     count_effects: bool = True,
+    surroundings: Surroundings | None = None,
 ) -> CaseResult:
     """Run ``case`` on ``backend`` on ``device`` and judge it by the checks that ``choose`` picks.
 
@@ -48,11 +49,19 @@ def run_case(  # noqa: PLR0913 - a case, a backend, where it runs, and how thoro
     layers; nothing is raised. A kernel whose build costs more CPU seconds than ``build_budget`` is used only if it is
     built. With ``explain`` false a wrong answer is recognised but not explained: an explanation takes dozens of
     answers, and a search needs one for its last case only. Without ``count_effects`` the layers do not say which
-    features mattered, so the results are not evidence.
+    features mattered, so the results are not evidence. ``surroundings`` are the backend's own, if it was asked before.
     """
     started = time.perf_counter()
     missing = partial(missing_build, backend, budget=build_budget)
-    trial = Trial(PosedCase(case, device), backend, platform, missing, explains=explain, counts_effects=count_effects)
+    trial = Trial(
+        PosedCase(case, device),
+        backend,
+        platform,
+        missing,
+        explains=explain,
+        counts_effects=count_effects,
+        surroundings=surroundings,
+    )
     checks = choose(case)
     layers = _run_layers(trial, checks)
     return CaseResult(
@@ -93,7 +102,7 @@ def _not_run(trial: Trial, layer: int) -> LayerResult | None:
     try:
         shape = kernel_shape(trial.case, layer)
         refusal = unmet_promise(trial.case, layer, trial.backend.promises)
-        refusal = refusal or declared(trial.backend, shape, trial.platform)
+        refusal = refusal or trial.declares(shape)
         missing = None if refusal is not None else trial.missing(shape)
     except RAISED as error:
         return ended(layer, error, "supports")
@@ -108,6 +117,8 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
     failures: list[Failure] = []
     kernel = trial.base(layer).kernel
     try:
+        profile = trial.numerics(kernel_shape(trial.case, layer))
+        bound, loose = str(profile.text), str(profile.reason)
         worst = max(trial.base_units(layer, request) for request in range(len(trial.case.requests)))
     except RAISED as error:
         return ended(layer, error, "numerics")
@@ -120,7 +131,9 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
             failures += check.run(trial, layer)
         except RAISED as error:
             result = ended(layer, error, f"check {check.name}")
-            return replace(result, kernel=kernel, worst_units=worst, failures=tuple(failures))
+            return replace(
+                result, kernel=kernel, worst_units=worst, profile=bound, loose=loose, failures=tuple(failures)
+            )
     passed = Outcome.PASSED if trial.backend.evidence == "kernel" else Outcome.CONTRACT_ONLY
     try:
         effective = _effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else ()
@@ -133,6 +146,8 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         outcome=Outcome.FAILED if failures else passed,
         kernel=kernel,
         worst_units=worst,
+        profile=bound,
+        loose=loose,
         effective=effective,
         failures=tuple(failures),
     )

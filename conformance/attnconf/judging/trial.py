@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import Output, run_layer
+from attnconf.judging.surroundings import Surroundings
 from attnconf.numerics import Bounded, lse_units, out_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from attnconf.backends.builds import Build
-    from attnconf.backends.protocol import Backend, Prepared
+    from attnconf.backends.protocol import Backend, Prepared, Unsupported
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.inputs.batch import Batch, BatchRow
     from attnconf.cases.shape import KernelShape
     from attnconf.judging.posed import PosedCase
+    from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
 
 BASE = "base"
@@ -56,7 +59,7 @@ class Trial:
 
     ``missing`` returns the build that a supported shape still lacks: variants that need one are not chosen. With
     ``explains`` false a wrong answer is recognised but not explained; with ``counts_effects`` false nothing computes
-    which features of the case matter.
+    which features of the case matter. The backend is asked inside ``surroundings`` (None: fresh ones).
     """
 
     def __init__(  # noqa: PLR0913 - a case, a backend, and how thoroughly
@@ -68,11 +71,13 @@ class Trial:
         *,
         explains: bool = True,
         counts_effects: bool = True,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.posed = posed
         self.explains = explains
         self.counts_effects = counts_effects
-        self.missing = missing
+        self._missing = missing
+        self.surroundings = Surroundings() if surroundings is None else surroundings
         self.case = posed.case
         self.backend = backend
         self.platform = platform
@@ -96,7 +101,8 @@ class Trial:
     def prepare(self, batch: Batch) -> Prepared:
         """Let the backend build the metadata of ``batch``, whose tensors it may change from now on."""
         self._changed = None
-        return self.backend.prepare(batch)
+        with self.surroundings.of_torch():
+            return self.backend.prepare(batch)
 
     def prepared(self, name: str, build: Callable[[], Batch]) -> tuple[Prepared, Batch]:
         """Return the batch called ``name``, built and prepared once."""
@@ -111,8 +117,28 @@ class Trial:
         """Run ``layer`` on the batch called ``name``; the base batch is that of the posed case."""
         prepared, batch = self.prepared(name, build or (lambda: self.posed.batch))
         self._changed = None
+        return self.run_prepared(prepared, batch, layer, lse=lse)
+
+    def run_prepared(self, prepared: Prepared, batch: Batch, layer: int, *, lse: bool = True) -> Output:
+        """Run ``layer`` of a prepared batch. Raises what the backend raises."""
         self.runs += 1
-        return run_layer(prepared, batch, layer, self.backend.promises.lse if lse else None, self.posed.oracle_device)
+        base = self.backend.promises.lse if lse else None
+        return run_layer(prepared, batch, layer, base, self.surroundings, self.posed.oracle_device)
+
+    def declares(self, shape: KernelShape) -> Unsupported | None:
+        """Return what the backend declares of ``shape``. Raises as ``declared`` does."""
+        with self.surroundings.of_torch():
+            return declared(self.backend, shape, self.platform)
+
+    def missing(self, shape: KernelShape) -> Build | None:
+        """Return the build that ``shape`` still lacks, or None."""
+        with self.surroundings.of_torch():
+            return self._missing(shape)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """Return the profile that the backend declares for ``shape``."""
+        with self.surroundings.of_torch():
+            return self.backend.numerics(shape)
 
     def changed_input(self) -> str | None:
         """Return the name of an input whose memory has changed, or None. It is compared once after each run."""
@@ -123,7 +149,7 @@ class Trial:
     def expected(self, layer: int, request: int, mode: Mode | None = None) -> Bounded:
         """Return the right answer with the bound of the kernel for ``mode`` (None: the case's)."""
         shape = replace(kernel_shape(self.case, layer), mode=mode or self.case.mode)
-        return self.posed.answer(layer, request, self.backend.numerics(shape))
+        return self.posed.answer(layer, request, self.numerics(shape))
 
     def base_rerun(self, layer: int, request: int) -> Rerun:
         """Return the base run's answer to one request."""
@@ -164,7 +190,9 @@ class Trial:
         return self._can_run(kernel_shape(case, layer))
 
     def _can_run(self, shape: KernelShape) -> bool:
-        return self.backend.supports(shape, self.platform) is None and self.missing(shape) is None
+        with self.surroundings.of_torch():
+            supported = self.backend.supports(shape, self.platform) is None
+        return supported and self.missing(shape) is None
 
 
 def slice_rows(bounded: Bounded, rows: slice) -> Bounded:

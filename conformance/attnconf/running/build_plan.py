@@ -52,7 +52,7 @@ def shapes_asked(
 
     Nothing is run. Of the very many cases of a target the first ``PLANNED_CASES`` count: they draw nearly every shape.
     """
-    promises = session.backend(backend).promises
+    promises = session.declaration(backend).promises
     for family, model in targets:
         for case in _planned(session.drawn, family, model).cases(family, model):
             yield from asked_shapes(as_promised(case, promises), promises=promises)
@@ -170,7 +170,9 @@ def plan_builds(
     """
     planned: dict[str, BackendBuilds] = {}
     for name in backends:
-        backend = None if session.why_not(name) else session.backend(name)
+        if session.why_not(name) or not session.declaration(name).is_builder:
+            continue
+        backend = session.backend(name)
         if not isinstance(backend, Builder):
             continue
         builds = backend.builds(frozenset(shapes_of(name)))

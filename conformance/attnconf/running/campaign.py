@@ -10,10 +10,9 @@ from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING
 
-from attnconf.backends.builds import Builder
 from attnconf.backends.demands import as_promised
 from attnconf.cases.drawing.profiles import Profile
-from attnconf.cases.shape import KernelShape, kernel_shape
+from attnconf.cases.shape import KernelShape
 from attnconf.errors import one_line
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import detect
@@ -25,7 +24,6 @@ from attnconf.running.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
     from attnconf.judging.result import CaseResult
@@ -143,17 +141,16 @@ class CampaignReport:
     seconds: float = 0.0
     build_seconds: float = 0.0
 
-    def count(self, results: Iterable[CaseResult], backend: Backend) -> None:
-        """Add results of ``backend``."""
+    def count(self, results: Iterable[CaseResult]) -> None:
+        """Add results."""
         for result in results:
             self.cases += 1
             for layer in result.layers:
                 self.outcomes[layer.outcome.value] += 1
                 if layer.worst_units is None:
                     continue
-                profile = backend.numerics(kernel_shape(result.case, layer.layer))
-                name = f"{layer.kernel} ({profile.text})"
-                self.profiles.setdefault(name, Tightness()).add([layer.worst_units], profile.reason)
+                name = f"{layer.kernel} ({layer.profile})"
+                self.profiles.setdefault(name, Tightness()).add([layer.worst_units], layer.loose)
 
     def add(self, other: CampaignReport) -> None:
         """Add another process's findings."""
@@ -210,7 +207,7 @@ def _build(shares: Sequence[Share], targets: int, crew: Crew, say: Callable[[str
     """
     started = time.perf_counter()
     session = _session(shares[0])
-    if session.platform.sm is None or not isinstance(session.backend(shares[0].backend), Builder):
+    if session.platform.sm is None or not session.declaration(shares[0].backend).is_builder:
         return 0.0
     asked = shares[: max(targets, _PLANNING_SHARES)]
     known = [found for found in crew.map(asked_by_share, asked) if isinstance(found, frozenset)]
@@ -236,7 +233,7 @@ def explore_share(share: Share) -> CampaignReport:
     """
     until = time.monotonic() + share.seconds
     session = _session(share)
-    backend = session.backend(share.backend)
+    backend = session.declaration(share.backend)
     found = CampaignReport()
     results: dict[str, CaseResult] = {}
 
@@ -271,7 +268,7 @@ def explore_share(share: Share) -> CampaignReport:
     except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
         found.lost.append(_lost(share, error))
         found.failures = found.failures or [result for result in results.values() if result.is_failure]
-    found.count(results.values(), backend)
+    found.count(results.values())
     return found
 
 

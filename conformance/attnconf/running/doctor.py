@@ -1,4 +1,8 @@
-"""Doctor: what this machine is, which backends work on it, what is missing, and the command that fixes it."""
+"""Doctor: what this machine is, which backends work on it, what is missing, and the command that fixes it.
+
+Each installed backend is examined in a process of its own, where it has ``START_SECONDS`` and ``CASE_SECONDS``: one
+that hangs, exits or prints is a finding, and not the doctor's end.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from attnconf.backends.flashinfer.package import FLOOR
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import Outcome
-from attnconf.platforms import PACKAGES, Platform
+from attnconf.platforms import ENGINES, PACKAGES, Platform
 from attnconf.values import Value
 
 if TYPE_CHECKING:
@@ -29,9 +33,20 @@ SAMPLE = Case(
 )
 """The case that every backend is asked: a shape that each of them has a kernel for."""
 
+START_SECONDS = 60.0
+"""How long a backend may take until it stands, once torch is imported."""
+
+CASE_SECONDS = 300.0
+"""How long ``SAMPLE`` may take: its kernel may have to be compiled."""
+
+_TRITON_NEEDS = ("triton", "numpy")
+_FLASHINFER_SERVES = ("trtllm_mha", "flashinfer_fa2", "flashinfer_fa3")
+_GPU_ALONE = ("flashinfer_fa2", "flashinfer_fa3")
+"""Backends that a CPU cannot even ask for their contract."""
+
 _OPTIONAL = {
-    "pytest-xdist": "runs the suite on several cores",
-    "matplotlib": "draws attnconf picture",
+    "pytest-xdist": "the suite on several cores",
+    "matplotlib": "attnconf picture",
 }
 
 
@@ -44,10 +59,12 @@ class BackendFinding(Value):
 
 
 class Missing(Value):
-    """Something that is not here, what it is for, and the command that brings it."""
+    """Something that is not here, the command that brings it, the backends that wait for it, and what else to know."""
 
     what: str
     remedy: str
+    why: str = ""
+    backends: tuple[str, ...] = ()
 
 
 class Findings(Value):
@@ -69,6 +86,8 @@ class Findings(Value):
 
 def examine(session: Session) -> Findings:
     """Look at this machine and ask every registered backend one small case."""
+    session.start_seconds = min(session.start_seconds, START_SECONDS)
+    session.case_seconds = min(session.case_seconds, CASE_SECONDS)
     packages = {name: _version(name) for name in (*PACKAGES, "pytest", "hypothesis", *_OPTIONAL)}
     return Findings(
         attnconf=_version("attnconf") or "unknown",
@@ -76,28 +95,24 @@ def examine(session: Session) -> Findings:
         platform=session.platform,
         packages=packages,
         backends=tuple(_ask(session, name) for name in session.registry.names),
-        missing=tuple(_missing(session.platform, packages)),
+        missing=tuple(_missing(session.platform, packages, session.registry.names)),
     )
 
 
 def _ask(session: Session, name: str) -> BackendFinding:
-    reason = session.why_not(name)
-    if reason is None:
-        try:
-            return _finding(name, session.run(SAMPLE, name).layers[0])
-        except BackendUnavailableError as error:  # its own process does not start
-            reason = str(error)
-    return BackendFinding(name=name, status="unavailable", detail=reason)
+    try:
+        return _finding(name, session.run(SAMPLE, name).layers[0])
+    except BackendUnavailableError as error:
+        return BackendFinding(name=name, status="unavailable", detail=str(error))
+    finally:
+        session.close()  # nobody asks it again, and its kernel library takes memory
 
 
 def _finding(name: str, layer: LayerResult) -> BackendFinding:
     if layer.outcome is Outcome.PASSED:
         return BackendFinding(name=name, status="works", detail=layer.kernel)
     if layer.outcome is Outcome.CONTRACT_ONLY:
-        detail = (
-            "no GPU that runs its kernels: their documented contract is executed instead, which is no kernel evidence"
-        )
-        return BackendFinding(name=name, status="contract", detail=detail)
+        return BackendFinding(name=name, status="contract", detail="no GPU here runs its kernels")
     if layer.outcome is Outcome.UNSUPPORTED:
         return BackendFinding(name=name, status="unsupported", detail=layer.reason)
     if layer.outcome is Outcome.NOT_RUN:
@@ -113,31 +128,38 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _missing(platform: Platform, packages: dict[str, str | None]) -> list[Missing]:
+def _missing(platform: Platform, packages: dict[str, str | None], backends: tuple[str, ...]) -> list[Missing]:
     found = []
-    if packages["triton"] is None:
-        found.append(Missing(what="triton, for the backend triton", remedy='pip install "attnconf[triton]"'))
-    flashinfer = packages["flashinfer-python"]
+    absent = [name for name in _TRITON_NEEDS if _version(name) is None]
+    if absent:
+        what = " and ".join(absent)
+        found.append(Missing(what=what, remedy='pip install "attnconf[triton]"', backends=("triton",)))
+    for engine in ENGINES:
+        waiting = tuple(name for name in backends if name.startswith(f"{engine}:"))
+        if waiting and engine not in platform.packages:
+            found.append(Missing(what=engine, why="in a checkout", remedy="make engines", backends=waiting))
+    flashinfer, cubin = packages["flashinfer-python"], packages["flashinfer-cubin"]
     if flashinfer is None:
         remedy = f'pip install "flashinfer-python>={FLOOR}"'
-        found.append(Missing(what="flashinfer-python, for the backend trtllm_mha", remedy=remedy))
-    cubin = packages["flashinfer-cubin"]
+        waiting = tuple(name for name in backends if name in _FLASHINFER_SERVES)
+        found.append(Missing(what="flashinfer-python", remedy=remedy, backends=waiting))
     if cubin is not None and flashinfer is not None and cubin != flashinfer:
-        what = f"a flashinfer-cubin of flashinfer-python's version: {cubin} is not {flashinfer}"
-        found.append(Missing(what=what, remedy=f"pip install flashinfer-cubin=={flashinfer}"))
+        why = f"that of flashinfer-python, {flashinfer}, and not {cubin}"
+        found.append(Missing(what="flashinfer-cubin", why=why, remedy=f"pip install flashinfer-cubin=={flashinfer}"))
     for name, purpose in _OPTIONAL.items():
         if packages[name] is None:
-            found.append(Missing(what=f"{name}, which {purpose}", remedy=f"pip install {name}"))
-    return [*found, *_missing_gpu(platform)]
+            found.append(Missing(what=name, why=purpose, remedy=f"pip install {name}"))
+    return [*found, *_missing_gpu(platform, backends)]
 
 
-def _missing_gpu(platform: Platform) -> list[Missing]:
+def _missing_gpu(platform: Platform, backends: tuple[str, ...]) -> list[Missing]:
     if platform.sm is not None:
         if platform.driver is not None:
             return []
-        return [Missing(what="nvidia-ml-py, which reads the driver's version", remedy="pip install nvidia-ml-py")]
+        return [Missing(what="nvidia-ml-py", why="reads the driver's version", remedy="pip install nvidia-ml-py")]
+    waiting = tuple(name for name in backends if name in _GPU_ALONE)
     if shutil.which("nvidia-smi") is not None:
-        what = "a torch that sees this machine's GPU: the installed one does not"
-        return [Missing(what=what, remedy="pip install --force-reinstall torch")]
-    what = "an NVIDIA GPU, without which no GPU kernel is proven; this lists what needs one of the SM100 family"
-    return [Missing(what=what, remedy="attnconf plan --policy sglang-gemma4 --sm 10.0")]
+        remedy = "pip install --force-reinstall torch"
+        return [Missing(what="GPU", why="the installed torch sees none", remedy=remedy, backends=waiting)]
+    remedy = "attnconf plan --policy sglang-gemma4 --sm 10.0"
+    return [Missing(what="GPU", why="what needs one", remedy=remedy, backends=waiting)]

@@ -12,9 +12,9 @@ from attnconf.policy.resolution import resolve_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.backends.protocol import Backend
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
+    from attnconf.running.processes.declaration import Declaration
     from attnconf.running.session import Session
 
 
@@ -34,7 +34,7 @@ def header_lines(
     for name in backends:
         reason = session.why_not(name)
         lines.append(
-            f"attnconf: backend {_works(session.backend(name)) if reason is None else f'{name}: missing: {reason}'}"
+            f"attnconf: backend {_works(session.declaration(name)) if reason is None else f'{name}: missing: {reason}'}"
         )
     if policy is not None:
         lines.append(f"attnconf: policy {policy.name} ({policy_digest(policy)[:12]})")
@@ -43,7 +43,7 @@ def header_lines(
     return lines
 
 
-def _works(backend: Backend) -> str:
+def _works(backend: Declaration) -> str:
     shown = shown_name(backend.name, backend.evidence)
     if backend.evidence == "kernel":
         return shown

@@ -99,7 +99,7 @@ class Judge:
     def probe_refusals(self, *, backend: str) -> None:
         """Ask ``backend`` for shapes that it declares unsupported (clause 20)."""
         try:
-            target = self.session.backend(backend)
+            target = self.session.declaration(backend)
         except BackendUnavailableError as error:
             raise NotJudged(Outcome.NOT_RUN, str(error)) from None
         found = explore([self.session.drawn.refusals], partial(self.session.probe, backend=backend))

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import site
-import sys
 import sysconfig
-from functools import cache, partial, reduce
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from inspect import unwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnconf.backends.code_files import code_files
 from attnconf.errors import InvalidInputError
 from attnconf.gate.plans.repository import repository_of
 from attnconf.gate.provider import Provider, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from importlib.metadata import EntryPoint
+    from collections.abc import Iterable
 
     from attnconf.backends.registry import Origin
     from attnconf.gate.plans.repository import Repository
     from attnconf.running.session import Session
-
-
-_CONFTEST = "conftest"
 
 
 def providers_of(session: Session, names: Iterable[str], folder: Path) -> dict[str, Provider]:
@@ -40,10 +35,11 @@ def providers_of(session: Session, names: Iterable[str], folder: Path) -> dict[s
         repository = None
     found = {}
     for name in names:
-        made = session.made(name)
-        files = [file for file in _files(session.registry.origin(name), made) if not _is_installed(file)]
-        provider = _provider(session.registry.origin(name), files, repository)
-        found[name if made is None else made.name] = provider
+        origin, declared = session.registry.origin(name), session.declared(name)
+        code = code_files(origin) if declared is None else declared.files
+        files = [Path(file) for file in dict.fromkeys(filter(None, (origin.place, *code)))]
+        provider = _provider(origin, [file for file in files if not _is_installed(file)], repository)
+        found[name if declared is None else declared.name] = provider
     return found
 
 
@@ -57,52 +53,6 @@ def _provider(origin: Origin, files: list[Path], repository: Repository | None) 
     name = _distribution_of(place) if _is_installed(place) else None
     files = [file for file in files if not file.is_relative_to(_LIBRARY) or file == place]
     return Provider(distribution=name, version=_version(name), sources=_sources(files, repository))
-
-
-def _files(origin: Origin, made: object) -> Iterator[Path]:
-    """Yield the files of what registers a backend, of its factory, and of the classes of what the factory made."""
-    if origin.place:
-        yield Path(origin.place)
-    factory: object = _loaded(origin.entries[0]) if origin.entries else origin.factory
-    while isinstance(factory, partial):
-        factory = factory.func
-    found = dict.fromkeys(_of_function(factory))
-    for kind in type(made).__mro__ if made is not None else ():
-        found |= dict.fromkeys(_of_class(kind))
-    # what a decorator made, such as the methods of a dataclass, has no file: <string>
-    yield from (Path(name) for name in found if name and not name.startswith("<") and name != origin.place)
-
-
-def _loaded(entry: EntryPoint) -> object:
-    """Return what ``entry`` names, if its module was imported."""
-    try:
-        return reduce(getattr, filter(None, (entry.attr or "").split(".")), sys.modules.get(entry.module))
-    except AttributeError:
-        return None
-
-
-def _of_function(function: object) -> Iterator[str]:
-    code = getattr(unwrap(function) if callable(function) else function, "__code__", None)
-    yield str(getattr(code, "co_filename", ""))
-    yield _of_module(function)
-
-
-def _of_class(kind: type) -> Iterator[str]:
-    """Yield the file of a class, and those of its functions: one of them may have been put in from elsewhere."""
-    yield _of_module(kind)
-    for member in vars(kind).values():
-        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
-        if hasattr(function, "__code__"):
-            yield from _of_function(function)
-
-
-def _of_module(thing: object) -> str:
-    """Return the file of the module of ``thing``, or an empty text.
-
-    Several files may be imported as ``conftest``, one after the other: for them the code of functions says which it is.
-    """
-    name = str(getattr(thing, "__module__", ""))
-    return "" if name == _CONFTEST else str(getattr(sys.modules.get(name), "__file__", None) or "")
 
 
 def _sources(files: Iterable[Path], repository: Repository | None) -> tuple[Source, ...]:

@@ -91,7 +91,7 @@ class Unexecuted:
     def _ended(self, case: Case) -> CaseResult:
         name, evidence = self.backend, _KERNEL
         if self.outcome is Outcome.CRASHED and self.session.why_not(name) is None:
-            died = self.session.backend(name)  # it may be a contract reading; what did not run is a kernel
+            died = self.session.declaration(name)  # it may be a contract reading; what did not run is a kernel
             name, evidence = died.name, died.evidence
         layers = tuple(LayerResult(layer=i, outcome=self.outcome, reason=self.reason) for i in range(len(case.layers)))
         return CaseResult(case=case, backend=name, evidence=evidence, layers=layers)

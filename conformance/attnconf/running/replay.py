@@ -37,12 +37,12 @@ class Replay:
 
     def _on(self, case: Case, backend: str) -> Iterator[str]:
         try:
-            target = self.session.backend(backend)
+            target = self.session.declaration(backend)
+            result = self.session.run(case, backend, "all")
         except BackendUnavailableError as error:
             yield f"  {backend}: not_run: {error}"
             return
         yield f"  {target.name}, {target.evidence} evidence"
-        result = self.session.run(case, backend, "all")
         self.judged += sum(layer.outcome.is_executed for layer in result.layers)
         self.failed += sum(layer.outcome.is_failure for layer in result.layers)
         yield from (f"    {_line(result, layer)}" for layer in result.layers)

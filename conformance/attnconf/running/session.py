@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,10 @@ from attnconf.judging.checks.refusal import probe_case
 from attnconf.judging.memory import Memory, release_cached_memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.run import run_case
-from attnconf.running.processes.isolation import IsolatedBackend, Spec, start_server
+from attnconf.judging.surroundings import Surroundings
+from attnconf.running.processes.declaration import Declaration, declaration_of
+from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend, start_server
+from attnconf.running.processes.served import Spec
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
@@ -37,8 +42,8 @@ class Session:
 
     ``drawn`` are the cases of ``profile`` and ``seed``: the same for every backend, so that results can be compared.
     Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built. ``isolate`` runs
-    each backend in a process of its own (None: installed ones on a GPU), which gets ``case_seconds`` for one case. What
-    does not fit into ``memory`` is not run.
+    each backend in a process of its own (None: the installed ones), which gets ``start_seconds`` until the backend
+    stands, and ``case_seconds`` for one case. What does not fit into ``memory`` is not run.
     """
 
     platform: Platform
@@ -47,10 +52,13 @@ class Session:
     build_budget: float = BUILD_BUDGET
     isolate: bool | None = None
     case_seconds: float = CASE_SECONDS
+    start_seconds: float = START_SECONDS
     memory: Memory = field(default_factory=Memory)
     registry: Registry = field(default_factory=Registry)
-    _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict)
-    _isolated: dict[str, IsolatedBackend] = field(default_factory=dict)
+    _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict, init=False)
+    _declarations: dict[str, Declaration] = field(default_factory=dict, init=False)
+    _isolated: dict[str, IsolatedBackend] = field(default_factory=dict, init=False)
+    _surroundings: dict[str, Surroundings] = field(default_factory=dict, init=False)
     drawn: DrawnCases = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,10 +72,16 @@ class Session:
         return torch.device("cpu" if self.platform.sm is None else "cuda")
 
     def backend(self, name: str) -> Backend:
-        """Return the backend ``name``, made once. Raises what ``Registry.make`` raises."""
+        """Return the backend ``name``, made once in this process. Raises what ``Registry.make`` raises.
+
+        One that has a process of its own must have come up there before: what plans and builds needs it here.
+        """
+        if self.isolates(name):
+            self.declaration(name)
         if name not in self._backends:
             try:
-                self._backends[name] = self.registry.make(name, self.platform)
+                with self._surroundings_of(name).of_process(), redirect_stdout(sys.stderr):
+                    self._backends[name] = self.registry.make(name, self.platform)
             except BackendUnavailableError as error:
                 self._backends[name] = error
         found = self._backends[name]
@@ -75,15 +89,25 @@ class Session:
             raise found
         return found
 
-    def made(self, name: str) -> Backend | None:
-        """Return the backend ``name`` if this process has made it."""
-        found = self._backends.get(name)
-        return None if isinstance(found, BackendUnavailableError) else found
+    def declaration(self, name: str) -> Declaration:
+        """Return what the backend ``name`` declares, where it runs. Raises as ``backend``."""
+        if self.isolates(name):
+            return self._isolated_backend(name).declaration()
+        if name not in self._declarations:
+            backend = self.backend(name)
+            with self._surroundings_of(name).of_process():
+                self._declarations[name] = declaration_of(backend, self.registry.origin(name))
+        return self._declarations[name]
+
+    def declared(self, name: str) -> Declaration | None:
+        """Return what the backend ``name`` declares if it was made already; nothing is started for it."""
+        isolated = self._isolated.get(name)
+        return self._declarations.get(name) if isolated is None else isolated.declared
 
     def why_not(self, name: str) -> str | None:
         """Return why the backend ``name`` does not work here, or None."""
         try:
-            self.backend(name)
+            self.declaration(name)
         except BackendUnavailableError as error:
             return str(error)
         return None
@@ -103,20 +127,22 @@ class Session:
         """
         reason = self.why_not_here(case)
         if reason is not None:
-            found = self.backend(backend)
-            return _not_run(case, found, f"the case {reason}")
+            return _not_run(case, self.declaration(backend), f"the case {reason}")
         if self.isolates(backend):
             return self._isolated_backend(backend).run(case, checks, explain=explain, count_effects=count_effects)
-        result = run_case(
-            case,
-            self.backend(backend),
-            self.platform,
-            self.device,
-            choose=SELECTIONS[checks],
-            build_budget=self.build_budget,
-            explain=explain,
-            count_effects=count_effects,
-        )
+        target, surroundings = self.backend(backend), self._surroundings_of(backend)
+        with surroundings.of_process():
+            result = run_case(
+                case,
+                target,
+                self.platform,
+                self.device,
+                choose=SELECTIONS[checks],
+                build_budget=self.build_budget,
+                explain=explain,
+                count_effects=count_effects,
+                surroundings=surroundings,
+            )
         release_cached_memory(self.device)
         return result
 
@@ -125,13 +151,15 @@ class Session:
 
         The case of the result is that form.
         """
-        return self.run(as_promised(case, self.backend(backend).promises), backend, checks, **how)
+        return self.run(as_promised(case, self.declaration(backend).promises), backend, checks, **how)
 
     def probe(self, case: Case, backend: str) -> CaseResult:
         """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""
         if self.isolates(backend):
             return self._isolated_backend(backend).probe(case)
-        return probe_case(case, self.backend(backend), self.platform, self.device)
+        target, surroundings = self.backend(backend), self._surroundings_of(backend)
+        with surroundings.of_process():
+            return probe_case(case, target, self.platform, self.device, surroundings)
 
     def refuse_too_large(self, case: Case, source: str, *, on_cpu: bool = False) -> None:
         """Raise ``InvalidInputError`` about ``source`` for a case that is too large here: see ``why_not_here``."""
@@ -154,12 +182,12 @@ class Session:
     def isolates(self, name: str) -> bool:
         """Return whether the backend ``name`` runs in a process of its own.
 
-        Where ``isolate`` is None, an installed one does if there is a GPU: a CUDA error would break this process. What
-        a conftest registers does not: another process cannot import a conftest.
+        Where ``isolate`` is None, an installed one does. What a conftest registers does not: another process cannot
+        import a conftest.
         """
         if self.isolate is not None:
             return self.isolate
-        return self.platform.sm is not None and self.registry.registered(name) is None
+        return self.registry.registered(name) is None
 
     def start_server(self) -> None:
         """Start to import what the backends' processes share, if any backend is isolated; does not wait for it."""
@@ -167,25 +195,26 @@ class Session:
             start_server()
 
     def close(self) -> None:
-        """End the backends' processes."""
+        """End the backends' processes; what is asked later starts them anew."""
         for isolated in self._isolated.values():
             isolated.stop()
-        self._isolated.clear()
 
     def _isolated_backend(self, name: str) -> IsolatedBackend:
         if name not in self._isolated:
-            backend = self.backend(name)
+            self.registry.refuse_unknown(name)
             spec = Spec(name, self.platform, self.registry.registered(name), self.build_budget)
-            self._isolated[name] = IsolatedBackend(
-                spec, evidence=backend.evidence, shown_as=backend.name, seconds=self.case_seconds
-            )
+            found = IsolatedBackend(spec, seconds=self.case_seconds, start_seconds=self.start_seconds)
+            self._isolated[name] = found
         return self._isolated[name]
+
+    def _surroundings_of(self, name: str) -> Surroundings:
+        return self._surroundings.setdefault(name, Surroundings())
 
     @property
     def _accelerated(self) -> bool:
         return self.platform.sm is not None
 
 
-def _not_run(case: Case, backend: Backend, reason: str) -> CaseResult:
+def _not_run(case: Case, backend: Declaration, reason: str) -> CaseResult:
     layers = tuple(LayerResult(layer=i, outcome=Outcome.NOT_RUN, reason=reason) for i in range(len(case.layers)))
     return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cli import main as cli
 from attnconf.cli.statuses import EXIT_FAILED
 from attnconf.platforms import detect
 from attnconf.running.session import Session
 from conformance.tests.support.broken_packages import BROKEN, Package, Site, member
+from conformance.tests.support.wrecking_packages import FAILING, UNAVAILABLE, WORKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,17 +69,23 @@ def found(capsys: pytest.CaptureFixture[str], *, status: int) -> dict[str, dict[
     return {one["name"]: one for one in json.loads(printed.out)["backends"]}
 
 
-def test_each_broken_package_is_explained(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_broken_package_is_explained(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sentences = {name: site.install(name, package) for name, package in BROKEN.items()}
+    monkeypatch.setattr(Registry, "names", (*BROKEN, "reference"))
     findings = found(capsys, status=0)
     assert {name: findings[name]["detail"] for name in BROKEN} == sentences
     assert {findings[name]["status"] for name in BROKEN} == {"unavailable"}
     assert findings["reference"]["status"] == "works"
 
 
-def test_a_backend_that_misbehaves_when_it_is_asked_fails(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_backend_that_misbehaves_when_it_is_asked_fails(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, (line, _) in WRONG.items():
         site.install(name, Package(SILENT + member(line), ""))
+    monkeypatch.setattr(Registry, "names", tuple(WRONG))
     findings = found(capsys, status=EXIT_FAILED)
     assert {findings[name]["status"] for name in WRONG} == {"fails"}
     for name, (_, says) in WRONG.items():
@@ -95,3 +104,51 @@ def test_a_backend_whose_process_does_not_start(
     findings = found(capsys, status=0)
     assert findings["dying"]["status"] == "unavailable"
     assert findings["dying"]["detail"] == "the process of backend dying: died at its start (exit status 7)"
+
+
+def test_what_a_backend_does_to_its_process_is_a_finding(
+    site: Site, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor itself stands, says one sentence of each, and prints JSON and nothing else."""
+    wrecks = UNAVAILABLE | FAILING | WORKING
+    for name, package in wrecks.items():
+        site.install(name, package)
+    monkeypatch.setattr(Registry, "names", (*wrecks, "reference"))
+    monkeypatch.setattr("attnconf.running.doctor.START_SECONDS", 5.0)
+    monkeypatch.setattr("attnconf.running.doctor.CASE_SECONDS", 5.0)
+    findings = found(capfd, status=EXIT_FAILED)
+    for status, packages in (
+        ("unavailable", UNAVAILABLE),
+        ("fails", FAILING),
+        ("works", {**WORKING, "reference": None}),
+    ):
+        assert {name: findings[name]["status"] for name in packages} == dict.fromkeys(packages, status), findings
+    for name, package in (UNAVAILABLE | FAILING).items():
+        assert findings[name]["detail"].startswith(package.says.replace("{name}", name)), findings[name]
+
+
+def test_what_works_comes_first_and_what_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(i for i, line in enumerate(lines) if line.endswith(":")) == lines.index("works here:")
+    assert sum(line.startswith("  sglang ") for line in lines) == 1
+    assert len(lines) <= 20
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_triton_without_numpy_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "numpy":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(Registry, "names", ("reference", "triton"))
+    assert cli.main(["doctor", "--json"]) == 0
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    assert missing[0]["what"] == "numpy"
+    assert missing[0]["remedy"] == 'pip install "attnconf[triton]"'

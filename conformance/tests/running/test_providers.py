@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,14 +91,19 @@ def test_an_installed_backend_is_its_distributions(session: Session, tmp_path: P
     assert not given.sources
 
 
-def test_an_installed_backend_that_a_file_patched_is_of_that_file_too(
+def test_an_installed_backend_is_of_a_file_that_patched_it_where_it_runs(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "patch.py").write_text("def prepare(self, batch): ...\n")
     scope: dict[str, Any] = {}
     exec(compile((tmp_path / "patch.py").read_text(), str(tmp_path / "patch.py"), "exec"), scope)  # noqa: S102
     monkeypatch.setattr(reference.ReferenceBackend, "prepare", scope["prepare"])
+    behind_a_wall = providers_of(session, ["reference"], tmp_path)["reference"]
     assert session.why_not("reference") is None
-    given = providers_of(session, ["reference"], tmp_path)["reference"]
+    assert providers_of(session, ["reference"], tmp_path)["reference"] == behind_a_wall
+    assert not behind_a_wall.strangers  # a patch of this process does not reach the one in which the backend runs
+    shared = replace(session, isolate=False)
+    assert shared.why_not("reference") is None
+    given = providers_of(shared, ["reference"], tmp_path)["reference"]
     assert given.strangers == ("patch.py",)
     assert given.text.endswith("(patch.py is not in the commit)")

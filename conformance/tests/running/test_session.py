@@ -76,9 +76,9 @@ def test_a_backend_that_does_not_start_says_why_each_time(error: BaseException, 
 
 @pytest.mark.parametrize(
     ("isolate", "sm", "installed", "registered"),
-    [(None, None, False, False), (None, (9, 0), True, False), (True, None, True, True), (False, (9, 0), False, False)],
+    [(None, None, True, False), (None, (9, 0), True, False), (True, None, True, True), (False, (9, 0), False, False)],
 )
-def test_on_a_gpu_installed_backends_run_apart(
+def test_installed_backends_run_apart(
     isolate: bool | None,  # noqa: FBT001 - a value of the field
     sm: tuple[int, int] | None,
     *,

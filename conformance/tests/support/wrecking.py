@@ -11,9 +11,12 @@ from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attnconf.backends.protocol import Prepared
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
+    from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
 
 TRIGGER = 13
@@ -68,6 +71,28 @@ class Undeclared(Wrecking):
 
     def supports(self, _shape: KernelShape, _platform: Platform) -> Unsupported:
         return Unsupported("it has no kernel")
+
+
+class Changing(ReferenceBackend):
+    """Right, and does something to its process at every call."""
+
+    name = "changing"
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self._change = change
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        self._change()
+        return super().supports(shape, platform)
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        self._change()
+        return super().numerics(shape)
+
+    def prepare(self, batch: Batch) -> Prepared:
+        prepared = super().prepare(batch)
+        self._change()
+        return prepared
 
 
 def undeclared(platform: Platform) -> Undeclared:

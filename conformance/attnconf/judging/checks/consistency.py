@@ -122,7 +122,7 @@ def _merged_units(
 ) -> float:
     """Merge two partial answers in float64, and compare the result with the oracle's merged answers."""
     whole = trial.posed.scene(layer, request).problem
-    profile = trial.backend.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
+    profile = trial.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
     expected = merge_answers(
         [
             bounded_answer(

@@ -94,7 +94,10 @@ def _parts(workspace: Workspace) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _workspaces(trial: Trial) -> tuple[Workspace, ...]:
     prepared, _ = trial.prepared(BASE, lambda: trial.posed.batch)
-    return prepared.workspaces() if isinstance(prepared, Scratched) else ()
+    if not isinstance(prepared, Scratched):
+        return ()
+    with trial.surroundings.of_torch():
+        return prepared.workspaces()
 
 
 def _has_workspaces(trial: Trial, _layer: int) -> bool:

@@ -131,15 +131,19 @@ def replayed(
     prepared = cast("Replayable", trial.prepare(static))
     base = trial.backend.promises.lse
     target = make_target(static, layer, lse=base is not None)
-    replay, kernel = capturing(lambda: prepared.run(layer, target.out, target.lse))
+    with trial.surroundings.of_torch():
+        replay, kernel = capturing(lambda: prepared.run(layer, target.out, target.lse))
     for posed, name in ((long, "longer"), (short, "shorter")):
-        prepared.update(load(static, posed.batch))
+        with trial.surroundings.of_torch():
+            prepared.update(load(static, posed.batch))
         target.reset()
         replay()
         output = read_output(target, kernel, base, posed.oracle_device)
         what = f"captured over one batch and replayed over a {name} one"
         comparison = Comparison(Clause.CUDA_GRAPHS, CHECK_NAME, what)
-        judged = trial if posed is long else Trial(posed, trial.backend, trial.platform)
+        judged = (
+            trial if posed is long else Trial(posed, trial.backend, trial.platform, surroundings=trial.surroundings)
+        )
         judged.base(layer)
         for request in range(len(posed.case.requests)):
             rerun = Rerun(layer, request, output, posed.rows(request))

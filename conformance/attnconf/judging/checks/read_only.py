@@ -8,7 +8,6 @@ import torch
 
 from attnconf.clauses import Clause
 from attnconf.judging.checks.check import Check, always
-from attnconf.judging.execution import run_layer
 from attnconf.judging.result import Failure
 
 if TYPE_CHECKING:
@@ -46,7 +45,9 @@ def _changed_by(trial: Trial, layer: int) -> str | None:
     """Return the input that preparing a fresh batch and running ``layer`` alone changes, or None."""
     batch = trial.posed.fresh_batch()
     before = [whole.clone() for _, whole in batch.memory()]
-    run_layer(trial.backend.prepare(batch), batch, layer, trial.backend.promises.lse)
+    with trial.surroundings.of_torch():
+        prepared = trial.backend.prepare(batch)
+    trial.run_prepared(prepared, batch, layer)
     pairs = zip(batch.memory(), before, strict=True)
     return next((name for (name, now), copy in pairs if not torch.equal(now, copy)), None)
 

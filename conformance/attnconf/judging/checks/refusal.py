@@ -18,6 +18,7 @@ from attnconf.judging.checks.check import Check, always
 from attnconf.judging.execution import RAISED, classify, ended, run_into, same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
+from attnconf.judging.surroundings import Surroundings
 from attnconf.numerics import NumericsProfile, lse_units, out_units
 
 if TYPE_CHECKING:
@@ -38,7 +39,13 @@ STALE = "declaration is stale: it ran and was right"
 """The reason of a layer that is declared unsupported although it works."""
 
 
-def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torch.device) -> list[LayerResult]:
+def probe_refusal(
+    case: Case,
+    backend: Backend,
+    platform: Platform,
+    device: torch.device,
+    surroundings: Surroundings | None = None,
+) -> list[LayerResult]:
     """Run each layer of ``case`` whose shape ``backend`` declares unsupported; nothing is raised.
 
     The outcome is unsupported for a refusal with a reason, and for a right answer (with the reason ``STALE``). A wrong
@@ -46,25 +53,33 @@ def probe_refusal(case: Case, backend: Backend, platform: Platform, device: torc
     Nothing is compiled for this: a layer whose library would compile first is not run.
     """
     posed = PosedCase(case, device)
+    surroundings = Surroundings() if surroundings is None else surroundings
     found = []
     for layer in range(len(case.layers)):
         try:
-            if declared(backend, kernel_shape(case, layer), platform) is None:
-                continue
+            with surroundings.of_torch():
+                is_supported = declared(backend, kernel_shape(case, layer), platform) is None
         except RAISED as error:
             found.append(ended(layer, error, "supports"))
             continue
-        found.append(_probe(posed, layer, backend))
+        if not is_supported:
+            found.append(_probe(posed, layer, backend, surroundings))
     return found
 
 
-def probe_case(case: Case, backend: Backend, platform: Platform, device: torch.device) -> CaseResult:
+def probe_case(
+    case: Case,
+    backend: Backend,
+    platform: Platform,
+    device: torch.device,
+    surroundings: Surroundings | None = None,
+) -> CaseResult:
     """Return the results of ``probe_refusal`` as the result of the whole case."""
-    layers = tuple(probe_refusal(case, backend, platform, device))
+    layers = tuple(probe_refusal(case, backend, platform, device, surroundings))
     return CaseResult(case=case, backend=backend.name, evidence=backend.evidence, layers=layers)
 
 
-def _probe(posed: PosedCase, layer: int, backend: Backend) -> LayerResult:
+def _probe(posed: PosedCase, layer: int, backend: Backend, surroundings: Surroundings) -> LayerResult:
     batch = posed.batch
     before = [(name, tensor.clone()) for name, tensor in batch.tensors()]
     base: LseBase | None = backend.promises.lse
@@ -73,7 +88,9 @@ def _probe(posed: PosedCase, layer: int, backend: Backend) -> LayerResult:
     reason = ""
     try:
         with without_compiling(backend):
-            output = run_into(backend.prepare(batch), layer, target, base, posed.oracle_device)
+            with surroundings.of_torch():
+                prepared = backend.prepare(batch)
+            output = run_into(prepared, layer, target, base, surroundings, posed.oracle_device)
     except REFUSALS as error:
         reason = classify(error)[1]
         if not str(error).strip():
@@ -89,17 +106,16 @@ def _probe(posed: PosedCase, layer: int, backend: Backend) -> LayerResult:
         where = f"its input {changed[0]}" if changed else "memory around the output"
         return _failed(layer, f"it changed {where} on a shape that it declares unsupported")
     if output is not None:
-        return _judge(posed, layer, backend, output)
+        return _judge(posed, layer, output, _profile(posed.case, layer, backend, surroundings))
     if target.unwritten < target.elements:
         return _failed(layer, f"it wrote to the output before it refused ({reason})")
     return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=reason)
 
 
-def _judge(posed: PosedCase, layer: int, backend: Backend, output: Output) -> LayerResult:
+def _judge(posed: PosedCase, layer: int, output: Output, profile: NumericsProfile) -> LayerResult:
     """Compare the answer to an unsupported shape with the oracle."""
     if output.unwritten:
         return _failed(layer, f"it returned with {output.unwritten} elements unwritten, and raised nothing", output)
-    profile = _profile(posed.case, layer, backend)
     worst = 0.0
     for request in range(len(posed.case.requests)):
         expected, rows = posed.answer(layer, request, profile), posed.rows(request)
@@ -112,10 +128,11 @@ def _judge(posed: PosedCase, layer: int, backend: Backend, output: Output) -> La
     return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=STALE, kernel=output.kernel, worst_units=worst)
 
 
-def _profile(case: Case, layer: int, backend: Backend) -> NumericsProfile:
+def _profile(case: Case, layer: int, backend: Backend, surroundings: Surroundings) -> NumericsProfile:
     """Return the declared profile, or without one the profile of a kernel with P in the query's dtype."""
     try:
-        return backend.numerics(kernel_shape(case, layer))
+        with surroundings.of_torch():
+            return backend.numerics(kernel_shape(case, layer))
     except Exception:  # noqa: BLE001 - a backend need not have a profile for an unsupported shape
         return NumericsProfile(p=case.q_dtype, row_sum=case.q_dtype, partials=case.q_dtype)
 
@@ -138,7 +155,8 @@ def _fallback(trial: Trial, layer: int) -> list[Failure]:
     kernel = trial.base(layer).kernel
     if not isinstance(trial.backend, Dispatching):
         return []
-    named = trial.backend.kernels(kernel_shape(trial.case, layer))
+    with trial.surroundings.of_torch():
+        named = trial.backend.kernels(kernel_shape(trial.case, layer))
     if kernel in named:
         return []
     summary = f"{kernel} ran, and not {' or '.join(sorted(named)) or 'any kernel that it names'}: a silent fallback"

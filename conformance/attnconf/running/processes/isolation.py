@@ -1,10 +1,13 @@
-"""A backend in a process of its own: an illegal access, a device assert or a hang costs one result, not the session.
+"""A backend in a process of its own: what it does to that process costs one result, and never the caller.
 
-A CUDA error of that kind is sticky: every later call of the process fails. So the process that met one answers, and
-ends; the next case starts a new one. The price is the copy of a case and a result through a pipe (2 to 5 ms, over
-200 small cases of ``reference`` on a busy two-core CPU), the process's start before the first case and after each crash
-(the import of the kernels), and its CUDA context on the GPU. torch is imported once, by a server that all processes of
-a session are forked from; it never touches a GPU.
+Everything of the backend happens there: its module is imported, it is made, it declares itself, it runs. It may hang,
+exit, print, crash or change what a process shares; the caller sees a declaration and results, or a sentence about the
+end of the process. Both ends are held to a time. A process that ended is started anew for the next case: a CUDA error
+is sticky, too. One that does not come up is not tried again.
+
+It costs about a second for the first backend of a session, in which a server imports torch for all of them and never
+touches a GPU, then 0.1 s for each (and the import of its kernels, which the caller saves), and about 5 ms a case.
+``python ci/benchmarks/isolation.py`` measures it. So it is the default wherever another process can make the backend.
 """
 
 from __future__ import annotations
@@ -14,34 +17,46 @@ import os
 import pickle
 import signal
 import time
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
-from attnconf.backends.builds import BUILD_BUDGET
-from attnconf.errors import AttnconfError, BackendUnavailableError
+from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
-from attnconf.running.processes.last_words import LastWords, reason, redirect_stderr
+from attnconf.running.processes.declaration import Declaration
+from attnconf.running.processes.last_words import LastWords, reason
+from attnconf.running.processes.served import Answer, Options, Spec, serve
+from attnconf.running.processes.wire import UnreadableError, receive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-    import torch
-
-    from attnconf.backends.protocol import Backend, EvidenceKind
     from attnconf.cases.case import Case
     from attnconf.judging.checks.catalogue import CheckSelection
-    from attnconf.platforms import Platform
+
+_SERVER_SECONDS = 300.0
+"""How long the server may take to import torch, cold, before a process of its counts as hanging."""
 
 START_SECONDS = 300.0
-"""How long a process may take until its backend stands: the import of torch and of a kernel library, cold."""
+"""How long a backend may take until it stands: the import of a kernel library, cold."""
 
 _END_SECONDS = 5.0
 
-_IMPORTED_ONCE = ["torch", "attnconf.judging.run", "attnconf.backends.registry"]
+_IMPORTED_ONCE = ["torch", "attnconf.running.processes.served"]
 """What every process needs, and what starts neither a thread nor CUDA when it is imported."""
+
+
+class UnreachableFactoryError(BackendUnavailableError):
+    """A factory that another process cannot import: the user's to change, and not this machine's."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            f"backend {name} cannot run in a process of its own, which cannot import its factory ({why}): register a"
+            " function of an installed module, or let --attnconf-isolate=off run it here"
+        )
 
 
 def start_server() -> None:
@@ -57,173 +72,178 @@ def _context() -> ForkServerContext:
 
 
 @dataclass(frozen=True)
-class Spec:
-    """What a process needs to make its backend: its registered name, or a factory that pickle can name."""
+class _Running:
+    """One process, the pipe to it, the file of its outputs, and the process whose it is."""
 
-    name: str
-    platform: Platform
-    factory: Callable[[Platform], Backend] | None = None
-    build_budget: float = BUILD_BUDGET
+    process: ForkServerProcess
+    pipe: Connection
+    words: LastWords
+    owner: int
+
+    def end(self) -> str:
+        """End it, and return what it wrote."""
+        if os.getpid() != self.owner:
+            return ""
+        if self.process.is_alive() and self.process.pid is not None:
+            with suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # with what it started, such as compilers
+        self.process.kill()
+        self.process.join(_END_SECONDS)
+        self.pipe.close()
+        return self.words.close()
 
 
 class IsolatedBackend:
     """Runs cases of one backend in a process of its own, which is started when it is needed."""
 
-    def __init__(self, spec: Spec, *, evidence: EvidenceKind, shown_as: str, seconds: float) -> None:
-        """``seconds`` is how long one case may take."""
+    def __init__(self, spec: Spec, *, seconds: float, start_seconds: float = START_SECONDS) -> None:
+        """``seconds`` is how long one case may take, ``start_seconds`` how long the backend may take to start.
+
+        Raises ``UnreachableFactoryError`` for a factory that another process cannot import, such as a lambda.
+        """
         try:
-            pickle.dumps(spec)
+            self._pickled = pickle.dumps(spec)
         except Exception as error:
-            message = (
-                f"backend {spec.name} cannot run in a process of its own: {error}; --attnconf-isolate off runs it here"
-            )
-            raise BackendUnavailableError(message) from error
+            raise UnreachableFactoryError(spec.name, str(error)) from error
         self._spec = spec
-        self._evidence = evidence
-        self._name = shown_as
         self._seconds = seconds
-        self._process: ForkServerProcess | None = None
-        self._pipe: Connection | None = None
-        self._words: LastWords | None = None
+        self._start_seconds = start_seconds
+        self._declaration: Declaration | None = None
+        self._broken: BackendUnavailableError | None = None
+        self._running: _Running | None = None
+        self._dropped: weakref.finalize[[], IsolatedBackend] | None = None
         self.starts = 0
 
-    def run(self, case: Case, checks: CheckSelection = "rotated", **how: bool) -> CaseResult:
-        """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result."""
+    def declaration(self) -> Declaration:
+        """Return what the backend declares there. Raises ``BackendUnavailableError`` where it does not come up."""
+        if self._declaration is None:
+            self._connect()
+        if self._declaration is None:
+            message = f"the process of backend {self._spec.name} declared nothing"
+            raise BackendUnavailableError(message)
+        return self._declaration
+
+    @property
+    def declared(self) -> Declaration | None:
+        """What the backend declares, if it came up already."""
+        return self._declaration
+
+    def run(self, case: Case, checks: CheckSelection = "rotated", **how: Unpack[Options]) -> CaseResult:
+        """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result.
+
+        Raises ``BackendUnavailableError`` where the backend does not come up.
+        """
         return self._ask(case, checks, how)
 
     def probe(self, case: Case) -> CaseResult:
         """Ask there for the layers of ``case`` that the backend declares unsupported; else as ``run``."""
         return self._ask(case, None, {})
 
-    def _ask(self, case: Case, checks: CheckSelection | None, how: dict[str, bool]) -> CaseResult:
+    def _ask(self, case: Case, checks: CheckSelection | None, how: Options) -> CaseResult:
         started = time.perf_counter()
         pipe = self._connect()
-        pipe.send((case, checks, how))
-        if not pipe.poll(self._seconds):
-            self.stop()
-            reason = f"no answer within {self._seconds:g} s: the process was ended"
-            return self._lost(case, reason, "no answer", started)
         try:
-            answer = pipe.recv()
+            pipe.send((case, checks, how))
+            if not pipe.poll(self._seconds):
+                self.stop()
+                why = f"no answer within {self._seconds:g} s: the process was ended"
+                return self._lost(case, why, "no answer", started)
+            kind, answer = receive(pipe)
         except (EOFError, OSError):
             status, end = self._end()
             return self._lost(case, f"the process died {end}", status, started)
+        except UnreadableError as error:
+            self.stop()
+            return self._lost(case, f"its answer is no result: {error}", "no result", started)
+        if kind is Answer.UNAVAILABLE:
+            raise self._refuse(answer)
+        result: CaseResult
         result, healthy = answer
         if not healthy:
             self.stop()
-        if isinstance(result, AttnconfError):
-            raise result
-        if not isinstance(result, CaseResult):
-            message = f"the process of backend {self._spec.name} answered with a {type(result).__name__}"
-            raise TypeError(message)
         return result
 
     def stop(self) -> str:
-        """End the process, if there is one, and return what it wrote to its standard error; that is passed on."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join(_END_SECONDS)
-        if self._pipe is not None:
-            self._pipe.close()
-        said = self._words.close() if self._words is not None else ""
-        self._process = self._pipe = self._words = None
-        return said
+        """End the process, if there is one, and return what it wrote to its outputs; that is passed on as errors."""
+        running, self._running = self._running, None
+        if self._dropped is not None:
+            self._dropped.detach()
+        return "" if running is None else running.end()
 
     def _connect(self) -> Connection:
-        if self._pipe is not None and self._process is not None and self._process.is_alive():
-            return self._pipe
+        if self._running is not None and self._running.process.is_alive():
+            return self._running.pipe
+        if self._broken is not None:
+            raise self._broken
         self.stop()
         context = _context()
         here, there = context.Pipe()
-        self._words = LastWords()
+        words = LastWords()
         # The server keeps the environment in which it started itself.
-        settings = (self._spec, dict(os.environ), self._words.path)
-        self._process = context.Process(target=_serve, args=(there, *settings), daemon=True)
-        self._process.start()
+        settings = (self._pickled, dict(os.environ), words.path)
+        process = context.Process(target=serve, args=(there, *settings), daemon=True)
+        process.start()
         there.close()
-        self._pipe = here
+        self._running = _Running(process, here, words, os.getpid())
+        self._dropped = weakref.finalize(self, self._running.end)  # also where nobody closes a session
         self.starts += 1
-        ready = here.poll(START_SECONDS)
-        try:
-            error = here.recv() if ready else f"did not start within {START_SECONDS:g} s"
-        except (EOFError, OSError):
-            error = f"died at its start {self._end()[1]}"
-        if error is not None:
+        kind, said = self._hear(here, _SERVER_SECONDS)
+        if kind is Answer.BEGUN:
+            kind, said = self._hear(here, self._start_seconds)
+        if kind is Answer.UNREACHABLE:
             self.stop()
-            message = f"the process of backend {self._spec.name}: {error}"
-            raise BackendUnavailableError(message)
+            self._broken = UnreachableFactoryError(self._spec.name, said)
+            raise self._broken
+        if kind is not Answer.DECLARED:
+            raise self._refuse(said)
+        self._declaration = said
         return here
+
+    def _hear(self, pipe: Connection, seconds: float) -> tuple[Answer, Any]:
+        """Return what the process says within ``seconds`` of its start."""
+        try:
+            in_time = pipe.poll(seconds)
+            said: tuple[Answer, Any] = receive(pipe) if in_time else (Answer.UNAVAILABLE, _late(self._spec, seconds))
+        except (EOFError, OSError):
+            why = f"the process of backend {self._spec.name}: died at its start {self._end()[1]}"
+            raise self._refuse(why) from None
+        except UnreadableError as error:
+            why = f"the process of backend {self._spec.name}: what it declares cannot be read: {error}"
+            raise self._refuse(why) from None
+        return said
+
+    def _refuse(self, why: str) -> BackendUnavailableError:
+        """End the process for good."""
+        self.stop()
+        self._broken = BackendUnavailableError(why)
+        return self._broken
 
     def _end(self) -> tuple[str, str]:
         """Return how the process ended, as a signal or exit status, and that in parentheses with its last words."""
         code = None
-        if self._process is not None:
-            self._process.join(_END_SECONDS)
-            code = self._process.exitcode
-        status = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+        if self._running is not None:
+            self._running.process.join(_END_SECONDS)
+            code = self._running.process.exitcode
+        status = f"exit status {code}" if code is None or code >= 0 else _signal_name(-code)
         why = reason(self.stop())
         return status, f"({status}): {why}" if why else f"({status})"
 
-    def _lost(self, case: Case, reason: str, error: str, started: float) -> CaseResult:
+    def _lost(self, case: Case, why: str, error: str, started: float) -> CaseResult:
         layers = tuple(
-            LayerResult(layer=index, outcome=Outcome.CRASHED, reason=reason, error=error)
+            LayerResult(layer=index, outcome=Outcome.CRASHED, reason=why, error=error)
             for index in range(len(case.layers))
         )
+        known = self.declaration()
         seconds = time.perf_counter() - started
-        return CaseResult(case=case, backend=self._name, evidence=self._evidence, layers=layers, seconds=seconds)
+        return CaseResult(case=case, backend=known.name, evidence=known.evidence, layers=layers, seconds=seconds)
 
 
-def _serve(pipe: Connection, spec: Spec, environment: dict[str, str], words: str) -> None:
-    """Answer cases until the pipe closes or the device is lost."""
-    os.environ.clear()
-    os.environ.update(environment)
-    redirect_stderr(words)
+def _late(spec: Spec, seconds: float) -> str:
+    return f"the process of backend {spec.name}: did not start within {seconds:g} s"
 
-    import torch
 
-    from attnconf.backends.registry import Registry
-    from attnconf.judging.checks.catalogue import SELECTIONS
-    from attnconf.judging.checks.refusal import probe_case
-    from attnconf.judging.memory import release_cached_memory
-    from attnconf.judging.run import run_case
-
-    torch.set_num_threads(1)
-    registry = Registry()
-    if spec.factory is not None:
-        registry.register(spec.name, spec.factory)
-    device = torch.device("cpu" if spec.platform.sm is None else "cuda")
+def _signal_name(number: int) -> str:
     try:
-        backend = registry.make(spec.name, spec.platform)
-        torch.zeros(1, device=device).item()  # creates the CUDA context: no case's time pays for it
-    except (AttnconfError, RuntimeError) as error:
-        pipe.send(str(error))
-        return
-    pipe.send(None)
-    while True:
-        try:
-            case, checks, how = pipe.recv()
-        except EOFError:
-            return
-        if checks is None:
-            result = probe_case(case, backend, spec.platform, device)
-        else:
-            choose = SELECTIONS[checks]
-            budget = spec.build_budget
-            result = run_case(case, backend, spec.platform, device, choose=choose, build_budget=budget, **how)
-        crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
-        healthy = not (crashed and device.type == "cuda" and _is_lost(device))
-        pipe.send((result, healthy))
-        if not healthy:
-            return
-        release_cached_memory(device)
-
-
-def _is_lost(device: torch.device) -> bool:
-    import torch
-
-    try:
-        torch.cuda.synchronize(device)
-        _ = torch.zeros(1, device=device).item()
-    except RuntimeError:
-        return True
-    return False
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -1,4 +1,4 @@
-"""What another process writes to its standard error: if it dies, the reason is there, or nowhere."""
+"""What another process writes to its outputs: if it dies, the reason is there, or nowhere."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FRAME = re.compile(r"frame #\d+:")
 
 
 class LastWords:
-    """A file that takes the place of a process's standard error, until it is closed."""
+    """A file that takes the place of a process's two outputs, until it is closed."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="attnconf-", suffix=".stderr")  # noqa: SIM115 - see close
 
     @property
     def path(self) -> str:
-        """The file, for ``redirect_stderr``."""
+        """The file, for ``redirect_output``."""
         return self._file.name
 
     def close(self) -> str:
@@ -33,9 +33,10 @@ class LastWords:
         return said
 
 
-def redirect_stderr(path: str) -> None:
-    """Append all that this process writes to standard error from now on, C++ included, to the file ``path``."""
+def redirect_output(path: str) -> None:
+    """Append all that this process writes to its outputs from now on, C++ included, to the file ``path``."""
     with Path(path).open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
 

@@ -17,8 +17,9 @@ from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
-from attnconf.running.processes.isolation import IsolatedBackend, Spec
+from attnconf.running.processes.isolation import IsolatedBackend
 from attnconf.running.processes.last_words import reason
+from attnconf.running.processes.served import Spec
 from attnconf.running.session import Session
 from conformance.tests.support import wrecking
 
@@ -39,7 +40,7 @@ def isolate() -> Iterator[object]:
     def make(factory: object, seconds: float = 60.0) -> IsolatedBackend:
         name = getattr(factory, "__name__", "wrecking")
         spec = Spec(name, Platform(), factory)  # type: ignore[arg-type]
-        made.append(IsolatedBackend(spec, evidence="kernel", shown_as=name, seconds=seconds))
+        made.append(IsolatedBackend(spec, seconds=seconds))
         return made[-1]
 
     yield make
@@ -160,7 +161,7 @@ def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # n
 def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[None] = []
     monkeypatch.setattr("attnconf.running.processes.isolation.forkserver.ensure_running", lambda: started.append(None))
-    session = Session(Platform(), profile_named("smoke"))
+    session = Session(Platform(), profile_named("smoke"), isolate=False)
     session.start_server()
     assert started == []
     replace(session, isolate=True).start_server()

@@ -1,0 +1,170 @@
+"""The process of one backend: it imports, makes and asks the backend, and answers its caller through a pipe.
+
+What it answers is a pair of a word of ``Answer`` and what that word needs. Both outputs of the process go to a file of
+its own: what a backend prints is part of nobody's report.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypedDict
+
+import torch
+
+from attnconf.backends.builds import BUILD_BUDGET
+from attnconf.backends.registry import Registry
+from attnconf.errors import AttnconfError, one_line
+from attnconf.judging.checks.catalogue import SELECTIONS
+from attnconf.judging.checks.refusal import probe_case
+from attnconf.judging.memory import release_cached_memory
+from attnconf.judging.result import Outcome
+from attnconf.judging.run import run_case
+from attnconf.judging.surroundings import Surroundings
+from attnconf.running.processes.declaration import Declaration, declaration_of
+from attnconf.running.processes.last_words import redirect_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from attnconf.backends.protocol import Backend
+    from attnconf.cases.case import Case
+    from attnconf.judging.checks.catalogue import CheckSelection
+    from attnconf.judging.result import CaseResult
+    from attnconf.platforms import Platform
+
+
+class Options(TypedDict, total=False):
+    """Options of ``run_case`` that a caller chooses for each case."""
+
+    explain: bool
+    count_effects: bool
+
+
+class Answer(Enum):
+    """What a process says, in this order: that it is there, how its backend came up, and one result for each case."""
+
+    BEGUN = auto()
+    UNREACHABLE = auto()
+    """Its factory cannot be imported there: the reason."""
+    UNAVAILABLE = auto()
+    """The backend, or its device, does not come up: the sentence."""
+    DECLARED = auto()
+    """The backend stands: its ``Declaration``."""
+    RESULT = auto()
+    """A ``CaseResult``, and whether the process can go on."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a process needs to make its backend: its registered name, or a factory that pickle can name."""
+
+    name: str
+    platform: Platform
+    factory: Callable[[Platform], Backend] | None = None
+    build_budget: float = BUILD_BUDGET
+
+
+Question = tuple["Case", "CheckSelection | None", "Options"]
+"""A case, which checks judge it (None: only what is declared unsupported is asked), and options of ``run_case``."""
+
+
+def serve(pipe: Connection, pickled: bytes, environment: dict[str, str], output: str) -> None:
+    """Answer cases until the pipe closes or the device is lost. ``pickled`` is a ``Spec``."""
+    os.setsid()  # a signal to its group is meant for what it started, and no caller's
+    os.environ.clear()
+    os.environ.update(environment)
+    redirect_output(output)
+    torch.set_num_threads(1)
+    pipe.send((Answer.BEGUN, None))
+    try:
+        spec: Spec = pickle.loads(pickled)  # noqa: S301 - its caller's
+    except Exception as error:  # noqa: BLE001 - the import of the factory's module may raise anything
+        pipe.send((Answer.UNREACHABLE, one_line(error)))
+        return
+    served = _Served(spec)
+    try:
+        served.start()
+        pipe.send((Answer.DECLARED, served.declaration))
+        question: Question = pipe.recv()
+        served.open_device()
+    except EOFError:
+        return
+    except AttnconfError as error:
+        pipe.send((Answer.UNAVAILABLE, str(error)))
+        return
+    except Exception as error:  # noqa: BLE001 - what it declares may be anything, and its device, too
+        pipe.send((Answer.UNAVAILABLE, f"backend {spec.name} does not come up: {one_line(error)}"))
+        return
+    while True:
+        result, healthy = served.answer(question)
+        pipe.send((Answer.RESULT, (result, healthy)))
+        if not healthy:
+            return
+        try:
+            question = pipe.recv()
+        except EOFError:
+            return
+
+
+class _Served:
+    """The backend of this process, and how it is asked."""
+
+    backend: Backend
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._device = torch.device("cpu" if spec.platform.sm is None else "cuda")
+        self._surroundings = Surroundings()
+        self._registry = Registry()
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the backend declares."""
+        return declaration_of(self.backend, self._registry.origin(self._spec.name))
+
+    def start(self) -> None:
+        """Make the backend. Raises what ``Registry.make`` raises."""
+        spec, registry = self._spec, self._registry
+        if spec.factory is not None:
+            registry.register(spec.name, spec.factory)
+        with self._surroundings.of_torch():
+            self.backend = registry.make(spec.name, spec.platform)
+
+    def open_device(self) -> None:
+        """Create the CUDA context: no case's time pays for it, and who only asks what is declared needs none."""
+        torch.zeros(1, device=self._device).item()
+
+    def answer(self, question: Question) -> tuple[CaseResult, bool]:
+        """Return what comes of a case, and whether the device is still there."""
+        case, checks, how = question
+        if checks is None:
+            result = probe_case(case, self.backend, self._spec.platform, self._device, self._surroundings)
+        else:
+            result = run_case(
+                case,
+                self.backend,
+                self._spec.platform,
+                self._device,
+                choose=SELECTIONS[checks],
+                build_budget=self._spec.build_budget,
+                surroundings=self._surroundings,
+                **how,
+            )
+        crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
+        healthy = not (crashed and self._device.type == "cuda" and _is_lost(self._device))
+        if healthy:
+            release_cached_memory(self._device)
+        return result, healthy
+
+
+def _is_lost(device: torch.device) -> bool:
+    try:
+        torch.cuda.synchronize(device)
+        _ = torch.zeros(1, device=device).item()
+    except RuntimeError:
+        return True
+    return False

@@ -1,0 +1,39 @@
+"""What comes back from a backend's process: values of classes that are loaded here, and nothing that loads another.
+
+``pickle`` imports the module of every class that it meets. One of the backend's own would then be imported here, with
+all that its import may do; so an answer that holds one is no answer.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+
+class UnreadableError(Exception):
+    """An answer that is no value of ours."""
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - pickle's own type
+        if module not in sys.modules:
+            message = f"it holds a {name} of {module}"
+            raise UnreadableError(message)
+        return super().find_class(module, name)
+
+
+def receive(pipe: Connection) -> Any:  # noqa: ANN401 - whoever asks knows what is answered
+    """Return the next value. Raises ``EOFError`` or ``OSError`` at the end of the pipe, else ``UnreadableError``."""
+    data = pipe.recv_bytes()
+    try:
+        return _Reader(io.BytesIO(data)).load()
+    except UnreadableError:
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise UnreadableError(message) from error
