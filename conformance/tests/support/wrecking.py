@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import Unsupported
@@ -23,6 +24,7 @@ TRIGGER = 13
 """A request of so many keys is the one that wrecks."""
 
 SAID = "ATTNCONF_TEST_SAID"
+ONCE = "ATTNCONF_TEST_ONCE"
 
 ABORT = """a warning
 terminate called after throwing an instance of 'c10::AcceleratorError'
@@ -128,6 +130,17 @@ def complain(platform: Platform) -> Wrecking:
 def recite(platform: Platform) -> Wrecking:
     del platform
     return Wrecking("recite")
+
+
+def once(platform: Platform) -> Wrecking:
+    """Return a backend that leaves a lock behind, as compilers do that a crash interrupts."""
+    del platform
+    lock = Path(os.environ[ONCE])
+    if lock.exists():
+        message = "a lock"
+        raise RuntimeError(message)
+    lock.touch()
+    return Wrecking("segfault")
 
 
 def never(platform: Platform) -> Wrecking:

@@ -5,9 +5,9 @@ exit, print, crash or change what a process shares; the caller sees a declaratio
 end of the process. Both ends are held to a time. A process that ended is started anew for the next case: a CUDA error
 is sticky, too. One that does not come up is not tried again.
 
-It costs about a second for the first backend of a session, in which a server imports torch for all of them and never
-touches a GPU, then 0.1 s for each (and the import of its kernels, which the caller saves), and about 5 ms a case.
-``python ci/benchmarks/isolation.py`` measures it. So it is the default wherever another process can make the backend.
+On a busy two-core CPU (``python ci/benchmarks/isolation.py``) it costs 3 s for the first backend of a session, in which
+a server that never touches a GPU imports torch for all of them, 0.3 s for each other one, and 10 ms a case, whose
+judgement takes some 170 ms. So it is the default wherever another process can make the backend.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class IsolatedBackend:
     def run(self, case: Case, checks: CheckSelection = "rotated", **how: Unpack[Options]) -> CaseResult:
         """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result.
 
-        Raises ``BackendUnavailableError`` where the backend does not come up.
+        So is one that does not come up again. Raises ``BackendUnavailableError`` where it never came up.
         """
         return self._ask(case, checks, how)
 
@@ -141,7 +141,12 @@ class IsolatedBackend:
 
     def _ask(self, case: Case, checks: CheckSelection | None, how: Options) -> CaseResult:
         started = time.perf_counter()
-        pipe = self._connect()
+        try:
+            pipe = self._connect()
+        except BackendUnavailableError as error:
+            if self._declaration is None:
+                raise
+            return self._lost(case, f"it does not come up again: {error}", "no restart", started)
         try:
             pipe.send((case, checks, how))
             if not pipe.poll(self._seconds):

@@ -150,6 +150,19 @@ def test_a_backend_that_does_not_start_says_why(isolate) -> None:  # noqa: ANN00
         isolate(wrecking.never).run(case(20))
 
 
+def test_a_backend_that_does_not_come_up_again_is_a_crashed_result_each_time(isolate, tmp_path, monkeypatch) -> None:  # noqa: ANN001
+    monkeypatch.setenv(wrecking.ONCE, str(tmp_path / "came up"))
+    backend = isolate(wrecking.once)
+    assert "SIGSEGV" in backend.run(case(wrecking.TRIGGER)).layers[0].reason
+    for _ in range(2):
+        again = backend.run(case(20)).layers[0]
+        assert again.outcome is Outcome.CRASHED
+        assert again.reason.startswith(
+            "it does not come up again: backend wrecking does not start: RuntimeError: a lock"
+        )
+    assert backend.starts == 2
+
+
 def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # noqa: ANN001
     def local(platform: Platform) -> wrecking.Wrecking:
         return wrecking.leave(platform)
