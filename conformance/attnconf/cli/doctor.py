@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from attnconf.cli.arguments import Commands, make_session
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Ask every backend one small case, and print what was found."""
     from attnconf.running.doctor import examine
 
-    with closing(make_session()) as session:
+    with closing(make_session()) as session, redirect_stderr(StringIO()):  # what a backend says last is a finding
         findings = examine(session)
     if arguments.json:
         console.say_data(findings.model_dump(mode="json"))

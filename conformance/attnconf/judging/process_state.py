@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import locale
 import os
 import random
 import signal
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ _SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGPIPE")
     if hasattr(signal, name)
 )
+_HOOKS = ("excepthook", "unraisablehook", "displayhook")
 _STREAMS = ("stdin", "stdout", "stderr")
 _DEVICES = ("cpu", "cuda")
 _FILLS = "fill_uninitialized_memory"  # a property that torch's types do not know
@@ -147,6 +151,75 @@ def _set_timer(wanted: bool) -> None:  # noqa: FBT001 - a value of the state
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def _hooks() -> tuple[Any, ...]:
+    return tuple(getattr(sys, name) for name in _HOOKS)
+
+
+def _set_hooks(hooks: tuple[Any, ...]) -> None:
+    for name, hook in zip(_HOOKS, hooks, strict=True):
+        setattr(sys, name, hook)
+
+
+def _collects() -> bool:
+    return gc.isenabled()
+
+
+def _set_collects(wanted: bool) -> None:  # noqa: FBT001 - a value of the state
+    (gc.enable if wanted else gc.disable)()
+
+
+def _mask() -> int:
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
+
+
+def _set_path(path: tuple[Any, list[str]]) -> None:
+    sys.path = path[0]
+    sys.path[:] = path[1]
+
+
+class _Descriptor:
+    """A file descriptor and a second one of the same open file, which is closed when nobody has this any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._held: int | None = None
+        with suppress(OSError):  # closed
+            self._held = os.dup(number)
+
+    def restore(self) -> None:
+        """Let the number be what it was."""
+        if self._held is not None:
+            os.dup2(self._held, self.number)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descriptor) and self._file == other._file
+
+    def __hash__(self) -> int:
+        return hash(self._file)
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+
+    @property
+    def _file(self) -> tuple[int, ...]:
+        if self._held is None:
+            return ()
+        status = os.fstat(self._held)
+        return status.st_dev, status.st_ino
+
+
+def _descriptors() -> tuple[_Descriptor, ...]:
+    return tuple(map(_Descriptor, range(len(_STREAMS))))
+
+
+def _set_descriptors(descriptors: tuple[_Descriptor, ...]) -> None:
+    for descriptor in descriptors:
+        descriptor.restore()
+
+
 def _streams() -> tuple[Any, ...]:
     return tuple(getattr(sys, name) for name in _STREAMS)
 
@@ -177,8 +250,14 @@ OF_PROCESS = (
     Part(_environ, _set_environ),
     Part(_filters, _set_filters),
     Part(sys.getrecursionlimit, sys.setrecursionlimit),
+    Part(lambda: (sys.path, list(sys.path)), _set_path),
+    Part(lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+    Part(_mask, os.umask),
+    Part(_collects, _set_collects),
+    Part(_hooks, _set_hooks, is_kept=False),
     Part(_handlers, _set_handlers, is_kept=False),
     Part(_has_timer, _set_timer, is_kept=False),
     Part(_streams, _set_streams, is_kept=False),
+    Part(_descriptors, _set_descriptors, is_kept=False),
 )
 """What the next backend, the tests after it and pytest depend on."""

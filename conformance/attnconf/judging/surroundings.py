@@ -8,6 +8,7 @@ that are replaced, threads that change something later, ``os._exit``.
 
 from __future__ import annotations
 
+import locale
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from attnconf.judging.process_state import OF_PROCESS, OF_TORCH, Part
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_GONE = (RuntimeError, OSError, ValueError, AttributeError, TypeError)
+_GONE = (RuntimeError, OSError, ValueError, AttributeError, TypeError, locale.Error)
 """What reading or writing raises where a part is no more: a folder that was removed, a mix of torch's old and new."""
 
 

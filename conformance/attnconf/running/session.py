@@ -21,8 +21,9 @@ from attnconf.judging.memory import Memory, release_cached_memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.surroundings import Surroundings
+from attnconf.running.processes.backend_process import start_server
 from attnconf.running.processes.declaration import Declaration, declaration_of
-from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend, start_server
+from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
 from attnconf.running.processes.served import Spec
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import locale
 import os
 import random
 import signal
@@ -47,6 +49,14 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "signals": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "timer": lambda: signal.setitimer(signal.ITIMER_REAL, 3600),
     "streams": lambda: setattr(sys, "stdout", None),
+    "descriptors": lambda: os.dup2(os.open(os.devnull, os.O_RDWR), 1),
+    "closed descriptors": lambda: os.closerange(0, 3),
+    "path": lambda: sys.path.insert(0, "/"),
+    "another path": lambda: setattr(sys, "path", []),
+    "locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
+    "mask": lambda: os.umask(0o777),
+    "collection": gc.disable,
+    "hooks": lambda: setattr(sys, "excepthook", print),
 }
 
 COARSE = ("autocast", "everything")

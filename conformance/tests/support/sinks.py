@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _COMMAND = re.compile(r"\s*::|.*##(?:vso|teamcity)?\[", re.IGNORECASE | re.DOTALL)
+_WRAPPED = " " * 5
 _TAGS = {"details", "summary", "br", "sup"}
 
 
 def terminal_faults(text: str) -> Iterator[str]:
-    """Yield what in an output of a program acts on a terminal or a log, or stands as a line that it did not write."""
+    """Yield what in an output of a program acts on a terminal or a log, or stands as a line that it did not write.
+
+    What is indented by ``_WRAPPED`` goes on with a line above it.
+    """
     for line in text.split("\n"):
         strange = [char for char in line if unicodedata.category(char) in _HIDDEN or char == "\u3164"]
         if strange:
             yield f"{strange[0]!a} in {line!a}"
         if _COMMAND.match(line):
             yield f"a CI obeys {line!a}"
-        if line.strip().startswith((FORGED, f"# {FORGED}")):
+        if not line.startswith(_WRAPPED) and line.strip().startswith((FORGED, f"# {FORGED}")):
             yield f"a line of a stranger's: {line!a}"
 
 

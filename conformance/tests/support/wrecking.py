@@ -25,6 +25,7 @@ TRIGGER = 13
 
 SAID = "ATTNCONF_TEST_SAID"
 ONCE = "ATTNCONF_TEST_ONCE"
+CHILD = "ATTNCONF_TEST_CHILD"
 
 ABORT = """a warning
 terminate called after throwing an instance of 'c10::AcceleratorError'
@@ -58,6 +59,16 @@ def wreck(how: str) -> None:
         os._exit(7)
     elif how == "hang":
         time.sleep(3600)
+    elif how == "shout":
+        os.write(1, b"x\n" * 10_000_000)
+        os.write(2, b"Error: the end\n")
+        os._exit(7)
+    elif how == "bear":
+        child = os.fork()
+        if child == 0:
+            time.sleep(3600)
+        Path(os.environ[CHILD]).write_text(str(child))
+        os._exit(7)
     else:
         raise RuntimeError(_said(how))
 
@@ -122,6 +133,16 @@ def hang(platform: Platform) -> Wrecking:
     return Wrecking("hang")
 
 
+def shout(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("shout", "shout")
+
+
+def bear(platform: Platform) -> Wrecking:
+    del platform
+    return Wrecking("bear", "bear")
+
+
 def complain(platform: Platform) -> Wrecking:
     del platform
     return Wrecking("raise", "complain")
@@ -140,7 +161,7 @@ def once(platform: Platform) -> Wrecking:
         message = "a lock"
         raise RuntimeError(message)
     lock.touch()
-    return Wrecking("segfault")
+    return Wrecking("segfault", "once")
 
 
 def never(platform: Platform) -> Wrecking:

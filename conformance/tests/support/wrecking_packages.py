@@ -26,6 +26,13 @@ UNAVAILABLE = {
         "raise type('Stop', (BaseException,), {})('no')",
         "backend {name} does not come up: RuntimeError: it raised Stop: no",
     ),
+    "becoming": _at_import(
+        "os.execvp('sleep', ['sleep', '3600'])",
+        "the process of backend {name}: left its pipe at its start, and was ended",
+    ),
+    "deafening": _at_import("os.closerange(0, 1024)", _DIED + "(exit status 1)"),
+    "orphaning": _at_import("os.fork() or time.sleep(3600)\nos._exit(4)", _DIED + "(exit status 4)"),
+    "shouting": _at_import("os.write(1, b'x' * 20_000_000)\nos._exit(3)", _DIED + "(exit status 3): "),
     "unmaking": Package(
         _IMPORTS + member("pass").replace("return", "os._exit(5)\n    return"), _DIED + "(exit status 5)"
     ),
@@ -40,6 +47,11 @@ UNAVAILABLE = {
 FAILING = {
     "refusing": _asked("def supports(self, shape, platform): os._exit(3)", _LOST + "(exit status 3)"),
     "counting": _asked("def numerics(self, shape): ctypes.string_at(0)", _LOST + "(SIGSEGV)"),
+    "naming": _asked(
+        "def kernels(self, shape): return None",
+        "crashed: in check fallback: RuntimeError: kernels returned None, and no set of names",
+    ),
+    "interrupting": _asked("def prepare(self, batch): raise KeyboardInterrupt", _LOST + "(exit status 1)"),
     "dozing": _asked(
         "def prepare(self, batch): signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)",
         "crashed: no answer within 5 s: the process was ended",

@@ -6,6 +6,7 @@ keep is how a wrong answer, or a crash, reaches a user whose engine did not call
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import without_compiling
@@ -156,7 +157,9 @@ def _fallback(trial: Trial, layer: int) -> list[Failure]:
     if not isinstance(trial.backend, Dispatching):
         return []
     with trial.surroundings.of_torch():
-        named = trial.backend.kernels(kernel_shape(trial.case, layer))
+        named: object = trial.backend.kernels(kernel_shape(trial.case, layer))
+    if not isinstance(named, AbstractSet) or not all(isinstance(one, str) for one in named):
+        raise RuntimeError(f"kernels returned {named!r}, and no set of names")  # no TypeError: that would be a refusal
     if kernel in named:
         return []
     summary = f"{kernel} ran, and not {' or '.join(sorted(named)) or 'any kernel that it names'}: a silent fallback"

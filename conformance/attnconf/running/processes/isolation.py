@@ -12,28 +12,19 @@ judgement takes some 170 ms. So it is the default wherever another process can m
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import signal
 import time
 import weakref
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Unpack
 
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
+from attnconf.running.processes.backend_process import BackendProcess, NoProcessError
 from attnconf.running.processes.declaration import Declaration
-from attnconf.running.processes.last_words import LastWords, reason
-from attnconf.running.processes.served import Answer, Options, Spec, serve
-from attnconf.running.processes.wire import UnreadableError, receive
+from attnconf.running.processes.served import Answer, Options, Spec
+from attnconf.running.processes.wire import UnreadableError
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkServerContext, ForkServerProcess
-
     from attnconf.cases.case import Case
     from attnconf.judging.checks.catalogue import CheckSelection
 
@@ -42,11 +33,6 @@ _SERVER_SECONDS = 300.0
 
 START_SECONDS = 300.0
 """How long a backend may take until it stands: the import of a kernel library, cold."""
-
-_END_SECONDS = 5.0
-
-_IMPORTED_ONCE = ["torch", "attnconf.running.processes.served"]
-"""What every process needs, and what starts neither a thread nor CUDA when it is imported."""
 
 
 class UnreachableFactoryError(BackendUnavailableError):
@@ -57,40 +43,6 @@ class UnreachableFactoryError(BackendUnavailableError):
             f"backend {name} cannot run in a process of its own, which cannot import its factory ({why}): register a"
             " function of an installed module, or let --attnconf-isolate=off run it here"
         )
-
-
-def start_server() -> None:
-    """Start the server that processes are forked from, if it does not run; does not wait for its imports."""
-    _context()
-    forkserver.ensure_running()
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED_ONCE)
-    return context
-
-
-@dataclass(frozen=True)
-class _Running:
-    """One process, the pipe to it, the file of its outputs, and the process whose it is."""
-
-    process: ForkServerProcess
-    pipe: Connection
-    words: LastWords
-    owner: int
-
-    def end(self) -> str:
-        """End it, and return what it wrote."""
-        if os.getpid() != self.owner:
-            return ""
-        if self.process.is_alive() and self.process.pid is not None:
-            with suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGKILL)  # with what it started, such as compilers
-        self.process.kill()
-        self.process.join(_END_SECONDS)
-        self.pipe.close()
-        return self.words.close()
 
 
 class IsolatedBackend:
@@ -110,14 +62,14 @@ class IsolatedBackend:
         self._start_seconds = start_seconds
         self._declaration: Declaration | None = None
         self._broken: BackendUnavailableError | None = None
-        self._running: _Running | None = None
+        self._process: BackendProcess | None = None
         self._dropped: weakref.finalize[[], IsolatedBackend] | None = None
         self.starts = 0
 
     def declaration(self) -> Declaration:
         """Return what the backend declares there. Raises ``BackendUnavailableError`` where it does not come up."""
         if self._declaration is None:
-            self._connect()
+            self._connected()
         if self._declaration is None:
             message = f"the process of backend {self._spec.name} declared nothing"
             raise BackendUnavailableError(message)
@@ -142,21 +94,20 @@ class IsolatedBackend:
     def _ask(self, case: Case, checks: CheckSelection | None, how: Options) -> CaseResult:
         started = time.perf_counter()
         try:
-            pipe = self._connect()
+            process = self._connected()
         except BackendUnavailableError as error:
             if self._declaration is None:
                 raise
             return self._lost(case, f"it does not come up again: {error}", "no restart", started)
         try:
-            pipe.send((case, checks, how))
-            if not pipe.poll(self._seconds):
-                self.stop()
-                why = f"no answer within {self._seconds:g} s: the process was ended"
-                return self._lost(case, why, "no answer", started)
-            kind, answer = receive(pipe)
+            kind, answer = process.ask((case, checks, how), self._seconds)
+        except TimeoutError:
+            self.stop()
+            why = f"no answer within {self._seconds:g} s: the process was ended"
+            return self._lost(case, why, "no answer", started)
         except (EOFError, OSError):
-            status, end = self._end()
-            return self._lost(case, f"the process died {end}", status, started)
+            status, end = process.ended()
+            return self._lost(case, f"the process {end}", status, started)
         except UnreadableError as error:
             self.stop()
             return self._lost(case, f"its answer is no result: {error}", "no result", started)
@@ -168,33 +119,33 @@ class IsolatedBackend:
             self.stop()
         return result
 
-    def stop(self) -> str:
-        """End the process, if there is one, and return what it wrote to its outputs; that is passed on as errors."""
-        running, self._running = self._running, None
+    def stop(self) -> None:
+        """End the process, if there is one; what it wrote to its outputs is passed on as errors."""
+        process, self._process = self._process, None
         if self._dropped is not None:
             self._dropped.detach()
-        return "" if running is None else running.end()
+        if process is not None:
+            process.end()
 
-    def _connect(self) -> Connection:
-        if self._running is not None and self._running.process.is_alive():
-            return self._running.pipe
+    def _connected(self) -> BackendProcess:
+        """Return the process in which the backend stands. Raises ``BackendUnavailableError`` if it does not."""
+        if self._process is not None and self._process.is_alive:
+            return self._process
         if self._broken is not None:
             raise self._broken
         self.stop()
-        context = _context()
-        here, there = context.Pipe()
-        words = LastWords()
-        # The server keeps the environment in which it started itself.
-        settings = (self._pickled, dict(os.environ), words.path)
-        process = context.Process(target=serve, args=(there, *settings), daemon=True)
-        process.start()
-        there.close()
-        self._running = _Running(process, here, words, os.getpid())
-        self._dropped = weakref.finalize(self, self._running.end)  # also where nobody closes a session
+        try:
+            self._process = process = BackendProcess(self._pickled)
+        except NoProcessError as error:
+            why = (
+                f"no process can be started for backend {self._spec.name} ({error}); --attnconf-isolate=off needs none"
+            )
+            raise self._refuse(why) from None
+        self._dropped = weakref.finalize(self, process.end)  # also where nobody closes a session
         self.starts += 1
-        kind, said = self._hear(here, _SERVER_SECONDS)
+        kind, said = self._heard(process, _SERVER_SECONDS)
         if kind is Answer.BEGUN:
-            kind, said = self._hear(here, self._start_seconds)
+            kind, said = self._heard(process, self._start_seconds)
         if kind is Answer.UNREACHABLE:
             self.stop()
             self._broken = UnreachableFactoryError(self._spec.name, said)
@@ -202,20 +153,18 @@ class IsolatedBackend:
         if kind is not Answer.DECLARED:
             raise self._refuse(said)
         self._declaration = said
-        return here
+        return process
 
-    def _hear(self, pipe: Connection, seconds: float) -> tuple[Answer, Any]:
+    def _heard(self, process: BackendProcess, seconds: float) -> tuple[Answer, Any]:
         """Return what the process says within ``seconds`` of its start."""
         try:
-            in_time = pipe.poll(seconds)
-            said: tuple[Answer, Any] = receive(pipe) if in_time else (Answer.UNAVAILABLE, _late(self._spec, seconds))
+            return process.hear(seconds)
+        except TimeoutError:
+            raise self._refuse(f"{self._whose}: did not start within {seconds:g} s") from None
         except (EOFError, OSError):
-            why = f"the process of backend {self._spec.name}: died at its start {self._end()[1]}"
-            raise self._refuse(why) from None
+            raise self._refuse(f"{self._whose}: {process.ended(' at its start')[1]}") from None
         except UnreadableError as error:
-            why = f"the process of backend {self._spec.name}: what it declares cannot be read: {error}"
-            raise self._refuse(why) from None
-        return said
+            raise self._refuse(f"{self._whose}: what it declares cannot be read: {error}") from None
 
     def _refuse(self, why: str) -> BackendUnavailableError:
         """End the process for good."""
@@ -223,15 +172,9 @@ class IsolatedBackend:
         self._broken = BackendUnavailableError(why)
         return self._broken
 
-    def _end(self) -> tuple[str, str]:
-        """Return how the process ended, as a signal or exit status, and that in parentheses with its last words."""
-        code = None
-        if self._running is not None:
-            self._running.process.join(_END_SECONDS)
-            code = self._running.process.exitcode
-        status = f"exit status {code}" if code is None or code >= 0 else _signal_name(-code)
-        why = reason(self.stop())
-        return status, f"({status}): {why}" if why else f"({status})"
+    @property
+    def _whose(self) -> str:
+        return f"the process of backend {self._spec.name}"
 
     def _lost(self, case: Case, why: str, error: str, started: float) -> CaseResult:
         layers = tuple(
@@ -241,14 +184,3 @@ class IsolatedBackend:
         known = self.declaration()
         seconds = time.perf_counter() - started
         return CaseResult(case=case, backend=known.name, evidence=known.evidence, layers=layers, seconds=seconds)
-
-
-def _late(spec: Spec, seconds: float) -> str:
-    return f"the process of backend {spec.name}: did not start within {seconds:g} s"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

@@ -5,39 +5,57 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
-from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
-from attnconf.wording import cut
+from attnconf.escape import terminal_lines
+from attnconf.wording import counted, cut
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _MOST = 200
 _FRAME = re.compile(r"frame #\d+:")
 
+_KEPT = 1 << 14
+"""Bytes of the end of what was written: who writes without end fills neither memory nor disk."""
+
+_READ = 1 << 16
+_LINGER_SECONDS = 1.0
+
 
 class LastWords:
-    """A file that takes the place of a process's two outputs, until it is closed."""
+    """Reads the two outputs of a process, which are one pipe, and keeps their end."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="attnconf-", suffix=".stderr")  # noqa: SIM115 - see close
-
-    @property
-    def path(self) -> str:
-        """The file, for ``redirect_output``."""
-        return self._file.name
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._end = b""
+        self._written = 0
+        self._reader = Thread(target=self._read, name="attnconf: outputs of a backend's process", daemon=True)
+        self._reader.start()
 
     def close(self) -> str:
-        """Write what was said to this process's own standard error, and return it; the file is gone."""
-        said = self._file.read().decode("utf-8", "replace")
-        self._file.close()
-        sys.stderr.write(said)
+        """Write the end of what was said to this process's own standard error, and return it."""
+        self._reader.join(_LINGER_SECONDS)  # longer, if what the process started and left behind holds the pipe
+        said = self._end.decode("utf-8", "replace")
+        if self._written > len(self._end):
+            sys.stderr.write(f"[{counted(self._written - len(self._end), 'byte')} left out]\n")
+        if said:
+            sys.stderr.write("\n".join(terminal_lines(said.removesuffix("\n"))) + "\n")
         return said
 
+    def _read(self) -> None:
+        with self._pipe:
+            while read := os.read(self._pipe.fileno(), _READ):
+                self._written += len(read)
+                self._end = (self._end + read)[-_KEPT:]
 
-def redirect_output(path: str) -> None:
-    """Append all that this process writes to its outputs from now on, C++ included, to the file ``path``."""
-    with Path(path).open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+
+def redirect_output(pipe: Connection) -> None:
+    """Write all that this process writes to its outputs from now on, C++ included, to ``pipe``, and close that."""
+    with pipe:
+        os.dup2(pipe.fileno(), 1)
+        os.dup2(pipe.fileno(), 2)
 
 
 def reason(said: str) -> str:

@@ -1,13 +1,15 @@
 """The process of one backend: it imports, makes and asks the backend, and answers its caller through a pipe.
 
-What it answers is a pair of a word of ``Answer`` and what that word needs. Both outputs of the process go to a file of
-its own: what a backend prints is part of nobody's report.
+What it answers is a pair of a word of ``Answer`` and what that word needs. Both outputs of the process go to a pipe of
+their own: what a backend prints is part of nobody's report.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
+import signal
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypedDict
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
+
+_SET_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of linux/prctl.h."""
 
 
 class Options(TypedDict, total=False):
@@ -72,11 +77,13 @@ Question = tuple["Case", "CheckSelection | None", "Options"]
 """A case, which checks judge it (None: only what is declared unsupported is asked), and options of ``run_case``."""
 
 
-def serve(pipe: Connection, pickled: bytes, environment: dict[str, str], output: str) -> None:
+def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dict[str, str]) -> None:
     """Answer cases until the pipe closes or the device is lost. ``pickled`` is a ``Spec``."""
+    _end_with_parent()
     os.setsid()  # a signal to its group is meant for what it started, and no caller's
     os.environ.clear()
     os.environ.update(environment)
+    os.set_inheritable(pipe.fileno(), False)  # noqa: FBT003 - it closes if another program takes this one's place
     redirect_output(output)
     torch.set_num_threads(1)
     pipe.send((Answer.BEGUN, None))
@@ -108,6 +115,13 @@ def serve(pipe: Connection, pickled: bytes, environment: dict[str, str], output:
             question = pipe.recv()
         except EOFError:
             return
+
+
+def _end_with_parent() -> None:
+    """Let Linux end this process with its server, which ends with its caller: a backend that hangs would stay."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 class _Served:

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+_LONGEST = 1 << 28
+"""Bytes of the longest answer; a backend that writes into the pipe itself may announce any length."""
+
 
 class UnreadableError(Exception):
     """An answer that is no value of ours."""
@@ -29,7 +32,7 @@ class _Reader(pickle.Unpickler):
 
 def receive(pipe: Connection) -> Any:  # noqa: ANN401 - whoever asks knows what is answered
     """Return the next value. Raises ``EOFError`` or ``OSError`` at the end of the pipe, else ``UnreadableError``."""
-    data = pipe.recv_bytes()
+    data = pipe.recv_bytes(_LONGEST)
     try:
         return _Reader(io.BytesIO(data)).load()
     except UnreadableError:

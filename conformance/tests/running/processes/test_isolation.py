@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,9 +162,7 @@ def test_a_backend_that_does_not_come_up_again_is_a_crashed_result_each_time(iso
     for _ in range(2):
         again = backend.run(case(20)).layers[0]
         assert again.outcome is Outcome.CRASHED
-        assert again.reason.startswith(
-            "it does not come up again: backend wrecking does not start: RuntimeError: a lock"
-        )
+        assert again.reason.startswith("it does not come up again: backend once does not start: RuntimeError: a lock")
     assert backend.starts == 2
 
 
@@ -173,9 +176,78 @@ def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # n
 
 def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[None] = []
-    monkeypatch.setattr("attnconf.running.processes.isolation.forkserver.ensure_running", lambda: started.append(None))
+    monkeypatch.setattr(
+        "attnconf.running.processes.backend_process.forkserver.ensure_running", lambda: started.append(None)
+    )
     session = Session(Platform(), profile_named("smoke"), isolate=False)
     session.start_server()
     assert started == []
     replace(session, isolate=True).start_server()
     assert started == [None]
+
+
+def test_what_a_process_writes_without_end_is_kept_to_its_end(isolate, capfd) -> None:  # noqa: ANN001
+    lost = isolate(wrecking.shout).run(case(wrecking.TRIGGER))
+    assert lost.layers[0].reason == "the process died (exit status 7): Error: the end"
+    said = capfd.readouterr().err
+    assert len(said) < 20_000
+    assert "bytes left out]" in said
+
+
+def test_what_a_process_started_ends_with_it_and_holds_nobody_up(isolate, tmp_path, monkeypatch) -> None:  # noqa: ANN001
+    monkeypatch.setenv(wrecking.CHILD, str(tmp_path / "child"))
+    lost = isolate(wrecking.bear).run(case(wrecking.TRIGGER))
+    assert lost.layers[0].reason == "the process died (exit status 7)"
+    assert lost.seconds < 30.0
+    assert _is_gone(int((tmp_path / "child").read_text()))
+
+
+SCRIPT = """
+import os
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.platforms import Platform
+from attnconf.running.session import Session
+
+session = Session(Platform(), profile_named("replay"))
+print(session.why_not("reference"))
+print(session._isolated["reference"]._process._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_again_and_no_process_outlives_it(tmp_path: Path) -> None:
+    """Nor does a module of the folder in which it runs take the place of Python's own."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "signal.py").write_text("raise RuntimeError('a module of the folder')")
+    command = [sys.executable, "-P", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    why_not, process = done.stdout.splitlines()
+    assert why_not == "None"
+    assert _is_gone(int(process))
+
+
+def _is_gone(process: int) -> bool:
+    """Return whether a process has ended within some seconds: what killed it need not wait for that."""
+    until = time.monotonic() + 10.0
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_where_no_process_can_be_started_the_reason_is_a_sentence(isolate, monkeypatch) -> None:  # noqa: ANN001
+    def start() -> None:
+        raise OSError(errno.ENAMETOOLONG, "AF_UNIX path too long")
+
+    monkeypatch.setattr("attnconf.running.processes.backend_process.forkserver.ensure_running", start)
+    says = (
+        r"no process can be started for backend complain \(OSError: .*AF_UNIX path too long\); --attnconf-isolate=off"
+    )
+    with pytest.raises(BackendUnavailableError, match=says):
+        isolate(wrecking.complain).declaration()
