@@ -121,8 +121,8 @@ class BackendProcess:
         said: tuple[Answer, Any] = receive(self._pipe)
         return said
 
-    def end(self) -> str:
-        """End it, with what it started, and return what it wrote."""
+    def end(self, *, tell: bool = False) -> str:
+        """End it, with what it started, and return what it wrote, which is passed on as errors if it is to ``tell``."""
         if os.getpid() != self._owner:
             return ""
         if self._process.pid is not None:
@@ -131,16 +131,16 @@ class BackendProcess:
         self._process.kill()
         self._process.join(_END_SECONDS)
         self._pipe.close()
-        return self._words.close()
+        return self._words.close(tell=tell)
 
     def ended(self, when: str = "") -> tuple[str, str]:
         """End it, and return how it had ended: a signal or an exit status, and a sentence with its last words.
 
-        ``when`` is part of the sentence.
+        ``when`` is part of the sentence. What it wrote is passed on as errors, too.
         """
         self._process.join(_END_SECONDS)
         code = self._process.exitcode
-        why = reason(self.end())
+        why = reason(self.end(tell=True))
         if code is None:
             status, sentence = "no pipe", f"left its pipe{when}, and was ended"
         else:

@@ -102,7 +102,7 @@ class IsolatedBackend:
         try:
             kind, answer = process.ask((case, checks, how), self._seconds)
         except TimeoutError:
-            self.stop()
+            process.end(tell=True)
             why = f"no answer within {self._seconds:g} s: the process was ended"
             return self._lost(case, why, "no answer", started)
         except (EOFError, OSError):
@@ -120,7 +120,7 @@ class IsolatedBackend:
         return result
 
     def stop(self) -> None:
-        """End the process, if there is one; what it wrote to its outputs is passed on as errors."""
+        """End the process, if there is one."""
         process, self._process = self._process, None
         if self._dropped is not None:
             self._dropped.detach()
@@ -160,6 +160,7 @@ class IsolatedBackend:
         try:
             return process.hear(seconds)
         except TimeoutError:
+            process.end(tell=True)
             raise self._refuse(f"{self._whose}: did not start within {seconds:g} s") from None
         except (EOFError, OSError):
             raise self._refuse(f"{self._whose}: {process.ended(' at its start')[1]}") from None

@@ -34,10 +34,12 @@ class LastWords:
         self._reader = Thread(target=self._read, name="attnconf: outputs of a backend's process", daemon=True)
         self._reader.start()
 
-    def close(self) -> str:
-        """Write the end of what was said to this process's own standard error, and return it."""
+    def close(self, *, tell: bool) -> str:
+        """Return the end of what was said, and write it to this process's own standard error if it is to ``tell``."""
         self._reader.join(_LINGER_SECONDS)  # longer, if what the process started and left behind holds the pipe
         said = self._end.decode("utf-8", "replace")
+        if not tell:
+            return said
         if self._written > len(self._end):
             sys.stderr.write(f"[{counted(self._written - len(self._end), 'byte')} left out]\n")
         if said:
