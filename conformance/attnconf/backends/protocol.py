@@ -123,6 +123,28 @@ class Dispatching(Protocol):
         ...
 
 
+class Declares(Protocol):
+    """The part of a backend that runs no kernel."""
+
+    @property
+    def name(self) -> str:
+        """As ``Backend.name``."""
+        ...
+
+    @property
+    def promises(self) -> Promises:
+        """As ``Backend.promises``."""
+        ...
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """As ``Backend.supports``."""
+        ...
+
+    def numerics(self, shape: KernelShape) -> NumericsProfile:
+        """As ``Backend.numerics``."""
+        ...
+
+
 class Backend(Protocol):
     """One attention backend."""
 
@@ -163,7 +185,7 @@ def shown_name(backend: str, evidence: EvidenceKind) -> str:
     return f"{backend}{CONTRACT}" if evidence == "contract" else backend
 
 
-def declared(backend: Backend, shape: KernelShape, platform: Platform) -> Unsupported | None:
+def declared(backend: Declares, shape: KernelShape, platform: Platform) -> Unsupported | None:
     """Return what ``backend`` declares about ``shape``.
 
     Raises what its ``supports`` raises, and ``TypeError`` for any other answer: the meaning of a bool is not clear.

@@ -113,7 +113,7 @@ def _export(plan: BuildPlan, failed: set[str], folder: Path, console: Console) -
         finished = [module for module in (*needed.cached, *needed.missing) if module.name not in failed]
         if finished:
             try:
-                copies = needed.builder.export(finished, folder)
+                copies = needed.builder().export(finished, folder)
             except UnsupportedError as error:
                 console.say(f"{name}: {error}")
                 continue

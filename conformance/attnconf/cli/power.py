@@ -51,13 +51,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     session = make_session()
     for name, case in cases.items():
         session.refuse_too_large(case, name, on_cpu=True)
-    with closing(session):
-        on = None if arguments.backend is None else (session.backend(arguments.backend), session.platform)
     powers = []
-    for name, case in cases.items():
-        powers.append(case_power(name, PosedCase(case, torch.device("cpu")), on))
-        for line in power_lines(powers[-1]):
-            console.say(line)
+    with closing(session):
+        on = None if arguments.backend is None else (session.asked(arguments.backend), session.platform)
+        for name, case in cases.items():
+            powers.append(case_power(name, PosedCase(case, torch.device("cpu")), on))
+            for line in power_lines(powers[-1]):
+                console.say(line)
     if arguments.json is not None:
         write_text(Path(arguments.json), json.dumps([one.to_data() for one in powers], indent=1) + "\n")
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.effects import effect, effective_features
 from attnconf.judging.mistakes import MISTAKES
@@ -16,7 +17,7 @@ from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile
 from attnconf.values import Value
 
 if TYPE_CHECKING:
-    from attnconf.backends.protocol import Backend
+    from attnconf.backends.protocol import Declares
     from attnconf.judging.mistakes import Mistake
     from attnconf.judging.posed import PosedCase
     from attnconf.platforms import Platform
@@ -112,7 +113,7 @@ def layer_power(
     )
 
 
-def case_power(name: str, posed: PosedCase, on: tuple[Backend, Platform] | None = None) -> CasePower:
+def case_power(name: str, posed: PosedCase, on: tuple[Declares, Platform] | None = None) -> CasePower:
     """Return the power of a case in units of the bound of a backend on a platform. No kernel runs."""
     layers = range(len(posed.case.layers))
     if on is None:
@@ -123,11 +124,11 @@ def case_power(name: str, posed: PosedCase, on: tuple[Backend, Platform] | None 
     return CasePower(name=name, case_id=posed.case.id, backend=shown, layers=powers)
 
 
-def _on_backend(posed: PosedCase, layer: int, backend: Backend, platform: Platform) -> LayerPower:
+def _on_backend(posed: PosedCase, layer: int, backend: Declares, platform: Platform) -> LayerPower:
     shape = kernel_shape(posed.case, layer)
     surroundings = Surroundings()
     with surroundings.of_torch():
-        refusal = backend.supports(shape, platform)
+        refusal = declared(backend, shape, platform)
     if refusal is not None:
         kind = posed.case.layers[layer].cell_kind
         return LayerPower(layer=layer, layer_kind=kind, profile="", unsupported=refusal.reason)

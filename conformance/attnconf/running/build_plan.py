@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
 from attnconf.backends.demands import as_promised, unmet_promise
 from attnconf.cases.shape import KernelShape, kernel_shape
+from attnconf.errors import BackendUnavailableError
 from attnconf.judging.checks.catalogue import all_checks, rotated_checks
+from attnconf.running.processes.asked import AskedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -77,9 +80,12 @@ def default_jobs() -> int:
 
 @dataclass(frozen=True)
 class BackendBuilds:
-    """The modules that one backend needs: those to build, those that are built, and those beyond the budget."""
+    """The modules that one backend needs: those to build, those that are built, and those beyond the budget.
 
-    builder: Builder
+    ``builder`` returns the backend in this process.
+    """
+
+    builder: Callable[[], Builder]
     missing: tuple[Build, ...]
     cached: tuple[Build, ...]
     beyond: tuple[Build, ...]
@@ -87,10 +93,14 @@ class BackendBuilds:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What is to be built before a run, backend by backend, and with how many jobs."""
+    """What is to be built before a run, backend by backend, and with how many jobs.
+
+    ``lost`` says of each backend that could not be asked why not.
+    """
 
     backends: dict[str, BackendBuilds]
     jobs: int
+    lost: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[Build, ...]:
@@ -110,13 +120,13 @@ class BuildPlan:
     @property
     def lines(self) -> list[str]:
         """The plan in words: one line, and one for each module beyond the budget. Nothing if no module is needed."""
-        first = self._first_line
+        first = self._opening
         return [*first, *(line for needed in self.backends.values() for line in _named(needed.beyond))]
 
     @property
     def brief(self) -> list[str]:
         """The plan in fewer words: where many modules of a backend are beyond the budget, one line says so."""
-        found = self._first_line
+        found = self._opening
         for name, needed in self.backends.items():
             if len(needed.beyond) <= _NAMED:
                 found += _named(needed.beyond)
@@ -129,13 +139,13 @@ class BuildPlan:
         return found
 
     @property
-    def _first_line(self) -> list[str]:
+    def _opening(self) -> list[str]:
         count = len(self.missing) + len(self.cached) + len(self.beyond)
         if not count:
-            return []
+            return list(self.lost)
         seconds = wall_seconds(self.missing, self.jobs)
         todo = f"about {seconds:.0f} s with {self.jobs} jobs" if self.missing else "nothing to build"
-        return [f"{count} kernel modules for these tests, {len(self.cached)} cached, {todo}"]
+        return [*self.lost, f"{count} kernel modules for these tests, {len(self.cached)} cached, {todo}"]
 
     def build(self, progress: Callable[[str], None]) -> BuildReport:
         """Build what is missing and return what came of it, all backends together."""
@@ -144,7 +154,7 @@ class BuildPlan:
         seconds = 0.0
         for needed in self.backends.values():
             if needed.missing:
-                report = needed.builder.build(needed.missing, self.jobs, progress)
+                report = needed.builder().build(needed.missing, self.jobs, progress)
                 built += report.built
                 failures |= report.failures
                 seconds += report.seconds
@@ -169,17 +179,34 @@ def plan_builds(
     Only ``modules``, by name, if any are given, whatever they cost; else all that the session's budget allows.
     """
     planned: dict[str, BackendBuilds] = {}
+    lost = []
     for name in backends:
         if session.why_not(name) or not session.declaration(name).is_builder:
             continue
-        backend = session.backend(name)
-        if not isinstance(backend, Builder):
-            continue
-        builds = backend.builds(frozenset(shapes_of(name)))
-        needed = [build for build in builds if not modules or build.name in modules]
-        cached = tuple(build for build in needed if backend.is_built(build))
-        rest = [build for build in needed if build not in cached]
-        beyond = tuple(build for build in rest if not modules and build.cpu_seconds > session.build_budget)
-        missing = tuple(build for build in rest if build not in beyond)
-        planned[name] = BackendBuilds(backend, missing, cached, beyond)
-    return BuildPlan(planned, jobs)
+        try:
+            planned[name] = _planned_builds(session, name, frozenset(shapes_of(name)), modules)
+        except BackendUnavailableError as error:
+            lost.append(str(error))
+    return BuildPlan(planned, jobs, tuple(lost))
+
+
+def _planned_builds(
+    session: Session, name: str, shapes: frozenset[KernelShape], modules: Sequence[str]
+) -> BackendBuilds:
+    asked = session.asked(name)
+    if not isinstance(asked, AskedBackend | Builder):
+        raise BackendUnavailableError(f"backend {name} compiles nothing")
+    needed = [build for build in asked.builds(shapes) if not modules or build.name in modules]
+    cached = tuple(build for build in needed if asked.is_built(build))
+    rest = [build for build in needed if build not in cached]
+    beyond = tuple(build for build in rest if not modules and build.cpu_seconds > session.build_budget)
+    missing = tuple(build for build in rest if build not in beyond)
+    return BackendBuilds(partial(_builder, session, name), missing, cached, beyond)
+
+
+def _builder(session: Session, name: str) -> Builder:
+    """Return the backend ``name`` in this process, which has the cores and says how far a build is."""
+    found = session.backend(name)
+    if not isinstance(found, Builder):
+        raise BackendUnavailableError(f"backend {name} compiles nothing")
+    return found

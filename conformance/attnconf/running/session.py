@@ -21,6 +21,7 @@ from attnconf.judging.memory import Memory, release_cached_memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.surroundings import Surroundings
+from attnconf.running.processes.asked import AskedBackend
 from attnconf.running.processes.backend_process import start_server
 from attnconf.running.processes.declaration import Declaration, declaration_of
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
@@ -75,7 +76,7 @@ class Session:
     def backend(self, name: str) -> Backend:
         """Return the backend ``name``, made once in this process. Raises what ``Registry.make`` raises.
 
-        One that has a process of its own must have come up there before: what plans and builds needs it here.
+        One that has a process of its own must have come up there before: what builds and measures needs it here.
         """
         if self.isolates(name):
             self.declaration(name)
@@ -99,6 +100,13 @@ class Session:
             with self._surroundings_of(name).of_process():
                 self._declarations[name] = declaration_of(backend, self.registry.origin(name))
         return self._declarations[name]
+
+    def asked(self, name: str) -> AskedBackend | Backend:
+        """Return the backend ``name``, to be asked where it runs for what it declares. Raises as ``backend``."""
+        if not self.isolates(name):
+            return self.backend(name)
+        self.declaration(name)
+        return AskedBackend(self._isolated_backend(name))
 
     def declared(self, name: str) -> Declaration | None:
         """Return what the backend ``name`` declares if it was made already; nothing is started for it."""

@@ -21,7 +21,7 @@ from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.running.processes.backend_process import BackendProcess, NoProcessError
 from attnconf.running.processes.declaration import Declaration
-from attnconf.running.processes.served import Answer, Options, Spec
+from attnconf.running.processes.served import Answer, Call, Options, Spec
 from attnconf.running.processes.wire import UnreadableError
 
 if TYPE_CHECKING:
@@ -113,11 +113,26 @@ class IsolatedBackend:
             return self._lost(case, f"its answer is no result: {error}", "no result", started)
         if kind is Answer.UNAVAILABLE:
             raise self._refuse(answer)
-        result: CaseResult
-        result, healthy = answer
-        if not healthy:
+        if kind is Answer.LAST:
             self.stop()
+        result: CaseResult = answer
         return result
+
+    def call(self, call: Call) -> Any:  # noqa: ANN401 - as the method returns
+        """Return what the backend declares there. Raises ``BackendUnavailableError`` where it does not."""
+        asked, process = f"{self._whose}, asked for {call.method}", self._connected()
+        try:
+            kind, answer = process.ask(call, self._seconds)
+        except TimeoutError:
+            process.end(tell=True)
+            raise self._refuse(f"{asked}: no answer within {self._seconds:g} s") from None
+        except (EOFError, OSError):
+            raise self._refuse(f"{asked}: {process.ended()[1]}") from None
+        except UnreadableError as error:
+            raise self._refuse(f"{asked}: its answer cannot be read: {error}") from None
+        if kind is Answer.RAISED:
+            raise BackendUnavailableError(f"backend {self._spec.name}, asked for {call.method}: {answer}")
+        return answer
 
     def stop(self) -> None:
         """End the process, if there is one."""

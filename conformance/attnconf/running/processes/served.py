@@ -10,9 +10,10 @@ import ctypes
 import os
 import pickle
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 
@@ -60,7 +61,13 @@ class Answer(Enum):
     DECLARED = auto()
     """The backend stands: its ``Declaration``."""
     RESULT = auto()
-    """A ``CaseResult``, and whether the process can go on."""
+    """A ``CaseResult``."""
+    LAST = auto()
+    """A ``CaseResult`` after which the process cannot go on: its device is lost."""
+    RETURNED = auto()
+    """What a ``Call`` returned."""
+    RAISED = auto()
+    """What a ``Call`` raised, in a line."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,15 @@ class Spec:
     build_budget: float = BUILD_BUDGET
 
 
-Question = tuple["Case", "CheckSelection | None", "Options"]
+@dataclass(frozen=True)
+class Call:
+    """A method of the backend that declares something, and its arguments: values of ours."""
+
+    method: Literal["supports", "numerics", "builds", "is_built"]
+    arguments: tuple[object, ...]
+
+
+Question = tuple["Case", "CheckSelection | None", "Options"] | Call
 """A case, which checks judge it (None: only what is declared unsupported is asked), and options of ``run_case``."""
 
 
@@ -95,26 +110,25 @@ def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dic
     served = _Served(spec)
     try:
         served.start()
-        pipe.send((Answer.DECLARED, served.declaration))
-        question: Question = pipe.recv()
-        served.open_device()
-    except EOFError:
-        return
+        declaration = served.declaration
     except AttnconfError as error:
         pipe.send((Answer.UNAVAILABLE, str(error)))
         return
-    except Exception as error:  # noqa: BLE001 - what it declares may be anything, and its device, too
-        pipe.send((Answer.UNAVAILABLE, f"backend {spec.name} does not come up: {one_line(error)}"))
+    except Exception as error:  # noqa: BLE001 - what it declares may be anything
+        pipe.send((Answer.UNAVAILABLE, _not_up(spec, error)))
         return
-    while True:
-        result, healthy = served.answer(question)
-        pipe.send((Answer.RESULT, (result, healthy)))
-        if not healthy:
-            return
-        try:
-            question = pipe.recv()
-        except EOFError:
-            return
+    with suppress(EOFError):  # whoever closes the pipe asks no more
+        pipe.send((Answer.DECLARED, declaration))
+        while True:
+            question: Question = pipe.recv()
+            answer = served.answer(question)
+            pipe.send(answer)
+            if answer[0] is Answer.LAST or answer[0] is Answer.UNAVAILABLE:
+                return
+
+
+def _not_up(spec: Spec, error: Exception) -> str:
+    return f"backend {spec.name} does not come up: {one_line(error)}"
 
 
 def _end_with_parent() -> None:
@@ -134,6 +148,7 @@ class _Served:
         self._device = torch.device("cpu" if spec.platform.sm is None else "cuda")
         self._surroundings = Surroundings()
         self._registry = Registry()
+        self._is_open = False
 
     @property
     def declaration(self) -> Declaration:
@@ -148,31 +163,45 @@ class _Served:
         with self._surroundings.of_torch():
             self.backend = registry.make(spec.name, spec.platform)
 
-    def open_device(self) -> None:
-        """Create the CUDA context: no case's time pays for it, and who only asks what is declared needs none."""
-        torch.zeros(1, device=self._device).item()
-
-    def answer(self, question: Question) -> tuple[CaseResult, bool]:
-        """Return what comes of a case, and whether the device is still there."""
-        case, checks, how = question
-        if checks is None:
-            result = probe_case(case, self.backend, self._spec.platform, self._device, self._surroundings)
-        else:
-            result = run_case(
-                case,
-                self.backend,
-                self._spec.platform,
-                self._device,
-                choose=SELECTIONS[checks],
-                build_budget=self._spec.build_budget,
-                surroundings=self._surroundings,
-                **how,
-            )
+    def answer(self, question: Question) -> tuple[Answer, Any]:
+        """Return what comes of a question, and say whether the device is still there."""
+        if isinstance(question, Call):
+            return self._called(question)
+        if not self._is_open:
+            try:  # no case's time pays for a CUDA context, and who only asks what is declared needs none
+                torch.zeros(1, device=self._device).item()
+            except Exception as error:  # noqa: BLE001 - a driver may raise anything
+                return Answer.UNAVAILABLE, _not_up(self._spec, error)
+            self._is_open = True
+        result = self._judged(*question)
         crashed = any(layer.outcome is Outcome.CRASHED for layer in result.layers)
-        healthy = not (crashed and self._device.type == "cuda" and _is_lost(self._device))
-        if healthy:
-            release_cached_memory(self._device)
-        return result, healthy
+        if crashed and self._device.type == "cuda" and _is_lost(self._device):
+            return Answer.LAST, result
+        release_cached_memory(self._device)
+        return Answer.RESULT, result
+
+    def _judged(self, case: Case, checks: CheckSelection | None, how: Options) -> CaseResult:
+        if checks is None:
+            return probe_case(case, self.backend, self._spec.platform, self._device, self._surroundings)
+        return run_case(
+            case,
+            self.backend,
+            self._spec.platform,
+            self._device,
+            choose=SELECTIONS[checks],
+            build_budget=self._spec.build_budget,
+            surroundings=self._surroundings,
+            **how,
+        )
+
+    def _called(self, call: Call) -> tuple[Answer, Any]:
+        try:
+            with self._surroundings.of_torch():
+                value = getattr(self.backend, call.method)(*call.arguments)
+            pickle.dumps(value)
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything
+            return Answer.RAISED, one_line(error)
+        return Answer.RETURNED, value
 
 
 def _is_lost(device: torch.device) -> bool:

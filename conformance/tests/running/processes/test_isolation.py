@@ -17,11 +17,13 @@ import torch
 
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.shape import kernel_shape
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
+from attnconf.running.processes.asked import AskedBackend
 from attnconf.running.processes.isolation import IsolatedBackend
 from attnconf.running.processes.last_words import reason
 from attnconf.running.processes.served import Spec
@@ -251,3 +253,11 @@ def test_where_no_process_can_be_started_the_reason_is_a_sentence(isolate, monke
     )
     with pytest.raises(BackendUnavailableError, match=says):
         isolate(wrecking.complain).declaration()
+
+
+def test_what_is_declared_of_a_shape_is_asked_there(isolate) -> None:  # noqa: ANN001
+    asked, shape = AskedBackend(isolate(wrecking.leave)), kernel_shape(case(20), 0)
+    assert asked.supports(shape, Platform()) is None
+    assert asked.numerics(shape).text
+    with pytest.raises(BackendUnavailableError, match="backend leave, asked for builds: AttributeError"):
+        asked.builds([shape])
