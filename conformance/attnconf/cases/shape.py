@@ -1,4 +1,4 @@
-"""KernelShape: the compile-time part of a case. It decides which kernel a backend runs, if any."""
+"""KernelShape: the part of a case that decides which kernel a backend runs, if any."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelShape:
-    """The properties of one layer of a case that pick a kernel. Lengths, tables and contents are not among them.
+    """The properties of one layer of a case that pick a kernel. Tables and contents are not among them.
 
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
-    whether the feature is on.
+    whether the feature is on. Most libraries compile for these alone. Those with precompiled kernels also pick by the
+    number of requests, by the host hint of the longest request in keys, and by ``window_left`` in keys; None stands for
+    whatever it may be, as where a machine is planned.
     """
 
     mode: Mode
@@ -33,6 +35,9 @@ class KernelShape:
     windowed: bool
     soft_cap: bool
     sinks: bool
+    num_requests: int | None = None
+    max_kv_len: int | None = None
+    window_left: int | None = None
 
     @property
     def group_size(self) -> int:
@@ -57,6 +62,9 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         windowed=geometry.window_left >= 0,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
+        num_requests=len(case.requests) + case.padding_rows,
+        max_kv_len=max(1, case.max_kv_len),
+        window_left=geometry.window_left,
     )
 
 
@@ -78,6 +86,9 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         windowed=geometry.window_left >= 0,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=layer.sinks is not None,
+        num_requests=len(batch.q_lens),
+        max_kv_len=batch.max_seq_len,
+        window_left=geometry.window_left,
     )
 
 

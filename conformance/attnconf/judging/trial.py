@@ -182,8 +182,14 @@ class Trial:
             kernel_shape(self.case, layer),
             mode=mode,
             max_q_len=max(row.q_stop - row.q_start for row in rows),
+            num_requests=len(rows),
+            max_kv_len=max(row.kv_stop - row.kv_start for row in rows),
         )
         return self._can_run(shape)
+
+    def supports_hints(self, layer: int, *, max_q_len: int, max_kv_len: int) -> bool:
+        """Return whether ``layer`` is declared supported under other host hints, and built."""
+        return self._can_run(replace(kernel_shape(self.case, layer), max_q_len=max_q_len, max_kv_len=max_kv_len))
 
     def supports(self, case: Case, layer: int) -> bool:
         """Return whether ``layer`` of a variant of the case is declared supported, and built."""

@@ -37,7 +37,7 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     failure = compare(trial, rerun, comparison, bitwise=bitwise)
     if failure is not None:
         return [failure]
-    if not trial.supports_rows(layer, [row, neighbour], trial.case.mode):
+    if not trial.supports_rows(layer, [neighbour, row, row], trial.case.mode):
         return []
     twice = trial.run(layer, "twice", lambda: base.derive([neighbour, row, row], trial.case.mode))
     count, start = spec.new_tokens, neighbour.q_stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.backends.flashinfer.trtllm_gen.traits import Key, KernelType, Mask, Scheduler, Split
+from attnconf.backends.flashinfer.trtllm_gen.traits import KernelType, Key, Mask, Scheduler, Split
 
 if TYPE_CHECKING:
     from attnconf.backends.flashinfer.trtllm_gen.question import Question

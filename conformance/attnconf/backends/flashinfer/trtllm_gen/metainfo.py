@@ -130,7 +130,7 @@ def _rows(lines: Iterable[str], fields: Mapping[str, str], source: str) -> Itera
             raise InvalidInputError(source, field=where, given=given, allowed=allowed)
         for name, pattern, value in zip(names, patterns, values, strict=True):
             if not pattern.fullmatch(value):
-                given = f"{name} {ascii(clipped(value, _LONGEST_QUOTE))}"
+                given = f"{name} {clipped(value, _LONGEST_QUOTE)!a}"
                 raise InvalidInputError(source, field=where, given=given, allowed=f"a value of type {fields[name]}")
         row = _row(dict(zip(names, values, strict=True)))
         if row is not None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from attnconf.backends.flashinfer.trtllm_gen.traits import Mask
-
-if TYPE_CHECKING:
-    from attnconf.cases.shape import KernelShape
 
 UNLIMITED = 2**31 - 1
 """What FlashInfer's launcher passes as the window of a layer that has none."""
@@ -54,27 +50,3 @@ class Question:
     def mask(self) -> Mask:
         """The mask with which the launcher begins."""
         return Mask.CAUSAL if self.causal or not self.context else Mask.DENSE
-
-
-def question_of(shape: KernelShape, multiprocessors: int) -> Question | None:
-    """Return what a launch for ``shape`` asks, None for a dtype of which there are no kernels.
-
-    The output has the query's dtype. A shape without lengths asks the shortest launch: one request of ``max_q_len`` keys.
-    """
-    if shape.q_dtype not in DTYPES or shape.kv_dtype not in DTYPES:
-        return None
-    return Question(
-        context=shape.mode in {"extend", "mixed"},
-        q_dtype=DTYPES[shape.q_dtype],
-        kv_dtype=DTYPES[shape.kv_dtype],
-        o_dtype=DTYPES[shape.q_dtype],
-        num_qo_heads=shape.num_qo_heads,
-        num_kv_heads=shape.num_kv_heads,
-        head_dim=shape.head_dim,
-        page_size=shape.page_size,
-        num_requests=shape.num_requests,
-        max_q_len=shape.max_q_len,
-        max_kv_len=shape.max_kv_len,
-        window_left=shape.window_left,
-        multiprocessors=multiprocessors,
-    )

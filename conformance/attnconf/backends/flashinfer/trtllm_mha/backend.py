@@ -11,7 +11,8 @@ from attnconf.backends.flashinfer import jit, library, places
 from attnconf.backends.flashinfer.built import BuiltByFlashInfer
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
-from attnconf.backends.flashinfer.trtllm_mha import capability, contract, variants
+from attnconf.backends.flashinfer.trtllm_gen.launched import launched
+from attnconf.backends.flashinfer.trtllm_mha import capability, contract, listed, variants
 from attnconf.backends.flashinfer.trtllm_mha.build import jit_spec
 from attnconf.backends.flashinfer.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
@@ -142,10 +143,16 @@ class TrtllmMha(BuiltByFlashInfer):
         return NumericsProfile(p=shape.q_dtype, partials=partials)
 
     def kernels(self, shape: KernelShape) -> frozenset[str]:
-        """Return the kernel family for ``shape``, also over copied pages, or the documented function instead."""
+        """Return the kernel family for ``shape``, also over copied pages, or the documented function instead.
+
+        Where FlashInfer's list and selector are known, the kernels of the list are named behind the family. The family
+        alone then stands for a launch that nobody could see, such as one in the capture of a CUDA graph.
+        """
         kernel = family(shape.mode, self.machine)
         if self.reads_contract:
             return frozenset({f"contract:{FUNCTIONS[kernel][1]}"})
+        if self.machine == "sm100":
+            return frozenset({kernel, *(_named(kernel, name) for name in listed.names(shape, self.platform))})
         return frozenset({kernel, f"{kernel}{_COPIED}"})
 
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
@@ -168,12 +175,16 @@ class TrtllmMha(BuiltByFlashInfer):
         function = library.load(*FUNCTIONS[kernel])
         metadata = build_metadata(batch, kernel)
         scratch = workspace(batch.device, kernel)
-        return PreparedCalls(batch, kernel, metadata, scratch, function, self.promises, self.reads_contract)
+        predicted = not self.reads_contract and self.machine == "sm100" and listed.is_known(self.platform)
+        return PreparedCalls(batch, kernel, metadata, scratch, function, self.promises, self.reads_contract, predicted)
 
 
 @dataclass(frozen=True)
 class PreparedCalls:
-    """A batch with its metadata, its workspace and the function for its mode."""
+    """A batch with its metadata, its workspace and the function for its mode.
+
+    Where the kernels are ``predicted`` by name, the names of those that run are looked up, too.
+    """
 
     batch: Batch
     kernel: Family
@@ -182,6 +193,7 @@ class PreparedCalls:
     function: Callable[..., Any]
     promises: Promises
     reads_contract: bool
+    predicted: bool = False
 
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer into ``out`` and ``lse``, and return the name of the kernel that ran.
@@ -219,6 +231,8 @@ class PreparedCalls:
         if self.reads_contract:
             contract.execute(call.function, bound)
             return f"contract:{call.function}"
+        if self.predicted:
+            return _named(self.kernel, *launched(lambda: self.function(**call.arguments)))
         self.function(**call.arguments)
         return f"{self.kernel}{_COPIED}" if call.copied else self.kernel
 
@@ -231,6 +245,11 @@ def make(platform: Platform) -> TrtllmMha:
     if not backend.reads_contract:
         ready_made(platform)  # a kernel cache for another machine is an error now, not half an hour later
     return backend
+
+
+def _named(kernel: Family, *names: str) -> str:
+    """Return the family with the kernels that ran, or were predicted, behind it."""
+    return "/".join((kernel, *names))
 
 
 def _refuse(batch: Batch, kernel: Family, promises: Promises) -> None:

@@ -1,8 +1,9 @@
 """The capability of each kernel family, by shape, compute capability, CUDA and FlashInfer version.
 
-Sources, all of FlashInfer 0.6.10.post1, 0.6.13, 0.7.2 and 0.7.2.post1: the checks in decode.py, prefill.py and xqa.py,
-the build rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py, and the kernel selection in fmhaKernels.cuh.
-The package has no list of the precompiled trtllm-gen kernels, so their shapes are those of its own tests.
+Sources, of every release from 0.6.10.post1 to 0.7.4: the checks in decode.py, prefill.py and xqa.py, and the build rules
+in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py; ``fixtures/evidence/FLOORS.md`` tables them. Which trtllm-gen
+kernels exist, their list and the selection in fmhaKernels.cuh say (``trtllm_gen``); where these are unknown, the shapes
+are those of FlashInfer's own tests.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
+from attnconf.backends.flashinfer.trtllm_mha import listed
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
 from attnconf.backends.protocol import Unsupported
 
@@ -80,6 +82,11 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
     yield from _dtype_reasons(shape, kernel)
     if shape.soft_cap and kernel != "fmha_v2":
         yield f"{_TITLES[kernel]} has no logits soft cap"
+    if listed.is_known(platform):
+        absent = listed.why_absent(shape, platform)
+        if absent is not None:
+            yield absent
+        return
     if kernel == "xqa":
         yield from _xqa_reasons(shape, version)
     elif kernel == "fmha_v2":
