@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 FOLDER = ROOT / "trtllm_gen"
 SCHEMA = "attnconf.trtllm_gen/1"
 NOTICE = (
-    "Derived from flashInferMetaInfo.h, SPDX-FileCopyrightText: Copyright (c) 1993-2024 NVIDIA CORPORATION & AFFILIATES,"
-    " SPDX-License-Identifier: Apache-2.0. Changed: only the kernels of paged grouped-query attention, and of their"
-    " fields those by which one is selected."
+    "Derived from flashInferMetaInfo.h, SPDX-FileCopyrightText: Copyright (c) 1993-2024 NVIDIA CORPORATION &"
+    " AFFILIATES, SPDX-License-Identifier: Apache-2.0. Changed: only the kernels of paged"
+    " grouped-query attention, and of their fields those by which one is selected."
 )
 _MOST_TEXT = 8 * 10**6
 

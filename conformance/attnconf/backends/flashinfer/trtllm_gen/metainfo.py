@@ -1,8 +1,8 @@
 """Read FlashInfer's list of precompiled kernels: ``flashInferMetaInfo.h``, by the field names of its struct.
 
-The header declares ``struct TllmGenFmhaKernelMetaInfo`` and an array of it, one kernel a line. Fields are found by name,
-never by column, since releases add fields in the middle. A field that is unknown here may be part of what the selector
-asks, so a list that has one is refused and not half understood.
+The header declares ``struct TllmGenFmhaKernelMetaInfo`` and an array of it, one kernel a line. Fields are found by
+name, never by column, since releases add fields in the middle. A field that is unknown here may be part of what the
+selector asks, so a list that has one is refused and not half understood.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ Cell = int | bool | str
 def read_rows(text: str, source: str) -> tuple[Row, ...]:
     """Return the kernels for paged grouped-query attention, in the order of the list ``text``.
 
-    Raises ``InvalidInputError`` for a list that is cut off, has no kernel, an unknown or missing field, or a column whose
-    values do not fit its field.
+    Raises ``InvalidInputError`` for a list that is cut off, has no kernel, an unknown or missing field, or a column
+    whose values do not fit its field.
     """
     fields = _fields(text, source)
     body = _ARRAY.search(text)

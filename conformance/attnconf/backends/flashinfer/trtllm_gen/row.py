@@ -13,7 +13,7 @@ _DYNAMIC_PAGE = 128
 class Row(NamedTuple):
     """One kernel. Dtypes are ``Data_type`` without its prefix, ``sm`` is ``kSM_*`` without its own.
 
-    ``step_q`` and ``step_kv`` are the query rows and the keys that a CTA takes at a time, ``shared_memory`` is in bytes.
+    ``step_q`` and ``step_kv`` are the query rows and the keys that a CTA takes at a time; ``shared_memory`` is bytes.
     """
 
     name: str

@@ -54,12 +54,16 @@ def fastest_tile(
         sync(trial)
         row = find(trial)
         grid = lay_out(question, row, trial)
-        keys = -(-(-(-question.max_kv_len // row.step_kv)) // grid.splits) * row.step_kv
-        waves = -(-grid.ctas // question.multiprocessors)
+        keys = _ceil(_ceil(question.max_kv_len, row.step_kv), grid.splits) * row.step_kv
+        waves = _ceil(grid.ctas, question.multiprocessors)
         cost = _single(_cost(tile, keys, grid.splits) * waves)
         if cost < least:
             best, least = tile, cost
     return best
+
+
+def _ceil(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
 
 
 def _cost(tile: int, keys: int, splits: int) -> float:

@@ -39,7 +39,7 @@ class Split(IntEnum):
 
 
 class Key(NamedTuple):
-    """What the selector looks up, for paged grouped-query attention: the part of FlashInfer's hash that varies there."""
+    """What the selector looks up for paged grouped-query attention: the part of FlashInfer's hash that varies there."""
 
     mask: int
     kernel_type: int

@@ -1,9 +1,9 @@
 """The capability of each kernel family, by shape, compute capability, CUDA and FlashInfer version.
 
-Sources, of every release from 0.6.10.post1 to 0.7.4: the checks in decode.py, prefill.py and xqa.py, and the build rules
-in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py; ``fixtures/evidence/FLOORS.md`` tables them. Which trtllm-gen
-kernels exist, their list and the selection in fmhaKernels.cuh say (``trtllm_gen``); where these are unknown, the shapes
-are those of FlashInfer's own tests.
+Sources, of every release from 0.6.10.post1 to 0.7.4: the checks in decode.py, prefill.py and xqa.py, and the build
+rules in jit/xqa.py and jit/attention/fmha_v2/fmha_library.py; ``fixtures/evidence/FLOORS.md`` tables them. Which
+trtllm-gen kernels exist, their list and the selection in fmhaKernels.cuh say (``trtllm_gen``); where these are unknown,
+the shapes are those of FlashInfer's own tests.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ SUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str]] = {
     "Gemma 4 full decode, contract": ({"head_dim": 512}, CPU, "0.6.10.post1"),
     "Gemma 4 full extend": ({**EXTEND, "head_dim": 512}, B300, "0.6.10.post1"),
     "head_dim 512 at q_len 4": ({**VERIFY, "head_dim": 512}, B200, "0.6.13"),
-    "head_dim 512 at q_len 5": ({"mode": "verify", "max_q_len": 5, "head_dim": 512}, B200, "0.6.14"),
+    "head_dim 512 at q_len 5": ({"mode": "verify", "max_q_len": 5, "head_dim": 512, "num_kv_heads": 4}, B200, "0.6.14"),
+    "head_dim 512 at q_len 5, small group": ({"mode": "verify", "max_q_len": 5, "head_dim": 512}, B200, "0.6.13"),
     "head_dim 512 at q_len 8": ({"mode": "verify", "max_q_len": 8, "head_dim": 512}, CPU, "0.7.2.post1"),
     "gpt-oss decode": ({"head_dim": 64, "sinks": True, "windowed": True}, B200, "0.6.13"),
     "gpt-oss verify": ({**VERIFY, "head_dim": 64, "sinks": True, "windowed": True}, B200, "0.6.13"),
@@ -62,7 +63,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str, str]] 
     "an older library": ({}, B200, "0.6.9", "older than 0.6.10.post1"),
     "a library without its post release": ({"head_dim": 512}, CPU, "0.6.10", "older than 0.6.10.post1"),
     "head_dim 512 at q_len 5": (
-        {"mode": "verify", "max_q_len": 5, "head_dim": 512}, B200, "0.6.13", "5 to 8 since flashinfer-python 0.6.14",
+        {"mode": "verify", "max_q_len": 5, "head_dim": 512, "num_kv_heads": 4}, B200, "0.6.13", "headDimPerCtaV=512",
     ),
     "head_dim 512 at q_len 8, contract": (
         {"mode": "verify", "max_q_len": 8, "head_dim": 512}, CPU, "0.6.10.post1", "since flashinfer-python 0.6.14",
@@ -78,7 +79,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str, str]] 
     "head_dim 96, FMHA v2 on SM 12.x": ({**EXTEND, "head_dim": 96}, RTX, "0.6.13", "64, 128 or 256, not 96"),
     "window, FMHA v2 on SM 12.x": ({**EXTEND, "windowed": True}, RTX, "0.6.13", "has a window on SM 12.x since"),
     "pages of 8": ({"page_size": 8}, B200, "0.7.2.post1", "not 8"),
-    "pages of 128 on SM100": ({"page_size": 128}, B200, "0.6.10.post1", "page_size 128 since"),
+    "pages of 128 on SM100": ({"page_size": 128}, B200, "0.6.10.post1", "numTokensPerPage=128"),
     "pages of 256, XQA": ({"page_size": 256}, HOPPER, "0.7.2.post1", "XQA takes page_size 16, 32, 64 or 128, not 256"),
     "pages of 8, FMHA v2": ({**EXTEND, "page_size": 8}, HOPPER, "0.7.2.post1", "not 8"),
     "float32": ({"q_dtype": "float32", "kv_dtype": "float32"}, CPU, "0.7.2.post1", "not float32"),
