@@ -86,11 +86,15 @@ def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
 
 
 class ModelGeometry(Value):
-    """A model's attention layers, with the names under which engines select it."""
+    """A model's attention layers, with the names under which engines select it.
+
+    ``left_out`` names the kinds of its other layers, which have no keys and values: ``linear_attention``, ``mamba``.
+    """
 
     name: str
     architectures: tuple[str, ...] = ()
     layers: tuple[LayerGeometry, ...] = Field(min_length=1)
+    left_out: tuple[str, ...] = ()
     provenance: str = ""
 
     @model_validator(mode="after")

@@ -1,15 +1,16 @@
 """Reads a Hugging Face config.json into the geometry of the model's attention layers.
 
-It takes flat files and files with a ``text_config``, of transformers 4 and 5. A wrong file raises one
-``InvalidInputError``.
+It takes flat files and files with a ``text_config``, of transformers 4 and 5. Every field that changes attention is
+read, or refused by its name. A wrong file raises one ``InvalidInputError``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any
 
-from attnconf.cases.geometry import LARGEST_SCALE, SMALLEST_SCALE, LayerGeometry, LayerKind, ModelGeometry
+from attnconf.cases.attention_words import refuse_unread
+from attnconf.cases.config_layers import ConfigLayers
+from attnconf.cases.geometry import ModelGeometry
 from attnconf.cases.model_families import Family, family_of
 from attnconf.errors import InvalidInputError
 from attnconf.fields import Fields, quote
@@ -18,28 +19,20 @@ from attnconf.values import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MOST_LAYERS = 1024
-_MOST_HEADS = 2**16
-_LONGEST_HEAD = 2**16
-"""Limits far above any real model: a file beyond them is wrong, and would cost memory."""
-
-_PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")
-"""The names of the period of full layers, in the order in which they count."""
-
-_MAX_WINDOW_LAYERS = 28
-"""transformers' default of ``max_window_layers``."""
-
-_SLIDING: Final[LayerKind] = "sliding"
-_FULL: Final[LayerKind] = "full"
-_KIND: dict[str, LayerKind] = {f"{kind}_attention": kind for kind in get_args(LayerKind)}
+_TEXTS = ("thinker_config", "text_config", "llm_config", "language_config")
+"""Objects in which the text model's configuration stands, from the outside in."""
 
 _FOREIGN = {
     "kv_lora_rank": "latent attention (MLA) has no K and V heads in its cache",
-    "attention_chunk_size": "chunked attention is neither sliding nor full",
-    "layers_block_type": "layers that are not attention have no geometry here",
     "block_configs": "blocks with a geometry of their own are not understood",
+    "cross_attention_layers": "cross attention reads the keys and values of images",
+    "is_encoder_decoder": "an encoder attends in both directions, and a decoder to its keys and values",
 }
 """Fields that announce attention which ``LayerGeometry`` cannot express, with the reason."""
+
+_BIASES = ("alibi", "relative")
+_CAUSAL = ("is_causal", "is_decoder")
+"""Fields of which false says that attention is bidirectional."""
 
 
 def read_model(path: Path) -> ModelGeometry:
@@ -58,28 +51,68 @@ def model_name(path: Path) -> str:
 def model_from_config(data: object, source: str, name: str) -> ModelGeometry:
     """Read the model ``name`` from the parsed config.json ``data``; ``source`` is named in errors.
 
-    A layer that shares KV reads the last layer of its own kind that comes before the shared ones. Raises
-    ``InvalidInputError``.
+    A layer that shares KV reads the last layer of its own kind that comes before the shared ones. Layers that are not
+    attention are left out, by their names. Raises ``InvalidInputError``.
     """
     if not isinstance(data, dict):
         raise InvalidInputError(source, field="the document", given=quote(data), allowed="an object")
     outer = Fields(source, data)
-    text = outer.child("text_config") or outer
+    text = _text(outer)
     architectures = outer.texts("architectures") or text.texts("architectures") or ()
     types = (text.text("model_type", ""), outer.text("model_type", ""))
-    _refuse_foreign(text)
-    reader = _Reader(text, family_of((*types, *architectures)))
-    return ModelGeometry(name=name, architectures=architectures, layers=reader.layers(), provenance=_provenance(outer))
+    family = family_of((*types, *architectures))
+    _refuse_foreign(text, family, next((one for one in (*types, *architectures) if one), name))
+    if outer is not text and (refused := family_of((outer.text("model_type", ""),)).refused):
+        outer.refuse("model_type", outer.data["model_type"], f"none: {refused}")
+    layers = ConfigLayers(text, family)
+    return ModelGeometry(
+        name=name,
+        architectures=architectures,
+        layers=layers.layers(),
+        left_out=layers.left_out,
+        provenance=_provenance(outer),
+    )
 
 
-def _refuse_foreign(text: Fields) -> None:
+def _text(outer: Fields) -> Fields:
+    text = outer
+    for key in _TEXTS:
+        text = text.child(key) or text
+    return text
+
+
+def _refuse_foreign(text: Fields, family: Family, name: str) -> None:
+    if family.refused:
+        text.refuse("model_type", text.data.get("model_type", name), f"none: {family.refused}")
     for field, reason in _FOREIGN.items():
-        if text.has(field):
+        if text.data.get(field) not in (None, False):
             text.refuse(field, text.data[field], f"none: {reason}")
+    for field in _CAUSAL:
+        if text.data.get(field) is False and field not in family.harmless:
+            text.refuse(field, text.data[field], "true: attention here is causal, and that of an encoder is not")
     bidirectional = text.data.get("use_bidirectional_attention")
     # "vision" keeps text tokens causal; images attend to each other in the prefill of their own tokens only
     if bidirectional not in (None, False, "vision"):
         text.refuse("use_bidirectional_attention", bidirectional, "none: attention here is causal")
+    positions = str(text.data.get("position_embedding_type", ""))
+    if any(word in positions for word in _BIASES):
+        text.refuse("position_embedding_type", positions, "none that adds a bias to the scores")
+    kind = text.data.get("att_impl_type")
+    if kind not in (None, "GQA"):
+        text.refuse("att_impl_type", kind, "GQA")
+    if text.data.get("attention_chunk_size") and not _says_kinds(text):
+        text.refuse(
+            "attention_chunk_size",
+            text.data["attention_chunk_size"],
+            "none: chunked attention is neither sliding nor full",
+        )
+    refuse_unread(text, family.harmless)
+
+
+def _says_kinds(text: Fields) -> bool:
+    """Whether a list names the kind of every layer, so that a chunked one would be named there."""
+    lists: tuple[Any, ...] = tuple(text.data.get(name) for name in ("layer_types", "hybrid_layer_pattern"))
+    return any(isinstance(one, list) and one for one in lists)
 
 
 def _provenance(outer: Fields) -> str:
@@ -90,167 +123,3 @@ def _provenance(outer: Fields) -> str:
     if fields is None:
         return ""
     return "; ".join(f"{key}: {fields.text(key, '')}" for key in fields.data)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reads the layers of one text configuration."""
-
-    text: Fields
-    family: Family
-
-    def layers(self) -> tuple[LayerGeometry, ...]:
-        count = self.text.integer("num_hidden_layers", high=_MOST_LAYERS)
-        kinds = self._kinds(count)
-        overrides = self._overrides(count)
-        first_shared = count - self.text.integer("num_kv_shared_layers", 0, low=0, high=count - 1)
-        layers: list[LayerGeometry] = []
-        for index, kind in enumerate(kinds):
-            owner = None
-            if index >= first_shared:
-                owner = next((i for i in reversed(range(first_shared)) if kinds[i] == kind), None)
-                if owner is None:
-                    given, allowed = count - first_shared, f"fewer: no {kind} layer is left to read the KV of"
-                    self.text.refuse("num_kv_shared_layers", given, allowed)
-            layers.append(self._layer(kind, overrides.get(index), owner))
-            if owner is not None:
-                self._check_shared(layers, index, owner)
-        return tuple(layers)
-
-    def _kinds(self, count: int) -> tuple[LayerKind, ...]:
-        names = self.text.texts("layer_types")
-        kinds = self._derived_kinds(count) if names is None else tuple(self._kind(name) for name in names)
-        if len(kinds) != count:
-            allowed = f"as many as num_hidden_layers, {count}"
-            raise InvalidInputError(
-                self.text.source, field=f"{self.text.prefix}layer_types", given=f"{len(kinds)} long", allowed=allowed
-            )
-        # transformers forces this too; Gemma 4's shared full layers need it
-        return (*kinds[:-1], _FULL) if self.family.last_full else kinds
-
-    def _kind(self, name: str) -> LayerKind:
-        if name not in _KIND:
-            self.text.refuse("layer_types", name, " or ".join(_KIND))
-        return _KIND[name]
-
-    def _derived_kinds(self, count: int) -> tuple[LayerKind, ...]:
-        pattern = next((name for name in _PATTERNS if self.text.has(name)), None)
-        if pattern is not None or self.family.pattern is not None:
-            period = self.text.integer(pattern or _PATTERNS[0], self.family.pattern)
-            return tuple(_SLIDING if (index + 1) % period else _FULL for index in range(count))
-        if self._window(None) is None:
-            return (_FULL,) * count
-        if self.family.gated:
-            if not self.text.boolean("use_sliding_window", default=False):
-                return (_FULL,) * count
-            first = self.text.integer("max_window_layers", _MAX_WINDOW_LAYERS, low=0)
-            return tuple(_SLIDING if index >= first else _FULL for index in range(count))
-        if not self.family.every_layer:
-            self.text.refuse_missing("layer_types", "layer_types, to say which layers the sliding_window binds")
-        return (_SLIDING,) * count
-
-    def _overrides(self, count: int) -> dict[int, Fields]:
-        """Return transformers 5's ``per_layer_config``: the fields in which single layers differ."""
-        table = self.text.child("per_layer_config")
-        if table is None:
-            return {}
-        overrides = {}
-        for key in table.data:
-            if not (key.isascii() and key.isdigit() and len(key) <= len(str(count)) and int(key) < count):
-                self.text.refuse("per_layer_config", key, f"layer numbers from 0 to {count - 1}")
-            override = table.child(key)
-            if override is not None:
-                if override.data.get("skip"):
-                    override.refuse("skip", override.data["skip"], "none: a skipped layer has no geometry")
-                overrides[int(key)] = override
-        return overrides
-
-    def _layer(self, kind: LayerKind, override: Fields | None, owner: int | None) -> LayerGeometry:
-        num_qo_heads = self._pick("num_attention_heads", override).integer("num_attention_heads", high=_MOST_HEADS)
-        place, field, num_kv_heads = self._kv_heads(kind, override, num_qo_heads)
-        if num_qo_heads % num_kv_heads:
-            place.refuse(field, num_kv_heads, f"a divisor of num_attention_heads, {num_qo_heads}")
-        head_dim = self._head_dim(kind, override, num_qo_heads)
-        return LayerGeometry(
-            kind=kind,
-            window_left=-1 if kind == "full" else self._sliding_window(override) - 1,
-            num_qo_heads=num_qo_heads,
-            num_kv_heads=num_kv_heads,
-            head_dim=head_dim,
-            sm_scale=self._sm_scale(head_dim),
-            logits_soft_cap=self._soft_cap(),
-            sinks=self.family.sinks,
-            kv_owner=owner,
-        )
-
-    def _kv_heads(self, kind: LayerKind, override: Fields | None, num_qo_heads: int) -> tuple[Fields, str, int]:
-        place, field = self._pick("num_key_value_heads", override), "num_key_value_heads"
-        # the global count is for layers that reuse K as V; other sizes of the model may have the field and ignore it
-        gate = self.text.boolean("attention_k_eq_v", default=self.family.k_eq_v)
-        if gate and self._is_global(kind) and self.text.has("num_global_key_value_heads"):
-            field = "num_global_key_value_heads"
-        return place, field, place.integer(field, num_qo_heads, high=_MOST_HEADS)
-
-    def _is_global(self, kind: LayerKind) -> bool:
-        """Whether the fields for global layers apply: transformers 5 ignores them beside a ``per_layer_config``."""
-        return kind == "full" and not self.text.has("per_layer_config")
-
-    def _head_dim(self, kind: LayerKind, override: Fields | None, num_qo_heads: int) -> int:
-        default = self.family.global_head_dim
-        if self._is_global(kind) and (default is not None or self.text.has("global_head_dim")):
-            return self.text.integer("global_head_dim", default, high=_LONGEST_HEAD)
-        place = self._pick("head_dim", override)
-        if place.has("head_dim"):
-            return place.integer("head_dim", high=_LONGEST_HEAD)
-        if not self.text.has("hidden_size"):
-            self.text.refuse_missing("head_dim", "head_dim, or hidden_size to divide by num_attention_heads")
-        hidden_size = self.text.integer("hidden_size")
-        if hidden_size % num_qo_heads or hidden_size // num_qo_heads > _LONGEST_HEAD:
-            allowed = f"a multiple of num_attention_heads, {num_qo_heads}, as there is no head_dim"
-            self.text.refuse("hidden_size", hidden_size, allowed)
-        return hidden_size // num_qo_heads
-
-    def _window(self, override: Fields | None) -> int | None:
-        place = self._pick("sliding_window", override)
-        if "sliding_window" in place.data:
-            return place.integer("sliding_window") if place.has("sliding_window") else None
-        return self.family.window
-
-    def _sliding_window(self, override: Fields | None) -> int:
-        window = self._window(override)
-        if window is None:
-            self.text.refuse_missing("sliding_window", "a whole number of 1 or more: some layers are sliding")
-        return window
-
-    def _sm_scale(self, head_dim: int) -> float:
-        if self.family.sm_scale is not None:
-            return self.family.sm_scale
-        if self.text.has("attention_multiplier"):  # Granite
-            return self._score_scale("attention_multiplier", self.text.positive("attention_multiplier"))
-        name = "query_pre_attn_scalar"
-        scale: float = self.text.positive(name, self.family.query_pre_attn_scalar or head_dim) ** -0.5
-        return self._score_scale(name, scale)
-
-    def _soft_cap(self) -> float | None:
-        if "attn_logit_softcapping" not in self.text.data:
-            return self.family.soft_cap
-        if not self.text.has("attn_logit_softcapping"):
-            return None
-        return self._score_scale("attn_logit_softcapping", self.text.positive("attn_logit_softcapping"))
-
-    def _score_scale(self, field: str, scale: float) -> float:
-        """Return the ``scale`` of scores that ``field`` gives."""
-        if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
-            allowed = f"what scales scores by {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}"
-            self.text.refuse(field, self.text.data.get(field), allowed)
-        return scale
-
-    def _pick(self, name: str, override: Fields | None) -> Fields:
-        return override if override is not None and name in override.data else self.text
-
-    def _check_shared(self, layers: list[LayerGeometry], index: int, owner: int) -> None:
-        reads, has = layers[index], layers[owner]
-        shapes = [(layer.num_kv_heads, layer.head_dim) for layer in (reads, has)]
-        if shapes[0] != shapes[1]:
-            allowed = f"for layer {index}, the KV heads and head_dim of layer {owner}, whose KV it reads: {shapes[1]}"
-            self.text.refuse("per_layer_config", shapes[0], allowed)

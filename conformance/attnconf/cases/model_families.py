@@ -1,6 +1,6 @@
 """Families: what a model family's code does although its config.json does not say it.
 
-Read from the configuration and modelling files of transformers 5.23 (``models/*/configuration_*.py``).
+Read from the configuration and modelling files of transformers 5.24 (``models/*/configuration_*.py``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from attnconf.cases.geometry import LayerKind
 
 _SUFFIXES = ("text", "forcausallm", "forconditionalgeneration", "forblockdiffusion")
 """Endings of model types and architectures that do not tell families apart."""
@@ -24,7 +26,12 @@ class Family:
     ``max_window_layers`` on. ``window``: the window of a file without ``sliding_window`` (null means no window).
     ``sm_scale`` fixes the scale of the scores; without it the scale is ``query_pre_attn_scalar ** -0.5``, and without
     that ``head_dim ** -0.5``. ``k_eq_v``: whether the global KV-head count applies in a file without
-    ``attention_k_eq_v``.
+    ``attention_k_eq_v``. ``sinks`` are the kinds of layers with learned sinks, and ``sliding_kv_factor`` the KV heads
+    of a sliding layer to those of a full one, where no field has them. ``interval``: without any list, layer i is
+    full when i + 1 is a multiple of it, else linear attention. ``before_query``: ``sliding_window_size`` counts the
+    keys before the query, and not itself. ``multi_query``: there is one KV head. ``refused`` is why no case can say
+    what the family does; ``harmless`` are fields that sound like attention, and with which its code does something
+    else.
     """
 
     pattern: int | None = None
@@ -35,15 +42,26 @@ class Family:
     sm_scale: float | None = None
     query_pre_attn_scalar: float | None = None
     soft_cap: float | None = None
-    sinks: bool = False
+    sinks: frozenset[LayerKind] = frozenset()
     global_head_dim: int | None = None
     k_eq_v: bool = True
+    sliding_kv_factor: int = 1
+    interval: int | None = None
+    before_query: bool = False
+    multi_query: bool = False
+    refused: str = ""
+    harmless: frozenset[str] = frozenset()
 
 
 PLAIN = Family()
 
 _GEMMA4 = Family(pattern=6, window=512, last_full=True, sm_scale=1.0, global_head_dim=512, k_eq_v=False)
 _QWEN = Family(gated=True, window=4096)
+_ALL: frozenset[LayerKind] = frozenset({"sliding", "full"})
+_ALIBI = Family(refused="ALiBi adds a bias to the scores")
+_NO_ATTENTION = Family(refused="none of its layers is attention")
+_EVERY_SINK = Family(sinks=_ALL)
+_ASSISTANT = Family(refused="every layer of an assistant reads the keys and values of the model that it assists")
 
 _FAMILIES = {
     "gemma2": Family(pattern=2, window=4096, query_pre_attn_scalar=256.0, soft_cap=50.0),
@@ -52,10 +70,43 @@ _FAMILIES = {
     "gemma4": _GEMMA4,
     "gemma4unified": Family(pattern=6, window=1024, last_full=True, sm_scale=1.0, global_head_dim=512, k_eq_v=False),
     "diffusiongemma": _GEMMA4,
-    "gptoss": Family(pattern=2, window=128, sinks=True),
+    "gemma4assistant": _ASSISTANT,
+    "gemma4unifiedassistant": _ASSISTANT,
+    "baichuan": Family(refused="some of its sizes use ALiBi, and no field says which"),
+    "bloom": _ALIBI,
+    "cohere2moe": Family(pattern=4, window=4096, harmless=frozenset({"prefix_dense_sliding_window_pattern"})),
+    "evolla": Family(harmless=frozenset({"is_decoder"})),
+    "falconmamba": _NO_ATTENTION,
+    "gptneox": Family(harmless=frozenset({"is_decoder"})),
+    "llama4": Family(harmless=frozenset({"attn_scale", "attn_temperature_tuning"})),
+    "mamba": _NO_ATTENTION,
+    "mamba2": _NO_ATTENTION,
+    "minimax": Family(harmless=frozenset({"block_size"})),
+    "modernbertdecoder": Family(pattern=3, harmless=frozenset({"local_attention"})),
+    "mpt": _ALIBI,
+    "museglimmer": Family(harmless=frozenset({"qk_scale_factor"})),
+    "musespark": Family(harmless=frozenset({"qk_scale_factor"})),
+    "recurrentgemma": Family(harmless=frozenset({"logits_soft_cap"})),
+    "rwkv": _NO_ATTENTION,
+    "xlstm": _NO_ATTENTION,
+    "cohere2": Family(pattern=4, window=4096),
+    "diffllama": Family(refused="differential attention subtracts one softmax from another"),
+    "exaone4": Family(pattern=4, window=4096),
+    "flint": _EVERY_SINK,
+    "gptbigcode": Family(multi_query=True),
+    "gptoss": Family(pattern=2, window=128, sinks=_ALL),
+    "graniteswa": _EVERY_SINK,
+    "granitemoeswa": _EVERY_SINK,
+    "jetmoe": Family(refused="its experts choose query heads, which read KV heads in turn"),
+    "mimov2flash": Family(sinks=frozenset({"sliding"}), sliding_kv_factor=2, before_query=True),
+    "mllama": Family(refused="cross attention reads the keys and values of images"),
+    "olmo3": Family(pattern=4, window=4096),
+    "qwen3next": Family(interval=4),
+    "qwen35": Family(interval=4),
+    "qwen35moe": Family(interval=4),
     "mistral": Family(every_layer=True, window=4096),
     "mixtral": Family(every_layer=True),
-    "phi3": Family(every_layer=True),
+    "phi3": Family(every_layer=True, harmless=frozenset({"full_attn_mod"})),
     "starcoder2": Family(every_layer=True),
     "qwen2": _QWEN,
     "qwen2moe": _QWEN,

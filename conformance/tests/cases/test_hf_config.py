@@ -135,11 +135,15 @@ LLAMA_TYPES = ["sliding_attention"] * 3
         ({"num_attention_heads": [8]}, "num_attention_heads is [8]"),
         ({"hidden_size": None}, "head_dim is missing; allowed: head_dim, or hidden_size to divide"),
         ({"layer_types": LLAMA_TYPES}, "layer_types is 3 long; allowed: as many as num_hidden_layers, 4"),
-        ({"layer_types": ["linear_attention"] * 4}, "layer_types is 'linear_attention'; allowed: sliding_attention or"),
+        (
+            {"layer_types": ["linear_attention"] * 4},
+            "layer_types is 'linear_attention'; allowed: an attention layer at",
+        ),
+        ({"layer_types": ["hyena"] * 4}, "layer_types is 'hyena'; allowed: sliding_attention or full_attention or"),
         ({"layer_types": "full_attention"}, "layer_types is 'full_attention'; allowed: a list of strings"),
         ({"layer_types": ["sliding_attention"] * 4}, "sliding_window is missing; allowed: a whole number of 1 or more"),
         ({"sliding_window": 16}, "layer_types is missing; allowed: layer_types, to say which layers"),
-        ({"num_kv_shared_layers": 4}, "num_kv_shared_layers is 4; allowed: a whole number from 0 to 3"),
+        ({"num_kv_shared_layers": 4}, "num_kv_shared_layers is 4; allowed: fewer than num_hidden_layers, 4"),
         ({"num_kv_shared_layers": -1}, "num_kv_shared_layers is -1"),
         ({"attn_logit_softcapping": float("inf")}, "attn_logit_softcapping is inf; allowed: a number above 0"),
         ({"attn_logit_softcapping": True}, "attn_logit_softcapping is True"),
@@ -150,6 +154,18 @@ LLAMA_TYPES = ["sliding_attention"] * 3
         ({"per_layer_config": {"1": {"head_dim": 0}}}, "per_layer_config.1.head_dim is 0"),
         ({"per_layer_config": {"1": {"skip": ["attention"]}}}, "per_layer_config.1.skip is ['attention']"),
         ({"per_layer_config": [1]}, "per_layer_config is [1]; allowed: an object"),
+        ({"v_head_dim": 32}, "v_head_dim is 32; allowed: head_dim, 64: no case can say values of another size"),
+        ({"head_dim": 64, "kv_channels": 32}, "kv_channels is 32; allowed: what head_dim says, 64"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder is True; allowed: none: an encoder attends"),
+        ({"is_causal": False}, "is_causal is False; allowed: true: attention here is causal"),
+        ({"position_embedding_type": "alibi"}, "position_embedding_type is 'alibi'; allowed: none that adds a bias"),
+        ({"model_type": "bloom"}, "model_type is 'bloom'; allowed: none: ALiBi adds a bias"),
+        ({"num_attention_heads_per_layer": [8, 8]}, "num_attention_heads_per_layer is [8, 8]; allowed: a list of 4"),
+        ({"hybrid_layer_pattern": [0, 1, 2, 0]}, "hybrid_layer_pattern is [0, 1, 2, 0]; allowed: a list of 0 and 1"),
+        ({"hybrid_override_pattern": "M*X-"}, "hybrid_override_pattern is 'X'; allowed: one of M - E *"),
+        ({"sliding_window": 4, "sliding_window_pattern": "LXG"}, "sliding_window_pattern is 'LXG'; allowed: a whole"),
+        ({"attn_layer_indices": [4]}, "attn_layer_indices is [4]; allowed: a list of layer numbers from 0 to 3"),
+        ({"sparse_attention_config": {"topk": 3}}, "sparse_attention_config is {'topk': 3}; allowed: none: this field"),
         ({"text_config": 7}, "text_config is 7; allowed: an object"),
         ({"architectures": "Llama"}, "architectures is 'Llama'; allowed: a list of strings"),
         ({"model_type": 3}, "model_type is 3; allowed: a string"),
@@ -161,6 +177,94 @@ def test_a_wrong_file_is_one_sentence(change: dict[str, Any], message: str) -> N
         read({**BASE, **change})
     assert str(caught.value).startswith(f"config.json: {message}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"layer_types": ["linear_attention", "full_attention"] * 2}, "ff"),
+        ({"layers_block_type": ["mamba", "attention", "mamba", "mlp"]}, "f"),
+        ({"hybrid_override_pattern": "M-*E", "num_hidden_layers": None}, "f"),
+        ({"hybrid_layer_pattern": [0, 1, 1, 0], "sliding_window": 4}, "fssf"),
+        ({"attn_type_list": [1, 0, 1, 0]}, "ff"),
+        ({"full_attention_interval": 2}, "ff"),
+        ({"model_type": "qwen3_next"}, "f"),
+        ({"attn_layer_indices": [3]}, "f"),
+        ({"attn_layer_period": 2, "attn_layer_offset": 1}, "ff"),
+        ({"block_types": ["recurrent", "attention"], "attention_window_size": 8}, "ss"),
+        ({"sliding_window_pattern": "LG", "sliding_window": 4}, "sfsf"),
+        ({"layer_switch": 2, "sliding_window": 4}, "sfsf"),
+        ({"global_attn_every_n_layers": 4, "sliding_window": 4}, "sssf"),
+        ({"layer_types": ["full_attention"] * 6, "num_nextn_predict_layers": 2}, "ffff"),
+        ({"sliding_window": 0, "use_sliding_window": False}, "ffff"),
+    ],
+)
+def test_layers_that_are_no_attention_are_left_out(change: dict[str, Any], expected: str) -> None:
+    assert kinds({**BASE, **change}) == expected
+
+
+def test_heads_may_differ_by_layer_and_by_kind() -> None:
+    lists = {"num_attention_heads_per_layer": [8, 4, 8, 2], "head_dim": 16}
+    assert [layer.num_qo_heads for layer in read({**BASE, **lists}).layers] == [8, 4, 8, 2]
+    swa = {"swa_num_attention_heads": 16, "swa_num_key_value_heads": 4, "swa_head_dim": 32, "sliding_window": 4}
+    model = read({**BASE, **swa, "layer_types": ["sliding_attention", "full_attention"] * 2})
+    assert [(one.num_qo_heads, one.num_kv_heads, one.head_dim) for one in model.layers] == [(16, 4, 32), (8, 2, 64)] * 2
+    sinks = {"add_swa_attention_sink_bias": True, "add_full_attention_sink_bias": False, "sliding_window": 4}
+    model = read({**BASE, **sinks, "layer_types": ["sliding_attention", "full_attention"] * 2})
+    assert [layer.sinks for layer in model.layers] == [True, False] * 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"n_layer": 4, "n_head": 8, "n_embd": 512},
+        {"n_layers": 4, "n_heads": 8, "d_model": 512, "num_kv_heads": 8},
+        {"num_hidden_layers": 4, "num_attention_heads": 8, "num_attention_groups": 8, "attention_head_dim": 64},
+        {"num_hidden_layers": 4, "num_attention_heads": 8, "num_query_groups": 8, "kv_channels": 64},
+    ],
+)
+def test_other_names_of_the_same_thing(names: dict[str, Any]) -> None:
+    layers = read({"model_type": "other", **names}).layers
+    assert [(one.num_qo_heads, one.num_kv_heads, one.head_dim) for one in layers] == [(8, 8, 64)] * 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "use_cla",
+            "attn_window",
+            "window_layers",
+            "sliding_windows",
+            "local_layers",
+            "cross_layer_kv",
+            "kv_share_map",
+        ),
+        *(
+            "attention_sink_size",
+            "param_sink_number",
+            "alibi",
+            "use_alibi",
+            "chunked_prefill_attention",
+            "dual_chunk_size",
+        ),
+        *("sparse_topk", "indexer_heads", "index_n_heads", "global_layers", "head_dims", "qk_nope_dim", "v_channels"),
+        *("layer_pattern", "mixer_types", "share_every", "attn_logit_cap", "swa_layers", "causal_span", "mqa"),
+        *("latent_size", "num_heads", "yoco", "bidirectional", "compress_ratio", "lightning_attention"),
+    ],
+)
+def test_a_field_that_sounds_like_attention_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^config.json: {name} is 3; allowed: none: this field sounds like"):
+        read({**BASE, name: 3})
+    for nothing in (None, False, 0, "", [], {}):
+        assert read({**BASE, name: nothing}).layers == read(BASE).layers
+
+
+@pytest.mark.parametrize(
+    "name", ["hidden_act", "moe_topk", "num_experts_per_tok", "rope_theta", "attention_bias", "qk_norm", "vocab_size"]
+)
+def test_a_field_about_something_else_is_not_refused(name: str) -> None:
+    assert read({**BASE, name: 3}).layers == read(BASE).layers
 
 
 def test_a_shared_layer_of_another_kv_shape_is_refused() -> None:
