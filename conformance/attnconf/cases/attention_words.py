@@ -53,7 +53,7 @@ READ = _words(
     attn_type_list block_types full_attention_interval full_attn_idxs global_attn_every_n_layers global_head_dim
     head_dim hybrid_layer_pattern hybrid_override_pattern kv_channels kv_lora_rank layer_switch layer_types
     layers_block_type max_window_layers multi_query n_head n_head_kv n_heads
-    num_attention_groups num_attention_heads num_attention_heads_per_layer num_global_key_value_heads 
+    num_attention_groups num_attention_heads num_attention_heads_per_layer num_global_key_value_heads
     num_key_value_heads num_kv_heads num_kv_shared_layers num_query_groups num_sliding_attention_heads
     order_of_interleaved_layers per_layer_config query_pre_attn_scalar sliding_window sliding_window_pattern
     _sliding_window_pattern sliding_window_size swa_head_dim swa_num_attention_heads swa_num_key_value_heads

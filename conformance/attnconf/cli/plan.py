@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--fleet", metavar="FILE", help="plan for the runners of this TOML file")
     parser.add_argument("--diff", metavar="BASE", help="of a fleet, only what differs from this commit")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the plan of a fleet, for attnconf verify")
+    parser.add_argument("--profile", metavar="P", help="say which cells this profile does not draw (gate)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--format", choices=("text", "json", "github"), help="of a fleet, github: the job matrix")
@@ -51,17 +52,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _plan_fleet(arguments: argparse.Namespace, policy: Policy, console: Console) -> int:
-    for option in ("sm", "cuda", "attention_backend", "prefill_backend", "decode_backend"):
+    for option in ("sm", "cuda", "profile", "attention_backend", "prefill_backend", "decode_backend"):
         if getattr(arguments, option) is not None:
             flag = "--" + option.replace("_", "-")
             raise InvalidInputError(flag, given="beside --fleet", allowed="the runners of the fleet alone")
     made = make_fleet_plan(policy, arguments.policy, Path(arguments.fleet), arguments.diff)
     if arguments.output is not None:
-        try:
-            made.write(Path(arguments.output))
-        except OSError as error:
-            given = f"cannot be written ({error.strerror})"
-            raise InvalidInputError(arguments.output, given=given) from None
+        _write(made, arguments.output)
     form = "json" if arguments.json else arguments.format or "text"
     if form == "text":
         for line in made.lines:
@@ -72,13 +69,30 @@ def _plan_fleet(arguments: argparse.Namespace, policy: Policy, console: Console)
         console.say(f"matrix={json.dumps({'include': job_matrix(made)})}")
         console.say(f"jobs={len(made.jobs)}")
     tell = console.say if form == "text" else console.complain  # what is printed else is read by a program
-    for sentence in made.nowhere:
-        tell(f"NOT MET: {sentence}")
+    for name in _unregistered(made):
+        tell(f"CANNOT TELL: no package here registers a backend {name}; a conftest of its runner must")
+    for sentence in (f"NOT MET: {one}" for one in made.nowhere):
+        tell(sentence)
     if made.git_sha is None:
         console.complain(
             "NOT MET: the plan is of no commit, since this is no git repository; attnconf verify refuses it"
         )
     return EXIT_NOT_MET if made.nowhere or made.git_sha is None else 0
+
+
+def _write(made: FleetPlan, file: str) -> None:
+    try:
+        made.write(Path(file))
+    except OSError as error:
+        given = f"cannot be written ({error.strerror})"
+        raise InvalidInputError(file, given=given) from None
+
+
+def _unregistered(made: FleetPlan) -> list[str]:
+    """Return the backends of the jobs that no installed package registers, each once."""
+    with closing(make_session()) as here:
+        known = here.registry.names
+    return list(dict.fromkeys(name for job in made.jobs for name in job.backends if name not in known))
 
 
 def job_matrix(made: FleetPlan) -> list[dict[str, Any]]:
@@ -107,6 +121,7 @@ def job_matrix(made: FleetPlan) -> list[dict[str, Any]]:
 
 
 def _plan_machine(arguments: argparse.Namespace, policy: Policy, console: Console) -> int:
+    from attnconf.cases.drawing.profiles import profile_named
     from attnconf.gate.plans.machine_plan import plan as plan_platform
     from attnconf.platforms import simulate
     from attnconf.policy.question import UserChoice
@@ -114,16 +129,16 @@ def _plan_machine(arguments: argparse.Namespace, policy: Policy, console: Consol
     user = UserChoice(
         attention=arguments.attention_backend, prefill=arguments.prefill_backend, decode=arguments.decode_backend
     )
-    if arguments.sm is not None:
-        platform = simulate(arguments.sm, cuda=arguments.cuda or "13.0")
-        planned = plan_platform(policy, platform, user_choice=user)
-    elif arguments.cuda is not None:
+    if arguments.sm is None and arguments.cuda is not None:
         option = "--cuda"
         raise InvalidInputError(option, given="without --sm", allowed="--cuda beside --sm; this machine has its own")
-    else:
-        with closing(make_session()) as here:
-            backends = {name: here.why_not(name) for name in here.registry.names}
-        planned = plan_platform(policy, here.platform, user_choice=user, backends=backends)
+    profile = profile_named(arguments.profile or "gate")
+    with closing(make_session()) as here:
+        backends: dict[str, str | None] = dict.fromkeys(here.registry.names)
+        platform = simulate(arguments.sm, cuda=arguments.cuda or "13.0") if arguments.sm is not None else here.platform
+        if arguments.sm is None:
+            backends = {name: here.why_not(name) for name in backends}
+    planned = plan_platform(policy, platform, user_choice=user, backends=backends, profile=profile)
     if arguments.json:
         console.say_data(planned.to_data())
         return 0

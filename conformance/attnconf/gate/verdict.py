@@ -68,7 +68,7 @@ class Verdict(Value):
 
     ``required`` is what was asked here, ``elsewhere`` what other platforms owe, ``waived`` and ``unsupported`` what is
     not proven here and may be so, ``notes`` what is wrong with waivers of a policy that is not strict. ``claims`` are
-    sentences of what the policy asserts of speed: shown, never measured here, never counted.
+    sentences of what the policy asserts of speed, or of what no case has: shown, never measured here, never counted.
     """
 
     unmet: tuple[Unmet, ...]
@@ -135,8 +135,20 @@ def reach_verdict(  # noqa: PLR0913 - what is judged, by what, where and when
         waived=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proof.waived),
         unsupported=tuple(Excused(cell=cell, sentence=sentence) for cell, sentence in proof.unsupported),
         notes=() if policy.strict else tuple(complaints),
-        claims=tuple(claim.sentence for claim in policy.claims),
+        claims=(*unprovable(policy, resolutions), *(claim.sentence for claim in policy.claims)),
     )
+
+
+def unprovable(policy: Policy, resolutions: Sequence[Resolution]) -> tuple[str, ...]:
+    """Return what the rules that decide here assert of things that no case has, in sentences."""
+    found = []
+    deciding = {resolution.rule for resolution in resolutions if resolution.by != "refused"}
+    for rule in policy.rules:
+        if rule.name in deciding and rule.beyond_cases:
+            names = " and ".join(rule.choice.backends) if rule.choice else ""
+            what = f"rule {rule.name} gives {rule.beyond_cases} {names}, and no case has them"
+            found.append(f"not proven: {what} ({rule.unproven})")
+    return tuple(found)
 
 
 def narrowed(verdict: Verdict, cells: Collection[RequiredCell]) -> Verdict:

@@ -15,17 +15,14 @@ from packaging.utils import canonicalize_name
 
 from attnconf.cases.case import KVDtype
 from attnconf.platforms import platform_text
-from attnconf.policy.question import Mask, Named, Question, UserChoice
-from attnconf.policy.ranges import Sm, sm_in, sm_samples, version_in, version_samples, whole_in, whole_samples
+from attnconf.policy.question import Deterministic, Mask, Named, Question, UserChoice
+from attnconf.policy.ranges import UNSET, Sm, sm_in, sm_samples, version_in, version_samples, whole_in, whole_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
-
-OPEN_PAGE_SIZE = "none"
-"""The page size in a condition for users who leave it to the engine."""
 
 _USERS: dict[Named, UserChoice] = {
     "none": UserChoice(),
@@ -94,12 +91,17 @@ def _some_range_has(asked: tuple[int | str, ...], value: int | None) -> bool:
     return any(whole_in(one, value) for one in asked)
 
 
-def _page_size_in(asked: tuple[int | str, ...], value: int | None) -> bool:
-    return OPEN_PAGE_SIZE in asked if value is None else _some_range_has(_limited(asked), value)
+def _open_numbers(name: str) -> Axis[tuple[int | str, ...], int | None]:
+    """Return an axis whose number may be unset."""
+    return _setting(name, _open_number_in, lambda given: whole_samples(_limited(_flat(given)), None))
+
+
+def _open_number_in(asked: tuple[int | str, ...], value: int | None) -> bool:
+    return UNSET in asked if value is None else _some_range_has(_limited(asked), value)
 
 
 def _limited(asked: Iterable[int | str]) -> tuple[int | str, ...]:
-    return tuple(one for one in asked if one != OPEN_PAGE_SIZE)
+    return tuple(one for one in asked if one != UNSET)
 
 
 def _is_in(asked: tuple[str, ...], value: str) -> bool:
@@ -136,8 +138,9 @@ AXES: tuple[Axis[Any, Any], ...] = (
     _setting("mask", _is_in, lambda _given: get_args(Mask)),
     _numbers("q_len"),
     _setting("speculative", _is_in, lambda given: ("none", *_flat(given), "another")),
-    _numbers("topk"),
-    _setting("page_size", _page_size_in, lambda given: whole_samples(_limited(_flat(given)), None)),
+    _open_numbers("topk"),
+    _open_numbers("page_size"),
+    _setting("deterministic", _is_in, lambda _given: get_args(Deterministic)),
     Axis[tuple[Named, ...], Named](
         name="user",
         role="user",

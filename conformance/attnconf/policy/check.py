@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from attnconf.policy.conditions import Condition
     from attnconf.policy.policy import Policy, Rule
 
-FaultKind = Literal["hole", "overlap", "unreachable", "contradiction", "unproven", "waiver"]
+FaultKind = Literal["hole", "overlap", "unreachable", "contradiction", "unproven", "unprovable", "waiver"]
 
 
 class Fault(Value):
@@ -25,7 +25,8 @@ class Fault(Value):
 
     hole: no rule takes some question. overlap: several rules take a question, and the last one is not a fallback
     without conditions. unreachable: a rule or refusal never decides. contradiction: the needs of a choice never hold
-    where it is made, or it is always refused. unproven: a choice requires no cell that must run. waiver: a waiver has
+    where it is made, or it is always refused. unproven: a choice requires no cell that must run. unprovable: a
+    rule takes what no case has, and does not say why it stands all the same. waiver: a waiver has
     expired, or selects no required cell.
     """
 
@@ -48,7 +49,7 @@ def check_policy(policy: Policy, today: dt.date | None = None) -> tuple[Fault, .
         if work > MOST_WORK:
             refuse_too_many()
         faults += _architecture(policy, name, states)
-    faults += [*_unproven(policy), *waiver_faults(policy, day)]
+    faults += [*_unproven(policy), *_unprovable(policy), *waiver_faults(policy, day)]
     return tuple(dict.fromkeys(faults))
 
 
@@ -167,6 +168,22 @@ def _unproven(policy: Policy) -> Iterator[Fault]:
                 if not any(cell.backend == backend and not cell.unsupported for cell in cells):
                     sentence = f"rule {rule.name} gives {architecture} {backend}, of which no cell must be proven"
                     yield Fault(kind="unproven", sentence=sentence)
+
+
+def _unprovable(policy: Policy) -> Iterator[Fault]:
+    for rule in policy.rules:
+        if rule.beyond_cases and rule.unproven is None:
+            sentence = (
+                f"rule {rule.name} takes {rule.beyond_cases}, which no case has, so nothing can prove its backend;"
+                " leave them to a rule of their own, which says in unproven why it stands"
+            )
+            yield Fault(kind="unprovable", sentence=sentence)
+        elif rule.unproven is not None and not rule.beyond_cases:
+            sentence = f"rule {rule.name} has unproven, but takes nothing that no case has"
+            yield Fault(kind="unprovable", sentence=sentence)
+        elif rule.beyond_cases and len(rule.mask) > 1:
+            sentence = f"rule {rule.name} takes {rule.beyond_cases} beside others: they need a rule of their own"
+            yield Fault(kind="unprovable", sentence=sentence)
 
 
 def _where(question: Question, conditions: Sequence[Condition]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from packaging.utils import canonicalize_name
 from pydantic import Field, model_validator
 
 from attnconf.cases.case import KVDtype
 from attnconf.policy.axes import AXES, package_axis
-from attnconf.policy.question import Algorithm, Mask, Named, Question
-from attnconf.policy.ranges import SmPattern, Specifier, WholeRange
+from attnconf.policy.question import Algorithm, Deterministic, Mask, Named, Question
+from attnconf.policy.ranges import OpenRange, SmPattern, Specifier, WholeRange
 from attnconf.values import Value
 
 if TYPE_CHECKING:
@@ -97,16 +97,18 @@ class Condition(Value):
 class Situation(Condition):
     """A demand on the platform and on the served model. An empty field demands nothing.
 
-    One entry of each list must match. ``page_size`` may be ``none``: the user leaves it to the engine. ``user`` lists
-    the sides for which the user named a backend: none, prefill, decode, both, or split (another one for each side).
+    One entry of each list must match. ``page_size`` may be ``none``: the user leaves it to the engine; so may ``topk``:
+    nothing is drafted, or the engine has no trees. ``user`` lists the sides for which the user named a backend:
+    none, prefill, decode, both, or split (another one for each side).
     """
 
     kv_dtype: tuple[KVDtype, ...] = ()
     mask: tuple[Mask, ...] = ()
     q_len: tuple[WholeRange, ...] = ()
     speculative: tuple[Algorithm, ...] = ()
-    topk: tuple[WholeRange, ...] = ()
-    page_size: tuple[WholeRange | Literal["none"], ...] = ()
+    topk: tuple[OpenRange, ...] = ()
+    page_size: tuple[OpenRange, ...] = ()
+    deterministic: tuple[Deterministic, ...] = ()
     user: tuple[Named, ...] = ()
 
     @property

@@ -58,7 +58,8 @@ class Choice(Value):
 class Rule(Situation):
     """The answer for ``architectures`` in a situation: ``backend``, or ``prefill`` and ``decode``, or a refusal.
 
-    ``refuse`` is the reason why the engine does not start.
+    ``refuse`` is the reason why the engine does not start. ``unproven`` is why the choice stands although nothing can
+    prove it: what ``beyond_cases`` names is asked by no case, and its required cells say nothing of it.
     """
 
     name: Name
@@ -67,6 +68,7 @@ class Rule(Situation):
     prefill: Name | None = None
     decode: Name | None = None
     refuse: Sentence | None = None
+    unproven: Sentence | None = None
 
     @model_validator(mode="after")
     def _check_answer(self) -> Self:
@@ -75,6 +77,11 @@ class Rule(Situation):
             message = f"either backend, or prefill and decode, or refuse, not {' and '.join(given) or 'none of them'}"
             raise ValueError(message)
         return self
+
+    @property
+    def beyond_cases(self) -> str:
+        """What the rule asks for that no case has, in words; empty for a refusal, and where cases have all of it."""
+        return "the masks of images" if "images" in self.mask and self.refuse is None else ""
 
     @property
     def choice(self) -> Choice | None:

@@ -14,6 +14,7 @@ Side = Literal["prefill", "decode"]
 Named = Literal["none", "prefill", "decode", "both", "split"]
 Algorithm = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,60}$")]
 Mask = Literal["causal", "images"]
+Deterministic = Literal["off", "on"]
 Positive = Annotated[int, Field(ge=1, lt=10**6)]
 
 
@@ -42,11 +43,12 @@ class Question(Value):
     """The question which backend ``architecture`` gets.
 
     ``kv_dtype`` is the dtype of the KV cache. ``mask`` is ``images`` when the tokens of an image see each other in both
-    directions, as in configurations with ``use_bidirectional_attention: vision`` while images are served. ``q_len`` is
-    the number of query tokens of a request in a decode step: 1 without speculative decoding, else the draft tokens that
-    are verified at once. ``speculative`` is the engine's name of the drafting algorithm, or ``none``; ``topk`` is the
-    width of the draft tree, 1 for a chain. ``page_size`` counts tokens, None when the user leaves it to the engine.
-    ``user`` has the backends that the user named.
+    directions, as in configurations with ``use_bidirectional_attention: vision`` while images are served. ``q_len``
+    is the number of query tokens of a request in a decode step: 1 without speculative decoding, else the draft
+    tokens that are verified at once. ``speculative`` is the engine's name of the drafting algorithm, or ``none``;
+    ``topk`` is the width of the draft tree, 1 for a chain, None where nothing is drafted. ``page_size`` counts
+    tokens, None when the user leaves it to the engine. ``deterministic`` is ``on`` where the user asks for
+    deterministic inference. ``user`` has the backends that the user named.
     """
 
     architecture: str
@@ -55,6 +57,7 @@ class Question(Value):
     mask: Mask = "causal"
     q_len: Positive = 1
     speculative: Algorithm = "none"
-    topk: Positive = 1
+    topk: Positive | None = None
     page_size: Positive | None = None
+    deterministic: Deterministic = "off"
     user: UserChoice = UserChoice()

@@ -45,27 +45,44 @@ SmPattern = Annotated[str, Field(pattern=rf"^(none|\d{{1,2}}\.(\d|x)|{_compariso
 _WHOLE = re.compile(_comparisons(_NUMBER))
 
 
+_NUMERAL = re.compile("[0-9]{1,6}")
+"""A number in quotes, beside the texts of the same list."""
+
+UNSET = "none"
+"""What a condition calls the number of an axis that is unset: a page size that is left to the engine, no tree."""
+
+
+def _open_range(value: object) -> object:
+    if value == UNSET:
+        return value
+    try:
+        return _whole_range(value)
+    except ValueError as error:
+        message = f"{UNSET}, {error}"
+        raise ValueError(message) from None
+
+
 def _whole_range(value: object) -> object:
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return value
+    if isinstance(value, str) and _NUMERAL.fullmatch(value):
+        return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY:
         return value
     raise ValueError(f'a whole number from 0 to {_TOO_MANY - 1}, or comparisons with such, as in ">=2,<=8"')
 
 
-WholeRange = Annotated[
-    int | str,
-    BeforeValidator(_whole_range),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "exclusiveMaximum": _TOO_MANY},
-                {"type": "string", "pattern": f"^{_WHOLE.pattern}$"},
-            ]
-        }
-    ),
+_SCHEMA = [
+    {"type": "integer", "minimum": 0, "exclusiveMaximum": _TOO_MANY},
+    {"type": "string", "pattern": f"^({_WHOLE.pattern}|{_NUMERAL.pattern})$"},
 ]
+WholeRange = Annotated[int | str, BeforeValidator(_whole_range), WithJsonSchema({"anyOf": _SCHEMA})]
 """A set of whole numbers: one number, or ``">=2,<=8"``."""
+
+OpenRange = Annotated[
+    int | str, BeforeValidator(_open_range), WithJsonSchema({"anyOf": [*_SCHEMA, {"const": UNSET, "type": "string"}]})
+]
+"""A set of whole numbers of an axis that may be unset, or ``none``, which is unset."""
 
 
 def _specifier(text: str) -> str:

@@ -17,8 +17,9 @@ ASKED: dict[str, list[Any]] = {
     "cuda": [">=12.8", "<13"],
     PACKAGE.name: [">=0.6.10.post1"],
     "q_len": [(1, ">=2,<=8")],
-    "topk": [(">4",)],
+    "topk": [("none", 1), (">4",)],
     "page_size": [("none", 16), (">=64",)],
+    "deterministic": [("off",), ("on",)],
     "speculative": [("none", "EAGLE")],
 }
 QUESTION = Question(

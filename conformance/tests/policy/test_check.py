@@ -198,7 +198,7 @@ questions = st.builds(
     ),
     kv_dtype=st.sampled_from(["bfloat16", "float16", "float8_e4m3fn"]),
     q_len=st.integers(1, 9),
-    topk=st.integers(1, 9),
+    topk=st.none() | st.integers(1, 9),
     mask=st.sampled_from(["causal", "images"]),
     speculative=st.sampled_from(["none", "EAGLE", "NGRAM"]),
     page_size=st.none() | st.integers(1, 9),

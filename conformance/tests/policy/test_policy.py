@@ -45,7 +45,7 @@ expires = 2027-01-01
         ('backend = "triton"\n\n[[rules]]', "\n\n[[rules]]", "or refuse, not none of them"),
         ('name = "trtllm-tree"', 'name = "trtllm-hardware"', "two are called trtllm-hardware"),
         ('reason = "it verifies', 'because = "it verifies', "refusals.5."),
-        ('topk = [">=2"]', 'topk = ["two"]', "refusals.5.topk.0 is 'two'; allowed: a whole number from 0 to 99"),
+        ('topk = [">=2"]', 'topk = ["two"]', "refusals.5.topk.0 is 'two'; allowed: none, a whole number from 0 to 99"),
         ('rule = "sm100"', 'rule = "sm90"', "claims: a rule of this policy, not sm90"),
         ('baseline = "triton"', 'baseline = "trtllm_mha"', "claims: a baseline that rule sm100 does not choose itself"),
         ("at_most = 22", "at_most = 12", "at_most from at_least = 13 on, not 12"),

@@ -178,6 +178,7 @@ FITS = Question(
     platform=Platform(sm=(9, 0), cuda="13.0", packages={"flashinfer_cubin": "0.6.13", "torch": "2.10"}),
     kv_dtype="float8_e4m3fn",
     q_len=8,
+    topk=1,
     page_size=32,
 )
 

@@ -98,7 +98,7 @@ def questions(policy: Policy, engine: Engine) -> Iterator[Question]:
     """Yield architecture x capability x CUDA x drafts x KV dtype x the engine's other settings x the user's choice."""
     scope = engine.scope
     machines = [Platform(device="asked", sm=sm, cuda=cuda, simulated=True) for sm, cuda in product(SMS, CUDAS)]
-    drafts = (("none", 1, 1), *scope.drafts)
+    drafts = (("none", 1, None), *scope.drafts)
     users = list(_users(policy, scope))
     varied = {"kv_dtype": KV_DTYPES, **scope.settings}
     settings = [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]

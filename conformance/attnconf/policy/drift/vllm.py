@@ -230,7 +230,7 @@ def _refuse_unaskable(question: Question) -> None:
         message = "vllm is asked about NVIDIA GPUs with CUDA only; other hardware takes other steps"
     elif question.architecture not in _MODEL_TYPES:
         message = f"vllm is asked about {', '.join(_MODEL_TYPES)} only, not {question.architecture}"
-    elif question.topk != 1:
+    elif question.topk not in (None, 1):
         message = f"vllm has no trees of draft tokens, but topk is {question.topk}"
     elif question.user.named in {"prefill", "decode", "split"}:
         message = "vllm has one backend for prefill and decode, but the user named one for a side"

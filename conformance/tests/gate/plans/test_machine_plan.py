@@ -62,9 +62,9 @@ def test_the_user_s_split_choice_is_planned_for() -> None:
 def test_json_is_whole_and_plain() -> None:
     made = plan(POLICY, SIMULATED)
     data = json.loads(json.dumps(made.to_data(), allow_nan=False))
-    assert data.keys() == {"policy", "platform", "resolutions", "here", "elsewhere"}
+    assert data.keys() == {"policy", "platform", "resolutions", "here", "elsewhere", "unprovable"}
     assert len(data["here"]) == 32
-    assert data["here"][0].keys() == {"cell", "blocked"}
+    assert data["here"][0].keys() == {"cell", "blocked", "undrawn"}
     assert data["elsewhere"][0]["sentence"] in "\n".join(made.lines)
     assert all(one["sentence"] in "\n".join(made.lines) for one in data["resolutions"])
 

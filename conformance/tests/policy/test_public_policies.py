@@ -1,0 +1,129 @@
+"""Policies as engines' users write them: what cannot be proven, cannot run or is not drawn is said, never green."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.errors import InvalidInputError
+from attnconf.gate.plans.machine_plan import plan
+from attnconf.platforms import Platform
+from attnconf.policy.check import check_policy, refuse_faulty
+from attnconf.policy.policy import Policy, load_policy
+
+CPU = Platform()
+HOPPER = Platform(device="H100", sm=(9, 0), cuda="13.0", packages={"flashinfer-python": "0.6.13"}, simulated=True)
+EDGE: dict[str, Any] = {"layer_kinds": ["sliding", "full"], "modes": ["decode", "extend"], "executed": 1}
+
+
+def policy(rules: list[dict[str, Any]], model: str, backends: tuple[str, ...] = ("reference",), **cell: Any) -> Policy:  # noqa: ANN401 - TOML
+    rules = [{"name": f"r{index}", "architectures": ["X"], **rule} for index, rule in enumerate(rules)]
+    return Policy.from_data(
+        {
+            "schema": "attnconf.policy/1",
+            "name": "p",
+            "provenance": {"engine": "vllm", "version": "0.33.0", "file": "x.py"},
+            "backends": {name: {} for name in backends},
+            "rules": rules,
+            "required": [{"architectures": ["X"], "models": [model], **EDGE, **cell}],
+        },
+        "p.toml",
+    )
+
+
+IMAGES = {"mask": ["images"], "backend": "reference"}
+CAUSAL = {"mask": ["causal"], "backend": "reference"}
+WHY = {"unproven": "no case has them"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        (
+            [{"mask": ["causal", "images"], "backend": "reference"}],
+            "rule r0 takes the masks of images, which no case has",
+        ),
+        ([CAUSAL, IMAGES], "rule r1 takes the masks of images, which no case has"),
+        ([{"mask": ["causal", "images"], "backend": "reference", **WHY}], "they need a rule of their own"),
+        ([{**CAUSAL, **WHY}, {**IMAGES, **WHY}], "rule r0 has unproven, but takes nothing that no case has"),
+    ],
+)
+def test_masks_of_images_are_never_met_by_causal_cases(rules: list[dict[str, Any]], sentence: str) -> None:
+    found = policy(rules, "gemma4-12b", effective={"sliding": ["window"]})
+    (fault,) = [one for one in check_policy(found) if one.kind == "unprovable"]
+    assert sentence in fault.sentence
+    with pytest.raises(InvalidInputError, match="a policy that passes attnconf policy check"):
+        refuse_faulty(found, "p.toml")
+
+
+def test_a_rule_says_why_it_stands_unproven_and_plan_and_verdict_repeat_it() -> None:
+    found = policy([CAUSAL, {**IMAGES, **WHY}], "gemma4-12b")
+    assert check_policy(found) == ()
+    assert "not proven: rule r1 gives the masks of images reference" in "\n".join(plan(found, CPU).lines)
+    refusing = policy([CAUSAL, {"mask": ["images"], "refuse": "no kernel"}], "gemma4-12b")
+    assert check_policy(refusing) == ()
+
+
+def test_an_unknown_feature_is_refused() -> None:
+    for feature in ("images", "widnow"):
+        with pytest.raises(InvalidInputError, match=f"is '{feature}'; allowed: .*window"):
+            policy([CAUSAL], "gemma4-12b", effective={"sliding": ["window", feature]})
+
+
+def test_a_backend_that_is_not_registered_cannot_run_anywhere() -> None:
+    rules = [{"sm": ["9.x"], "backend": "fa3"}, {"backend": "flashinfer"}]
+    found = policy(rules, "mistral-7b", backends=("fa3", "flashinfer"))
+    text = "\n".join(plan(found, HOPPER, backends={"reference": None}).lines)
+    assert "0 of 2 required cells can run on this platform" in text
+    assert "2 blocked here: fa3 is unavailable: no backend of that name is registered" in text
+
+
+FP8 = "bfloat16+float8_e4m3fn"
+
+
+@pytest.mark.parametrize("profile", ["smoke", "gate"])
+def test_the_plan_names_the_required_cells_that_the_profile_does_not_draw(profile: str) -> None:
+    rows = {"modes": ["decode", "extend", "verify"], "dtypes": [FP8, "any"], "executed": 1}
+    many = {**rows, "executed": 1000}
+    few, all_of_it = (policy([{"backend": "reference"}], "gemma4-e2b", **one) for one in (rows, many))
+    made = plan(few, CPU, profile=profile_named(profile))
+    assert all(one.cell.dtypes == FP8 for one in made.here if one.undrawn)  # any is drawn
+    made = plan(all_of_it, CPU, profile=profile_named(profile))
+    assert len(made.here) == 12
+    assert {one.undrawn for one in made.here} == {profile}
+    assert f"12 not drawn by profile {profile}, so its run alone cannot meet them" in "\n".join(made.lines)
+
+
+def test_a_model_that_the_profile_does_not_ask_of_is_not_drawn() -> None:
+    found = policy([{"backend": "reference"}], "mistral-7b")
+    assert {one.undrawn for one in plan(found, CPU, profile=profile_named("smoke")).here} == {"smoke"}
+    assert {one.undrawn for one in plan(found, CPU, profile=profile_named("gate")).here} == {""}
+    assert {one.undrawn for one in plan(found, CPU).here} == {""}
+
+
+@pytest.mark.parametrize("topk", [["none", "1"], ["none", 1], ["none"]])
+def test_a_tree_may_be_unset(topk: list[object]) -> None:
+    rules = [{"topk": topk, "backend": "reference"}, {"backend": "triton"}]
+    found = policy(rules, "llama3-8b", backends=("reference", "triton"))
+    assert check_policy(found) == ()
+    assert plan(found, CPU).resolutions[0].rule == "r0"
+
+
+def test_deterministic_inference_is_a_condition() -> None:
+    rules = [{"deterministic": ["on"], "backend": "reference"}, {"backend": "triton"}]
+    found = policy(rules, "llama3-8b", backends=("reference", "triton"))
+    assert check_policy(found) == ()
+    answers = {(one.settings, one.backend) for one in plan(found, CPU).resolutions}
+    assert answers == {("", "triton"), ("deterministic on", "reference")}
+
+
+def test_the_shipped_policies_say_of_what_they_cannot_prove() -> None:
+    shipped = load_policy("vllm-gemma4")
+    assert {rule.name for rule in shipped.rules if rule.beyond_cases} == {
+        "hopper-images",
+        "hopper-images-fp8",
+        "sm100-images",
+    }
+    assert all(rule.unproven for rule in shipped.rules if rule.beyond_cases)
