@@ -47,10 +47,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.oracle import Answer, Problem, Weights, attend, with_keys, with_values
+from attnconf.oracle import Answer, solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from attnconf.oracle import Block, Problem, Solved, Weights
 
 UNIT_ROUNDOFF = {
     "float64": 2.0**-53,
@@ -136,12 +138,37 @@ class Bounded:
     lse_bound: torch.Tensor
 
 
+def rows_of(bounded: Bounded, rows: slice | torch.Tensor) -> Bounded:
+    """Return some query rows of a bounded answer: a slice, or int64 indices on the answer's device."""
+    answer = Answer(bounded.answer.out[rows], bounded.answer.lse[rows])
+    return Bounded(answer, bounded.out_bound[rows], bounded.lse_bound[rows])
+
+
+def units_by_row(actual: torch.Tensor, lse: torch.Tensor | None, expected: Bounded) -> torch.Tensor:
+    """Return the largest error of each query row in units, [rows]; the LSE counts where there is one."""
+    units = out_units(actual, expected).amax(dim=(1, 2))
+    return units if lse is None else torch.maximum(units, lse_units(lse, expected).amax(dim=1))
+
+
 def bounded_answer(problem: Problem, profile: NumericsProfile, out_dtype: str) -> Bounded:
     """Solve ``problem`` in float64 and bound the error of a right kernel of this profile, element by element."""
-    moments = _Moments(problem, profile)
-    answer = attend(problem, moments)
-    out_bound = moments.out_bound(answer, out_dtype)
-    return Bounded(answer, out_bound, moments.lse_bound(answer))
+    return bounded_answers([problem], profile, out_dtype)
+
+
+def bounded_answers(problems: Sequence[Problem], profile: NumericsProfile, out_dtype: str) -> Bounded:
+    """Return the bounded answers to ``problems``, which agree in query heads, head_dim and device, as one."""
+    rows = sum(one.q.shape[0] for one in problems)
+    _, heads, dim = problems[0].q.shape
+    out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problems[0].q.device)
+    lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=out.device)
+    found = Bounded(Answer(out, lse), torch.zeros_like(out), torch.zeros_like(lse))
+    for solved in solve(problems):
+        moments = _moments(solved, profile)
+        solved.block.put(out, solved.out)
+        solved.block.put(lse, solved.lse)
+        solved.block.put(found.out_bound, moments.out_bound(solved.out, out_dtype))
+        solved.block.put(found.lse_bound, moments.lse_bound(solved.lse))
+    return found
 
 
 def out_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
@@ -191,97 +218,97 @@ def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> t
     return torch.nan_to_num(units, nan=math.inf, posinf=math.inf)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class _Moments:
-    """The sums over keys in the bound, collected while the oracle runs."""
+    """The sums over keys in the bound of a block: [parts, query heads, rows], or with D behind where values count.
 
-    problem: Problem
+    ``visible`` [parts, 1, rows] is N of step 4. Names follow the steps above.
+    """
+
     profile: NumericsProfile
-    weighted_values: torch.Tensor = field(init=False)
-    weighted_errors: torch.Tensor = field(init=False)
-    score_errors: torch.Tensor = field(init=False)
-    lost_values: torch.Tensor = field(init=False)
-    lost_sums: torch.Tensor = field(init=False)
-    visible: torch.Tensor = field(init=False)
+    weighted_values: torch.Tensor
+    weighted_errors: torch.Tensor
+    score_errors: torch.Tensor
+    lost_values: torch.Tensor
+    lost_sums: torch.Tensor
+    visible: torch.Tensor
 
-    def __post_init__(self) -> None:
-        self.weighted_values = torch.zeros_like(self.problem.q)
-        self.weighted_errors = torch.zeros_like(self.problem.q)
-        self.score_errors = torch.zeros_like(self.problem.q[:, :, 0])
-        self.lost_values = torch.zeros_like(self.problem.q)
-        self.lost_sums = torch.zeros_like(self.problem.q[:, :, 0])
-        self.visible = torch.zeros_like(self.problem.q[:, 0, 0])
-
-    def __call__(self, weights: Weights) -> None:
-        u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
-        u_kv = _roundoff(self.profile.dequantised)
-        dim = weights.q.shape[2]
-        top, largest, sink_errors = self._shift(weights)
-        magnitudes = abs(self.problem.sm_scale) * with_keys(weights.q.abs(), weights.k.abs())
-        d = (
-            ((math.sqrt(dim) + 4.0) * u_acc + 2.0 * u_kv) * magnitudes
-            + (EXP_RELATIVE + (self.profile.tanh if self.problem.soft_cap is not None else 0.0)) * weights.scores.abs()
-            + SHIFT_RELATIVE * (top - weights.scores).clamp_min(0.0)
-            + EXP_ABSOLUTE
-        )
-        if self.profile.query is not None:
-            rounding = (UNIT_ROUNDOFF[self.profile.query] * weights.q.abs()).clamp_min(
-                _SMALLEST[self.profile.query] / 2
-            )
-            squares = with_keys(rounding.square(), weights.k.square())
-            d = d + QUERY_CONFIDENCE * abs(self.problem.sm_scale) * squares.sqrt()
-        weighted = weights.p * torch.expm1(d.clamp_max(_LARGEST_EXPONENT))
-        values = weights.v.abs()
-        heads = weights.heads
-        self.weighted_values[:, heads] = with_values(weights.p, values).transpose(0, 1)
-        self.weighted_errors[:, heads] = with_values(weighted, values).transpose(0, 1)
-        self.score_errors[:, heads] = (weighted.sum(dim=2) + sink_errors).transpose(0, 1)
-        lost = torch.minimum(weights.p, _SMALLEST[self.profile.p] * largest)
-        self.lost_values[:, heads] = with_values(lost, values).transpose(0, 1)
-        lost = torch.minimum(weights.p, _SMALLEST[self.profile.row_sum] * largest)
-        self.lost_sums[:, heads] = lost.sum(dim=2).transpose(0, 1)
-        self.visible = weights.visible[0].sum(dim=1).to(torch.float64)
-
-    def _shift(self, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return each row's largest logit m and its probability, [heads, rows, 1], and the sink's share of errors."""
-        p, scores = weights.p, weights.scores.masked_fill(~weights.visible, -math.inf)
-        nothing = torch.zeros_like(weights.sink_mass)[:, :, None]
-        top = scores.amax(dim=2, keepdim=True) if p.shape[2] else torch.full_like(nothing, -math.inf)
-        largest = p.amax(dim=2, keepdim=True) if p.shape[2] else nothing
-        if self.problem.sinks is None:
-            return top.nan_to_num(neginf=0.0), largest, nothing[:, :, 0]
-        sinks = self.problem.sinks[weights.heads][:, None, None].expand_as(top)
-        top = torch.maximum(top, sinks)
-        d = EXP_RELATIVE * sinks.abs() + SHIFT_RELATIVE * (top - sinks) + EXP_ABSOLUTE
-        sink_errors = weights.sink_mass * torch.expm1(d)[:, :, 0]
-        return top, torch.maximum(largest, weights.sink_mass[:, :, None]), sink_errors
-
-    def out_bound(self, answer: Answer, out_dtype: str) -> torch.Tensor:
+    def out_bound(self, out: torch.Tensor, out_dtype: str) -> torch.Tensor:
         u_out = UNIT_ROUNDOFF[out_dtype]
         u_p = UNIT_ROUNDOFF[self.profile.p]
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
         u_other = _roundoff(self.profile.partials) + _roundoff(self.profile.dequantised)
-        sums = (torch.sqrt(self.visible) + 8.0)[:, None, None] * u_acc + u_other
-        magnitude = answer.out.abs()
-        shift = self.score_errors[:, :, None]
+        sums = (torch.sqrt(self.visible) + 8.0)[..., None] * u_acc + u_other
+        magnitude = out.abs()
+        shift = self.score_errors[..., None]
         inner = (
             (self.weighted_errors + shift * magnitude) / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
             + sums * self.weighted_values
             + u_p * self.weighted_values
             + max(u_p, UNIT_ROUNDOFF[self.profile.row_sum]) * magnitude
             + self.lost_values
-            + self.lost_sums[:, :, None] * magnitude
+            + self.lost_sums[..., None] * magnitude
         )
         smallest = _SMALLEST[out_dtype] + (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
-        floor = torch.where(self.visible[:, None, None] > 0, smallest, 0.0)
+        floor = torch.where(self.visible[..., None] > 0, smallest, 0.0)
         return u_out * magnitude + (1.0 + u_out) * inner + floor
 
-    def lse_bound(self, answer: Answer) -> torch.Tensor:
+    def lse_bound(self, lse: torch.Tensor) -> torch.Tensor:
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
-        sums = (torch.sqrt(self.visible) + 8.0)[:, None] * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
-        magnitude = torch.where(torch.isfinite(answer.lse), answer.lse.abs(), torch.zeros_like(answer.lse))
+        sums = (torch.sqrt(self.visible) + 8.0) * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
+        magnitude = torch.where(torch.isfinite(lse), lse.abs(), torch.zeros_like(lse))
         shift = self.score_errors / (1.0 - self.score_errors.clamp_max(_LARGEST_SHIFT))
         return shift + sums + self.lost_sums + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
+
+
+def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
+    block, weights = solved.block, solved.weights
+    top, largest, sink_errors = _shift(block, weights)
+    d = _score_errors(block, weights.scores, top, profile)
+    weighted = weights.p * d.clamp_max_(_LARGEST_EXPONENT).expm1_()
+    values = block.v.abs()
+    lost = torch.minimum(weights.p, _SMALLEST[profile.p] * largest)
+    sums = lost if profile.row_sum == profile.p else torch.minimum(weights.p, _SMALLEST[profile.row_sum] * largest)
+    return _Moments(
+        profile=profile,
+        weighted_values=block.sums(weights.p, values),
+        weighted_errors=block.sums(weighted, values),
+        score_errors=weighted.sum(dim=3) + sink_errors,
+        lost_values=block.sums(lost, values),
+        lost_sums=sums.sum(dim=3),
+        visible=block.visible.sum(dim=3).to(torch.float64),
+    )
+
+
+def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile: NumericsProfile) -> torch.Tensor:
+    """Return d of step 1, [parts, query heads, rows, keys]."""
+    scale = abs(block.score_scale)
+    products = (math.sqrt(block.q.shape[3]) + 4.0) * UNIT_ROUNDOFF[profile.accumulator]
+    relative = EXP_RELATIVE + (profile.tanh if block.soft_cap is not None else 0.0)
+    d = block.products(block.q.abs(), block.k.abs()).mul_((products + 2.0 * _roundoff(profile.dequantised)) * scale)
+    d += relative * scores.abs()
+    d += SHIFT_RELATIVE * (top - scores).clamp_min_(0.0)
+    d += EXP_ABSOLUTE
+    if profile.query is not None:
+        rounding = (UNIT_ROUNDOFF[profile.query] * block.q.abs()).clamp_min(_SMALLEST[profile.query] / 2)
+        squares = block.products(rounding.square(), block.k.square())
+        d += QUERY_CONFIDENCE * scale * squares.sqrt_()
+    return d
+
+
+def _shift(block: Block, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return each row's largest logit m and its probability, [parts, heads, rows, 1], and the sink's share of errors."""
+    p, scores = weights.p, weights.scores.masked_fill(~block.visible, -math.inf)
+    nothing = torch.zeros_like(weights.sink_mass)[..., None]
+    top = scores.amax(dim=3, keepdim=True) if p.shape[3] else torch.full_like(nothing, -math.inf)
+    largest = p.amax(dim=3, keepdim=True) if p.shape[3] else nothing
+    if block.sinks is None:
+        return top.nan_to_num(neginf=0.0), largest, nothing[..., 0]
+    sinks = block.sinks[..., None]
+    top = torch.maximum(top, sinks)
+    d = EXP_RELATIVE * sinks.abs() + SHIFT_RELATIVE * (top - sinks) + EXP_ABSOLUTE
+    sink_errors = weights.sink_mass * torch.expm1(d)[..., 0]
+    return top, torch.maximum(largest, weights.sink_mass[..., None]), sink_errors
 
 
 def _roundoff(dtype: str | None) -> float:

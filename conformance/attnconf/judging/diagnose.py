@@ -18,7 +18,7 @@ from attnconf.judging.execution import same_bits
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.result import Place
 from attnconf.numerics import Bounded, bounded_answer, out_units
-from attnconf.oracle import Answer
+from attnconf.oracle import Answer, scaled
 
 if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
@@ -158,15 +158,16 @@ class _Row:
 
 def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
     problem = scene.problem
-    kv_head = problem.kv_head_of[head]
-    scores = problem.sm_scale * (problem.k[:, kv_head] @ problem.q[token, head])
+    kv_head = int(problem.kv_head_of[head])
+    keys, values = scaled(problem.k[:, kv_head], problem.k_scale), scaled(problem.v[:, kv_head], problem.v_scale)
+    scores = problem.sm_scale * (keys @ problem.q[token, head].double())
     if problem.soft_cap is not None:
         scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
     position = int(problem.positions[token])
     first = first_visible(position, problem.window_left)
     sink = -math.inf if problem.sinks is None else float(problem.sinks[head])
     top = max(float(scores.max()), sink)
-    return _Row(torch.exp(scores - top), problem.v[:, kv_head], math.exp(sink - top), tolerance, first, position)
+    return _Row(torch.exp(scores - top), values, math.exp(sink - top), tolerance, first, position)
 
 
 def _read_range(scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation | None:

@@ -3,22 +3,23 @@
 Let E be the elements of one layer's keys, tokens x num_kv_heads x head_dim, over all requests; e the elements of its
 longest request; b the bytes of a stored element. K and V count separately, so a layer stores 2 b E.
 
-1. Drawing (``inputs/logical.py``), on the host. Every layer is drafted in float32, 2 x 4 E, before one is stored; the
-   layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most 16 E.
+1. Drawing (``inputs/logical.py``), where the oracle works. Every layer is drafted in float32, 2 x 4 E and its queries
+   twice, before one is stored; the layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most
+   16 E. On a GPU a small case is drawn on the host, and its stored tensors are copied (``posed.HOST_WORK``).
 2. Pools (``inputs/assemble.py``), on the device, where filling one takes as much again: 2 b x slots x num_kv_heads x
    head_dim x (1 + padding), with the pages of ``layout.place``. A trial has the batch, a pristine copy of it, and the
    pools of the checks that need others: dead slots, reclaimed pages, another layout for each kind of layer, other
    labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for both.
    Few cases get all of them, so the estimate is generous here.
-3. The oracle (``oracle.py``, ``effects.py``), on the device: K and V of the right question and of a mistaken one in
-   float64, 4 x 8 e, and three temporaries more while the latter is read through wrong pages: 56 e. Then chunks of
-   KV heads: six temporaries like K and fourteen like the scores of all heads that read them, each of at most
-   ``CHUNK_ELEMENTS`` or of one head.
+3. The oracle (``oracle/blocks.py``, ``numerics.py``): the answer and the bound of every layer in float64, twice where
+   decode and extend have profiles of their own, and six temporaries like the output of one layer while it is compared.
+   Then one block: six temporaries like its keys, and fourteen like its scores, each of at most ``MOST_KEYS`` and
+   ``MOST_SCORES`` or of one KV head of one row. Mistaken keys and values are stored numbers: 2 b e a mistake, of as
+   many mistakes at once as ``effects.MOST_BYTES`` allows.
 4. The backend, on the device: one that runs in PyTorch takes six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
-Drawing is over before the rest starts: on a CPU the peak is the larger of 1 and (the stored tensors and 2 to 4). A
-device has a copy of the stored tensors.
+Drawing is over before the rest starts: the peak is the larger of 1 and (the stored tensors and 2 to 4).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from attnconf.cases.inputs.assemble import pool_of
 from attnconf.cases.inputs.layout import pages_needed, place
 from attnconf.cases.inputs.storage import PAGE_PADDING
 from attnconf.judging.checks.catalogue import CHECKS
-from attnconf.oracle import CHUNK_ELEMENTS
+from attnconf.judging.effects import CLAIMED, MOST_BYTES
+from attnconf.judging.posed import HOST_WORK, work
+from attnconf.oracle.blocks import MOST_KEYS, MOST_SCORES
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer
@@ -41,14 +44,11 @@ _DOUBLE = 8
 _SINGLE = 4
 """Bytes of an element: by its dtype, and in float64 and float32."""
 
-_PROBLEM_TENSORS = 7
-"""Tensors like K of step 3: two pairs of keys and values, and three temporaries."""
+_ANSWERS, _COMPARED = 4, 6
+"""Tensors like the output in step 3, that are kept for each layer, and while one is compared."""
 
-_CHUNK_KEYS, _CHUNK_SCORES = 6, 14
-"""Temporaries of a chunk in step 3, like K and like the scores."""
-
-_MAPPED_KEYS, _MAPPED_SCORES = 3, 6
-"""The same where a mistake maps heads anew: each head then has its own keys, and no bound is computed."""
+_BLOCK_KEYS, _BLOCK_SCORES = 6, 14
+"""Temporaries of a block in step 3, like its keys and like its scores."""
 
 _BACKEND_TENSORS = 6
 """Tensors like the expanded keys in step 4."""
@@ -85,10 +85,19 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
     stored, drawing = _stored(case), _drawing(case)
     pools = _pools(case, stored_bytes)
     pool_bytes = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
-    answering = stored + pool_bytes + max(_working(case, layer) for layer in case.layers)
-    if accelerated:
-        return Footprint(host=max(drawing, stored), device=answering)
-    return Footprint(host=max(drawing, answering), device=0)
+    kind = "cuda" if accelerated else "cpu"
+    outputs = [_DOUBLE * _rows(case) * layer.num_qo_heads * layer.head_dim for layer in case.layers]
+    answers = _ANSWERS * sum(outputs) + _COMPARED * max(outputs)
+    answering = stored + pool_bytes + answers + max(_working(case, layer, kind) for layer in case.layers)
+    if not accelerated:
+        return Footprint(host=max(drawing, answering), device=0)
+    if work(case) <= HOST_WORK:
+        return Footprint(host=max(drawing, stored + answers), device=answering)
+    return Footprint(host=_placing(case), device=max(drawing, answering))
+
+
+def _rows(case: Case) -> int:
+    return sum(request.new_tokens for request in case.requests) + case.padding_rows
 
 
 def _placing(case: Case) -> int:
@@ -109,7 +118,8 @@ def _stored(case: Case) -> int:
 
 def _drawing(case: Case) -> int:
     elements = _elements(case)
-    return 2 * _SINGLE * sum(elements) + _stored(case) + 4 * _SINGLE * max(elements)
+    queries = 2 * _SINGLE * _rows(case) * sum(layer.num_qo_heads * layer.head_dim for layer in case.layers)
+    return 2 * _SINGLE * sum(elements) + queries + _stored(case) + 4 * _SINGLE * max(elements)
 
 
 def _pools(case: Case, stored_bytes: int) -> list[int]:
@@ -129,18 +139,16 @@ def _copies(case: Case, *, accelerated: bool) -> int:
     return 2 + sum(check.pools(case) for check in checks)
 
 
-def _working(case: Case, layer: Layer) -> int:
-    """Return the bytes of the oracle and of a backend on the longest request of ``layer``."""
+def _working(case: Case, layer: Layer, kind: str) -> int:
+    """Return the bytes of a block of the oracle, of mistakes, and of a backend on the longest request of ``layer``."""
     keys = case.max_kv_len
     rows = max(1, *(request.new_tokens for request in case.requests))
     visible = keys - first_visible(keys - rows, layer.window_left)
     dim, heads = layer.head_dim, layer.num_qo_heads
-    problem = _PROBLEM_TENSORS * _DOUBLE * keys * layer.num_kv_heads * dim
-    # A mistake may drop the window, so a chunk counts every key.
-    group = layer.group_size if layer.group_size * rows * keys <= CHUNK_ELEMENTS else 1
-    in_chunk = min(heads // group, max(1, CHUNK_ELEMENTS // (keys * max(group * rows, dim))))
-    chunk = _DOUBLE * in_chunk * keys * (_CHUNK_KEYS * dim + _CHUNK_SCORES * group * rows)
-    mapped = min(heads, max(1, CHUNK_ELEMENTS // (keys * max(rows, dim)))) if layer.num_kv_heads > 1 else 0
-    chunk = max(chunk, _DOUBLE * mapped * keys * (_MAPPED_KEYS * dim + _MAPPED_SCORES * rows))
-    backend = _BACKEND_TENSORS * _SINGLE * visible * heads * (dim + rows)
-    return problem + max(chunk, backend)
+    scores = max(MOST_SCORES[kind], layer.group_size * keys)
+    block = _DOUBLE * (_BLOCK_KEYS * max(MOST_KEYS[kind], keys * dim) + _BLOCK_SCORES * scores)
+    total = sum(request.kv_len for request in case.requests)
+    small = _DOUBLE * total * (_BLOCK_KEYS * layer.num_kv_heads * dim + _BLOCK_SCORES * heads * rows)
+    one = 2 * _BYTES[case.kv_dtype] * keys * layer.num_kv_heads * dim
+    mistaken = one + min(MOST_BYTES, len(CLAIMED) * one)
+    return max(min(block, small) + mistaken, _BACKEND_TENSORS * _SINGLE * visible * heads * (dim + rows))

@@ -12,7 +12,7 @@ from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.judging.execution import same_memory
 from attnconf.judging.mistakes import Scene
-from attnconf.numerics import Bounded, NumericsProfile, bounded_answer
+from attnconf.numerics import Bounded, NumericsProfile, bounded_answers, rows_of
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -28,10 +28,6 @@ HOST_WORK = 2**20
 The mistakes of a case take some fifty answers per request. A small one takes a millisecond on a CPU, and no less on a
 GPU, which starts one operation at a time.
 """
-
-
-KEPT_WORK = 2**24
-"""Largest work of a case whose float64 keys and values are cached (256 MiB)."""
 
 
 def work(case: Case) -> int:
@@ -51,16 +47,15 @@ class PosedCase:
         self.case = case
         self.device = device
         self.oracle_device = torch.device("cpu") if work(case) <= HOST_WORK else device
-        self._problems: dict[tuple[int, int], Problem] = {}
-        self._answers: dict[tuple[int, int, NumericsProfile], Bounded] = {}
+        self._answers: dict[tuple[int, int | None, NumericsProfile], Bounded] = {}
         self._batch: Batch | None = None
         self._memory: list[tuple[str, torch.Tensor]] = []
         self._pristine: list[torch.Tensor] = []
 
     @cached_property
     def logical(self) -> Logical:
-        """Queries, keys and values before any page exists."""
-        return make_logical(self.case)
+        """Queries, keys and values before any page exists, where the oracle works."""
+        return make_logical(self.case, self.oracle_device)
 
     @cached_property
     def layout(self) -> Layout:
@@ -92,27 +87,31 @@ class PosedCase:
         return slice(self.logical.q_starts[request], self.logical.q_starts[request + 1])
 
     def problem(self, layer: int, request: int) -> Problem:
-        """Return the oracle's problem for one request on one layer. Small ones are cached."""
-        key = (layer, request)
-        if key in self._problems:
-            return self._problems[key]
-        problem = self.logical.problem(layer, request, self.oracle_device)
-        if work(self.case) <= KEPT_WORK:
-            self._problems[key] = problem
-        return problem
+        """Return the oracle's problem for one request on one layer."""
+        return self.logical.problem(layer, request, self.oracle_device)
 
     def scene(self, layer: int, request: int) -> Scene:
         """Return one request on one layer, as input for mistakes."""
         return Scene(self.logical, self.layout, layer, request, self.problem(layer, request))
 
     def forget_answers(self) -> None:
-        """Drop the answers and problems that are kept, so that the next one is worked out anew."""
+        """Drop the answers that are kept, so that the next one is worked out anew."""
         self._answers.clear()
-        self._problems.clear()
+
+    def answers(self, layer: int, profile: NumericsProfile) -> Bounded:
+        """Return the oracle's answers to all requests, by query row, with the bound of a kernel of ``profile``."""
+        key = (layer, None, profile)
+        if key not in self._answers:
+            problems = [self.problem(layer, request) for request in range(len(self.case.requests))]
+            self._answers[key] = bounded_answers(problems, profile, self.case.q_dtype)
+        return self._answers[key]
 
     def answer(self, layer: int, request: int, profile: NumericsProfile) -> Bounded:
-        """Return the oracle's answer with the bound of a kernel of ``profile``."""
+        """Return the oracle's answer to one request; it is a part of ``answers`` where these are known."""
+        whole = self._answers.get((layer, None, profile))
+        if whole is not None:
+            return rows_of(whole, self.rows(request))
         key = (layer, request, profile)
         if key not in self._answers:
-            self._answers[key] = bounded_answer(self.problem(layer, request), profile, self.case.q_dtype)
+            self._answers[key] = bounded_answers([self.problem(layer, request)], profile, self.case.q_dtype)
         return self._answers[key]

@@ -13,7 +13,7 @@ from attnconf.backends.builds import BUILD_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
-from attnconf.judging.effects import effective_features, mistake_units
+from attnconf.judging.effects import effective_features, mistake_units, scenes_to_try
 from attnconf.judging.execution import RAISED, ended
 from attnconf.judging.memory import memory_held_by_others
 from attnconf.judging.posed import PosedCase
@@ -163,8 +163,6 @@ def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
 
 
 def _effective(trial: Trial, layer: int) -> tuple[str, ...]:
-    requests = trial.case.requests
-    # Small requests first: a mistake that shows in one of them is not tried on the others.
-    order = sorted(range(len(requests)), key=lambda index: requests[index].kv_len * requests[index].new_tokens)
-    units = mistake_units((trial.posed.scene(layer, request), trial.expected(layer, request)) for request in order)
+    scenes = scenes_to_try(trial.case)
+    units = mistake_units((trial.posed.scene(layer, request), trial.expected(layer, request)) for request in scenes)
     return effective_features(units)

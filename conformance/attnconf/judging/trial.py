@@ -11,7 +11,7 @@ from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import Output, run_layer
 from attnconf.judging.surroundings import Surroundings
-from attnconf.numerics import Bounded, lse_units, out_units
+from attnconf.numerics import rows_of, units_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from attnconf.cases.inputs.batch import Batch, BatchRow
     from attnconf.cases.shape import KernelShape
     from attnconf.judging.posed import PosedCase
-    from attnconf.numerics import NumericsProfile
+    from attnconf.numerics import Bounded, NumericsProfile
     from attnconf.platforms import Platform
 
 BASE = "base"
@@ -51,7 +51,7 @@ class Rerun:
 
     def expected(self, whole: Bounded) -> Bounded:
         """Return the part of the request's answer ``whole`` with which this run is compared."""
-        return whole if self.query_rows is None else slice_rows(whole, self.query_rows)
+        return whole if self.query_rows is None else rows_of(whole, self.query_rows)
 
 
 class Trial:
@@ -85,7 +85,7 @@ class Trial:
         self._base: dict[int, Output] = {}
         self._changed: tuple[str | None] | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
-        self._base_units: dict[tuple[int, int], float] = {}
+        self._base_units: dict[int, list[float]] = {}
 
     @property
     def answered(self) -> tuple[int, ...]:
@@ -157,10 +157,18 @@ class Trial:
 
     def base_units(self, layer: int, request: int) -> float:
         """Return the worst error of the base run on one request, in units."""
-        key = (layer, request)
-        if key not in self._base_units:
-            self._base_units[key] = self.units(self.base_rerun(layer, request))
-        return self._base_units[key]
+        if layer not in self._base_units:
+            self._base_units[layer] = self.units_by_request(layer, self.base(layer))
+        return self._base_units[layer][request]
+
+    def units_by_request(self, layer: int, output: Output) -> list[float]:
+        """Return the worst error of a run of the whole batch on each request, in units; 0.0 without rows."""
+        rows = slice(0, self.posed.logical.q_starts[-1])
+        expected = self.posed.answers(layer, self.backend.numerics(kernel_shape(self.case, layer)))
+        lse = None if output.lse is None else output.lse[rows]
+        by_row = units_by_row(output.out[rows], lse, expected).cpu()
+        parts = by_row.split([request.new_tokens for request in self.case.requests])
+        return [float(part.max()) if len(part) else 0.0 for part in parts]
 
     def is_right(self, layer: int) -> bool:
         """Return whether the base run of ``layer`` lies within the bound on every request."""
@@ -171,10 +179,8 @@ class Trial:
         expected = rerun.expected(self.expected(rerun.layer, rerun.request, rerun.mode))
         if expected.answer.out.numel() == 0:
             return 0.0
-        worst = out_units(rerun.output.out[rerun.rows], expected).max()
-        if rerun.output.lse is not None:
-            worst = torch.maximum(worst, lse_units(rerun.output.lse[rerun.rows], expected).max())
-        return float(worst)
+        lse = None if rerun.output.lse is None else rerun.output.lse[rerun.rows]
+        return float(units_by_row(rerun.output.out[rerun.rows], lse, expected).max())
 
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
         """Return whether ``layer`` of a batch derived from the case's is declared supported, and built."""
@@ -199,9 +205,3 @@ class Trial:
         with self.surroundings.of_torch():
             supported = self.backend.supports(shape, self.platform) is None
         return supported and self.missing(shape) is None
-
-
-def slice_rows(bounded: Bounded, rows: slice) -> Bounded:
-    """Return some query rows of a bounded answer."""
-    answer = type(bounded.answer)(bounded.answer.out[rows], bounded.answer.lse[rows])
-    return Bounded(answer, bounded.out_bound[rows], bounded.lse_bound[rows])

@@ -13,7 +13,7 @@ from attnconf.cases.case import Case, Layer, Paging, Poison, Request
 from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.judging.diagnose import Explanation, explain
 from attnconf.judging.execution import Output
-from attnconf.judging.mistakes import MISTAKES, Mistake, answer_to
+from attnconf.judging.mistakes import MISTAKES, Mistake, answers_to
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.oracle import Problem, attend
@@ -73,7 +73,7 @@ def test_each_known_mistake_is_recognised(mistake: Mistake) -> None:
         changes = {**changes, "paging": Paging(page_size=8)}
     case = RICH.model_copy(update=changes)
     layer = LAYER_FOR.get(mistake.name, 2 if mistake.name in {"another's KV", "other pool"} else 0)
-    trial = trial_with(case, layer, 1, lambda scene: answer_to(mistake.apply(scene)).out)
+    trial = trial_with(case, layer, 1, lambda scene: answers_to([mistake.apply(scene)])[0].out)
     found = explain(trial, layer, 1, 3, 0)
     assert found.clause == mistake.clause
     assert mistake.text in found.suspicion

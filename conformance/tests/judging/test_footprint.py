@@ -70,7 +70,7 @@ def test_it_is_never_less_than_what_a_run_takes(case: Case, checks: Callable[...
 
 def test_it_grows_with_the_length_and_with_nothing_that_is_not_held() -> None:
     short, long = (footprint(a_case(length), accelerated=True) for length in (4096, 32_768))
-    assert 7 < long.device / short.device < 9
+    assert 4 < long.device / short.device < 9  # the mistakes that are made at once are limited
     assert 7 < long.host / short.host < 9
     assert footprint(a_case(poison={"k": "nan"}, seed=3), accelerated=True) == footprint(a_case(), accelerated=True)
 

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from attnconf.cases.inputs.layout import has_table_tail, pages_needed
-from attnconf.cases.inputs.logical import raw_base
+from attnconf.cases.inputs.levels import raw_base
 from attnconf.cases.inputs.witnesses import saturates
 
 if TYPE_CHECKING:

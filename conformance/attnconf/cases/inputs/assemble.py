@@ -10,7 +10,9 @@ import torch
 
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
 from attnconf.cases.inputs.layout import NULL_PAGE, Layout
-from attnconf.cases.inputs.logical import raised_score
+from attnconf.cases.inputs.levels import raised_score
+from attnconf.cases.inputs.noise import normal
+from attnconf.cases.inputs.planting import aimed
 from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
 from attnconf.cases.inputs.storage import Store, allocate, by_token
 
@@ -26,9 +28,6 @@ _BAITED_SLOTS = 512
 _CONTENTS_STREAM = 0x5EED
 """Combined with a case's seed, so that poison and padding rows draw other numbers than the logical inputs."""
 
-_LEAST_PRODUCT = 1e-6
-"""The smallest scaled product of a query with itself by which a key is scaled: a query may be zero."""
-
 
 def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device) -> Batch:
     """Build the batch of ``case`` under ``layout`` on ``device``.
@@ -42,11 +41,13 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
     layers = tuple(
         LayerInputs(
             geometry=geometry,
-            q=_padded_q(case, own.q, rng).to(device),
-            sinks=None if own.sinks is None else own.sinks.to(device),
+            q=_padded_q(case, own.q, rng),
+            sinks=None if own.sinks is None else own.sinks.clone(),
             cache=case.owner(index),
         )
-        for index, (geometry, own) in enumerate(zip(case.layers, logical.layers, strict=True))
+        for index, (geometry, own) in enumerate(
+            (geometry, logical.on(index, device)) for index, geometry in enumerate(case.layers)
+        )
     )
     mapping = layout.full_to_swa()
     return Batch(
@@ -75,7 +76,7 @@ def pool_of(case: Case, layer: int) -> Pool:
 def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     if not case.padding_rows:
         return q.clone()
-    extra = torch.randn((case.padding_rows, *q.shape[1:]), generator=rng).to(q.dtype)
+    extra = normal((case.padding_rows, *q.shape[1:]), rng, q.device, stream="queries").to(q.dtype)
     return torch.cat([q, extra])
 
 
@@ -97,14 +98,14 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
     k, v = (by_token(view, paging.layout) for view in store.views())
     if case.poison.k == "stale":
         _bait(k, case, layout, logical, index, pool, rng)
-    own_k, own_v = logical.stored(index, device)
-    for request, spec in enumerate(case.requests):
-        pages, tokens = layout.pages(pool, request, spec.kv_len), torch.arange(spec.kv_len)
-        kept = pages != NULL_PAGE
-        places = (pages[kept].to(device), (tokens[kept] % paging.page_size).to(device))
-        stored = (tokens[kept] + logical.kv_starts[request]).to(device)
-        bits(k)[places] = bits(own_k)[stored]
-        bits(v)[places] = bits(own_v)[stored]
+    own, slots = logical.on(index, device), layout.slots(pool, device)
+    own_k, own_v = bits(own.k), bits(own.v)
+    if layout.has_reclaimed(pool):
+        kept = (slots >= paging.page_size).nonzero().view(-1)
+        slots, own_k, own_v = slots[kept], own_k[kept], own_v[kept]
+    places = (slots // paging.page_size, slots % paging.page_size)
+    bits(k)[places] = own_k
+    bits(v)[places] = own_v
     k_view, v_view = store.views()
     return KVCache(k_view, v_view, pool)
 
@@ -128,44 +129,49 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     Slots behind a request's last token are aimed at that request's last row, the null page and free pages at rows
     picked at random.
     """
-    size = case.paging.page_size
-    rows = logical.layers[index].q.shape[0]
+    size, device = case.paging.page_size, k.device
+    rows = logical.q_starts[-1]
     fewest, most = _BAITED_PAGES
     baited = min(most, max(fewest, _BAITED_SLOTS // size))
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:baited]
     picks = torch.randint(0, rows, (len(free), size), generator=rng)
-    bits(k)[torch.tensor(free, device=k.device)] = bits(
-        aimed_keys(case, index, logical, picks).to(k.dtype).to(k.device)
-    )
-    for request, spec in enumerate(case.requests):
-        used = spec.kv_len % size
-        if used == 0 or spec.new_tokens == 0:
-            continue
-        page = layout.page(pool, request, spec.kv_len - 1)
-        last = torch.full((size - used,), logical.q_starts[request + 1] - 1)
-        bits(k)[page, used:] = bits(aimed_keys(case, index, logical, last).to(k.dtype).to(k.device))
+    slots = torch.arange(size).expand(len(free), size)
+    pages = torch.tensor(free)[:, None].expand(len(free), size)
+    behind = [
+        (layout.page(pool, request, spec.kv_len - 1), spec.kv_len % size, logical.q_starts[request + 1] - 1)
+        for request, spec in enumerate(case.requests)
+        if spec.kv_len % size and spec.new_tokens
+    ]
+    found = [torch.stack([pages, slots, slots, picks]).view(4, -1)]
+    for page, used, row in behind:
+        slot = torch.arange(used, size)
+        found.append(torch.stack([torch.full_like(slot, page), slot, slot - used, torch.full_like(slot, row)]))
+    # where a page is both, its last request's tail is what counts, so it is written afterwards
+    for page, slot, turn, row in (found[0], torch.cat(found[1:], dim=1)) if behind else found[:1]:
+        aimed_at = aimed_keys(case, index, logical, row, turn, device).to(k.dtype)
+        bits(k)[page.to(device), slot.to(device)] = bits(aimed_at)
 
 
-def aimed_keys(case: Case, index: int, logical: Logical, rows: torch.Tensor) -> torch.Tensor:
-    """Return stored keys [*rows.shape, num_kv_heads, D] of layer ``index`` that attract the query ``rows``.
+def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, and where
+    case: Case, index: int, logical: Logical, rows: torch.Tensor, turns: torch.Tensor, device: torch.device
+) -> torch.Tensor:
+    """Return stored keys [n, num_kv_heads, D], float32, of layer ``index`` that attract the query ``rows`` [n].
 
-    The last dimension of ``rows`` counts slots. Slots take turns among the layers that read the cache, and within each
-    layer among the query heads of a group. A redirected layer's own cache is aimed at that layer, which must not read
-    it.
+    Slots take ``turns`` [n] among the layers that read the cache, and within each layer among the query heads of a
+    group. A redirected layer's own cache is aimed at that layer, which must not read it.
     """
     readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index] or [index]
-    slots = torch.arange(rows.shape[-1])
     longest = max(request.kv_len for request in case.requests)
     rise = math.log(max(longest, 2)) + STALE_SCALE
-    keys = torch.empty((*rows.shape, case.layers[index].num_kv_heads, case.layers[index].head_dim))
+    geometry = case.layers[index]
+    keys = torch.empty((len(rows), geometry.num_kv_heads, geometry.head_dim), device=device)
     for turn, reader in enumerate(readers):
-        mine = slots[turn :: len(readers)]
+        mine = (turns % len(readers) == turn).nonzero().view(-1)
         layer = case.layers[reader]
-        member = mine // len(readers) % layer.group_size
+        member = turns[mine] // len(readers) % layer.group_size
         heads = torch.arange(layer.num_kv_heads)[None, :] * layer.group_size + member[:, None]
-        q = logical.layers[reader].q[rows[..., mine, None], heads].float()
-        score = raised_score(case, layer, rise)
-        step = score / (layer.sm_scale * (q * q).sum(dim=-1, keepdim=True)).clamp_min(_LEAST_PRODUCT)
-        keys[..., mine, :, :] = step * q
+        q = logical.on(reader, device).q[rows[mine].to(device)[:, None], heads.to(device)]
+        keys[mine.to(device)] = aimed(q, layer, raised_score(case, layer, rise))
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
-    return (keys / case.layers[index].k_scale).clamp(-most, most)
+    scale = case.layers[index].k_scale
+    return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp(-most, most)

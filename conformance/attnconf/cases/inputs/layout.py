@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NULL_PAGE = 0
 """The page without an owner, at which reclaimed pages and padding rows point, as in sglang and vLLM."""
+
+_CPU = torch.device("cpu")
 
 _HIGH_SLOTS = 4096
 """Free slots below the pages of placement ``high``: enough that a wrapped or truncated page id misses."""
@@ -31,7 +33,7 @@ _FAR_OUTSIDE = 12_345
 class Layout:
     """The page tables of a case.
 
-    ``tables[r]`` are request r's page ids in the full pool, as many as its tokens need. ``swa_page`` maps a page of
+    ``tables[r]`` are request r's page ids in the full pool, as many as its ``kv_lens[r]`` tokens need. ``swa_page`` maps a page of
     the full pool to one of the swa pool (to the null page if reclaimed); it is None without a hybrid pool.
     ``block_tables`` [rows, columns] int32 is the batch's table, with padding rows and filled unused columns.
     """
@@ -39,19 +41,51 @@ class Layout:
     page_size: int
     tables: tuple[tuple[int, ...], ...]
     swa_page: dict[int, int] | None
+    kv_lens: tuple[int, ...]
     block_tables: torch.Tensor
     num_pages: dict[Pool, int]
+    _tokens: dict[Pool, torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def page(self, pool: Pool, request: int, token: int) -> int:
         """Return the page id of ``token`` of ``request`` in ``pool``; the null page means that it is not stored."""
         page = self.tables[request][token // self.page_size]
         return page if pool == "full" or self.swa_page is None else self.swa_page[page]
 
-    def pages(self, pool: Pool, request: int, tokens: int) -> torch.Tensor:
-        """Return the page id of each of the first ``tokens`` tokens of ``request``, int64."""
+    def pages(self, pool: Pool, request: int) -> list[int]:
+        """Return the ids of the pages of ``request`` in ``pool``, in order."""
         table = self.tables[request]
-        ids = table if pool == "full" or self.swa_page is None else [self.swa_page[page] for page in table]
-        return torch.tensor(ids, dtype=torch.int64).repeat_interleave(self.page_size)[:tokens]
+        return list(table) if pool == "full" or self.swa_page is None else [self.swa_page[page] for page in table]
+
+    def slots(self, pool: Pool, device: torch.device = _CPU) -> torch.Tensor:
+        """Return the slot in ``pool`` of each token of the batch, page id x page size + offset, [all tokens] int64.
+
+        A token that is not stored has a slot of the null page.
+        """
+        size = self.page_size
+        pages = [page for request in range(len(self.tables)) for page in self.pages(pool, request)]
+        ids = torch.tensor(pages, dtype=torch.int64)
+        counts = torch.tensor([[len(table), kv_len] for table, kv_len in zip(self.tables, self.kv_lens, strict=True)])
+        behind = (counts[:, 0] * size - counts[:, 1]).cumsum(0)  # slots behind the ends of requests, so far
+        ids, lengths, behind = ids.to(device), counts[:, 1].to(device), behind.to(device)
+        total = sum(self.kv_lens)
+        place = torch.arange(total, device=device)  # of each token, if pages had no slots behind a request's end
+        skipped = torch.repeat_interleave(torch.cat([behind.new_zeros(1), behind[:-1]]), lengths, output_size=total)
+        place += skipped
+        return ids[place // size] * size + place % size
+
+    def has_reclaimed(self, pool: Pool) -> bool:
+        """Return whether some token of the batch is not stored in ``pool``."""
+        return any(NULL_PAGE in self.pages(pool, request) for request in range(len(self.tables)))
+
+    def tokens(self, pool: Pool) -> torch.Tensor:
+        """Return the token of the batch in each slot of ``pool``, [slots] int64 on the CPU; -1 in dead slots."""
+        if pool not in self._tokens:
+            found = torch.full((self.num_pages[pool] * self.page_size,), -1, dtype=torch.int64)
+            slots = self.slots(pool)
+            found[slots] = torch.arange(len(slots))
+            found[: self.page_size] = -1  # of the null page
+            self._tokens[pool] = found
+        return self._tokens[pool]
 
     def full_to_swa(self) -> torch.Tensor | None:
         """Return the swa slot of each full slot, [full slots] int64, 0 without one; None without a swa pool."""
@@ -88,6 +122,7 @@ def place(case: Case, salt: int = 0) -> Layout:
         page_size=case.paging.page_size,
         tables=tables,
         swa_page=swa_page,
+        kv_lens=tuple(request.kv_len for request in case.requests),
         block_tables=_block_tables(case, tables, full_total, rng),
         num_pages=num_pages,
     )

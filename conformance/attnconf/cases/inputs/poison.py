@@ -23,13 +23,15 @@ def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
     """Overwrite all of ``tensor`` (contiguous) with ``kind``, with the same values on every device."""
     dtype = tensor.dtype
     if kind == "stale":
-        block = (STALE_SCALE * normal((min(tensor.numel(), _STALE_BLOCK),), rng)).to(dtype).to(tensor.device)
-        repeats = -(-tensor.numel() // block.numel())
-        bits(tensor).view(-1).copy_(bits(block).repeat(repeats)[: tensor.numel()])
+        block = bits((STALE_SCALE * normal((min(tensor.numel(), _STALE_BLOCK),), rng, tensor.device)).to(dtype))
+        flat = bits(tensor).view(-1)
+        whole = flat.numel() // block.numel() * block.numel()
+        flat[:whole].view(-1, block.numel()).copy_(block)
+        flat[whole:].copy_(block[: flat.numel() - whole])
         return
     value = {"zero": 0.0, "huge": torch.finfo(dtype).max, "inf": math.inf, "nan": math.nan}[kind]
-    pattern = torch.full((1,), value).to(dtype).to(tensor.device)
-    bits(tensor).copy_(bits(pattern).expand_as(bits(tensor)))
+    pattern = int(bits(torch.full((1,), value).to(dtype)))
+    bits(tensor).fill_(pattern)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,8 @@ is read. Classes rotate over requests, layers, rows and heads, so that one case 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from attnconf.cases.geometry import first_visible
 
@@ -34,6 +34,12 @@ _DIMS_A_PROBE = 32
 _SATURATED_EVERY = 4
 """Of so many seeds one has a saturated key."""
 
+_MOST_PROBED = 512
+"""Pairs of a row and a query head in a layer up to which each has probes; planning them costs more than running them."""
+
+_ROW_STEP = 409
+"""Step between probed rows that are picked at random; a prime."""
+
 _ENDS = ("newest", "oldest")
 _OUTSIDE = ("first_outside",)
 """The classes with which the heads of a request's last row begin, required and forbidden."""
@@ -45,8 +51,7 @@ _SEED_FACTOR, _ROW_FACTOR, _HEAD_FACTOR, _SALT_MODULUS = 31, 17, 5, 65_521
 """The hash of seed, row, head and request that makes a sight's salt: small primes, modulo a larger one."""
 
 
-@dataclass(frozen=True)
-class Sight:
+class Sight(NamedTuple):
     """What one query row sees: keys ``first`` to ``position`` of ``kv_len``. ``salt`` varies free choices."""
 
     position: int
@@ -106,8 +111,7 @@ FORBIDDEN: dict[str, Callable[[Sight], int | None]] = {
 """Classes of live keys that a row must not read. Dead slots have probes, too (``assemble.py``)."""
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """Key ``token`` of ``request``, which matters to query row ``row`` of the request and to ``head``."""
 
     request: int
@@ -121,8 +125,10 @@ class Probe:
 def plan_probes(case: Case, layer: int) -> list[Probe]:
     """Choose the probes of one layer: for each (row, head) one forbidden key and one or more required keys.
 
-    Classes take turns, but the heads of a request's last row begin with both ends of what the row sees and the first
-    key before them: in a decode with few heads, that row alone can show that one of these is lost or read.
+    A case with more than ``_MOST_PROBED`` rows and heads has probes for some of them, see ``probed_rows`` and
+    ``_probed_heads``. Classes take turns, but the heads of a request's last row begin with both ends of what the row
+    sees and the first key before them: in a decode with few heads, that row alone can show that one of these is lost or
+    read.
 
     A key has at most head_dim / 32 probes per KV head, and at least one. A class that does not apply, or whose key has
     no room left, passes its turn to the next.
@@ -131,35 +137,68 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
     capacity = max(1, geometry.head_dim // _DIMS_A_PROBE)
     load: Counter[tuple[int, int, int]] = Counter()
     probes: list[Probe] = []
+    alone = geometry.num_qo_heads == 1
+    required_ends = [_ENDS if alone else _ENDS[head % 2 :][:1] for head in range(2)]
+    forbidden_ends = [_OUTSIDE[head % 2 :] for head in range(2)]
     for index, request in enumerate(case.requests):
         shared = request.shared_pages * case.paging.page_size
         few = request.new_tokens * geometry.group_size <= _FEW_ROWS
         last = request.new_tokens - 1
-        for row in range(last, -1, -1):  # the last row first: it alone sees the request's newest key
-            for head in range(geometry.num_qo_heads):
+        rows = probed_rows(case, layer, index)
+        for row in rows:
+            for head in _probed_heads(case, layer, index, len(rows)):
                 turn = case.seed + _LAYER_TURN * layer + _REQUEST_TURN * index + row + head
                 sight = Sight(
-                    position=request.prefix_len + row,
-                    window_left=geometry.window_left,
-                    prefix_len=request.prefix_len,
-                    kv_len=request.kv_len,
-                    page_size=case.paging.page_size,
-                    shared_tokens=shared,
-                    salt=(case.seed * _SEED_FACTOR + row * _ROW_FACTOR + head * _HEAD_FACTOR + index) % _SALT_MODULUS,
+                    request.prefix_len + row,
+                    geometry.window_left,
+                    request.prefix_len,
+                    request.kv_len,
+                    case.paging.page_size,
+                    shared,
+                    (case.seed * _SEED_FACTOR + row * _ROW_FACTOR + head * _HEAD_FACTOR + index) % _SALT_MODULUS,
                 )
                 kv_head = head // geometry.group_size
-                alone = geometry.num_qo_heads == 1
                 for classes, count, first in (
-                    (REQUIRED, _MANY_PROBES if few else 1, _ENDS if alone else _ENDS[head % 2 :][:1]),
-                    (FORBIDDEN, 2 if alone else 1, _OUTSIDE[head % 2 :]),
+                    (REQUIRED, _MANY_PROBES if few else 1, required_ends[head % 2]),
+                    (FORBIDDEN, 2 if alone else 1, forbidden_ends[head % 2]),
                 ):
-                    names = _order(classes, turn, first if row == last else ())
+                    names = _order(tuple(classes), turn % len(classes), first if row == last else ())
                     chosen = _choose(classes, names, sight, count, load, (index, kv_head), capacity)
                     required = classes is REQUIRED
                     probes += [Probe(index, row, head, token, name, required) for name, token in chosen]
     if saturates(case, geometry):
         probes.append(_saturated(case, geometry))
     return probes
+
+
+def probed_rows(case: Case, layer: int, request: int) -> list[int]:
+    """Return the rows of ``request`` that have probes, the last one first: it alone sees the request's newest key.
+
+    They are all rows, or, where a case has many, the first, the last and those on both sides of borders of tiles,
+    pages and the window, as many as its share of ``_MOST_PROBED`` allows and at least two.
+    """
+    spec, geometry = case.requests[request], case.layers[layer]
+    most = max(2, _MOST_PROBED // (max(1, len(case.requests)) * geometry.num_qo_heads))
+    if spec.new_tokens <= most or sum(one.new_tokens for one in case.requests) * geometry.num_qo_heads <= _MOST_PROBED:
+        return list(range(spec.new_tokens - 1, -1, -1))
+    last = spec.new_tokens - 1
+    borders = [size * (1 + case.seed % max(1, last // size)) for size in (*TILE_BORDERS, case.paging.page_size)]
+    borders += [geometry.window_left + 1 - spec.prefix_len] if geometry.window_left >= 0 else []
+    salted = [(case.seed * _SEED_FACTOR + step * _ROW_STEP) % spec.new_tokens for step in range(most)]
+    wanted = [last, 0, *(row for border in borders for row in (border - 1, border)), *salted]
+    return sorted(list(dict.fromkeys(row for row in wanted if 0 <= row <= last))[:most], reverse=True)
+
+
+def _probed_heads(case: Case, layer: int, request: int, rows: int) -> Iterable[int]:
+    """Return the query heads of a probed row of ``request``: all, or in a large batch one or more of each KV head."""
+    geometry = case.layers[layer]
+    most = _MOST_PROBED // (len(case.requests) * max(1, rows))
+    if most >= geometry.num_qo_heads:
+        return range(geometry.num_qo_heads)
+    each = max(1, most // geometry.num_kv_heads)
+    step = max(1, geometry.group_size // each)
+    turn = (case.seed + request) % step
+    return range(turn, geometry.num_qo_heads, step)
 
 
 def saturates(case: Case, layer: Layer) -> bool:
@@ -177,15 +216,14 @@ def _saturated(case: Case, geometry: Layer) -> Probe:
     return Probe(index, request.new_tokens - 1, head, (first + position) // 2, SATURATED, required=True)
 
 
-def _order(classes: Iterable[str], turn: int, first: tuple[str, ...]) -> list[str]:
-    names = list(classes)
-    start = turn % len(names)
-    return list(dict.fromkeys((*first, *names[start:], *names[:start])))
+@lru_cache(maxsize=512)
+def _order(names: tuple[str, ...], start: int, first: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *names[start:], *names[:start])))
 
 
 def _choose(  # noqa: PLR0913 - one private step of plan_probes
     classes: dict[str, Callable[[Sight], int | None]],
-    names: list[str],
+    names: Iterable[str],
     sight: Sight,
     count: int,
     load: Counter[tuple[int, int, int]],

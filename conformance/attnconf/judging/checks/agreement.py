@@ -27,7 +27,15 @@ class Comparison:
 
 def compare_all(trial: Trial, layer: int, output: Output, comparison: Comparison, *, bitwise: bool) -> list[Failure]:
     """Compare a run of the whole batch with the base run; report the first request that differs."""
-    for request in range(len(trial.case.requests)):
+    base, rows = trial.base(layer), slice(0, trial.posed.logical.q_starts[-1])
+    if bitwise:
+        if _same_rows(output, base, rows):
+            return []
+        suspects = list(range(len(trial.case.requests)))
+    else:
+        units = trial.units_by_request(layer, output)
+        suspects = [index for index, found in enumerate(units) if not found <= 1.0]
+    for request in suspects:
         rerun = Rerun(layer, request, output, trial.posed.rows(request))
         failure = compare(trial, rerun, comparison, bitwise=bitwise)
         if failure is not None:
@@ -90,6 +98,10 @@ def _same(one: Rerun, other: Rerun) -> bool:
     return same_bits(one.output.out[one.rows], other.output.out[other.rows]) and (
         lse is None or other_lse is None or same_bits(lse[one.rows], other_lse[other.rows])
     )
+
+
+def _same_rows(one: Output, other: Output, rows: slice) -> bool:
+    return _same(Rerun(0, 0, one, rows), Rerun(0, 0, other, rows))
 
 
 def _worst_place(trial: Trial, rerun: Rerun) -> Place:

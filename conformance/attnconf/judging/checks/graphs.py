@@ -10,12 +10,12 @@ import torch
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.target import make_target
 from attnconf.clauses import Clause
-from attnconf.judging.checks.agreement import Comparison, against_oracle
+from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check
 from attnconf.judging.execution import read_output
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Failure
-from attnconf.judging.trial import Rerun, Trial
+from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,11 +145,9 @@ def replayed(
             trial if posed is long else Trial(posed, trial.backend, trial.platform, surroundings=trial.surroundings)
         )
         judged.base(layer)
-        for request in range(len(posed.case.requests)):
-            rerun = Rerun(layer, request, output, posed.rows(request))
-            failure = against_oracle(judged, rerun, comparison)
-            if failure is not None:
-                return [failure]
+        failures = compare_all(judged, layer, output, comparison, bitwise=False)
+        if failures:
+            return failures
     return []
 
 

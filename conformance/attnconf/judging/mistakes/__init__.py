@@ -7,7 +7,7 @@ that explains a wrong answer.
 from __future__ import annotations
 
 from attnconf.judging.mistakes.catalogue import MISTAKES
-from attnconf.judging.mistakes.mistake import Mistake, answer_to
+from attnconf.judging.mistakes.mistake import Mistake, answers_to
 from attnconf.judging.mistakes.scene import Scene
 
-__all__ = ["MISTAKES", "Mistake", "Scene", "answer_to"]
+__all__ = ["MISTAKES", "Mistake", "Scene", "answers_to"]

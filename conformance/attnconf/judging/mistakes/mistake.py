@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from attnconf.cases.features import Feature
 from attnconf.clauses import Clause
-from attnconf.oracle import Answer, Problem, attend
+from attnconf.oracle import Answer, Problem, attend_all
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.scene import Scene
@@ -39,6 +39,17 @@ class Mistake:
     claimed: bool = True
 
 
-def answer_to(mistaken: Problem | Answer) -> Answer:
-    """Return the answer of a mistaken kernel, by solving its problem if needed."""
-    return mistaken if isinstance(mistaken, Answer) else attend(mistaken)
+def answers_to(mistaken: Sequence[Problem | Answer]) -> list[Answer]:
+    """Return the answers of mistaken kernels; all that have a problem are solved together."""
+    problems = [one for one in mistaken if isinstance(one, Problem)]
+    solved = attend_all(problems) if problems else None
+    found: list[Answer] = []
+    start = 0
+    for one in mistaken:
+        if isinstance(one, Answer) or solved is None:
+            found.append(cast("Answer", one))
+            continue
+        rows = slice(start, start + one.q.shape[0])
+        found.append(Answer(solved.out[rows], solved.lse[rows]))
+        start = rows.stop
+    return found

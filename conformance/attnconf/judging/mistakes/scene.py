@@ -58,7 +58,7 @@ class Scene:
     @cached_property
     def pages(self) -> list[int]:
         """The ids of the request's pages in that pool, in order."""
-        return self.layout.pages(self.pool, self.request, self.spec.kv_len)[:: self.layout.page_size].tolist()
+        return self.layout.pages(self.pool, self.request)
 
     @property
     def first_seen(self) -> int:
@@ -83,46 +83,36 @@ class Scene:
     def keys_at(
         self, pages: list[int], slots: torch.Tensor | None = None, tail: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and values, [n, num_kv_heads, D], as read through ``pages`` of the layer's pool.
+        """Return stored keys and values, [n, num_kv_heads, D], as read through ``pages`` of the layer's pool.
 
         ``slots`` [n] int64 number the slots of those pages in order; the default is the first kv_len of them. A dead
         slot has the contents that ``assemble`` gives it in a stale pool, which every backend must tolerate: a key aimed
         at some row. The keys of the first ``tail`` dead slots, behind the request's end in its last page, are aimed at
         the request's last row.
         """
-        device = self.problem.k.device
+        device, size = self.problem.k.device, self.layout.page_size
+        tokens = self.layout.tokens(self.pool).view(-1, size)
         ids = torch.tensor(pages, dtype=torch.int64)
-        read = self._token_of[torch.where(ids < len(self._token_of), ids, NULL_PAGE)].reshape(-1)
+        read = tokens[torch.where(ids < len(tokens), ids, NULL_PAGE)].view(-1)
         index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
         live = index.clamp_min(0).to(device)
-        k, v = (_rows(stored, live).double() for stored in self.logical.stored(self.case.owner(self.layer), device))
+        owner = self.logical.on(self.case.owner(self.layer), device)
+        k, v = bits(owner.k)[live], bits(owner.v)[live]
         dead = (index < 0).nonzero().view(-1)
         if len(dead):
             places = dead.to(device)
-            k[places], v[places] = self._stale(len(dead), tail)
-        if (self.owner.k_scale, self.owner.v_scale) == (1.0, 1.0):
-            return k, v
-        return k * self.owner.k_scale, v * self.owner.v_scale
-
-    @cached_property
-    def _token_of(self) -> torch.Tensor:
-        """The token of the batch in each slot of the layer's pool, [pages, page_size] int64, -1 in dead slots."""
-        size = self.layout.page_size
-        found = torch.full((self.layout.num_pages[self.pool], size), -1, dtype=torch.int64)
-        for request, spec in enumerate(self.case.requests):
-            stored = self.layout.pages(self.pool, request, spec.kv_len)
-            tokens = torch.arange(spec.kv_len)
-            live = stored != NULL_PAGE
-            found[stored[live], tokens[live] % size] = self.logical.kv_starts[request] + tokens[live]
-        return found
+            k[places], v[places] = (bits(stale) for stale in self._stale(len(dead), tail))
+        return k.view(owner.k.dtype), v.view(owner.v.dtype)
 
     def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the stored keys and values of ``count`` dead slots, as repetitions of one block."""
         if tail not in self._stale_blocks:
             self._stale_blocks[tail] = self._stale_block(tail)
         k, v = self._stale_blocks[tail]
+        if count <= len(k):
+            return k[:count], v[:count]
         repeated = torch.arange(count, device=k.device) % len(k)
-        return k[repeated], v[repeated]
+        return bits(k)[repeated].view(k.dtype), bits(v)[repeated].view(v.dtype)
 
     @cached_property
     def _stale_blocks(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
@@ -130,17 +120,10 @@ class Scene:
         return {}
 
     def _stale_block(self, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
-        owner = self.case.owner(self.layer)
-        source = self.logical.layers[owner]
+        owner, device = self.case.owner(self.layer), self.problem.k.device
         rng = torch.Generator().manual_seed(self.case.seed)
-        rows = torch.randint(0, source.q.shape[0], (tail + _STALE_BLOCK,), generator=rng)
+        rows = torch.randint(0, self.logical.q_starts[-1], (tail + _STALE_BLOCK,), generator=rng)
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
-        k = aimed_keys(self.case, owner, self.logical, rows).to(source.k.dtype)
-        v = STALE_SCALE * normal(k.shape, rng)
-        device = self.problem.k.device
-        return k.to(device).double(), v.to(device).double()
-
-
-def _rows(stored: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Return ``stored[index]``: as integers, since not every device indexes 8-bit floating-point numbers."""
-    return bits(stored)[index].view(stored.dtype)
+        dtype = self.problem.k.dtype
+        k = aimed_keys(self.case, owner, self.logical, rows, torch.arange(len(rows)), device).to(dtype)
+        return k, (STALE_SCALE * normal(k.shape, rng, device)).to(dtype)

@@ -51,12 +51,12 @@ def _cap_after_mask(scene: Scene) -> Answer | None:
     if problem.soft_cap is None or problem.k.shape[0] == 0:
         return None
     seen = attend(problem)
-    hidden = torch.ones((problem.q.shape[0], problem.k.shape[0]), dtype=torch.float64, device=problem.k.device)
-    keys, rows = torch.arange(problem.k.shape[0], device=problem.k.device)[None], problem.positions[:, None]
-    hidden[(keys <= rows) & ((keys >= rows - problem.window_left) | (problem.window_left < 0))] = 0.0
-    if not bool(hidden.any()):
+    keys, rows = torch.arange(problem.k.shape[0])[None], problem.positions[:, None]
+    visible = (keys <= rows) & ((keys >= rows - problem.window_left) | (problem.window_left < 0))
+    if bool(visible.all()):
         return None
-    values = torch.einsum("mj,jhd->mhd", hidden, problem.v[:, problem.kv_head_of])
+    hidden = (~visible).double().to(problem.k.device)
+    values = torch.einsum("mj,jhd->mhd", hidden, problem.values)[:, problem.kv_head_of.to(problem.k.device)]
     log_mass = hidden.sum(dim=1).log()[:, None] - problem.soft_cap
     lse = torch.logaddexp(seen.lse, log_mass.expand_as(seen.lse))
     kept, each = torch.exp(seen.lse - lse), torch.exp(-problem.soft_cap - lse)

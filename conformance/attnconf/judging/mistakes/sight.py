@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 
@@ -129,10 +130,15 @@ def _longer(scene: Scene, length: int) -> Problem | None:
     problem = scene.problem
     return replace(
         problem,
-        k=torch.cat([problem.k, k]),
-        v=torch.cat([problem.v, v]),
+        k=_joined(problem.k, k),
+        v=_joined(problem.v, v),
         positions=problem.positions + len(slots),
     )
+
+
+def _joined(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return stored numbers behind each other: as integers, since not every device joins those of 8 bits."""
+    return torch.cat([bits(one), bits(other)]).view(one.dtype)
 
 
 SIGHT = (

@@ -23,14 +23,14 @@ def _heads(change: Callable[[torch.Tensor, int, int], torch.Tensor]) -> Apply:
     """Map query heads to KV heads by ``change(heads, num_qo_heads, num_kv_heads)``."""
 
     @lru_cache(maxsize=64)
-    def changed(qo: int, kv: int, device: torch.device) -> torch.Tensor | None:
-        """Return the wrong map, or None where it is the right one. It is computed once, and on the CPU."""
+    def changed(qo: int, kv: int) -> torch.Tensor | None:
+        """Return the wrong map, or None where it is the right one. It is computed once."""
         heads = torch.arange(qo)
         mapping = change(heads, qo, kv).clamp_max(kv - 1)
-        return None if torch.equal(mapping, heads // (qo // kv)) else mapping.to(device)
+        return None if torch.equal(mapping, heads // (qo // kv)) else mapping
 
     def apply(scene: Scene) -> Problem | None:
-        mapping = changed(scene.problem.q.shape[1], scene.problem.k.shape[1], scene.problem.q.device)
+        mapping = changed(scene.problem.q.shape[1], scene.problem.k.shape[1])
         return None if mapping is None else replace(scene.problem, kv_head_of=mapping)
 
     return apply
@@ -46,10 +46,7 @@ def _kv_factors(change: Callable[[float, float], tuple[float, float]]) -> Apply:
     def apply(scene: Scene) -> Problem | None:
         right = (scene.owner.k_scale, scene.owner.v_scale)
         wrong = change(*right)
-        if wrong == right:
-            return None
-        problem = scene.problem
-        return replace(problem, k=problem.k * (wrong[0] / right[0]), v=problem.v * (wrong[1] / right[1]))
+        return None if wrong == right else replace(scene.problem, k_scale=wrong[0], v_scale=wrong[1])
 
     return apply
 
@@ -76,8 +73,12 @@ def _others_kv(scene: Scene) -> Problem | None:
 
 
 def _kv_of(scene: Scene, layer: int) -> Problem:
-    k, v = scene.logical.read_from(layer, scene.request, scene.problem.k.device)
-    return replace(scene.problem, k=k, v=v)
+    """Return the question with the keys, values and scales of another layer's own cache."""
+    own, keys = scene.logical.on(layer, scene.problem.k.device), scene.logical.keys(scene.request)
+    scales = scene.case.layers[layer]
+    return replace(
+        scene.problem, k=own.k[keys], v=own.v[keys], k_scale=scales.k_scale, v_scale=scales.v_scale
+    )
 
 
 SOURCES = (

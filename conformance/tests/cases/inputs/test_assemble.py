@@ -173,8 +173,8 @@ def test_fp8_keys_are_stored_bytes_and_scales_apply_in_the_question() -> None:
     logical = make_logical(case)
     problem = logical.problem(0, 0)
     assert logical.layers[0].k.dtype == torch.float8_e4m3fn
-    assert torch.equal(problem.k, logical.layers[0].k[:21].double() * 0.5)
-    assert torch.equal(problem.v, logical.layers[0].v[:21].double() * 2.0)
+    assert torch.equal(problem.keys, logical.layers[0].k[:21].double() * 0.5)
+    assert torch.equal(problem.values, logical.layers[0].v[:21].double() * 2.0)
 
 
 def test_a_derived_batch_takes_rows_pages_and_lengths_of_its_requests() -> None:

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 
-from attnconf.cases.inputs.noise import normal
+from attnconf.cases.inputs.noise import Stream, normal
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return normal(shape, torch.Generator().manual_seed(seed))
 
 
-def test_it_is_normal() -> None:
-    found = draw(300, 1000).double()
+@pytest.mark.parametrize("stream", ["keys", "queries"])
+def test_it_is_normal(stream: Stream) -> None:
+    found = normal((300, 1000), torch.Generator().manual_seed(0), stream=stream).double()
     assert abs(float(found.mean())) < 0.01
     assert abs(float(found.std()) - 1.0) < 0.01
-    assert 0.68 < float((found.abs() < 1).double().mean()) < 0.69
+    for deviations, share in ((0.5, 0.3829), (1.0, 0.6827), (2.0, 0.9545), (3.0, 0.9973)):
+        assert abs(float((found.abs() < deviations).double().mean()) - share) < 0.01
+    following = (found[:, 1:] * found[:, :-1]).mean()
+    assert abs(float(following)) < 0.01
+
+
+def test_queries_and_keys_have_nothing_in_common() -> None:
+    q, k = (normal((2000, 500), torch.Generator().manual_seed(0), stream=one) for one in ("queries", "keys"))
+    assert abs(float((q * k).mean())) < 0.005
+
+
+def test_its_numbers_are_those_of_every_machine() -> None:
+    """The digest is of integers that a counter gives; a machine on which it differs draws other inputs."""
+    found = normal((4, 1000), torch.Generator().manual_seed(0))
+    assert torch.equal(found * 1024, (found * 1024).round())
+    assert hashlib.sha256(str((found * 1024).int().tolist()).encode()).hexdigest()[:16] == "c86f88efd3a827d5"
+
+
+def test_sums_are_exact_in_any_order() -> None:
+    found = draw(50, 512)
+    assert torch.equal(found.sum(dim=1), found.flip(1).cumsum(1)[:, -1])
 
 
 def test_the_same_generator_gives_the_same_numbers_and_goes_on_to_others() -> None:

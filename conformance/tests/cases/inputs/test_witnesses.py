@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -15,11 +16,16 @@ from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
-from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, change_in_units
-from attnconf.oracle import Answer, Weights, attend
+from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, change_in_units
+from attnconf.oracle import Answer, Block, Problem, solve
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
 LAYER = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 0.125}
+
+
+def scores_of(problem: Problem) -> torch.Tensor:
+    keys = problem.keys[:, problem.kv_head_of]
+    return problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q.double(), keys)
 
 
 def make(window: int = 100, length: int = 400, **changes: object) -> Case:
@@ -66,13 +72,9 @@ def test_a_lone_required_probe_holds_a_large_share_of_its_row(length: int, chang
     layer = Layer(kind="full", **{**LAYER, "head_dim": 256, **changes})
     case = Case(mode="decode", layers=(layer,), requests=(Request(prefix_len=length - 1),), seed=5)
     logical = make_logical(case)
-    shares: dict[tuple[int, int], float] = {}
-
-    def note(weights: Weights) -> None:
-        for probe in logical.layers[0].probes:
-            shares[probe.head, probe.token] = float(weights.p[probe.head, 0, probe.token])
-
-    attend(logical.problem(0, 0), note)
+    (solved,) = solve([logical.problem(0, 0)])
+    p = solved.weights.p[0, :, 0]
+    shares = {(probe.head, probe.token): float(p[probe.head, probe.token]) for probe in logical.layers[0].probes}
     assert len(shares) >= 4
     assert min(shares.values()) > 0.01
     assert max(shares.values()) > 0.1
@@ -88,16 +90,23 @@ def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: st
     tokens = {probe.token for probe in posed.logical.layers[0].probes if probe.required}
     assert len(tokens) >= 8
     expected = posed.answer(0, 0, NumericsProfile(p="bfloat16"))
-    changed: dict[int, Answer] = {}
-
-    def lose(weights: Weights) -> None:
+    least = math.inf
+    for solved in solve([posed.logical.problem(0, 0)]):
+        block = solved.block
+        right = Bounded(*_of_block(block, expected))
         for token in tokens:
-            p, v = weights.p[:, :, token, None], weights.v[:, None, token].repeat_interleave(2, dim=0)
-            out = (expected.answer.out - (p * v).transpose(0, 1)) / (1.0 - p).transpose(0, 1)
-            changed[token] = Answer(out, expected.answer.lse)
+            p, v = solved.weights.p[0, :, :, token, None], block.v[0, :, None, token].repeat_interleave(2, dim=0)
+            out = (right.answer.out - (p * v).transpose(0, 1)) / (1.0 - p).transpose(0, 1)
+            least = min(least, float(change_in_units(Answer(out, right.answer.lse), right)))
+    assert least > EFFECTIVE_UNITS
 
-    attend(posed.logical.problem(0, 0), lose)
-    assert min(change_in_units(answer, expected) for answer in changed.values()) > EFFECTIVE_UNITS
+
+def _of_block(block: Block, expected: Bounded) -> tuple[Answer, torch.Tensor, torch.Tensor]:
+    """Return the part of an expected answer that a block of one part has."""
+    (piece,) = block.parts[0].pieces
+    rows, heads = slice(piece.out_row, piece.out_row + piece.rows), block.query_heads
+    answer = Answer(expected.answer.out[rows, heads], expected.answer.lse[rows, heads])
+    return answer, expected.out_bound[rows, heads], expected.lse_bound[rows, heads]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,7 @@ def test_in_one_capped_case_of_four_a_score_lies_where_a_careless_tanh_overflows
     for seed in range(8):
         case = make(logits_soft_cap=cap).model_copy(update={"seed": seed, **changes})
         problem = make_logical(case).problem(0, 0)
-        scores = problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q, problem.k[:, problem.kv_head_of])
+        scores = scores_of(problem)
         far += bool((scores / cap > 89.0).any())
     assert far == 2
 
@@ -142,7 +151,7 @@ def test_in_some_cases_all_scores_lie_where_exp_leaves_float32(changes: dict[str
     for seed in range(16):
         case = make(sinks=True).model_copy(update={"seed": seed, **changes})
         problem = make_logical(case).problem(0, 0)
-        scores = problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q, problem.k[:, problem.kv_head_of])
+        scores = scores_of(problem)
         assert problem.sinks is not None
         tops.append(float(scores.max()))
         assert abs(tops[-1] - float(problem.sinks.max())) < 8.0
@@ -157,7 +166,7 @@ def test_a_redirected_layer_and_its_owner_have_their_scores_at_one_level() -> No
                 update={"seed": 2, "layers": (owner, layer.model_copy(update={"kv_owner": 0, **reader}))}
             )
             problem = make_logical(case).problem(1, 0)
-            scores = problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q, problem.k[:, problem.kv_head_of])
+            scores = scores_of(problem)
             level = -160.0 if problem.soft_cap is None else 40.0
             assert abs(float(scores.median()) - level) < 2.0
 

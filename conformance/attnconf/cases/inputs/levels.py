@@ -1,0 +1,70 @@
+"""Levels: where the scores of ordinary keys lie, and how far above them a witness's score is raised."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from attnconf.cases.geometry import first_visible
+from attnconf.cases.inputs.witnesses import SATURATED
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case, Layer
+    from attnconf.cases.inputs.witnesses import Probe
+
+_CAP_SHARE = 0.8
+"""Ordinary scores under a soft cap, as a share of it: there the cap bends them most without flattening them."""
+
+_CAP_ROOM = 0.3
+"""Ordinary scores lie above zero if this share of the cap is room enough for a probe to rise in, else below."""
+
+_CAP_MOST = 0.97
+"""The highest score of a probe, as a share of the cap: a score at the cap would be infinite before it."""
+
+_SATURATION = 100.0
+"""Saturated scores, as a multiple of the cap: exp(x) overflows float32 at x = 88.7, and exp(2 x) at half of it."""
+
+_FLOAT16_PRODUCT = 16_384.0
+"""The largest product q.k of a probe in float16, in which some kernels also accumulate."""
+
+_LEVEL = 160.0
+"""Distance of all scores from zero in some cases: it cancels in a softmax, but exp(160) and exp(-160) leave float32."""
+
+_LEVEL_EVERY = 8
+"""Of so many seeds one raises all scores by ``_LEVEL``, and one lowers them."""
+
+_LOG_MEAN_WEIGHT = 0.5
+"""The logarithm of the mean of exp(s) over scores of standard deviation one: an ordinary key's weight."""
+
+
+def raw_base(case: Case, layer: Layer) -> float:
+    """Return the mean score of ordinary keys before a soft cap."""
+    cap = layer.logits_soft_cap
+    if cap is None:
+        return {1: _LEVEL, 2: -_LEVEL}.get(case.seed % _LEVEL_EVERY, 0.0)
+    longest = max(request.kv_len for request in case.requests)
+    return _CAP_SHARE * cap if _CAP_ROOM * cap >= math.log(max(longest, 2)) + 1.0 else -_CAP_SHARE * cap
+
+
+def base_score(case: Case, layer: Layer) -> float:
+    """Return the mean score of ordinary keys, from which the scores of sinks and probes are counted."""
+    cap = layer.logits_soft_cap
+    base = raw_base(case, layer)
+    return base if cap is None else cap * math.tanh(base / cap)
+
+
+def raised_score(case: Case, layer: Layer, rise: float) -> float:
+    """Return sm_scale * q.k of a key whose score lies ``rise`` above ordinary ones, but below the cap."""
+    cap = layer.logits_soft_cap
+    score = base_score(case, layer) + rise
+    return score if cap is None else cap * math.atanh(min(_CAP_MOST, score / cap))
+
+
+def target_score(case: Case, layer: Layer, probe: Probe) -> float:
+    """Return sm_scale * q.k of the key of ``probe``, which then takes about half of its row's attention."""
+    position = case.requests[probe.request].prefix_len + probe.row
+    visible = position + 1 - first_visible(position, layer.window_left)
+    if probe.name == SATURATED and layer.logits_soft_cap is not None:
+        product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
+        return min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale)
+    return raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)

@@ -1,0 +1,7 @@
+"""The oracle: float64 attention from logical keys and values. It never sees a page and imports nothing that it judges."""
+
+from attnconf.oracle.attention import Solved, Weights, attend, attend_all, solve
+from attnconf.oracle.blocks import Block
+from attnconf.oracle.problem import Answer, Problem, scaled
+
+__all__ = ["Answer", "Block", "Problem", "Solved", "Weights", "attend", "attend_all", "scaled", "solve"]

@@ -1,0 +1,54 @@
+"""What the oracle is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` and ``v`` [n, num_kv_heads, D], on one device.
+
+    They have any floating-point dtype: their numbers are exact, and those of ``k`` and ``v`` count ``k_scale`` and
+    ``v_scale`` times. ``positions`` [m] int64 are the absolute positions of the query rows, ``kv_head_of``
+    [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks`` [num_qo_heads] has any
+    floating-point dtype. Keys stand at positions 0 to n - 1.
+    """
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    positions: torch.Tensor
+    kv_head_of: torch.Tensor
+    window_left: int
+    sm_scale: float
+    soft_cap: float | None = None
+    sinks: torch.Tensor | None = None
+    causal: bool = True
+    k_scale: float = 1.0
+    v_scale: float = 1.0
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """The keys in float64, scaled."""
+        return scaled(self.k, self.k_scale)
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The values in float64, scaled."""
+        return scaled(self.v, self.v_scale)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``out`` [m, num_qo_heads, D] and ``lse`` [m, num_qo_heads] (natural logarithm), float64."""
+
+    out: torch.Tensor
+    lse: torch.Tensor
+
+
+def scaled(stored: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return ``stored`` in float64, ``scale`` times."""
+    return stored.double() if scale == 1.0 else stored.double() * scale
