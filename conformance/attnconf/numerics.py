@@ -282,7 +282,8 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
 
 def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile: NumericsProfile) -> torch.Tensor:
     """Return d of step 1, [parts, query heads, rows, keys]."""
-    scale = abs(block.score_scale)
+    score = block.score_scale
+    scale: torch.Tensor | float = score.abs() if isinstance(score, torch.Tensor) else abs(score)
     products = (math.sqrt(block.q.shape[3]) + 4.0) * UNIT_ROUNDOFF[profile.accumulator]
     relative = EXP_RELATIVE + (profile.tanh if block.soft_cap is not None else 0.0)
     d = block.products(block.q.abs(), block.k.abs()).mul_((products + 2.0 * _roundoff(profile.dequantised)) * scale)
@@ -297,7 +298,7 @@ def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile
 
 
 def _shift(block: Block, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return each row's largest logit m and its probability, [parts, heads, rows, 1], and the sink's share of errors."""
+    """Return each row's largest logit m, its probability, [parts, heads, rows, 1], and the sink's share of errors."""
     p, scores = weights.p, weights.scores.masked_fill(~block.visible, -math.inf)
     nothing = torch.zeros_like(weights.sink_mass)[..., None]
     top = scores.amax(dim=3, keepdim=True) if p.shape[3] else torch.full_like(nothing, -math.inf)

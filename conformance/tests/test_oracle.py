@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnconf import oracle
-from attnconf.oracle import Answer, Problem, attend, attend_all, blocks, solve
+from attnconf.oracle import Answer, Problem, attend, attend_all, parts, solve
 
 if TYPE_CHECKING:
     from attnconf.oracle import Block
@@ -214,7 +214,10 @@ def test_plain_python_agrees(problem: Problem) -> None:
     assert torch.allclose(answer.lse, other.lse, rtol=TIGHT, atol=TIGHT)
 
 
-@given(st.lists(problems, min_size=1, max_size=6), st.sampled_from([(1, 1, 1), (7, 9, 2), (40, 60, 3), (2**20, 2**20, 512)]))
+@given(
+    st.lists(problems, min_size=1, max_size=6),
+    st.sampled_from([(1, 1, 1), (7, 9, 2), (40, 60, 3), (2**20, 2**20, 512)]),
+)
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_parts_and_blocks_of_any_size_change_nothing_but_the_last_bits(
     many: list[Problem], limits: tuple[int, int, int]
@@ -222,9 +225,9 @@ def test_parts_and_blocks_of_any_size_change_nothing_but_the_last_bits(
     many = [one for one in many if one.q.shape[1:] == many[0].q.shape[1:]]
     scores, keys, rows = limits
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(blocks.MOST_SCORES, "cpu", scores)
-        patch.setitem(blocks.MOST_KEYS, "cpu", keys)
-        patch.setattr(blocks, "_ROWS", rows)
+        patch.setitem(parts.MOST_SCORES, "cpu", scores)
+        patch.setitem(parts.MOST_KEYS, "cpu", keys)
+        patch.setattr(parts, "_ROWS", rows)
         found = attend_all(many)
         seen = torch.zeros(found.lse.shape)
         for solved in solve(many):
@@ -293,6 +296,6 @@ def test_scores_far_out_of_range_do_not_overflow() -> None:
 
 
 def test_the_oracle_imports_nothing_that_it_judges() -> None:
-    for module in (oracle.attention, oracle.blocks, oracle.problem):
+    for module in (oracle.attention, oracle.blocks, oracle.parts, oracle.problem):
         imported = [line for line in Path(module.__file__).read_text().splitlines() if "import" in line.split()]
         assert all("attnconf" not in line or "attnconf.oracle" in line for line in imported)

@@ -85,8 +85,11 @@ def _units(mistaken: dict[str, Problem | Answer], expected: Bounded, rows: torch
     if not mistaken:
         return {}
     q: dict[int, torch.Tensor] = {}  # mistakes do not change the queries, so these are cut, and multiplied, once
-    few = [_problem_rows(one, rows, q) if isinstance(one, Problem) else _answer_rows(one, rows) for one in mistaken.values()]
-    within = rows_of(expected, rows.to(expected.out_bound.device))
+    few = [
+        _problem_rows(one, rows, q) if isinstance(one, Problem) else _answer_rows(one, rows)
+        for one in mistaken.values()
+    ]
+    within = rows_of(expected, rows.to(expected.out_bound.device, non_blocking=True))
     effects = torch.stack([change_in_units(answer, within) for answer in answers_to(few)])
     return dict(zip(mistaken, effects.tolist(), strict=True))
 
@@ -95,12 +98,12 @@ def _problem_rows(problem: Problem, rows: torch.Tensor, cut: dict[int, torch.Ten
     """Return ``problem`` with some of its query ``rows``; ``cut`` keeps what was cut by the address of its queries."""
     key = problem.q.data_ptr()
     if key not in cut:
-        cut[key] = problem.q[rows.to(problem.q.device)]
+        cut[key] = problem.q[rows.to(problem.q.device, non_blocking=True)]
     return replace(problem, q=cut[key], positions=problem.positions[rows])
 
 
 def _answer_rows(answer: Answer, rows: torch.Tensor) -> Answer:
-    own = rows.to(answer.out.device)
+    own = rows.to(answer.out.device, non_blocking=True)
     return Answer(answer.out[own], answer.lse[own])
 
 

@@ -11,7 +11,7 @@ longest request; b the bytes of a stored element. K and V count separately, so a
    pools of the checks that need others: dead slots, reclaimed pages, another layout for each kind of layer, other
    labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for both.
    Few cases get all of them, so the estimate is generous here.
-3. The oracle (``oracle/blocks.py``, ``numerics.py``): the answer and the bound of every layer in float64, twice where
+3. The oracle (``oracle/parts.py``, ``numerics.py``): the answer and the bound of every layer in float64, twice where
    decode and extend have profiles of their own, and six temporaries like the output of one layer while it is compared.
    Then one block: six temporaries like its keys, and fourteen like its scores, each of at most ``MOST_KEYS`` and
    ``MOST_SCORES`` or of one KV head of one row. Mistaken keys and values are stored numbers: 2 b e a mistake, of as
@@ -34,7 +34,7 @@ from attnconf.cases.inputs.storage import PAGE_PADDING
 from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.judging.effects import CLAIMED, MOST_BYTES
 from attnconf.judging.posed import HOST_WORK, work
-from attnconf.oracle.blocks import MOST_KEYS, MOST_SCORES
+from attnconf.oracle.parts import MOST_KEYS, MOST_SCORES
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer

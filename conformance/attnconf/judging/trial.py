@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
-
-import torch
 
 from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
@@ -151,6 +150,10 @@ class Trial:
         shape = replace(kernel_shape(self.case, layer), mode=mode or self.case.mode)
         return self.posed.answer(layer, request, self.numerics(shape))
 
+    def expected_all(self, layer: int) -> Bounded:
+        """Return the right answers to all requests, by query row, with the bound of the kernel for the case's mode."""
+        return self.posed.answers(layer, self.backend.numerics(kernel_shape(self.case, layer)))
+
     def base_rerun(self, layer: int, request: int) -> Rerun:
         """Return the base run's answer to one request."""
         return Rerun(layer, request, self.base(layer), self.posed.rows(request))
@@ -164,11 +167,11 @@ class Trial:
     def units_by_request(self, layer: int, output: Output) -> list[float]:
         """Return the worst error of a run of the whole batch on each request, in units; 0.0 without rows."""
         rows = slice(0, self.posed.logical.q_starts[-1])
-        expected = self.posed.answers(layer, self.backend.numerics(kernel_shape(self.case, layer)))
+        expected = self.expected_all(layer)
         lse = None if output.lse is None else output.lse[rows]
-        by_row = units_by_row(output.out[rows], lse, expected).cpu()
-        parts = by_row.split([request.new_tokens for request in self.case.requests])
-        return [float(part.max()) if len(part) else 0.0 for part in parts]
+        by_row: list[float] = units_by_row(output.out[rows], lse, expected).tolist()
+        starts = self.posed.logical.q_starts
+        return [max(by_row[start:stop], default=0.0) for start, stop in pairwise(starts)]
 
     def is_right(self, layer: int) -> bool:
         """Return whether the base run of ``layer`` lies within the bound on every request."""

@@ -1,4 +1,4 @@
-"""The oracle: float64 attention from logical keys and values. It never sees a page and imports nothing that it judges."""
+"""The oracle: float64 attention from logical keys and values. It sees no page, and imports nothing that it judges."""
 
 from attnconf.oracle.attention import Solved, Weights, attend, attend_all, solve
 from attnconf.oracle.blocks import Block

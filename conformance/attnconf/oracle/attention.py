@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.oracle.blocks import Block, blocks_of
+from attnconf.oracle.blocks import Block, stacked
+from attnconf.oracle.parts import parts_of
 from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Solved:
 
 def solve(problems: Sequence[Problem]) -> Iterator[Solved]:
     """Evaluate the formulas above, block by block; ``Block.put`` collects what is found for the rows."""
-    for block in blocks_of(problems):
+    for parts in parts_of(problems):
+        block = stacked(parts)
         scores = block.score_scale * block.products(block.q, block.k)
         if block.soft_cap is not None:
             scores = block.soft_cap * torch.tanh(scores / block.soft_cap)

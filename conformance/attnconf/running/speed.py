@@ -109,7 +109,7 @@ def measure(kind: Kind, backend: Backend, platform: Platform, device: torch.devi
         return run_case(kind.case, backend, platform, device)
 
     result = judge()
-    wall = _median(judge, device, _REPEATS if kind.small else 1)
+    wall = _median(judge, device, _REPEATS)
     kernels, answers, inputs = _floor(kind.case, backend, platform, device, result)
     judged = [layer for layer in result.layers if layer.outcome.is_executed]
     return Measured(
@@ -149,12 +149,11 @@ def _floor(
 
         def answer(layer: int = layer) -> None:
             posed.forget_answers()
-            for request in range(len(case.requests)):
-                trial.expected(layer, request)
+            trial.expected_all(layer)
 
         kernels += runs * _median(run, device, _REPEATS)
         answer()
-        answers += _median(answer, device, 1)
+        answers += _median(answer, device, _REPEATS)
     memory = [whole for _, whole in batch.memory()]
     return kernels, answers, _median(lambda: [whole.clone() for whole in memory], device, _REPEATS)
 

@@ -55,10 +55,10 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         page_size=case.paging.page_size,
         kv_layout=case.paging.layout,
         storage=case.paging.storage,
-        qo_indptr=torch.tensor(list(accumulate(q_lens, initial=0)), dtype=torch.int32).to(device),
-        seq_lens=torch.tensor(kv_lens, dtype=torch.int32).to(device),
-        block_tables=layout.block_tables.to(device),
-        full_to_swa=None if mapping is None else mapping.to(device),
+        qo_indptr=torch.tensor(list(accumulate(q_lens, initial=0)), dtype=torch.int32).to(device, non_blocking=True),
+        seq_lens=torch.tensor(kv_lens, dtype=torch.int32).to(device, non_blocking=True),
+        block_tables=layout.block_tables.to(device, non_blocking=True),
+        full_to_swa=None if mapping is None else mapping.to(device, non_blocking=True),
         q_lens=q_lens,
         kv_lens=kv_lens,
         max_q_len=max(q_lens),
@@ -137,19 +137,23 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     picks = torch.randint(0, rows, (len(free), size), generator=rng)
     slots = torch.arange(size).expand(len(free), size)
     pages = torch.tensor(free)[:, None].expand(len(free), size)
-    behind = [
-        (layout.page(pool, request, spec.kv_len - 1), spec.kv_len % size, logical.q_starts[request + 1] - 1)
-        for request, spec in enumerate(case.requests)
-        if spec.kv_len % size and spec.new_tokens
-    ]
-    found = [torch.stack([pages, slots, slots, picks]).view(4, -1)]
-    for page, used, row in behind:
-        slot = torch.arange(used, size)
-        found.append(torch.stack([torch.full_like(slot, page), slot, slot - used, torch.full_like(slot, row)]))
-    # where a page is both, its last request's tail is what counts, so it is written afterwards
-    for page, slot, turn, row in (found[0], torch.cat(found[1:], dim=1)) if behind else found[:1]:
-        aimed_at = aimed_keys(case, index, logical, row, turn, device).to(k.dtype)
-        bits(k)[page.to(device), slot.to(device)] = bits(aimed_at)
+    aimed_at = [torch.stack([pages, slots, slots, picks]).view(4, -1)]
+    tails = torch.tensor(
+        [
+            (layout.page(pool, request, spec.kv_len - 1), spec.kv_len % size, logical.q_starts[request + 1] - 1)
+            for request, spec in enumerate(case.requests)
+            if spec.kv_len % size and spec.new_tokens
+        ],
+        dtype=torch.int64,
+    ).view(-1, 3)
+    if len(tails):
+        counts = size - tails[:, 1]
+        page, used, row = tails.repeat_interleave(counts, dim=0).T
+        turn = torch.arange(len(page)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        aimed_at.append(torch.stack([page, used + turn, turn, row]))
+    for page, slot, turn, row in aimed_at:  # tails last: a free page may be one of them
+        keys = aimed_keys(case, index, logical, row, turn, device).to(k.dtype)
+        bits(k)[page.to(device, non_blocking=True), slot.to(device, non_blocking=True)] = bits(keys)
 
 
 def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, and where
@@ -166,12 +170,14 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
     geometry = case.layers[index]
     keys = torch.empty((len(rows), geometry.num_kv_heads, geometry.head_dim), device=device)
     for turn, reader in enumerate(readers):
-        mine = (turns % len(readers) == turn).nonzero().view(-1)
+        mine = (turns % len(readers) == turn).nonzero().view(-1) if len(readers) > 1 else torch.arange(len(turns))
         layer = case.layers[reader]
         member = turns[mine] // len(readers) % layer.group_size
         heads = torch.arange(layer.num_kv_heads)[None, :] * layer.group_size + member[:, None]
-        q = logical.on(reader, device).q[rows[mine].to(device)[:, None], heads.to(device)]
-        keys[mine.to(device)] = aimed(q, layer, raised_score(case, layer, rise))
+        q = logical.on(reader, device).q[
+            rows[mine].to(device, non_blocking=True)[:, None], heads.to(device, non_blocking=True)
+        ]
+        keys[mine.to(device, non_blocking=True)] = aimed(q, layer, raised_score(case, layer, rise))
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
     scale = case.layers[index].k_scale
     return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp(-most, most)

@@ -33,9 +33,9 @@ _FAR_OUTSIDE = 12_345
 class Layout:
     """The page tables of a case.
 
-    ``tables[r]`` are request r's page ids in the full pool, as many as its ``kv_lens[r]`` tokens need. ``swa_page`` maps a page of
-    the full pool to one of the swa pool (to the null page if reclaimed); it is None without a hybrid pool.
-    ``block_tables`` [rows, columns] int32 is the batch's table, with padding rows and filled unused columns.
+    ``tables[r]`` are request r's page ids in the full pool, as many as its ``kv_lens[r]`` tokens need. ``swa_page``
+    maps a page of the full pool to one of the swa pool (to the null page if reclaimed); it is None without a hybrid
+    pool. ``block_tables`` [rows, columns] int32 is the batch's table, with padding rows and filled unused columns.
     """
 
     page_size: int
@@ -45,6 +45,9 @@ class Layout:
     block_tables: torch.Tensor
     num_pages: dict[Pool, int]
     _tokens: dict[Pool, torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _slots: dict[tuple[Pool, torch.device], torch.Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def page(self, pool: Pool, request: int, token: int) -> int:
         """Return the page id of ``token`` of ``request`` in ``pool``; the null page means that it is not stored."""
@@ -61,12 +64,17 @@ class Layout:
 
         A token that is not stored has a slot of the null page.
         """
+        if (pool, device) not in self._slots:
+            self._slots[pool, device] = self._made_slots(pool, device)
+        return self._slots[pool, device]
+
+    def _made_slots(self, pool: Pool, device: torch.device) -> torch.Tensor:
         size = self.page_size
         pages = [page for request in range(len(self.tables)) for page in self.pages(pool, request)]
         ids = torch.tensor(pages, dtype=torch.int64)
         counts = torch.tensor([[len(table), kv_len] for table, kv_len in zip(self.tables, self.kv_lens, strict=True)])
         behind = (counts[:, 0] * size - counts[:, 1]).cumsum(0)  # slots behind the ends of requests, so far
-        ids, lengths, behind = ids.to(device), counts[:, 1].to(device), behind.to(device)
+        ids, lengths, behind = (one.to(device, non_blocking=True) for one in (ids, counts[:, 1], behind))
         total = sum(self.kv_lens)
         place = torch.arange(total, device=device)  # of each token, if pages had no slots behind a request's end
         skipped = torch.repeat_interleave(torch.cat([behind.new_zeros(1), behind[:-1]]), lengths, output_size=total)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.witnesses import SATURATED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.cases.case import Case, Layer
     from attnconf.cases.inputs.witnesses import Probe
 
@@ -60,11 +61,18 @@ def raised_score(case: Case, layer: Layer, rise: float) -> float:
     return score if cap is None else cap * math.atanh(min(_CAP_MOST, score / cap))
 
 
-def target_score(case: Case, layer: Layer, probe: Probe) -> float:
-    """Return sm_scale * q.k of the key of ``probe``, which then takes about half of its row's attention."""
-    position = case.requests[probe.request].prefix_len + probe.row
-    visible = position + 1 - first_visible(position, layer.window_left)
-    if probe.name == SATURATED and layer.logits_soft_cap is not None:
-        product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
-        return min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale)
-    return raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
+def target_scores(case: Case, layer: Layer, probes: Sequence[Probe]) -> list[float]:
+    """Return sm_scale * q.k of the key of each probe, which then takes about half of its row's attention."""
+    by_length: dict[int, float] = {}
+    found = []
+    for probe in probes:
+        if probe.name == SATURATED and layer.logits_soft_cap is not None:
+            product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
+            found.append(min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale))
+            continue
+        position = case.requests[probe.request].prefix_len + probe.row
+        visible = min(position, layer.window_left) + 1 if layer.window_left >= 0 else position + 1
+        if visible not in by_length:
+            by_length[visible] = raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
+        found.append(by_length[visible])
+    return found

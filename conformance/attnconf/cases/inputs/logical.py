@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from attnconf.cases.inputs.witnesses import Probe, plan_probes
 from attnconf.oracle import Problem
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Case, Layer
+    from attnconf.cases.case import Case
 
 _AMPLITUDE = 16.0
 """Component of every key along the shared axis, in units of an ordinary component."""
@@ -72,9 +73,7 @@ class Logical:
         key = (layer, device)
         if key not in self._copies:
             sinks = None if own.sinks is None else own.sinks.to(device)
-            self._copies[key] = LogicalLayer(
-                own.q.to(device), own.k.to(device), own.v.to(device), sinks, own.probes
-            )
+            self._copies[key] = LogicalLayer(own.q.to(device), own.k.to(device), own.v.to(device), sinks, own.probes)
         return self._copies[key]
 
     def problem(self, layer: int, request: int, device: torch.device = _CPU) -> Problem:
@@ -90,12 +89,18 @@ class Logical:
             k_scale=scales.k_scale,
             v_scale=scales.v_scale,
             positions=torch.arange(spec.prefix_len, spec.kv_len),
-            kv_head_of=torch.arange(geometry.num_qo_heads) // geometry.group_size,
+            kv_head_of=_kv_heads(geometry.num_qo_heads, geometry.group_size),
             window_left=geometry.window_left,
             sm_scale=geometry.sm_scale,
             soft_cap=geometry.logits_soft_cap,
             sinks=own.sinks,
         )
+
+
+@lru_cache(maxsize=64)
+def _kv_heads(heads: int, group: int) -> torch.Tensor:
+    """Return the KV head of each query head. Nobody writes to it, so all problems share it."""
+    return torch.arange(heads) // group
 
 
 def make_logical(case: Case, device: torch.device = _CPU) -> Logical:
@@ -119,7 +124,10 @@ def make_logical(case: Case, device: torch.device = _CPU) -> Logical:
     origins = None if origins is None else origins.to(device)
     layers = []
     for draft, probes, geometry in zip(drafts, planned, case.layers, strict=True):
-        k, v = (_stored(case, one, origins, scale) for one, scale in ((draft.k, geometry.k_scale), (draft.v, geometry.v_scale)))
+        k, v = (
+            _stored(case, one, origins, scale)
+            for one, scale in ((draft.k, geometry.k_scale), (draft.v, geometry.v_scale))
+        )
         layers.append(LogicalLayer(draft.q, k, v, draft.sinks, tuple(probes)))
     return Logical(case, tuple(layers), q_starts, kv_starts)
 

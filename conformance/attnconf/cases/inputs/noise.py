@@ -1,10 +1,10 @@
 """Noise: standard normal numbers for the price of a copy, with the same bits on every machine and device.
 
-Drawing the keys and values of a request of 32,768 tokens takes seconds. So each process makes two tables of numbers, one
-for queries and one for the rest, and every tensor is a run of one of them from a random start. A table's length is a
-prime: a larger tensor meets it again at another offset within its rows, so that its rows all differ. Keys may have rows
-in common; queries, which are multiplied with them, have a table of their own: a key that shared a query's numbers would
-get all its attention.
+Drawing the keys and values of a request of 32,768 tokens takes seconds. So each process makes two tables of numbers,
+one for queries and one for the rest, and every tensor is a run of one of them from a random start. A table's length is
+a prime: a larger tensor meets it again at another offset within its rows, so that its rows all differ. Keys may have
+rows in common; queries, which are multiplied with them, have a table of their own: a key that shared a query's numbers
+would get all its attention.
 
 The numbers come from integers alone, since logarithms and cosines differ from one machine's library to another's: eight
 fields of 16 bits from a counter, mixed (splitmix64, Steele, Lea and Flood, OOPSLA 2014), are added up. Their sum is
@@ -73,7 +73,8 @@ def _numbers(stream: Stream, device: torch.device) -> torch.Tensor:
     highest = 2**_FIELD_BITS - 1
     deviation = math.sqrt(2 * _FIELDS * (2.0 ** (2 * _FIELD_BITS) - 1.0) / 12.0)
     centred = fields.double() - _FIELDS * highest
-    return ((centred * (_GRID / deviation)).round() / _GRID).float()
+    found: torch.Tensor = ((centred * (_GRID / deviation)).round() / _GRID).float()
+    return found
 
 
 def _mix(counter: torch.Tensor) -> torch.Tensor:
@@ -81,12 +82,13 @@ def _mix(counter: torch.Tensor) -> torch.Tensor:
     mixed = counter * _signed(_GOLDEN)
     mixed = (mixed ^ _shifted(mixed, 30)) * _signed(_MIX_1)
     mixed = (mixed ^ _shifted(mixed, 27)) * _signed(_MIX_2)
-    return mixed ^ _shifted(mixed, 31)
+    return torch.bitwise_xor(mixed, _shifted(mixed, 31))
 
 
 def _shifted(numbers: torch.Tensor, count: int) -> torch.Tensor:
     """Return ``numbers`` shifted right by ``count`` bits, zeros coming in at the left."""
-    return (numbers >> count) & (2 ** (64 - count) - 1)
+    kept: torch.Tensor = (numbers >> count) & (2 ** (64 - count) - 1)
+    return kept
 
 
 def _signed(number: int) -> int:

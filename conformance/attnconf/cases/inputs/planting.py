@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.inputs.levels import target_score
+from attnconf.cases.inputs.levels import target_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def plant(  # noqa: PLR0913 - whose keys move, along whose queries, and which on
     rows: Sequence[int],
     tokens: Sequence[int],
 ) -> None:
-    """Move the key of each probe of ``layer`` in ``k`` [tokens, KV heads, D] until it takes half of its row's attention.
+    """Move the key of each probe of ``layer`` in ``k`` [tokens, KV heads, D] until it takes half of its row's weight.
 
     ``rows`` and ``tokens`` are the probes' query rows and keys among those of the batch; ``q`` and ``directions`` are
     [rows, query heads, D]. What counts in sum are the numbers before any key has moved.
@@ -44,20 +44,23 @@ def plant(  # noqa: PLR0913 - whose keys move, along whose queries, and which on
     if not probes:
         return
     heads = [probe.head for probe in probes]
-    targets = [target_score(case, layer, probe) for probe in probes]
+    scores = target_scores(case, layer, probes)
     places = [token * layer.num_kv_heads + head // layer.group_size for token, head in zip(tokens, heads, strict=True)]
     moved, which = torch.unique(torch.tensor(places), return_inverse=True)
-    index = torch.stack([torch.tensor(rows), torch.tensor(heads), torch.tensor(places), which]).to(k.device)
+    index = torch.stack([torch.tensor(rows), torch.tensor(heads), torch.tensor(places), which]).to(
+        k.device, non_blocking=True
+    )
     row, head, place, which = index
     flat = k.view(-1, layer.head_dim)
     along = directions[row, head].double()
     own = q[row, head].double()
     current = layer.sm_scale * (own * flat[place].double()).sum(dim=1)
     rise = layer.sm_scale * (own * along).sum(dim=1)
-    step = rounded((torch.tensor(targets, dtype=torch.float64).to(k.device) - current) / rise.clamp_min(_LEAST_PRODUCT))
+    targets = torch.tensor(scores, dtype=torch.float64).to(k.device, non_blocking=True)
+    step = rounded((targets - current) / rise.clamp_min(_LEAST_PRODUCT))
     change = torch.zeros((len(moved), layer.head_dim), dtype=torch.float64, device=k.device)
     change.index_add_(0, which, step[:, None] * along)
-    moved = moved.to(k.device)
+    moved = moved.to(k.device, non_blocking=True)
     flat[moved] = (flat[moved].double() + change).float()
 
 
@@ -69,6 +72,6 @@ def aimed(q: torch.Tensor, layer: Layer, score: float) -> torch.Tensor:
 
 
 def rounded(numbers: torch.Tensor) -> torch.Tensor:
-    """Return float64 ``numbers`` with ``_STEP_BITS`` significant bits (Veltkamp's splitting; Dekker 1971, section 5)."""
+    """Return float64 ``numbers`` with ``_STEP_BITS`` significant bits (Veltkamp's splitting; Dekker 1971)."""
     spread = numbers * (2.0 ** (_FLOAT64_BITS - _STEP_BITS) + 1.0)
     return spread - (spread - numbers)

@@ -59,11 +59,11 @@ class Target:
         Everything is counted on the device, which is waited for once.
         """
         wholes = self._wholes
-        inside = [_sentinels(whole[GUARD_ROWS:-GUARD_ROWS]) for whole in wholes]
-        around = [_sentinels(guard) for whole in wholes for guard in (whole[:GUARD_ROWS], whole[-GUARD_ROWS:])]
-        guards = sum(2 * GUARD_ROWS * whole[0].numel() for whole in wholes)
-        unwritten, intact = torch.stack([torch.stack(inside).sum(), torch.stack(around).sum()]).tolist()
-        return int(unwritten), intact == guards
+        counts = [_sentinels(part) for one in wholes for part in (one[GUARD_ROWS:-GUARD_ROWS], one)]
+        found: list[int] = torch.stack(counts).tolist()
+        inside, whole = sum(found[::2]), sum(found[1::2])
+        guards = sum(2 * GUARD_ROWS * one[0].numel() for one in wholes)
+        return inside, whole - inside == guards
 
     @property
     def unwritten(self) -> int:

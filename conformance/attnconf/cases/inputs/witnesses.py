@@ -35,7 +35,7 @@ _SATURATED_EVERY = 4
 """Of so many seeds one has a saturated key."""
 
 _MOST_PROBED = 512
-"""Pairs of a row and a query head in a layer up to which each has probes; planning them costs more than running them."""
+"""Pairs of a row and a query head in a layer up to which each has probes: planning more costs more than a run."""
 
 _ROW_STEP = 409
 """Step between probed rows that are picked at random; a prime."""
@@ -55,17 +55,12 @@ class Sight(NamedTuple):
     """What one query row sees: keys ``first`` to ``position`` of ``kv_len``. ``salt`` varies free choices."""
 
     position: int
-    window_left: int
+    first: int
     prefix_len: int
     kv_len: int
     page_size: int
     shared_tokens: int
     salt: int
-
-    @property
-    def first(self) -> int:
-        """The oldest visible key."""
-        return first_visible(self.position, self.window_left)
 
     def inside(self, token: int) -> int | None:
         """Return ``token`` if it is visible."""
@@ -150,7 +145,7 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                 turn = case.seed + _LAYER_TURN * layer + _REQUEST_TURN * index + row + head
                 sight = Sight(
                     request.prefix_len + row,
-                    geometry.window_left,
+                    first_visible(request.prefix_len + row, geometry.window_left),
                     request.prefix_len,
                     request.kv_len,
                     case.paging.page_size,

@@ -95,12 +95,12 @@ class Scene:
         ids = torch.tensor(pages, dtype=torch.int64)
         read = tokens[torch.where(ids < len(tokens), ids, NULL_PAGE)].view(-1)
         index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
-        live = index.clamp_min(0).to(device)
+        live = index.clamp_min(0).to(device, non_blocking=True)
         owner = self.logical.on(self.case.owner(self.layer), device)
         k, v = bits(owner.k)[live], bits(owner.v)[live]
         dead = (index < 0).nonzero().view(-1)
         if len(dead):
-            places = dead.to(device)
+            places = dead.to(device, non_blocking=True)
             k[places], v[places] = (bits(stale) for stale in self._stale(len(dead), tail))
         return k.view(owner.k.dtype), v.view(owner.v.dtype)
 

@@ -76,9 +76,7 @@ def _kv_of(scene: Scene, layer: int) -> Problem:
     """Return the question with the keys, values and scales of another layer's own cache."""
     own, keys = scene.logical.on(layer, scene.problem.k.device), scene.logical.keys(scene.request)
     scales = scene.case.layers[layer]
-    return replace(
-        scene.problem, k=own.k[keys], v=own.v[keys], k_scale=scales.k_scale, v_scale=scales.v_scale
-    )
+    return replace(scene.problem, k=own.k[keys], v=own.v[keys], k_scale=scales.k_scale, v_scale=scales.v_scale)
 
 
 SOURCES = (

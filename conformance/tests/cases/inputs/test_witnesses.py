@@ -194,7 +194,7 @@ def test_first_and_last_rows_settle_what_all_rows_would(case: Case) -> None:
 
 
 def test_a_sight_finds_the_borders_around_it() -> None:
-    sight = Sight(position=50, window_left=9, prefix_len=48, kv_len=60, page_size=16, shared_tokens=0, salt=0)
+    sight = Sight(position=50, first=41, prefix_len=48, kv_len=60, page_size=16, shared_tokens=0, salt=0)
     assert sight.first == 41
     assert (sight.inside(41), sight.inside(40), sight.inside(51)) == (41, None, None)
     assert (sight.outside(40), sight.outside(51), sight.outside(60), sight.outside(-1)) == (40, 51, None, None)

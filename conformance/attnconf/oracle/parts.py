@@ -1,0 +1,227 @@
+"""Parts: problems cut so that their pieces fit into blocks, and pieces over the same keys together.
+
+A piece is a run of query rows of one problem. Pieces over the same keys, which differ in what their rows see and count,
+make a part: its keys are needed once. Parts of like shape make a block (``blocks.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+
+    from attnconf.oracle.problem import Problem
+
+MOST_SCORES = {"cpu": 2**21, "cuda": 2**24}
+"""Scores of a block by the type of its device; on a GPU one temporary of them takes 128 MiB."""
+
+MOST_KEYS = {"cpu": 2**22, "cuda": 2**26}
+"""Elements of a block's keys, 512 MiB of float64 on a GPU, and of its values. One KV head of one part may exceed it."""
+
+_ROWS = 512
+"""Rows of a piece of a long problem: fewer see fewer keys in vain, more are multiplied faster."""
+
+_LIKE = 2
+"""Parts whose numbers of keys or rows differ by no more than this factor are stacked; small ones always."""
+
+_SMALL = 2**14
+"""Elements of keys and scores up to which a part is stacked with shorter ones: starting an operation costs more."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a ``problem`` from ``row`` on, at ``positions``, which can see its keys [``first``, ``last``).
+
+    ``out_row`` is the place of the first row among those of all problems.
+    """
+
+    problem: Problem
+    row: int
+    positions: list[int]
+    first: int
+    last: int
+    out_row: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pieces over the same keys, for some of their KV ``heads`` and the query heads that read them, ``readers``.
+
+    Consecutive query heads share a KV head, and ``readers`` is a slice of them, or, where the map is another one, there
+    is one KV head and ``readers`` are the query heads that read it.
+    """
+
+    pieces: tuple[Piece, ...]
+    heads: slice
+    readers: slice | tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """The rows of all pieces."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def first(self) -> int:
+        """The first key that some row can see."""
+        return min(piece.first for piece in self.pieces)
+
+    @property
+    def last(self) -> int:
+        """The end of these keys."""
+        return max(piece.last for piece in self.pieces)
+
+    @property
+    def keys(self) -> int:
+        """How many they are."""
+        return max(0, self.last - self.first)
+
+
+def parts_of(problems: Sequence[Problem]) -> Iterator[list[Part]]:
+    """Yield the parts of one block after the other; every query row and head of ``problems`` is in one of them."""
+    alike: dict[tuple[object, ...], list[Part]] = {}
+    starts = accumulate((one.q.shape[0] for one in problems), initial=0)
+    over_keys: dict[tuple[object, ...], list[Piece]] = {}
+    for problem, start in zip(problems, starts, strict=False):
+        for piece in _pieces(problem, start):
+            over_keys.setdefault(_keys_and_kind(piece), []).append(piece)
+    for pieces in over_keys.values():
+        for part in _parts(pieces):
+            alike.setdefault((*_kind(part.pieces[0].problem), str(part.readers)), []).append(part)
+    for parts in alike.values():
+        yield from _groups(parts)
+
+
+def _kind(problem: Problem) -> tuple[object, ...]:
+    """Return what the problems of a block have in common."""
+    mapping = None if _is_grouped(problem) else _sources(problem.kv_head_of)
+    return (problem.q.shape[1:], problem.k.shape[1:], mapping, problem.soft_cap is None, problem.sinks is None)
+
+
+def _keys_and_kind(piece: Piece) -> tuple[object, ...]:
+    """Return what the pieces of a part have in common; a piece of many rows is one by itself."""
+    one = piece.problem
+    alone = piece.out_row if piece.rows > _ROWS // 8 else -1
+    return (one.k.data_ptr(), one.v.data_ptr(), one.k.shape[0], alone, *_kind(one))
+
+
+def _is_grouped(problem: Problem) -> bool:
+    """Return whether consecutive query heads share each KV head: then its keys and values are needed once for them."""
+    heads, kv_heads = problem.q.shape[1], problem.k.shape[1]
+    return heads % kv_heads == 0 and _sources(problem.kv_head_of) == _grouped(heads, kv_heads)
+
+
+@lru_cache(maxsize=256)
+def _sources(kv_head_of: torch.Tensor) -> tuple[int, ...]:
+    """Return the KV head of each query head. Problems share the tensor, so it is read once."""
+    return tuple(kv_head_of.tolist())
+
+
+@lru_cache(maxsize=256)
+def _grouped(heads: int, kv_heads: int) -> tuple[int, ...]:
+    return tuple(head // (heads // kv_heads) for head in range(heads))
+
+
+def _group(problem: Problem) -> tuple[int, int]:
+    """Return how many KV heads are read, and by how many query heads each at most."""
+    heads, kv_heads = problem.q.shape[1], problem.k.shape[1]
+    if _is_grouped(problem):
+        return kv_heads, heads // kv_heads
+    return 1, max(len(readers) for _, readers in _readers(problem))
+
+
+def _readers(problem: Problem) -> list[tuple[int, tuple[int, ...]]]:
+    """Return each KV head that is read, with the query heads that read it."""
+    found: dict[int, list[int]] = {}
+    for head, source in enumerate(_sources(problem.kv_head_of)):
+        found.setdefault(source, []).append(head)
+    return [(source, tuple(readers)) for source, readers in sorted(found.items())]
+
+
+def _pieces(problem: Problem, start: int) -> Iterator[Piece]:
+    """Cut ``problem`` by rows, so that the scores of one KV head fit into a block."""
+    rows = problem.q.shape[0]
+    if rows == 0:
+        return
+    _, group = _group(problem)
+    positions: list[int] = problem.positions.tolist()
+    step = min(rows, _ROWS)
+    while step > 1 and group * step * _most_keys(problem, positions[:step]) > MOST_SCORES[problem.q.device.type]:
+        step = -(-step // 2)
+    for row in range(0, rows, step):
+        mine = positions[row : row + step]
+        yield Piece(problem, row, mine, *_seen(problem, mine), start + row)
+
+
+def _most_keys(problem: Problem, positions: list[int]) -> int:
+    """Return an upper limit of the keys that as many rows as there are ``positions`` see."""
+    count = problem.k.shape[0]
+    if problem.window_left < 0 or not problem.causal:
+        return count
+    return min(count, problem.window_left + max(positions) - min(positions) + 1)
+
+
+def _seen(problem: Problem, positions: list[int]) -> tuple[int, int]:
+    """Return the range [first, last) of keys that some of these rows can see; all others only cost time."""
+    count = problem.k.shape[0]
+    first = max(0, min(positions) - problem.window_left) if problem.window_left >= 0 else 0
+    last = max(0, min(count, max(positions) + 1) if problem.causal else count)
+    return min(first, last), last
+
+
+def _parts(pieces: list[Piece]) -> Iterator[Part]:
+    """Join pieces over the same keys, and cut them by KV heads, so that a part fits into a block."""
+    problem = pieces[0].problem
+    kv_heads, group = _group(problem)
+    kind, dim = problem.q.device.type, problem.q.shape[2]
+
+    def per_head(some: list[Piece]) -> int:
+        keys = max(1, max(piece.last for piece in some) - min(piece.first for piece in some))
+        scores = MOST_SCORES[kind] // (group * sum(piece.rows for piece in some) * keys)
+        return min(scores, MOST_KEYS[kind] // (keys * dim))
+
+    joined: list[Piece] = []
+    for piece in [*pieces, None]:
+        if piece is not None and (not joined or per_head([*joined, piece]) >= kv_heads):
+            joined.append(piece)
+            continue
+        at_once = min(kv_heads, max(1, per_head(joined)))
+        if _is_grouped(problem):
+            for head in range(0, kv_heads, at_once):
+                stop = min(kv_heads, head + at_once)
+                yield Part(tuple(joined), slice(head, stop), slice(head * group, stop * group))
+        else:
+            for source, readers in _readers(problem):
+                yield Part(tuple(joined), slice(source, source + 1), readers)
+        joined = [] if piece is None else [piece]
+
+
+def _groups(parts: list[Part]) -> Iterator[list[Part]]:
+    """Split parts of one kind into blocks: similar lengths together, as many as the limits allow."""
+    problem, heads = parts[0].pieces[0].problem, parts[0].heads.stop - parts[0].heads.start
+    kind, dim, (_, group) = problem.q.device.type, problem.q.shape[2], _group(problem)
+    sizes = sorted(((part.keys, part.rows, index) for index, part in enumerate(parts)), reverse=True)
+    block: list[Part] = []
+    rows = longest = 0
+    for keys, own_rows, index in sizes:
+        most, longest = max(rows, own_rows), longest or keys
+        count = (len(block) + 1) * heads * longest
+        fits = count * group * most <= MOST_SCORES[kind] and count * dim <= MOST_KEYS[kind]
+        small = heads * longest * max(dim, group * most) <= _SMALL
+        like = longest <= _LIKE * keys and most <= _LIKE * min(own_rows, rows or own_rows)
+        if block and not (fits and (small or like)):
+            yield block
+            block, most, longest = [], own_rows, keys
+        block.append(parts[index])
+        rows = most
+    yield block
