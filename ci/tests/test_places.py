@@ -42,6 +42,6 @@ def test_what_it_names_is_there(name: str) -> None:
 def test_what_is_gone_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "`cases/case.py: Case` `cases/case.py: Gone` `oracle.py` `gone.py` `gone/` `judging/checks/NAME.py`"
+        "`cases/case.py: Case` `cases/case.py: Gone` `oracle/attention.py` `gone.py` `gone/` `judging/checks/NAME.py`"
     )
     assert missing(page) == ["cases/case.py Gone", "gone.py ", "gone/ "]

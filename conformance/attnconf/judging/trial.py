@@ -152,7 +152,7 @@ class Trial:
 
     def expected_all(self, layer: int) -> Bounded:
         """Return the right answers to all requests, by query row, with the bound of the kernel for the case's mode."""
-        return self.posed.answers(layer, self.backend.numerics(kernel_shape(self.case, layer)))
+        return self.posed.answers(layer, self.numerics(kernel_shape(self.case, layer)))
 
     def base_rerun(self, layer: int, request: int) -> Rerun:
         """Return the base run's answer to one request."""

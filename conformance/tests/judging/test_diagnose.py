@@ -50,7 +50,7 @@ CASE_FOR = {
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},
-    "merge in base two": {"seed": 16},
+    "merge in base two": {"seed": 1},
     "sinks log2": {"layers": (Layer(**PLAIN, kind="full", sinks=True, k_scale=0.4, v_scale=2.0),)},
     "padded group": {"layers": (Layer(**{**PLAIN, "num_kv_heads": 2}, kind="full", k_scale=0.4, v_scale=2.0),)},
     "another's KV": {"layers": (RICH.layers[0], RICH.layers[0], RICH.layers[0].model_copy(update={"kv_owner": 0}))},
