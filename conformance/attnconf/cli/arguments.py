@@ -6,6 +6,8 @@ import argparse
 import math
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from packaging.version import InvalidVersion, Version
+
 from attnconf.cli.console import Console
 from attnconf.cli.statuses import EXIT_BAD_INPUT
 from attnconf.errors import AttnconfError, InvalidInputError
@@ -56,6 +58,15 @@ def jobs(text: str) -> int:
         message = f"{text!r} is not a number of jobs, 1 or more"
         raise argparse.ArgumentTypeError(message)
     return int(text)
+
+
+def release(option: str, text: str) -> str:
+    """Return ``text``, a version of a package. Raises ``InvalidInputError`` for anything else."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        raise InvalidInputError(option, given=ascii(text), allowed="a release such as 0.6.13") from None
+    return text
 
 
 def check_least(arguments: argparse.Namespace, **least: float) -> None:

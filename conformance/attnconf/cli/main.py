@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from attnconf.cli import build, campaign, doctor, mutants, plan, policy, power, replay, speed
+from attnconf.cli import build, campaign, doctor, kernels, mutants, plan, policy, power, replay, speed
 from attnconf.cli.arguments import Parser, PolicyInvalidError
 from attnconf.cli.console import Console
 from attnconf.cli.receipts import matrix, merge, picture, report, sign, verify, verify_requests
@@ -23,6 +23,7 @@ _COMMANDS = (
     replay,
     power,
     plan,
+    kernels,
     policy,
     campaign,
     mutants,

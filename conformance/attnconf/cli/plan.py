@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnconf.cli.arguments import Commands, make_session, read_sound_policy
+from attnconf.cli.arguments import Commands, make_session, read_sound_policy, release
 from attnconf.cli.statuses import EXIT_NOT_MET
 from attnconf.errors import InvalidInputError
 from attnconf.escape import shell
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from attnconf.cli.console import Console
     from attnconf.gate.plans.fleet_plan import FleetPlan
+    from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
 
 
@@ -27,6 +28,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--policy", required=True, metavar="NAME|FILE", help="a shipped policy, or a TOML file")
     parser.add_argument("--sm", metavar="M.N", help="plan for this compute capability, not for this machine")
     parser.add_argument("--cuda", metavar="M.N", help="the CUDA version of the machine that --sm stands for (13.0)")
+    parser.add_argument("--flashinfer", metavar="V", help="the flashinfer-python of that machine (the installed one)")
     for side in ("attention", "prefill", "decode"):
         parser.add_argument(f"--{side}-backend", metavar="B", help=f"the user's own choice for {side}")
     parser.add_argument("--fleet", metavar="FILE", help="plan for the runners of this TOML file")
@@ -40,7 +42,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Print what is asked for; return 10 when the fleet cannot execute what the policy requires."""
+    """Print what is asked for; return 10 when the policy requires what the fleet, or no machine, can execute."""
     policy = read_sound_policy(arguments.policy)
     if arguments.fleet is not None:
         return _plan_fleet(arguments, policy, console)
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _plan_fleet(arguments: argparse.Namespace, policy: Policy, console: Console) -> int:
-    for option in ("sm", "cuda", "profile", "attention_backend", "prefill_backend", "decode_backend"):
+    for option in ("sm", "cuda", "flashinfer", "profile", "attention_backend", "prefill_backend", "decode_backend"):
         if getattr(arguments, option) is not None:
             flag = "--" + option.replace("_", "-")
             raise InvalidInputError(flag, given="beside --fleet", allowed="the runners of the fleet alone")
@@ -123,25 +125,38 @@ def job_matrix(made: FleetPlan) -> list[dict[str, Any]]:
 def _plan_machine(arguments: argparse.Namespace, policy: Policy, console: Console) -> int:
     from attnconf.cases.drawing.profiles import profile_named
     from attnconf.gate.plans.machine_plan import plan as plan_platform
-    from attnconf.platforms import simulate
     from attnconf.policy.question import UserChoice
 
     user = UserChoice(
         attention=arguments.attention_backend, prefill=arguments.prefill_backend, decode=arguments.decode_backend
     )
-    if arguments.sm is None and arguments.cuda is not None:
-        option = "--cuda"
-        raise InvalidInputError(option, given="without --sm", allowed="--cuda beside --sm; this machine has its own")
+    if arguments.sm is None and (arguments.cuda is not None or arguments.flashinfer is not None):
+        option = "--flashinfer" if arguments.cuda is None else "--cuda"
+        raise InvalidInputError(option, given="without --sm", allowed=f"{option} beside --sm; this machine has its own")
     profile = profile_named(arguments.profile or "gate")
     with closing(make_session()) as here:
         backends: dict[str, str | None] = dict.fromkeys(here.registry.names)
-        platform = simulate(arguments.sm, cuda=arguments.cuda or "13.0") if arguments.sm is not None else here.platform
+        platform = here.platform if arguments.sm is None else _simulated(arguments)
         if arguments.sm is None:
             backends = {name: here.why_not(name) for name in backends}
     planned = plan_platform(policy, platform, user_choice=user, backends=backends, profile=profile)
     if arguments.json:
         console.say_data(planned.to_data())
-        return 0
-    for line in planned.lines:
-        console.say(line)
-    return 0
+    else:
+        for line in planned.lines:
+            console.say(line)
+    tell = console.complain if arguments.json else console.say
+    for sentence in planned.nowhere:
+        tell(f"NOT MET: {sentence}")
+    return EXIT_NOT_MET if planned.nowhere else 0
+
+
+def _simulated(arguments: argparse.Namespace) -> Platform:
+    """Return the machine that ``--sm`` stands for, with the FlashInfer that is named or installed here."""
+    from attnconf.platforms import simulate
+
+    platform = simulate(arguments.sm, cuda=arguments.cuda or "13.0")
+    if arguments.flashinfer is None:
+        return platform
+    packages = {**platform.packages, "flashinfer-python": release("--flashinfer", arguments.flashinfer)}
+    return platform.model_copy(update={"packages": packages})

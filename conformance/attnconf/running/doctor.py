@@ -11,7 +11,10 @@ import platform as python_platform
 import shutil
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.backends.flashinfer.package import FLOOR
+from packaging.version import InvalidVersion, Version
+
+from attnconf.backends.flashinfer.package import FLOOR, REMEDY
+from attnconf.backends.flashinfer.trtllm_gen.condition import cubin_remedy, faults
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import Outcome
@@ -145,11 +148,26 @@ def _missing(platform: Platform, packages: dict[str, str | None], backends: tupl
         found.append(Missing(what="flashinfer-python", remedy=remedy, backends=waiting))
     if cubin is not None and flashinfer is not None and cubin != flashinfer:
         why = f"that of flashinfer-python, {flashinfer}, and not {cubin}"
-        found.append(Missing(what="flashinfer-cubin", why=why, remedy=f"pip install flashinfer-cubin=={flashinfer}"))
+        remedy = cubin_remedy(Version(flashinfer)) if _is_version(flashinfer) else REMEDY
+        found.append(Missing(what="flashinfer-cubin", why=why, remedy=remedy))
+    if flashinfer is not None and _is_version(flashinfer):
+        waiting = tuple(name for name in backends if name == "trtllm_mha")
+        found += [
+            Missing(what="SM100 kernel list", why=why, remedy=remedy, backends=waiting)
+            for why, remedy in faults(Version(flashinfer))
+        ]
     for name, purpose in _OPTIONAL.items():
         if packages[name] is None:
             found.append(Missing(what=name, why=purpose, remedy=f"pip install {name}"))
     return [*found, *_missing_gpu(platform, backends)]
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _missing_gpu(platform: Platform, backends: tuple[str, ...]) -> list[Missing]:

@@ -12,6 +12,7 @@ from attnconf.gate.git import git_sha
 from attnconf.gate.plans.fleet import Fleet, read_fleet
 from attnconf.gate.plans.repository import repository_of
 from attnconf.gate.plans.touched import Base, base_of, touched
+from attnconf.gate.plans.unlisted import why_unlisted
 from attnconf.gate.receipt import PolicyRef
 from attnconf.gate.sealed import Sealed
 from attnconf.gate.verdict import elsewhere
@@ -123,6 +124,10 @@ def plan_fleet(policy: Policy, fleet: Fleet, git_sha: str | None, base: Base | N
         holes = [one.sentence for one in resolutions if one.by == "refused" and not one.stated]
         nowhere += [f"runner {runner.name}: {sentence}" for sentence in holes]
         cells = required_on(resolutions)
+        reasons_of = ((cell, why_unlisted(cell, fleet.platform(runner))) for cell in cells)
+        nowhere += [
+            f"runner {runner.name}: {cell.text} can be executed nowhere: {why}" for cell, why in reasons_of if why
+        ]
         if base is not None:
             cells, why = touched(policy, fleet, runner, cells, base)
             reasons += why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attnconf.gate.plans.unlisted import why_unlisted
 from attnconf.gate.verdict import Elsewhere, elsewhere, unprovable
 from attnconf.platforms import platform_text
 from attnconf.policy.requirements import RequiredCell, grouped, merged
@@ -24,11 +25,13 @@ class PlannedCell(Value):
     """A required cell of this platform; ``blocked`` says why it cannot run here, and is empty when it can.
 
     ``undrawn`` names the profile whose cases have too few layers of it, and is empty where they have enough.
+    It can be executed ``nowhere`` where it is blocked because its kernel is in no list.
     """
 
     cell: RequiredCell
     blocked: str = ""
     undrawn: str = ""
+    nowhere: bool = False
 
 
 class Plan(Value):
@@ -51,6 +54,11 @@ class Plan(Value):
             "here": [one.model_dump(mode="json") for one in self.here],
             "elsewhere": [{**one.model_dump(mode="json"), "sentence": one.sentence} for one in self.elsewhere],
         }
+
+    @property
+    def nowhere(self) -> tuple[str, ...]:
+        """Sentences: what the policy requires, and no machine of this kind can execute."""
+        return tuple(f"{one.cell.text} can be executed nowhere: {one.blocked}" for one in self.here if one.nowhere)
 
     @property
     def lines(self) -> list[str]:
@@ -103,6 +111,7 @@ def plan(
             if reason is not None:
                 blocked.setdefault(name, f"{name} is unavailable: {reason}")
     missed = set() if profile is None else _missed(wanted, profile, platform)
+    unlisted = {cell.id: why_unlisted(cell, platform) for cell in wanted}
     return Plan(
         policy=policy.name,
         platform=platform_text(platform),
@@ -110,7 +119,8 @@ def plan(
         here=tuple(
             PlannedCell(
                 cell=cell,
-                blocked=blocked.get(cell.backend, ""),
+                blocked=unlisted[cell.id] or blocked.get(cell.backend, ""),
+                nowhere=bool(unlisted[cell.id]),
                 undrawn=profile.name if profile is not None and cell.id in missed else "",
             )
             for cell in wanted

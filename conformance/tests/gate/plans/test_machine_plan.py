@@ -59,12 +59,31 @@ def test_the_user_s_split_choice_is_planned_for() -> None:
     assert sides == {("trtllm_mha", "extend"), ("triton", "extend"), ("fa4", "decode")}
 
 
+def test_a_cell_without_a_listed_kernel_can_be_executed_nowhere() -> None:
+    """On FlashInfer 0.6.13 no prefill kernel reads 8-bit KV under a 16-bit query."""
+    required = POLICY.required[0].model_copy(update={"dtypes": ("bfloat16", "bfloat16+float8_e4m3fn")})
+    policy = POLICY.model_copy(update={"required": (required, *POLICY.required[1:])})
+    at = {"packages": {"flashinfer-python": "0.6.13"}}
+    made = plan(policy, SM100.model_copy(update=at))
+    lacking = [one.cell for one in made.here if one.nowhere]
+    assert {(cell.backend, cell.mode, cell.dtypes) for cell in lacking} == {
+        ("trtllm_mha", "extend", "bfloat16+float8_e4m3fn")
+    }
+    assert len(made.nowhere) == len(lacking)
+    assert (
+        "can be executed nowhere: trtllm-gen of flashinfer-python 0.6.13 has no such kernel (qkvLayout=2,"
+        in (made.nowhere[0])
+    )
+    assert plan(policy, SM100.model_copy(update={"packages": {"flashinfer-python": "0.7.4"}})).nowhere == ()
+    assert plan(POLICY, SM100.model_copy(update=at)).nowhere == ()
+
+
 def test_json_is_whole_and_plain() -> None:
     made = plan(POLICY, SIMULATED)
     data = json.loads(json.dumps(made.to_data(), allow_nan=False))
     assert data.keys() == {"policy", "platform", "resolutions", "here", "elsewhere", "unprovable"}
     assert len(data["here"]) == 32
-    assert data["here"][0].keys() == {"cell", "blocked", "undrawn"}
+    assert data["here"][0].keys() == {"cell", "blocked", "undrawn", "nowhere"}
     assert data["elsewhere"][0]["sentence"] in "\n".join(made.lines)
     assert all(one["sentence"] in "\n".join(made.lines) for one in data["resolutions"])
 

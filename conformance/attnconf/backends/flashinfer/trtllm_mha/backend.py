@@ -11,8 +11,9 @@ from attnconf.backends.flashinfer import jit, library, places
 from attnconf.backends.flashinfer.built import BuiltByFlashInfer
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
+from attnconf.backends.flashinfer.trtllm_gen import shapes as listed
 from attnconf.backends.flashinfer.trtllm_gen.launched import launched
-from attnconf.backends.flashinfer.trtllm_mha import capability, contract, listed, variants
+from attnconf.backends.flashinfer.trtllm_mha import capability, contract, variants
 from attnconf.backends.flashinfer.trtllm_mha.build import jit_spec
 from attnconf.backends.flashinfer.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation

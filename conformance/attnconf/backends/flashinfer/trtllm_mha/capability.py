@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
-from attnconf.backends.flashinfer.trtllm_mha import listed
+from attnconf.backends.flashinfer.trtllm_gen import shapes
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
 from attnconf.backends.protocol import Unsupported
 
@@ -82,8 +82,8 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
     yield from _dtype_reasons(shape, kernel)
     if shape.soft_cap and kernel != "fmha_v2":
         yield f"{_TITLES[kernel]} has no logits soft cap"
-    if listed.is_known(platform):
-        absent = listed.why_absent(shape, platform)
+    if shapes.is_known(platform):
+        absent = shapes.why_absent(shape, platform)
         if absent is not None:
             yield absent
         return

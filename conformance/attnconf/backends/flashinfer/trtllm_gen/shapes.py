@@ -1,4 +1,4 @@
-"""Listed: what the list of precompiled kernels and FlashInfer's selector say of a shape on the SM100 family."""
+"""Shapes: what the list of precompiled kernels and FlashInfer's selector say of a kernel shape of a case."""
 
 from __future__ import annotations
 

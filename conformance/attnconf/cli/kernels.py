@@ -1,0 +1,103 @@
+"""``attnconf kernels``: which trtllm-gen kernel each launch of a model ends in on the SM100 family; runs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from attnconf.cli.arguments import release
+from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOT_MET
+from attnconf.errors import InvalidInputError
+from attnconf.files import read_text, write_text
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from attnconf.cli.arguments import Commands
+    from attnconf.cli.console import Console
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("kernels", help="which trtllm-gen kernel each launch of a model ends in; runs nothing")
+    parser.add_argument("--model", required=True, action="append", metavar="NAME|FILE", help="may be given again")
+    parser.add_argument("--sm", default="10.0", metavar="M.N", help="the compute capability: 10.0 or 10.3 (10.0)")
+    parser.add_argument("--flashinfer", metavar="V", help="the release of flashinfer-python (the installed one)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the page there")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail unless FILE is that page already")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Print, write or check the table; return 10 where nothing is known of the release, 1 for a page out of date."""
+    from attnconf.backends.flashinfer.trtllm_gen.prediction import why_unknown
+    from attnconf.backends.flashinfer.trtllm_gen.table import launches
+    from attnconf.cases.models import load_model
+    from attnconf.platforms import parse_sm
+
+    if arguments.check and arguments.output is None:
+        option = "--check"
+        raise InvalidInputError(option, given="without --output", allowed="--check beside --output FILE")
+    if arguments.json and arguments.output is not None:
+        option = "--output"
+        raise InvalidInputError(option, given="beside --json", allowed="--output for the page, --json without it")
+    version, sm = _version(arguments.flashinfer), parse_sm(arguments.sm)
+    why = why_unknown(version, sm)
+    if why is not None:
+        console.complain(f"attnconf: {why}")
+        return EXIT_NOT_MET
+    models = [load_model(name) for name in arguments.model]
+    if arguments.json:
+        data = {model.name: [asdict(one) for one in launches(model.layers, version, sm)] for model in models}
+        console.say_data({"flashinfer-python": str(version), "sm": arguments.sm, "evidence": "listed", "models": data})
+        return 0
+    from attnconf.report.kernel_table import kernel_table
+
+    head = _head(arguments.model, arguments.sm, version)
+    parts = [[f"## {model.name}", "", *kernel_table(launches(model.layers, version, sm)), ""] for model in models]
+    page = "\n".join([*head, *(line for part in parts for line in part)])
+    return _say(page, arguments, console)
+
+
+def _say(page: str, arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.output is None:
+        console.say_document(page)
+        return 0
+    output = Path(arguments.output)
+    if not arguments.check:
+        write_text(output, page)
+        console.say(str(output))
+    elif read_text(output) != page:
+        stale = f"{output} is not what list and selector say; the same command without --check writes it anew"
+        console.complain(f"attnconf: {stale}")
+        return EXIT_FAILED
+    return 0
+
+
+def _head(models: Sequence[str], sm: str, version: Version | None) -> list[str]:
+    return [
+        f"# trtllm-gen kernels of {', '.join(models)} on SM {sm}, flashinfer-python {version}",
+        "",
+        "Listed, not run: FlashInfer's list of precompiled kernels and its selector say that a kernel exists and is",
+        "chosen, never that it is right. Lengths on the device pick none; the number of requests, the query tokens and",
+        "the host hint of the longest request do. A name stands without its dtypes, head_dim and page size. Of two,",
+        "the GPU's occupancy decides. Asked for 148 SMs.",
+        "",
+    ]
+
+
+def _version(text: str | None) -> Version | None:
+    """Return the release that is asked about, the installed one without a ``text``."""
+    from attnconf.backends.flashinfer.package import PACKAGE
+    from attnconf.platforms import installed_packages
+
+    option = "--flashinfer"
+    found = installed_packages().get(PACKAGE) if text is None else text
+    if found is None:
+        raise InvalidInputError(option, given="not given, and flashinfer-python is not installed", allowed="a release")
+    return Version(release(option, found))
