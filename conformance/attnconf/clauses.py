@@ -28,6 +28,12 @@ class Clause(IntEnum):
     QUANTISED_KV = 18
     HOST_HINTS = 19
     REFUSAL = 20
+    REQUESTS = 21
+    PAGES = 22
+    PREFIX_HITS = 23
+    DRAFTS = 24
+    STEPS = 25
+    EVENT_ORDER = 26
 
     @property
     def title(self) -> str:
@@ -41,8 +47,15 @@ _TITLES = {
     Clause.READ_ONLY: "read-only",
     Clause.CUDA_GRAPHS: "CUDA graphs",
     Clause.QUANTISED_KV: "quantised KV",
+    Clause.REQUESTS: "conservation of requests",
+    Clause.PAGES: "conservation of pages",
+    Clause.DRAFTS: "rejected drafts",
+    Clause.EVENT_ORDER: "order of events",
 }
 """Titles that are not a member's name in lower case."""
+
+SERVING = frozenset(clause for clause in Clause if clause > Clause.REFUSAL)
+"""The clauses that bind a scheduler and its memory manager, and no backend."""
 
 
 def cite(clause: int) -> str:

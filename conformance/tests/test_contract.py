@@ -1,4 +1,4 @@
-"""CONTRACT.md, the table of clauses and the checks speak of the same twenty clauses, checks and promises."""
+"""CONTRACT.md, the table of clauses and the checks speak of the same twenty-six clauses, checks and promises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from attnconf.backends.protocol import Promises
-from attnconf.clauses import Clause, cite
+from attnconf.clauses import SERVING, Clause, cite
 from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.judging.checks.refusal import CHECK_NAME
 from attnconf.judging.mistakes import MISTAKES
@@ -15,16 +15,17 @@ from attnconf.judging.mistakes import MISTAKES
 TEXT = (Path(__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
 SECTIONS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]
 NUMBERED = {int(section.split(".")[0]): section for section in SECTIONS if section[0].isdigit()}
-JUDGED = {check.name: check.clauses for check in CHECKS} | {CHECK_NAME: (Clause.REFUSAL,)}
+BY_MACHINE = {"machine": tuple(SERVING)}
+JUDGED = {check.name: check.clauses for check in CHECKS} | {CHECK_NAME: (Clause.REFUSAL,)} | BY_MACHINE
 
 
 def test_the_contract_has_the_clauses_of_the_table_in_order() -> None:
     headings = re.findall(r"^## (\d+)\. (.+)$", TEXT, flags=re.MULTILINE)
     titles = [(int(number), title) for number, title in headings]
-    assert [number for number, _ in titles] == list(range(1, 21))
+    assert [number for number, _ in titles] == list(range(1, 27))
     for number, title in titles:
         assert title.lower() == Clause(number).title.lower()
-    assert list(Clause) == list(range(1, 21))
+    assert list(Clause) == list(range(1, 27))
 
 
 def test_every_clause_says_what_is_required_what_may_be_declined_and_who_judges() -> None:

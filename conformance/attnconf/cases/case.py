@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from attnconf.cases.geometry import LayerGeometry, Positive, check_owners
+from attnconf.cases.recorded import Recorded, Tenant
 from attnconf.values import Value, digest
 
 Mode = Literal["decode", "extend", "mixed", "verify"]
@@ -18,7 +19,7 @@ QDtype = Literal["float32", "float16", "bfloat16"]
 KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 KVLayout = Literal["NHD", "HND"]
 Storage = Literal["apart", "interleaved", "padded", "sliced"]
-Placement = Literal["identity", "random", "reversed", "fragmented", "high", "far"]
+Placement = Literal["identity", "random", "reversed", "fragmented", "high", "far", "recorded"]
 TableTail = Literal["null", "stale", "invalid"]
 PoisonKind = Literal["zero", "stale", "huge", "inf", "nan"]
 Count = Annotated[int, Field(ge=0)]
@@ -59,7 +60,7 @@ class Paging(Value):
     columns: the null page, stale ids of the pool, or ids outside the pool. ``slack_pages`` counts the pool's free
     pages. ``hybrid`` gives sliding layers their own pool and page ids; ``reclaimed`` frees the pages that lie wholly
     behind every window. ``storage``: K and V in two allocations, interleaved in one, with padding after each page, or
-    sliced out of a larger tensor.
+    sliced out of a larger tensor. Placement ``recorded`` takes the tables of ``recorded``, as an engine had them.
     """
 
     page_size: Positive = 16
@@ -71,6 +72,7 @@ class Paging(Value):
     reclaimed: bool = False
     layout: KVLayout = "NHD"
     storage: Storage = "apart"
+    recorded: Recorded | None = None
 
 
 class Poison(Value):
@@ -111,12 +113,25 @@ class Case(Value):
         redirect = self.layers[layer].kv_owner
         return layer if redirect is None else redirect
 
+    @property
+    def recorded_tables(self) -> Recorded | None:
+        """The recorded tables, or None where there are none that fit.
+
+        A variant of a recorded case, such as one with other lengths, larger pages or no sharing, is placed at random.
+        """
+        try:
+            _check_recorded(self)
+        except ValueError:
+            return None
+        return self.paging.recorded
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_owners(self.layers)
         _check_dtypes(self)
         _check_modes(self)
         _check_sharing(self)
+        _check_recorded(self)
         if self.paging.reclaimed and not (self.paging.hybrid or all(layer.kind == "sliding" for layer in self.layers)):
             raise ValueError(
                 "paging.reclaimed needs paging.hybrid, or sliding layers only: a full layer still reads those pages"
@@ -162,7 +177,29 @@ def _check_sharing(case: Case) -> None:
         if request.shares_with >= index:
             raise ValueError(f"request {index}: shares_with {request.shares_with} is not an earlier request")
         shared = request.shared_pages * case.paging.page_size
-        if shared > min(request.prefix_len, case.requests[request.shares_with].prefix_len):
+        other = case.requests[request.shares_with]
+        # An engine may share what the earlier request writes in this very step: every key is written before it is read.
+        theirs = other.prefix_len if case.paging.recorded is None else other.kv_len
+        if shared > min(request.prefix_len, theirs):
             raise ValueError(
                 f"request {index}: {request.shared_pages} shared pages exceed the prefix of one of the two requests"
             )
+
+
+def _check_recorded(case: Case) -> None:
+    paging = case.paging
+    if (paging.recorded is None) != (paging.placement != "recorded"):
+        raise ValueError("paging.recorded belongs to placement recorded, and the other way round")
+    if paging.recorded is None:
+        return
+    window = max((layer.window_left for layer in case.layers if layer.kind == "sliding"), default=-1)
+    tenants = [
+        Tenant(
+            pages=-(-request.kv_len // paging.page_size),
+            gone=0 if window < 0 else max(0, request.prefix_len - window) // paging.page_size,
+            shares_with=request.shares_with,
+            shared_pages=request.shared_pages,
+        )
+        for request in case.requests
+    ]
+    paging.recorded.check(tenants, hybrid=paging.hybrid, reclaimed=paging.reclaimed)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
-from attnconf.cases.inputs.layout import NULL_PAGE, Layout
+from attnconf.cases.inputs.layout import Layout
 from attnconf.cases.inputs.levels import raised_score
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import aimed
 from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
 from attnconf.cases.inputs.storage import Store, allocate, by_token
+from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.recorded import NULL_PAGE
+
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Pool
-
-NULL_PAGE = 0
-"""The page without an owner, at which reclaimed pages and padding rows point, as in sglang and vLLM."""
+    from attnconf.cases.recorded import Recorded
 
 _CPU = torch.device("cpu")
 
@@ -110,6 +110,9 @@ class Layout:
 def place(case: Case, salt: int = 0) -> Layout:
     """Lay out ``case``. Another ``salt`` gives the same pages other ids (clause 13)."""
     rng = torch.Generator().manual_seed((case.seed * _SALT_STRIDE + salt) % 2**63)
+    recorded = case.recorded_tables
+    if recorded is not None:
+        return _place_recorded(case, recorded, rng, relabel=salt != 0)
     owned = _owned_pages(case)
     distinct = sorted({page for pages in owned for page in pages})
     full_ids, full_total = _label(len(distinct), case, rng, relabel=salt != 0)
@@ -134,6 +137,32 @@ def place(case: Case, salt: int = 0) -> Layout:
         block_tables=_block_tables(case, tables, full_total, rng),
         num_pages=num_pages,
     )
+
+
+def _place_recorded(case: Case, recorded: Recorded, rng: torch.Generator, *, relabel: bool) -> Layout:
+    """Lay out the recorded tables, with the pages' own ids, or with others of the same pools."""
+    full = _renamed(recorded.num_pages, rng) if relabel else list(range(recorded.num_pages))
+    tables = tuple(tuple(full[page] for page in table) for table in recorded.tables)
+    num_pages: dict[Pool, int] = {"full": recorded.num_pages}
+    swa_page = None
+    if case.paging.hybrid:
+        swa = _renamed(recorded.num_swa_pages, rng) if relabel else list(range(recorded.num_swa_pages))
+        used = {page for table in recorded.tables for page in table}
+        known = dict(recorded.swa_pages)
+        swa_page = {full[page]: swa[known.get(page, NULL_PAGE)] for page in sorted(used)}
+        num_pages["swa"] = recorded.num_swa_pages
+    return Layout(
+        page_size=case.paging.page_size,
+        tables=tables,
+        swa_page=swa_page,
+        block_tables=_block_tables(case, tables, recorded.num_pages, rng),
+        num_pages=num_pages,
+    )
+
+
+def _renamed(count: int, rng: torch.Generator) -> list[int]:
+    """Return another id for each of ``count`` pages; the null page keeps its own."""
+    return [NULL_PAGE, *(1 + i for i in torch.randperm(count - 1, generator=rng).tolist())]
 
 
 def has_table_tail(case: Case) -> bool:
@@ -172,7 +201,7 @@ def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tu
         below = _FAR_PAGES if placement == "far" else max(2, _HIGH_SLOTS // paging.page_size)
         usable += below
         ids = [usable - i for i in torch.randperm(count, generator=rng).tolist()]
-    elif placement == "random":
+    elif placement in {"random", "recorded"}:
         ids = [i + 1 for i in torch.randperm(usable, generator=rng)[:count].tolist()]
     elif placement == "reversed":
         ids = list(range(count, 0, -1))

@@ -47,7 +47,7 @@ ROTATED = 3
 _STRIDE = 5
 """Distance between the checks of one case in the list: neighbours are of one kind."""
 
-CheckSelection = Literal["rotated", "all"]
+CheckSelection = Literal["rotated", "all", "base"]
 
 
 def all_checks(_case: Case) -> tuple[Check, ...]:
@@ -68,5 +68,14 @@ def rotated_checks(case: Case) -> tuple[Check, ...]:
     return tuple(check for check in CHECKS if not check.extra or check.name in chosen)
 
 
-SELECTIONS: dict[CheckSelection, Callable[[Case], tuple[Check, ...]]] = {"rotated": rotated_checks, "all": all_checks}
+def base_checks(_case: Case) -> tuple[Check, ...]:
+    """Return the checks that inspect the base run alone: for thousands of batches."""
+    return tuple(check for check in CHECKS if not check.extra)
+
+
+SELECTIONS: dict[CheckSelection, Callable[[Case], tuple[Check, ...]]] = {
+    "rotated": rotated_checks,
+    "all": all_checks,
+    "base": base_checks,
+}
 """The selections by name; another process gets the name."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.inputs.layout import NULL_PAGE
+from attnconf.cases.recorded import NULL_PAGE
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 

@@ -10,9 +10,9 @@ import torch
 
 from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import aimed_keys, pool_of
-from attnconf.cases.inputs.layout import NULL_PAGE
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
+from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer, Request

@@ -14,10 +14,11 @@ from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.assemble import assemble, pool_of
 from attnconf.cases.inputs.batch import BatchRow
-from attnconf.cases.inputs.layout import NULL_PAGE, place
+from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import by_token
+from attnconf.cases.recorded import NULL_PAGE
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial

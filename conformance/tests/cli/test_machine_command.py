@@ -1,0 +1,34 @@
+"""``attnconf machine`` says what was played and judged, and tells the story of a broken clause."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from attnconf.cli import main as cli
+from attnconf.serving.managers.own import OwnManager
+
+
+def test_a_run_says_what_was_played_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["machine", "--steps", "40", "--judge-every", "9", "--model", "gemma4-e2b"]) == 0
+    said = capsys.readouterr().out
+    found = re.search(r"own: ([\d,]+) events of .*, (\d+) cases? of ([\d,]+) batches judged on reference", said)
+    assert found is not None, said
+    assert int(found[1].replace(",", "")) >= 40
+    assert int(found[2]) > 0
+
+
+def test_a_broken_clause_is_a_failure_with_its_story(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OwnManager, "free", lambda self, request: self.held.pop(request) and None)
+    assert cli.main(["machine", "--judge-every", "0"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("own breaks clause 22 (conservation of pages): ")
+    assert lines[1] == "after 2 events:"
+    assert lines[2].startswith("  1. request ")
+
+
+def test_an_unknown_memory_and_a_model_that_it_cannot_hold_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["machine", "--memory", "paper"]) == 2
+    assert re.match(r"attnconf: --memory.*paper.*own", capsys.readouterr().err)
