@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import pytest
 from attnconf.cli import main as cli
 from attnconf.serving.managers.own import OwnManager
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_a_run_says_what_was_played_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
