@@ -156,6 +156,7 @@ def _place_recorded(case: Case, recorded: Recorded, rng: torch.Generator, *, rel
         tables=tables,
         swa_page=swa_page,
         block_tables=_block_tables(case, tables, recorded.num_pages, rng),
+        kv_lens=tuple(request.kv_len for request in case.requests),
         num_pages=num_pages,
     )
 
