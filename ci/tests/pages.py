@@ -16,7 +16,7 @@ PAGES = tuple(
 )
 """Every page for readers."""
 
-GENERATED = ("KERNELS.md", "PEERS.md", "SUPPORT.md")
+GENERATED = ("FLOORS.md", "KERNELS.md", "PEERS.md", "SUPPORT.md")
 """Pages that a program writes from results: their blocks are not executed."""
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

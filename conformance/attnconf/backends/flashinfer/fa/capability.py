@@ -1,6 +1,6 @@
 """The capability of FlashInfer's fa2 and fa3 templates, by compiled variant and platform.
 
-Sources, of FlashInfer 0.6.10.post1, 0.6.13 and 0.7.2.post1: ``KernelTraits::IsInvalid`` and the tile loads in
+Sources, of every release from 0.6.10.post1 to 0.7.4: ``KernelTraits::IsInvalid`` and the tile loads in
 attention/prefill.cuh, the assertions in attention/hopper/prefill_sm90.cuh, ``is_fa3_backend_supported`` and
 ``is_sm90a_supported`` in utils.py, and the sink variants in jit/attention/variants.py. Page size, layout, group size
 and storage are free: pages are found by division, and the strides of K (equal to the strides of V) are arguments.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
+from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.protocol import Unsupported
 
@@ -32,7 +33,6 @@ _FA3_CUDA_FLOOR = Version("12.3")
 _SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _HEAD_DIMS = (64, 128, 256)
 _LARGE_HEAD = 512
-_LARGE_HEAD_FLOOR = Version("0.7.2.post1")
 _SMALL_HEAD = 64
 _FP8 = "float8_e4m3fn"
 
@@ -96,9 +96,9 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
 def _head_dim_reasons(variant: Variant, version: Version | None) -> Iterator[str]:
     template, head_dim = variant.template, variant.head_dim
     if template == "fa2" and head_dim == _LARGE_HEAD:
-        # Older ones build, and then die at the first run: 8 * (512 / 16) registers are never below their limit of 256.
-        if version is None or version < _LARGE_HEAD_FLOOR:
-            yield f"fa2 has head_dim 512 since {PACKAGE} {_LARGE_HEAD_FLOOR}, and this is {version}"
+        # Up to 0.6.13 it builds, and dies at the first run: 8 * (512 / 16) registers are never below the limit of 256.
+        if version is None or version < floors.FA2_WIDE.since:
+            yield f"fa2 has head_dim 512 since {PACKAGE} {floors.FA2_WIDE.since}, and this is {version}"
         if variant.kv_dtype == _FP8:
             yield "fa2 is not known to read float8_e4m3fn KV at head_dim 512"
     elif head_dim not in _HEAD_DIMS:

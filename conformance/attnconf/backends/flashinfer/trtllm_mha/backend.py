@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.flashinfer import jit, library, places
+from attnconf.backends.flashinfer import floors, jit, library, places
 from attnconf.backends.flashinfer.built import BuiltByFlashInfer
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
@@ -81,14 +81,14 @@ class TrtllmMha(BuiltByFlashInfer):
         """The optional clauses kept: what is documented, and for XQA what was measured on an H200.
 
         FlashInfer does not document rows without keys, equality of bits, or unused table columns. trtllm-gen has an LSE
-        since 0.6.13, in base two. Both kernels of SM 9.0 multiply masked values by zero, so an infinity or a NaN among
+        since 0.6.12, in base two. Both kernels of SM 9.0 multiply masked values by zero, so an infinity or a NaN among
         these reaches the output: in FMHA v2, and in XQA over 8-bit KV, from the rest of a last page; in XQA over 16-bit
         KV from a reclaimed page only. There even finite values may become infinite: with several query tokens, XQA sums
         a tile that a row does not see with weight 1 before it scales it away (safeInitRowMax in csrc/xqa/mha.cu; the
         vector gemma4-e2b-verify-masked-tile). Keys may be anything.
         """
         version = library_version(self.platform)
-        has_lse = self.machine == "sm100" and version is not None and version >= capability.LSE_FLOOR
+        has_lse = self.machine == "sm100" and version is not None and version >= floors.GEN_LSE.since
         if self.reads_contract:
             # The documented lengths say which keys exist, and the contract reads no others.
             return Promises(empty_kv=False, deterministic=False, batch_invariant=False, lse="two" if has_lse else None)

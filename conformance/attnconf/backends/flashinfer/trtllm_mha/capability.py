@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
+from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
-
-LSE_FLOOR = Version("0.6.13")
-"""The first release in which trtllm-gen returns an LSE."""
 
 _TITLES: dict[Family, str] = {
     "trtllm-gen-decode": "trtllm-gen decode",
@@ -42,21 +40,16 @@ SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _XQA_PAGE_SIZES = (16, 32, 64, 128)
 _GEN_PAGE_SIZES = (16, 32, 64)
 _GEN_DYNAMIC_PAGE_SIZES = (128, 256, 512, 1024)
-_GEN_DYNAMIC_PAGE_FLOOR = Version("0.6.13")
 _GEN_HEAD_DIMS = (64, 128, 256, 512)
 _GEN_LARGE_HEAD = 512
 _GEN_LARGE_HEAD_Q_LEN = 4
-_GEN_LARGE_HEAD_Q_LEN_FLOOR = Version("0.6.14")
 _XQA_HEAD_DIM = 256
 _XQA_LARGE_HEAD_DIM = 512
 _XQA_LARGE_HEAD_GROUP = 16
-XQA_LARGE_HEAD_FLOOR = Version("0.7.2")
-_XQA_VERIFY_WINDOW_FLOOR = Version("0.7.2")
 _FMHA_HEAD_DIMS: dict[Generation, tuple[int, ...]] = {
     "sm90": (32, 40, 48, 64, 80, 96, 104, 128, 160, 192, 256),
     "sm120": (64, 128, 256),
 }
-_FMHA_SM120_FLOOR = Version("0.7.2")
 
 
 def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
@@ -120,9 +113,9 @@ def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
         yield f"trtllm-gen is known to have head_dim {_either(_GEN_HEAD_DIMS)}, not {shape.head_dim}"
     if shape.head_dim == _GEN_LARGE_HEAD and shape.mode == "verify":
         too_long = shape.max_q_len > _GEN_LARGE_HEAD_Q_LEN
-        if too_long and version < _GEN_LARGE_HEAD_Q_LEN_FLOOR:
+        if too_long and version < floors.GEN_WIDE_VERIFY.since:
             yield (
-                f"trtllm-gen has head_dim 512 at q_len 5 to 8 since {PACKAGE} {_GEN_LARGE_HEAD_Q_LEN_FLOOR},"
+                f"trtllm-gen has head_dim 512 at q_len 5 to 8 since {PACKAGE} {floors.GEN_WIDE_VERIFY.since},"
                 f" and this is {version}"
             )
     if shape.page_size in _GEN_PAGE_SIZES:
@@ -130,9 +123,9 @@ def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
     if shape.page_size not in _GEN_DYNAMIC_PAGE_SIZES:
         allowed = _either(_GEN_PAGE_SIZES + _GEN_DYNAMIC_PAGE_SIZES)
         yield f"trtllm-gen takes page_size {allowed}, not {shape.page_size}"
-    elif version < _GEN_DYNAMIC_PAGE_FLOOR:
+    elif version < floors.GEN_DYNAMIC_PAGES.since:
         yield (
-            f"trtllm-gen takes page_size {shape.page_size} since {PACKAGE} {_GEN_DYNAMIC_PAGE_FLOOR},"
+            f"trtllm-gen takes page_size {shape.page_size} since {PACKAGE} {floors.GEN_DYNAMIC_PAGES.since},"
             f" and this is {version}"
         )
 
@@ -143,7 +136,7 @@ def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
     if shape.storage == "padded":
         # The kernel divides a page's stride by head_dim; with a remainder it would read other bytes.
         yield "XQA counts strides in whole heads, and pages of storage padded are not that far apart"
-    large = version >= XQA_LARGE_HEAD_FLOOR
+    large = version >= floors.XQA_WIDE.since
     most = _XQA_LARGE_HEAD_DIM if large else _XQA_HEAD_DIM
     if shape.head_dim % 16 or shape.head_dim > most:
         yield f"XQA takes a head_dim that is a multiple of 16 up to {most}, not {shape.head_dim}"
@@ -155,14 +148,15 @@ def _xqa_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
                 f"XQA above head_dim {_XQA_HEAD_DIM} takes a group size up to {_XQA_LARGE_HEAD_GROUP},"
                 f" not {shape.group_size}"
             )
-    if shape.max_q_len > 1 and shape.windowed and version < _XQA_VERIFY_WINDOW_FLOOR:
+    if shape.max_q_len > 1 and shape.windowed and version < floors.XQA_WINDOWED_VERIFY.since:
         # Its q_len > 1 kernels applied only the draft mask per query token, and the window per tile of keys.
-        yield f"XQA applies a window per query token since {PACKAGE} {_XQA_VERIFY_WINDOW_FLOOR}, and this is {version}"
+        since = floors.XQA_WINDOWED_VERIFY.since
+        yield f"XQA applies a window per query token since {PACKAGE} {since}, and this is {version}"
 
 
 def _fmha_v2_reasons(shape: KernelShape, machine: Generation, version: Version) -> Iterator[str]:
     heads = _FMHA_HEAD_DIMS[machine]
-    if machine == "sm120" and version >= _FMHA_SM120_FLOOR:
+    if machine == "sm120" and version >= floors.FMHA_SM120.since:
         heads = (*heads, 512)
     if shape.head_dim not in heads:
         yield f"FMHA v2 takes head_dim {_either(heads)}, not {shape.head_dim}"
@@ -170,8 +164,8 @@ def _fmha_v2_reasons(shape: KernelShape, machine: Generation, version: Version) 
         # Both kernels of the machine read one pool, so decode's page sizes apply to prefill, too.
         allowed = _either(_XQA_PAGE_SIZES)
         yield f"FMHA v2 shares its pool with XQA, which takes page_size {allowed}, not {shape.page_size}"
-    if shape.windowed and machine == "sm120" and version < _FMHA_SM120_FLOOR:
-        yield f"FMHA v2 has a window on SM 12.x since {PACKAGE} {_FMHA_SM120_FLOOR}, and this is {version}"
+    if shape.windowed and machine == "sm120" and version < floors.FMHA_SM120.since:
+        yield f"FMHA v2 has a window on SM 12.x since {PACKAGE} {floors.FMHA_SM120.since}, and this is {version}"
 
 
 def _either(values: tuple[int, ...]) -> str:

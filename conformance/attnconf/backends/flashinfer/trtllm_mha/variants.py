@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from attnconf.backends.builds import Build
+from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import library_version
-from attnconf.backends.flashinfer.trtllm_mha.capability import XQA_LARGE_HEAD_FLOOR, supports
+from attnconf.backends.flashinfer.trtllm_mha.capability import supports
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Generation, family, generation
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _XQA_SECONDS = 14.0
 _LATER_XQA_SECONDS = 30.0
-"""CPU seconds of an XQA module, before and since FlashInfer 0.7.2."""
+"""CPU seconds of an XQA module, before and since FlashInfer 0.6.18."""
 
 _XQA_SOURCES: dict[Generation, int] = {"sm90": 5, "sm120": 3}
 _FMHA_V2_SOURCES: dict[Generation, int] = {"sm90": 134, "sm120": 26}
@@ -142,7 +143,7 @@ def builds(shapes: Iterable[KernelShape], platform: Platform) -> tuple[Build, ..
 def _build(found: Variant, machine: Generation, platform: Platform) -> Build:
     if isinstance(found, Xqa):
         version = library_version(platform)
-        later = version is not None and version >= XQA_LARGE_HEAD_FLOOR
+        later = version is not None and version >= floors.XQA_WIDE.since
         return Build(found.name, _LATER_XQA_SECONDS if later else _XQA_SECONDS, _XQA_SOURCES[machine])
     sources = _FMHA_V2_SOURCES[machine]
     return Build(found.name, round(sources * _FMHA_V2_SOURCE_SECONDS), sources)

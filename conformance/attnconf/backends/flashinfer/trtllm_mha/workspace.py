@@ -40,8 +40,8 @@ def zero_bytes(kernel: Family, function: Callable[..., Any]) -> int:
     """Return how many bytes at the head of the workspace of ``kernel`` must be zero at every launch.
 
     Sources: decode.py (XQA's semaphores are the first 8 MiB) and xqa/mha*.cu (``atom.inc`` wraps them back to zero);
-    trtllm_fmha_kernel_launcher.cu: the decode kernel of 0.6 has 8192 * 256 32-bit counters there, that of 0.7 has them
-    in a separate buffer, and the context kernel has none. FMHA v2's generated launchers clear their counters before
+    trtllm_fmha_kernel_launcher.cu: the decode kernel has 8192 * 256 32-bit counters there, from 0.6.15 on in a separate
+    buffer, and the context kernel has none. FMHA v2's generated launchers clear their counters before
     every launch (jit/attention/fmha_v2/generator_utils.py), whatever its docstring says about the first use.
     """
     counts = kernel == "trtllm-gen-decode" and _COUNTER_ARGUMENT not in parameters(function)

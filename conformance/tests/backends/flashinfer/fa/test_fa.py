@@ -391,7 +391,7 @@ SUPPORTED: dict[str, tuple[Template, dict[str, Any], str]] = {
     "head_dim 512 of 0.7": ("fa2", {"head_dim": 512}, NEW),
 }
 UNSUPPORTED: dict[str, tuple[Template, dict[str, Any], tuple[int, int] | None, str, str]] = {
-    "head_dim 512": ("fa2", {"head_dim": 512}, (9, 0), "0.6.13", "head_dim 512 since flashinfer-python 0.7.2.post1"),
+    "head_dim 512": ("fa2", {"head_dim": 512}, (9, 0), "0.6.14", "head_dim 512 since flashinfer-python 0.6.15"),
     "head_dim 512 in fp8": ("fa2", {"head_dim": 512, **FP8}, (9, 0), NEW, "KV at head_dim 512"),
     "head_dim 512, fa3": ("fa3", {"head_dim": 512}, (9, 0), NEW, "fa3 takes head_dim 64, 128 or 256, not 512"),
     "head_dim 96": ("fa2", {"head_dim": 96}, (9, 0), NEW, "not 96"),
