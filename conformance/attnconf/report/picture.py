@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from attnconf.errors import AttnconfError, InvalidInputError
+from attnconf.errors import AttnconfError
 from attnconf.escape import picture
-from attnconf.files import write_bytes
+from attnconf.report.figures import figure_class, save
 from attnconf.report.matrix import arrange
 from attnconf.wording import clipped, counted, cut
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from attnconf.gate.receipt import Receipt
     from attnconf.report.matrix import Matrix, Square
 
-SUFFIXES = (".png", ".svg", ".pdf")
 MOST_TILES = 20_000
 _MOST_NOTES = 26
 _LONGEST_NOTE = 150
@@ -49,18 +47,13 @@ class Tile:
 
 def draw(receipt: Receipt, path: Path) -> None:
     """Draw ``receipt`` into ``path``, a PNG, SVG or PDF. Raises ``AttnconfError``."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InvalidInputError(str(path), given="not a picture's name", allowed=f"names in {', '.join(SUFFIXES)}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise AttnconfError('the picture needs matplotlib; pip install "attnconf[report]"') from None
+    make = figure_class(path)
     matrix = arrange(receipt.cells)
     if len(matrix.rows) * len(matrix.columns) > MOST_TILES:
         raise AttnconfError(f"{len(matrix.rows)} rows and {len(matrix.columns)} columns are too many for a picture")
     tiles, notes = _tiles(matrix)
     height = 2.3 + 0.34 * len(matrix.rows) + 0.17 * len(notes)
-    figure = Figure(figsize=(max(9.0, 3.4 + 0.62 * len(matrix.columns)), height), dpi=130)
+    figure = make(figsize=(max(9.0, 3.4 + 0.62 * len(matrix.columns)), height), dpi=130)
     bottom = (0.62 + 0.17 * len(notes)) / height
     _draw_tiles(figure.add_axes((0.19, bottom, 0.79, 1 - bottom - 1.35 / height)), matrix, tiles)
     for line, (text, size) in enumerate(_titles(receipt)):
@@ -69,13 +62,7 @@ def draw(receipt: Receipt, path: Path) -> None:
     for line, note in enumerate(notes):
         place = bottom - (0.58 + 0.17 * line) / height
         figure.text(0.02, place, note, fontsize=7, parse_math=False, family="monospace", color="#333333")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format=path.suffix.lower().removeprefix("."), facecolor="white")
-        write_bytes(path, drawn.getvalue())
-    except OSError as error:
-        raise InvalidInputError(str(path), given=f"cannot be written ({error.strerror})") from None
+    save(figure, path)
 
 
 def _tiles(matrix: Matrix) -> tuple[dict[tuple[int, int], Tile], tuple[str, ...]]:

@@ -18,10 +18,10 @@ from attnconf.cases.models import load_model
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
-from attnconf.values import Value
+from attnconf.report.cost import Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Mode
@@ -40,6 +40,12 @@ class Kind:
     mode: Mode
     requests: tuple[Request, ...]
     small: bool = False
+    ladder: str = ""
+
+    @property
+    def size(self) -> int:
+        """Its query tokens: of a decode, its requests."""
+        return sum(request.new_tokens for request in self.requests)
 
     @property
     def case(self) -> Case:
@@ -72,34 +78,17 @@ KINDS = (
 """Small ones, of which a campaign asks thousands, and sizes that serving runs."""
 
 
-class Measured(Value):
-    """What one kind of case costs, in seconds; ``layers`` are those that were judged.
-
-    ``busy`` is the GPU's time in kernels and copies, None on a CPU. ``kernels``, ``answers`` and ``inputs`` are the
-    terms of the floor. ``outcomes`` says how its layers ended.
-    """
-
-    kind: str
-    model: str
-    backend: str
-    layers: int
-    outcomes: tuple[str, ...]
-    runs: int
-    wall: float
-    busy: float | None
-    kernels: float
-    answers: float
-    inputs: float
-
-    @property
-    def floor(self) -> float:
-        """The least time that a judge of the case needs."""
-        return self.kernels + self.answers + self.inputs
-
-    @property
-    def factor(self) -> float | None:
-        """Wall over floor; None where nothing was judged."""
-        return self.wall / self.floor if self.layers and self.floor else None
+LADDER = (
+    *(
+        Kind(f"extend, {tokens} new tokens", "gemma4-e2b", "extend", (Request(new_tokens=tokens),), ladder="prefill")
+        for tokens in (512, 1024, 2048, 4096, 8192, 16_384)
+    ),
+    *(
+        Kind(f"decode, {count} requests", "gemma4-e2b", "decode", (Request(prefix_len=1999),) * count, ladder="decode")
+        for count in (16, 32, 64, 128, 256, 512)
+    ),
+)
+"""Growing sizes of one kind of case, to see whether its cost grows with them."""
 
 
 def measure(kind: Kind, backend: Backend, platform: Platform, device: torch.device) -> Measured:
@@ -114,6 +103,8 @@ def measure(kind: Kind, backend: Backend, platform: Platform, device: torch.devi
     judged = [layer for layer in result.layers if layer.outcome.is_executed]
     return Measured(
         kind=kind.name,
+        size=kind.size,
+        ladder=kind.ladder,
         model=kind.model,
         backend=backend.name,
         layers=len(judged),
@@ -180,15 +171,3 @@ def _busy(what: Callable[[], object]) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         what()
     return float(sum(event.self_device_time_total for event in profile.key_averages())) / 1e6
-
-
-def speed_lines(found: Sequence[Measured]) -> list[str]:
-    """Return the measurements as a table of at most 100 columns."""
-    lines = [f"{'kind of case':<38}{'model':<12}{'wall':>8}{'busy':>8}{'floor':>8}{'factor':>8}{'layers':>8}"]
-    for one in found:
-        busy = "-" if one.busy is None else f"{one.busy:.3g}"
-        factor = "-" if one.factor is None else f"{one.factor:.3g}"
-        lines.append(
-            f"{one.kind:<38}{one.model:<12}{one.wall:>8.3g}{busy:>8}{one.floor:>8.3g}{factor:>8}{one.layers:>8}"
-        )
-    return lines

@@ -13,8 +13,10 @@ from attnconf.cases.case import Request
 from attnconf.cli.main import main
 from attnconf.cli.statuses import EXIT_NOTHING_EXECUTED
 from attnconf.platforms import Platform
+from attnconf.report.cost import speed_lines
+from attnconf.report.speed_picture import draw_speed
 from attnconf.running import speed
-from attnconf.running.speed import KINDS, Kind, measure, speed_lines
+from attnconf.running.speed import KINDS, LADDER, Kind, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,12 +45,23 @@ def test_the_command_prints_rows_of_at_most_100_columns_and_writes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(speed, "KINDS", (TINY,))
-    assert main(["speed", "--json", str(tmp_path / "s.json")]) == 0
+    assert main(["speed", "--json", str(tmp_path / "s.json"), "--picture", str(tmp_path / "s.png")]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert row.startswith("tiny")
     assert max(len(head), len(row)) <= 100
     (written,) = json.loads((tmp_path / "s.json").read_text())["seconds"]
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
     assert written["factor"] == written["wall"] / written["floor"]
+
+
+def test_a_ladder_grows_and_is_drawn_beside_the_kinds(tmp_path: Path) -> None:
+    sizes = {name: [one.size for one in LADDER if one.ladder == name] for name in ("prefill", "decode")}
+    assert sizes == {"prefill": [2**n for n in range(9, 15)], "decode": [2**n for n in range(4, 10)]}
+    one = measure(TINY, ReferenceBackend(), Platform(), torch.device("cpu"))
+    steps = [one.model_copy(update={"ladder": "decode", "size": size}) for size in (1, 2)]
+    for name in ("s.png", "s.svg"):
+        draw_speed([one], steps, "a title $with$ \u202e text", tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5_000
 
 
 def test_a_backend_that_runs_nothing_has_no_factor(monkeypatch: pytest.MonkeyPatch) -> None:
