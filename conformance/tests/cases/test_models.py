@@ -36,9 +36,25 @@ OTHERS = {
     "phi3-mini": ({"sliding": 32}, 32, 32, 96, 2046, None, False),
     "qwen2.5-32b": ({"full": 64}, 40, 8, 128, None, None, False),
     "qwen2.5-7b": ({"full": 28}, 28, 4, 128, None, None, False),
+    "command-a": ({"sliding": 48, "full": 16}, 96, 8, 128, 4095, None, False),
+    "glm-4.6": ({"full": 92}, 96, 8, 128, None, None, False),
+    "gpt-oss-120b": ({"sliding": 18, "full": 18}, 64, 8, 64, 127, None, True),
+    "minimax-m2": ({"full": 62}, 48, 8, 128, None, None, False),
+    "ministral-3-14b": ({"full": 40}, 32, 8, 128, None, None, False),
+    "mistral-small-3.2": ({"full": 40}, 32, 8, 128, None, None, False),
+    "olmo-3-32b": ({"sliding": 48, "full": 16}, 40, 8, 128, 4095, None, False),
+    "qwen3-next-80b-a3b": ({"full": 12}, 16, 2, 256, None, None, False),
+    "qwen3.5-27b": ({"full": 16}, 24, 4, 256, None, None, False),
 }
 
-GROUPS = {"qwen2.5-7b": {7}, "qwen2.5-32b": {5}, "gpt-oss-20b": {8}, "phi3-mini": {1}, "gemma4-12b": {2, 16}}
+GROUPS = {
+    "qwen2.5-7b": {7},
+    "qwen2.5-32b": {5},
+    "gpt-oss-20b": {8},
+    "phi3-mini": {1},
+    "gemma4-12b": {2, 16},
+    "step-3.5-flash": {8, 12},
+}
 
 
 def of_kind(model: ModelGeometry, kind: str) -> list[LayerGeometry]:
@@ -46,7 +62,13 @@ def of_kind(model: ModelGeometry, kind: str) -> list[LayerGeometry]:
 
 
 def test_every_shipped_model_has_its_facts_checked_here() -> None:
-    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys()
+    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | {"step-3.5-flash"}
+
+
+def test_step_has_more_query_heads_in_its_sliding_layers() -> None:
+    model = load_model("step-3.5-flash")
+    shapes = Counter((one.kind, one.num_qo_heads, one.num_kv_heads, one.window_left) for one in model.layers)
+    assert shapes == {("full", 64, 8, -1): 12, ("sliding", 96, 8, 511): 33}
 
 
 @pytest.mark.parametrize("name", sorted(GEMMA4))
@@ -94,7 +116,7 @@ def test_group_sizes(name: str) -> None:
     assert {layer.group_size for layer in load_model(name).layers} == GROUPS[name]
 
 
-@pytest.mark.parametrize("name", sorted(GEMMA4.keys() | OTHERS.keys()))
+@pytest.mark.parametrize("name", shipped_models())
 def test_every_file_says_where_its_facts_come_from(name: str) -> None:
     data = json.loads((ROOT / "models" / f"{name}.json").read_text())
     assert data["provenance"].keys() >= {"model", "facts", "rules"}
@@ -104,7 +126,7 @@ def test_every_file_says_where_its_facts_come_from(name: str) -> None:
     assert model.name == name
 
 
-@pytest.mark.parametrize("name", sorted(GEMMA4.keys() | OTHERS.keys()))
+@pytest.mark.parametrize("name", shipped_models())
 @pytest.mark.parametrize("tp", [1, 2, 4])
 def test_shards_keep_dims_windows_and_owners(name: str, tp: int) -> None:
     model = load_model(name)
@@ -127,7 +149,7 @@ def test_a_shard_that_does_not_divide_is_refused(tp: int) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        InvalidInputError, match=r"^model: 'gemma5'; allowed: a path to a config.json, or one of gemma2-9b"
+        InvalidInputError, match=r"^model: 'gemma5'; allowed: a path to a config.json, or one of command-a"
     ):
         load_model("gemma5")
 
