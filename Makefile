@@ -8,6 +8,8 @@
 #                      .venv-sglang and .venv-vllm: sglang imports a vLLM that is there, and vLLM knows one platform a
 #                      process
 #   make engines       judge sglang's and vLLM's own attention backends, in the same environments
+#   make readings      ask transformers' own code what each of its models' layers do, in .venv-transformers, and write
+#                      ci/readings/READINGS.md, which says what attnconf reads of the same configurations (half an hour)
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
@@ -32,7 +34,7 @@ ENGINE_FAMILIES := "decode or extend or mixed or verify or windows or shared_kv 
 BY_CONTRACT := $(if $(shell command -v nvidia-smi),0,10)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test fuzz drift drift-sglang drift-vllm engines engines-sglang engines-vllm check venv clean
+.PHONY: help conformance test fuzz drift drift-sglang drift-vllm engines engines-sglang engines-vllm readings check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -100,6 +102,17 @@ engines-vllm: .venv-vllm/.ready
 	.venv-vllm/bin/python -m pip install --quiet --no-deps vllm==0.33.0
 	@touch $@
 
+readings: $(READY) .venv-transformers/.ready
+	.venv-transformers/bin/python -m ci.readings.record ci/readings/records.jsonl
+	$(BIN)/python -m ci.readings.table
+
+.venv-transformers/.ready: ci/constraints-cpu.txt ci/requirements-transformers.txt
+	$(PYTHON) -m venv .venv-transformers
+	.venv-transformers/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-transformers/bin/python -m pip install --quiet --constraint ci/constraints-cpu.txt \
+		--requirement ci/requirements-transformers.txt
+	@touch $@
+
 check: $(READY)
 	VENV=$(VENV) ci/check $(PARTS)
 
@@ -112,4 +125,4 @@ $(READY): pyproject.toml ci/constraints-cpu.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-sglang .venv-vllm $(OUT) build dist
+	rm -rf $(VENV) .venv-sglang .venv-vllm .venv-transformers $(OUT) build dist

@@ -48,7 +48,7 @@ ELSEWHERE = _words(
 READ = _words(
     """
     add_full_attention_sink_bias add_swa_attention_sink_bias att_impl_type attention_chunk_size
-    attention_head_dim attention_head_size attention_k_eq_v attention_multiplier attention_other_setting
+    attention_head_dim attention_head_size attention_heads attention_k_eq_v attention_multiplier attention_other_setting
     attention_window_size attn_layer_indices attn_layer_offset attn_layer_period attn_logit_softcapping
     attn_type_list block_types full_attention_interval full_attn_idxs global_attn_every_n_layers global_head_dim
     head_dim hybrid_layer_pattern hybrid_override_pattern kv_channels kv_lora_rank layer_switch layer_types

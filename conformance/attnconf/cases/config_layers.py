@@ -18,9 +18,9 @@ _MOST_HEADS = 2**16
 _LONGEST_HEAD = 2**16
 """Limits far above any real model: a file beyond them is wrong, and would cost memory."""
 
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
-_HIDDEN = ("hidden_size", "n_embd", "d_model")
-_QO_HEADS = ("num_attention_heads", "n_head", "n_heads")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "layers")
+_HIDDEN = ("hidden_size", "n_embd", "d_model", "embed_dim")
+_QO_HEADS = ("num_attention_heads", "n_head", "n_heads", "attention_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "num_attention_groups", "num_query_groups")
 _HEAD_DIM = ("head_dim", "attention_head_dim", "attention_head_size", "kv_channels")
 _WINDOW = ("sliding_window", "sliding_window_size", "attention_window_size")
@@ -169,7 +169,8 @@ class ConfigLayers:
         if not self.text.has(hidden):
             self.text.refuse_missing("head_dim", "head_dim, or hidden_size to divide by num_attention_heads")
         hidden_size = self.text.integer(hidden)
-        if hidden_size % num_qo_heads or hidden_size // num_qo_heads > _LONGEST_HEAD:
+        divides = self.family.floors or hidden_size % num_qo_heads == 0
+        if not divides or not 1 <= hidden_size // num_qo_heads <= _LONGEST_HEAD:
             allowed = f"a multiple of num_attention_heads, {num_qo_heads}, as there is no head_dim"
             self.text.refuse(hidden, hidden_size, allowed)
         return hidden_size // num_qo_heads
@@ -202,6 +203,8 @@ class ConfigLayers:
             return self.family.sm_scale
         if self.text.has("attention_multiplier"):  # Granite
             return self._score_scale("attention_multiplier", self.text.positive("attention_multiplier"))
+        if self.family.half_scale:
+            return float((head_dim / 2) ** -0.5)
         name = "query_pre_attn_scalar"
         scale: float = self.text.positive(name, self.family.query_pre_attn_scalar or head_dim) ** -0.5
         return self._score_scale(name, scale)
@@ -237,7 +240,7 @@ class ConfigLayers:
 
     def _name(self, place: Fields, names: tuple[str, ...]) -> str:
         """Return which of the ``names`` of one property the file uses, the first where it uses none."""
-        there = [name for name in names if place.has(name)]
+        there = [name for name in names if place.has(name) and name not in self.family.harmless]
         if not there:
             return next((name for name in names if name in place.data), names[0])
         strange = next((name for name in there if place.data[name] != place.data[there[0]]), None)

@@ -55,7 +55,7 @@ def layer_kinds(text: Fields, family: Family, count: int, window: int | None) ->
         if len(names) != count:
             given, allowed = f"{len(names)} long", f"as many as num_hidden_layers, {count}"
             raise InvalidInputError(text.source, field=f"{text.prefix}{source}", given=given, allowed=allowed)
-        kinds = tuple(_kind(text, source, name) for name in names)
+        kinds = tuple(FULL if family.hybrid and name == "hybrid" else _kind(text, source, name) for name in names)
     # transformers forces this too; Gemma 4's shared full layers need it
     return (*kinds[:-1], FULL) if family.last_full else kinds
 

@@ -21,17 +21,19 @@ _SUFFIXES = ("text", "forcausallm", "forconditionalgeneration", "forblockdiffusi
 class Family:
     """The defaults of one model family; the class's own defaults describe a plain decoder without windows.
 
-    ``pattern``: without ``layer_types``, layer i is full when i + 1 is a multiple of it, else sliding. ``every_layer``:
-    a ``sliding_window`` applies to all layers. ``gated``: it applies only with ``use_sliding_window``, from layer
-    ``max_window_layers`` on. ``window``: the window of a file without ``sliding_window`` (null means no window).
-    ``sm_scale`` fixes the scale of the scores; without it the scale is ``query_pre_attn_scalar ** -0.5``, and without
-    that ``head_dim ** -0.5``. ``k_eq_v``: whether the global KV-head count applies in a file without
-    ``attention_k_eq_v``. ``sinks`` are the kinds of layers with learned sinks, and ``sliding_kv_factor`` the KV heads
-    of a sliding layer to those of a full one, where no field has them. ``interval``: without any list, layer i is
-    full when i + 1 is a multiple of it, else linear attention. ``before_query``: ``sliding_window_size`` counts the
-    keys before the query, and not itself. ``multi_query``: there is one KV head. ``refused`` is why no case can say
-    what the family does; ``harmless`` are fields that sound like attention, and with which its code does something
-    else.
+    ``pattern``: without ``layer_types``, layer i is full when i + 1 is a multiple of it, else sliding.
+    ``every_layer``: a ``sliding_window`` applies to all layers. ``gated``: it applies only with
+    ``use_sliding_window``, from layer ``max_window_layers`` on. ``window``: the window of a file without
+    ``sliding_window`` (null means no window). ``sm_scale`` fixes the scale of the scores; without it the scale is
+    ``query_pre_attn_scalar ** -0.5``, and without that ``head_dim ** -0.5``. ``k_eq_v``: whether the global KV-head
+    count applies in a file without ``attention_k_eq_v``. ``sinks`` are the kinds of layers with learned sinks, and
+    ``sliding_kv_factor`` the KV heads of a sliding layer to those of a full one, where no field has them.
+    ``interval``: without any list, layer i is full when i + 1 is a multiple of it, else linear attention.
+    ``before_query``: ``sliding_window_size`` counts the keys before the query, and not itself. ``multi_query``: there
+    is one KV head. ``floors``: a size that the heads do not divide is rounded down. ``hybrid``: a layer of that name
+    has full attention beside another mixer. ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is
+    why no case can say what the family does; ``harmless`` are fields that sound like attention, and with which its
+    code does something else.
     """
 
     pattern: int | None = None
@@ -49,6 +51,9 @@ class Family:
     interval: int | None = None
     before_query: bool = False
     multi_query: bool = False
+    floors: bool = False
+    hybrid: bool = False
+    half_scale: bool = False
     refused: str = ""
     harmless: frozenset[str] = frozenset()
 
@@ -59,6 +64,10 @@ _GEMMA4 = Family(pattern=6, window=512, last_full=True, sm_scale=1.0, global_hea
 _QWEN = Family(gated=True, window=4096)
 _ALL: frozenset[LayerKind] = frozenset({"sliding", "full"})
 _ALIBI = Family(refused="ALiBi adds a bias to the scores")
+_MINIMAX = frozenset(f"{kind}_attn_{factor}_factor" for kind in ("full", "linear") for factor in ("alpha", "beta"))
+_INDEXER = frozenset(f"index_{name}" for name in ("block_size", "head_dim", "local_blocks", "n_heads", "topk_blocks"))
+"""What a layer of sparse attention reads, which ``layer_types`` names where there is one."""
+
 _NO_ATTENTION = Family(refused="none of its layers is attention")
 _EVERY_SINK = Family(sinks=_ALL)
 _ASSISTANT = Family(refused="every layer of an assistant reads the keys and values of the model that it assists")
@@ -75,13 +84,21 @@ _FAMILIES = {
     "baichuan": Family(refused="some of its sizes use ALiBi, and no field says which"),
     "bloom": _ALIBI,
     "cohere2moe": Family(pattern=4, window=4096, harmless=frozenset({"prefix_dense_sliding_window_pattern"})),
-    "evolla": Family(harmless=frozenset({"is_decoder"})),
+    "evolla": Family(
+        harmless=frozenset({"is_decoder", "resampler_dim_head", "resampler_heads", "resampler_num_latents"})
+    ),
     "falconmamba": _NO_ATTENTION,
     "gptneox": Family(harmless=frozenset({"is_decoder"})),
     "llama4": Family(harmless=frozenset({"attn_scale", "attn_temperature_tuning"})),
     "mamba": _NO_ATTENTION,
     "mamba2": _NO_ATTENTION,
-    "minimax": Family(harmless=frozenset({"block_size"})),
+    "minimax": Family(harmless=frozenset({"block_size", *_MINIMAX})),
+    "minimaxm3vl": Family(harmless=_INDEXER),
+    "glm4moe": Family(floors=True),
+    "glm4vmoe": Family(floors=True),
+    "qwen3omnimoe": Family(floors=True),
+    "qwen3omnimoethinker": Family(floors=True),
+    "voxtralrealtime": Family(every_layer=True),
     "modernbertdecoder": Family(pattern=3, harmless=frozenset({"local_attention"})),
     "mpt": _ALIBI,
     "museglimmer": Family(harmless=frozenset({"qk_scale_factor"})),
@@ -89,6 +106,12 @@ _FAMILIES = {
     "recurrentgemma": Family(harmless=frozenset({"logits_soft_cap"})),
     "rwkv": _NO_ATTENTION,
     "xlstm": _NO_ATTENTION,
+    "zamba2": Family(
+        hybrid=True,
+        half_scale=True,
+        harmless=frozenset({"attention_hidden_size", "kv_channels", "num_query_groups", "num_mem_blocks"}),
+    ),
+    "zamba": Family(hybrid=True, half_scale=True, harmless=frozenset({"attention_hidden_size"})),
     "cohere2": Family(pattern=4, window=4096),
     "diffllama": Family(refused="differential attention subtracts one softmax from another"),
     "exaone4": Family(pattern=4, window=4096),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FREE_MODEL = "free"
 """The model name of cases with a drawn geometry."""
 
+_ADOPTED: dict[str, ModelGeometry] = {}
+"""The models of policies, by their names."""
+
 _FOLDER = ROOT / "models"
 _OPTION = "model"
 _LONGEST_DEGREE = 4
@@ -38,6 +41,8 @@ def load_model(name_or_path: str) -> ModelGeometry:
     """
     if name_or_path in shipped_models():
         return _shipped(name_or_path)
+    if name_or_path in _ADOPTED:
+        return _ADOPTED[name_or_path]
     path = Path(name_or_path)
     if not _exists(path):
         known = ", ".join(shipped_models())
@@ -48,17 +53,32 @@ def load_model(name_or_path: str) -> ModelGeometry:
     return _read(path)
 
 
+def adopt(model: ModelGeometry) -> None:
+    """Know ``model`` by its name in this process, as a policy names it: its cases must have its layers, too.
+
+    Raises ``InvalidInputError`` where another model has the name already.
+    """
+    if _ADOPTED.setdefault(model.name, model).layers != model.layers:
+        given = f"another model called {model.name!a}"
+        raise InvalidInputError(_OPTION, given=given, allowed="models of distinct names")
+
+
+def is_known(name: str) -> bool:
+    """Return whether ``name`` is that of a shipped model, or of one that a policy requires."""
+    return name in shipped_models() or name in _ADOPTED
+
+
 def credited_model(case: Case) -> str:
     """Return the model for which ``case`` is evidence: the named one, if the case has its layers.
 
-    A case with a shipped model's name and another geometry counts as ``free``, so that a toy proves no model. The name
-    of a user's own model is not checked.
+    A case with the name of a shipped model, or of one that a policy requires, and another geometry counts as ``free``,
+    so that a toy proves no model. The name of any other model is not checked.
     """
     name = unsharded(case.model)
-    if name not in shipped_models():
+    if not is_known(name):
         return case.model
     degree = case.model.removeprefix(f"{name}@tp") if case.model != name else "1"
-    model = _shipped(name)
+    model = load_model(name)
     if len(degree) > _LONGEST_DEGREE or not model.splits(int(degree)):
         return FREE_MODEL
     known = {_plain(layer) for layer in model.shard(int(degree)).layers}

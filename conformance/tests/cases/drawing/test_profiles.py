@@ -13,10 +13,11 @@ from attnconf.platforms import simulate
 from attnconf.running.session import Session
 
 
-def test_smoke_asks_all_five_gemma4_and_gate_every_model() -> None:
+def test_smoke_asks_all_five_gemma4_gate_each_kind_of_geometry_and_a_night_every_model() -> None:
     assert set(profile_named("smoke").models) == set(GEMMA4) >= {"gemma4-e2b", "gemma4-31b"}
     assert len(GEMMA4) == 5
-    assert profile_named("gate").models == shipped_models()
+    assert set(GEMMA4) < set(profile_named("gate").models) < set(shipped_models())
+    assert profile_named("nightly").models == shipped_models()
 
 
 @pytest.mark.parametrize("name", ["smoke", "gate", "nightly"])
