@@ -139,7 +139,8 @@ def page() -> str:
     lines += [
         "",
         f"Of those that are right, {helped} have defaults that are no causal model, and are asked with the values",
-        f"that their row names; {modules} do not run without images or sound, and are compared by the modules that are built.",
+        f"that their row names; {modules} do not run without images or sound, and are compared by the modules that",
+        "are built.",
     ]
     titles = {"right": "layers, query heads/KV heads x head_dim", "refused": "what attnconf says"}
     for outcome, some in counts.items():

@@ -66,6 +66,7 @@ class State:
 
         profile = profile_named(self.option("profile") or "gate")
         models = tuple(self.option("model"))
+        _ = self.policy  # its own models are known by their names
         return profile.of(models) if models else profile
 
     @cached_property

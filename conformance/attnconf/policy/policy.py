@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - pydantic evaluates it
 
+from attnconf.cases.geometry import ModelGeometry
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
 from attnconf.files import read_text
 from attnconf.policy.conditions import Condition, PackageName, Situation
+from attnconf.policy.own_models import with_own_models
 from attnconf.policy.question import Side
 from attnconf.policy.requirements import MOST, Name, Names, RequiredCell, Requirement, Sentence, merged
 from attnconf.policy.waivers import Claim, Waiver
@@ -124,11 +127,11 @@ class Policy(Value):
     """A policy file. For each architecture the first rule that takes a question decides; see ``resolution.py``.
 
     ``backends`` has the needs of each backend that a rule names. They are demands on the user and not conditions of a
-    rule, since an engine may choose a backend without checking them.
-    Others may be named, such as an engine's own. ``refusals`` apply to every choice, also to the
-    user's. ``required`` lists what must be proven, ``waivers`` what need not be proven for a while, and ``claims``
-    assertions about speed. With ``strict`` the run fails for a waiver that is not needed, has expired or matches
-    nothing.
+    rule, since an engine may choose a backend without checking them. Others may be named, such as an engine's own.
+    ``refusals`` apply to every choice, also to the user's. ``required`` lists what must be proven, ``waivers`` what
+    need not be proven for a while, and ``claims`` assertions about speed. ``own_models`` are the geometries of the
+    paths in ``models``, which reading fills in. With ``strict`` the run fails for a waiver that is not needed, has
+    expired or matches nothing.
     """
 
     schema_id: Literal["attnconf.policy/1"] = Field(alias="schema")
@@ -142,6 +145,7 @@ class Policy(Value):
     required: Annotated[tuple[Requirement, ...], Field(max_length=MOST)] = ()
     waivers: Annotated[tuple[Waiver, ...], Field(max_length=MOST)] = ()
     claims: Annotated[tuple[Claim, ...], Field(max_length=MOST)] = ()
+    own_models: SkipJsonSchema[dict[Name, ModelGeometry]] = Field(default_factory=dict, max_length=MOST)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -250,7 +254,8 @@ def read_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, source: str) -> Policy:
     """Read a policy from the ``text`` of ``source``. Raises ``InvalidInputError`` for anything that is not one."""
-    return Policy.from_data(parse_toml(text, source), source)
+    data = with_own_models(parse_toml(text, source), source, Path(source).parent)
+    return Policy.from_data(data, source)
 
 
 def policy_digest(policy: Policy) -> str:

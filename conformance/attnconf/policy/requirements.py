@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from attnconf.cases.case import Mode
 from attnconf.cases.features import Feature
 from attnconf.cases.geometry import CellKind
-from attnconf.cases.models import load_model, shipped_models
+from attnconf.cases.models import is_known, load_model, shipped_models
 from attnconf.fields import quote
 from attnconf.values import Value
 
@@ -126,9 +126,10 @@ class Requirement(Value):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        unknown = [name for name in self.models if name not in shipped_models()]
+        unknown = [name for name in self.models if not is_known(name)]
         if unknown:
-            raise ValueError(f"models of {', '.join(shipped_models())}, not {quote(unknown[0])}")
+            known = f"{', '.join(shipped_models())}, or paths of a config.json beside the policy"
+            raise ValueError(f"models of {known}, not {quote(unknown[0])}")
         return self
 
     @property
