@@ -18,6 +18,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
     state = evidence.state
     if not state.option("receipt"):
         return ""
+    from attnconf.gate.listed import listed_cells
     from attnconf.gate.receipt import PolicyRef, Receipt, record_platform
     from attnconf.policy.policy import policy_digest
 
@@ -42,6 +43,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         cases=evidence.cases,
         repeated=evidence.repeated,
         agenda=_agenda(state),
+        listed=listed_cells(state.backends, state.profile.models, state.platform),
     )
     path = state.path(state.option("receipt"))
     try:

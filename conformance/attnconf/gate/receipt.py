@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from attnconf.backends.protocol import CONTRACT
 from attnconf.gate.cells import Cell, Count, merge_cells, tally
 from attnconf.gate.failed_case import FailedCase
+from attnconf.gate.listed import ListedCell
 from attnconf.gate.provider import Provider
 from attnconf.gate.sealed import Digest, Sealed
 from attnconf.platforms import Platform, parse_sm
@@ -84,7 +85,8 @@ class Receipt(Sealed):
     counted it again. ``providers`` says by backend who brought it into the run; empty in files of an older schema, of
     which the backends of contract readings end in ``[contract]``: that is read as their evidence. ``agenda`` is the
     digest of the ids of all cases that the profile draws here with this seed; None where they differ every time, and in
-    older files. ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none of these,
+    older files. ``listed`` is what FlashInfer's list says of kernels, which proves nothing; empty in older files.
+    ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none of these,
     and no histograms. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
     """
 
@@ -110,6 +112,7 @@ class Receipt(Sealed):
     cases: Count | None = None
     repeated: dict[str, Count] = Field(default_factory=dict)
     agenda: Digest | None = None
+    listed: tuple[ListedCell, ...] = ()
 
     @property
     def ending(self) -> str:

@@ -67,12 +67,14 @@ class Backend:
 class Site:
     """One platform with its versions: the runs on it by the names of their files, the matrix, the verdicts.
 
-    ``where`` stands in front of what is not met here: the platform, if there are others.
+    ``listed`` are the kernels that FlashInfer's list has, of which none ran. ``where`` stands in front of what is not
+    met here: the platform, if there are others.
     """
 
     platform: PlatformRecord
     runs: Mapping[str, Receipt]
     matrix: Matrix
+    listed: Matrix
     backends: tuple[Backend, ...]
     policy_statuses: tuple[PolicyStatus, ...]
     bugs: tuple[Bug, ...]
@@ -248,6 +250,7 @@ def _site(
         platform=receipts[0].platform,
         runs=runs,
         matrix=arrange([cell for one in backends if not one.is_asleep for cell in one.cells]),
+        listed=arrange((), dict.fromkeys(one for receipt in receipts for one in receipt.listed)),
         backends=tuple(sorted(backends, key=lambda one: (not one.broken, one.is_asleep, -one.executed, one.name))),
         policy_statuses=tuple(
             verdict_of(name, found, receipts[0].platform, cells, providers, held, planned_cells(plan, receipts), where)

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from attnconf.gate.cells import Cell
+    from attnconf.gate.listed import ListedCell
 
 MODES = ("decode", "extend", "mixed", "verify")
-Kind = Literal["kernel", "contract", "vacuous", "broken", "not_run", "unsupported"]
+Kind = Literal["kernel", "contract", "vacuous", "broken", "not_run", "unsupported", "listed"]
+LISTED = ", listed"
+"""What readers see behind the name of a backend of which the list speaks, and nothing ran."""
 NO_EFFECT = "no feature mattered, so no mistake would have shown: no evidence"
 _MARKS: dict[Kind, str] = {"contract": "c", "vacuous": "?"}
 Row = tuple[str, str]
@@ -30,7 +33,8 @@ Column = tuple[str, str]
 class Square:
     """What one square says: its kind, layers judged and broken, the worst error in units, why nothing was judged.
 
-    In a ``vacuous`` one layers were judged and no feature mattered: it is no evidence, of a kernel or a contract.
+    In a ``vacuous`` one layers were judged and no feature mattered: it is no evidence, of a kernel or a contract. In a
+    ``listed`` one nothing was: ``kernels`` counts those that FlashInfer's list has, and 0 is none.
     """
 
     kind: Kind
@@ -38,10 +42,13 @@ class Square:
     broken: int
     worst: float | None
     reason: str = ""
+    kernels: int = 0
 
     @property
     def count(self) -> str:
         """How many layers were judged, as text: marked where no kernel ran, or where no feature mattered."""
+        if self.kind == "listed":
+            return f"{self.kernels} listed" if self.kernels else "none"
         return f"{self.executed}{_MARKS.get(self.kind, '')}"
 
     @property
@@ -59,14 +66,30 @@ class Matrix:
     squares: dict[tuple[Row, Column], Square]
 
 
-def arrange(cells: Sequence[Cell]) -> Matrix:
-    """Arrange cells as squares; shards of a model and its dtypes are one row, the free geometry is the last."""
+def arrange(cells: Sequence[Cell], listed: Iterable[ListedCell] = ()) -> Matrix:
+    """Arrange cells as squares; shards of a model and its dtypes are one row, the free geometry is the last.
+
+    What is ``listed`` has columns of its own, so that nobody takes it for what ran beside it.
+    """
     grouped: dict[tuple[Row, Column], list[Cell]] = defaultdict(list)
     for cell in merge_cells(cells, ()):
         grouped[(unsharded(cell.model), cell.layer_kind), (cell.shown_backend, cell.mode)].append(cell)
-    rows = tuple(sorted({row for row, _ in grouped}, key=lambda row: (row[0] == FREE_MODEL, *row)))
-    columns = tuple(sorted({column for _, column in grouped}, key=lambda column: (column[0], MODES.index(column[1]))))
-    return Matrix(rows, columns, {place: _square(members) for place, members in grouped.items()})
+    squares = {place: _square(members) for place, members in grouped.items()} | _listed_squares(listed)
+    rows = tuple(sorted({row for row, _ in squares}, key=lambda row: (row[0] == FREE_MODEL, *row)))
+    columns = tuple(sorted({column for _, column in squares}, key=lambda column: (column[0], MODES.index(column[1]))))
+    return Matrix(rows, columns, squares)
+
+
+def _listed_squares(listed: Iterable[ListedCell]) -> dict[tuple[Row, Column], Square]:
+    grouped: dict[tuple[Row, Column], list[ListedCell]] = defaultdict(list)
+    for one in listed:
+        grouped[(one.model, one.layer_kind), (f"{one.backend}{LISTED}", one.mode)].append(one)
+    return {
+        place: Square(
+            "listed", 0, 0, None, next((one.missing for one in some if one.missing), ""), sum(o.kernels for o in some)
+        )
+        for place, some in grouped.items()
+    }
 
 
 def _square(cells: Sequence[Cell]) -> Square:

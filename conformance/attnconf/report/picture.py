@@ -29,6 +29,7 @@ Colour = tuple[float, float, float, float]
 _FAILED = "#c62828"
 _GREY = "#e3e3e3"
 _FAINT = "#f6f6f6"
+_LISTED = "#b9c6d3"
 _CONTRACT = "//"
 _CONTRACT_LINES = "#ffffff"
 _GREY_LINES = "#9a9a9a"
@@ -48,7 +49,7 @@ class Tile:
 def draw(receipt: Receipt, path: Path) -> None:
     """Draw ``receipt`` into ``path``, a PNG, SVG or PDF. Raises ``AttnconfError``."""
     make = figure_class(path)
-    matrix = arrange(receipt.cells)
+    matrix = arrange(receipt.cells, receipt.listed)
     if len(matrix.rows) * len(matrix.columns) > MOST_TILES:
         raise AttnconfError(f"{len(matrix.rows)} rows and {len(matrix.columns)} columns are too many for a picture")
     tiles, notes = _tiles(matrix)
@@ -58,7 +59,7 @@ def draw(receipt: Receipt, path: Path) -> None:
     _draw_tiles(figure.add_axes((0.19, bottom, 0.79, 1 - bottom - 1.35 / height)), matrix, tiles)
     for line, (text, size) in enumerate(_titles(receipt)):
         figure.text(0.015, 1 - (0.28 + 0.22 * line) / height, text, fontsize=size, parse_math=False, va="baseline")
-    _draw_legend(figure, height, bottom)
+    _draw_legend(figure, height, bottom, listed=bool(receipt.listed))
     for line, note in enumerate(notes):
         place = bottom - (0.58 + 0.17 * line) / height
         figure.text(0.02, place, note, fontsize=7, parse_math=False, family="monospace", color="#333333")
@@ -76,6 +77,12 @@ def _tiles(matrix: Matrix) -> tuple[dict[tuple[int, int], Tile], tuple[str, ...]
 
 
 def _tile(square: Square, notes: dict[str, str]) -> Tile:
+    if square.kind == "listed":
+        return Tile(square.count.removesuffix(" listed"), "listed", _LISTED if square.kernels else _FAINT)
+    return _judged_tile(square, notes)
+
+
+def _judged_tile(square: Square, notes: dict[str, str]) -> Tile:
     if square.kind == "broken":
         return Tile(f"{square.broken} BAD", square.units, _FAILED, white=True)
     if square.kind == "not_run":
@@ -186,17 +193,19 @@ def _name(text: str) -> str:
     return clipped(picture(text), _LONGEST_NAME)
 
 
-def _draw_legend(figure: Figure, height: float, bottom: float) -> None:
+def _draw_legend(figure: Figure, height: float, bottom: float, *, listed: bool) -> None:
     from matplotlib.patches import Patch
 
     keys = {
-        "kernel evidence: layers judged, worst error in units of the bound": Patch(facecolor=_shade(0.5, "Greens")),
+        "kernel evidence: layers judged, worst error in units": Patch(facecolor=_shade(0.5, "Greens")),
         "contract evidence only (c)": Patch(facecolor=_shade(0.5, "Blues"), hatch=_CONTRACT, edgecolor=_CONTRACT_LINES),
         "no feature mattered (?)": Patch(facecolor=_FAINT, edgecolor="#bbbbbb"),
         "broken": Patch(facecolor=_FAILED),
         "not run": Patch(facecolor=_GREY, hatch="xxx", edgecolor=_GREY_LINES),
         "unsupported": Patch(facecolor=_FAINT, edgecolor="#bbbbbb"),
     }
+    if listed:
+        keys["listed, not run"] = Patch(facecolor=_LISTED)
     figure.legend(
         list(keys.values()),
         list(keys),

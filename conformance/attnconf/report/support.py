@@ -56,6 +56,7 @@ def support_page(receipts: Sequence[tuple[str, Receipt]]) -> str:
             for name, words in receipt.spared.items():
                 came_without[name] |= dict.fromkeys(words)
         providers = providers_in(receipt for _, receipt in runs)
+        sections += [_listed(runs)] if any(receipt.listed for _, receipt in runs) else []
         for name in _backends(cells):
             own = [cell for cell in cells if cell.shown_backend == name]
             sections.append(_backend(name, own, came_without, providers.get(own[0].backend, ())))
@@ -91,6 +92,24 @@ def _runs(runs: Iterable[tuple[str, Receipt]]) -> str:
         for path, receipt in runs
     ]
     return _table(("receipt", "date", "profile", "seed", "attnconf", "commit", "ended"), rows)
+
+
+def _listed(runs: Iterable[tuple[str, Receipt]]) -> str:
+    """Return what FlashInfer's list says, below the name of no backend that ran: kernels exist, and prove nothing."""
+    rows = dict.fromkeys(
+        (
+            markdown(f"{one.backend} on SM {one.sm}, FlashInfer {one.flashinfer}"),
+            f"{markdown(one.model)}<br>{one.layer_kind}",
+            one.mode,
+            f"{_SHORT[one.q_dtype]}/{_SHORT[one.kv_dtype]}",
+            f"{one.kernels} listed" if one.kernels else f"none: {markdown(one.missing)}",
+        )
+        for _, receipt in runs
+        for one in receipt.listed
+    )
+    table = _table(("backend", "layers", "mode", "Q/KV", "kernels that exist"), list(rows))
+    said = "Kernels that FlashInfer's list has and its selector can pick; none of these was run."
+    return f"### Listed, not run\n\n{said}\n\n{table}"
 
 
 def _commit(sha: str | None) -> str:

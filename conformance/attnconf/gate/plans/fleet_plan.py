@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from attnconf.fields import quote
 from attnconf.gate.git import git_sha
+from attnconf.gate.listed import why_unlisted
 from attnconf.gate.plans.fleet import Fleet, read_fleet
 from attnconf.gate.plans.repository import repository_of
 from attnconf.gate.plans.touched import Base, base_of, touched
-from attnconf.gate.plans.unlisted import why_unlisted
 from attnconf.gate.receipt import PolicyRef
 from attnconf.gate.sealed import Sealed
 from attnconf.gate.verdict import elsewhere

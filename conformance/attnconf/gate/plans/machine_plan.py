@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnconf.gate.plans.unlisted import why_unlisted
+from attnconf.gate.listed import why_unlisted
 from attnconf.gate.verdict import Elsewhere, elsewhere, unprovable
 from attnconf.platforms import platform_text
 from attnconf.policy.requirements import RequiredCell, grouped, merged
