@@ -10,6 +10,8 @@
 #   make engines       judge sglang's and vLLM's own attention backends, in the same environments
 #   make readings      ask transformers' own code what each of its models' layers do, in .venv-transformers, and write
 #                      ci/readings/READINGS.md, which says what attnconf reads of the same configurations (half an hour)
+#   make trtllm-gen    hold the answers about SM100's kernels against FlashInfer's own lists and its selector, compiled by
+#                      nvcc (NVCC); without a GPU. It downloads 2 GB once, into build/trtllm_gen
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
@@ -26,6 +28,7 @@ POLICY ?= sglang-gemma4
 OUT ?= attnconf-out
 INPUTS ?= 20000
 SEED ?= 1
+NVCC ?= nvcc
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.attnconf-ready
@@ -34,7 +37,7 @@ ENGINE_FAMILIES := "decode or extend or mixed or verify or windows or shared_kv 
 BY_CONTRACT := $(if $(shell command -v nvidia-smi),0,10)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test fuzz drift drift-sglang drift-vllm engines engines-sglang engines-vllm readings check venv clean
+.PHONY: help conformance test fuzz trtllm-gen drift drift-sglang drift-vllm engines engines-sglang engines-vllm readings check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,6 +62,10 @@ test: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m conformance.tests.support.fuzz $(INPUTS) $(SEED)
+
+trtllm-gen: $(READY)
+	$(BIN)/python -m ci.trtllm_gen lists
+	$(BIN)/python -m ci.trtllm_gen selectors --nvcc $(NVCC) --seed $(SEED)
 
 drift: drift-sglang drift-vllm
 

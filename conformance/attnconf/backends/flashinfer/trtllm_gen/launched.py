@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,16 +17,19 @@ _PREFIX = "fmhaSm"
 def launched(call: Callable[[], object]) -> tuple[str, ...]:
     """Run ``call``, and return the trtllm-gen kernels that it launched, each once in their order.
 
-    Nothing is returned where nothing is seen: in the capture of a CUDA graph, or where CUPTI is in use by another tool.
+    Nothing is returned where nothing is seen: without a GPU, in the capture of a CUDA graph, or where another tool has
+    CUPTI.
     """
-    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+    if not torch.cuda.is_available() or torch.cuda.is_current_stream_capturing():
         call()
         return ()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        call()
-        if torch.cuda.is_available():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a profiler that sees nothing warns; the launch then has its family's name
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+            call()
             torch.cuda.synchronize()
-    return of_the_list(event.name for event in profiler.events() or ())
+        seen = [event.name for event in profiler.events() or ()]
+    return of_the_list(seen)
 
 
 def of_the_list(names: Iterable[str]) -> tuple[str, ...]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _COPIED = "+page-copy"
 """The end of a kernel's name where the pages were copied for it."""
 
+_MISSING_KERNEL = ("Missing TRTLLM-GEN kernel", "Trtllm-gen kernels not found")
+"""How FlashInfer says it (trtllm_fmha_kernel_launcher.cu and fmhaKernels.cuh of every release to 0.7.4)."""
+
 _HALF_ACCUMULATOR = (
     "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real"
     " ones average out; a bound for float32 sums is too narrow (3.2 units of it on an H200)"
@@ -232,9 +235,16 @@ class PreparedCalls:
         if self.reads_contract:
             contract.execute(call.function, bound)
             return f"contract:{call.function}"
-        if self.predicted:
-            return _named(self.kernel, *launched(lambda: self.function(**call.arguments)))
-        self.function(**call.arguments)
+        try:
+            if self.predicted:
+                return _named(self.kernel, *launched(lambda: self.function(**call.arguments)))
+            self.function(**call.arguments)
+        except Exception as error:
+            if names_missing_kernel(error):
+                raise UnsupportedError(
+                    f"{self.kernel} of flashinfer {library.version()} has no such kernel: {error}"
+                ) from error
+            raise
         return f"{self.kernel}{_COPIED}" if call.copied else self.kernel
 
 
@@ -246,6 +256,11 @@ def make(platform: Platform) -> TrtllmMha:
     if not backend.reads_contract:
         ready_made(platform)  # a kernel cache for another machine is an error now, not half an hour later
     return backend
+
+
+def names_missing_kernel(error: Exception) -> bool:
+    """Return whether FlashInfer says that its list has no such kernel: it found that out before any launch."""
+    return any(words in str(error) for words in _MISSING_KERNEL)
 
 
 def _named(kernel: Family, *names: str) -> str:
