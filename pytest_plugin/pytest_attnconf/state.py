@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -63,10 +64,12 @@ class State:
     def profile(self) -> Profile:
         """The profile, cut down to the models asked for."""
         from attnconf.cases.drawing.profiles import profile_named
+        from attnconf.errors import AttnconfError
 
         profile = profile_named(self.option("profile") or "gate")
         models = tuple(self.option("model"))
-        _ = self.policy  # its own models are known by their names
+        with suppress(AttnconfError):  # a wrong policy is refused where it is used
+            _ = self.policy  # its own models are known by their names
         return profile.of(models) if models else profile
 
     @cached_property

@@ -341,6 +341,34 @@ WAYS = {
         gate=11,
         finding="rule everywhere gives GptOssForCausalLM good, of which no cell must be proven",
     ),
+    "masks of images met by causal cases": Way(
+        before=lambda project: (project.path / "toy.toml").write_text(
+            POLICY.format("good").replace("[[required]]", 'mask = ["causal", "images"]\n[[required]]')
+        ),
+        status=11,
+        says="policy invalid: toy.toml: rule everywhere takes the masks of images, which no case has",
+        gate=11,
+        finding="rule everywhere takes the masks of images, which no case has, so nothing can prove its backend",
+    ),
+    "a feature that no case has": Way(
+        before=lambda project: (project.path / "toy.toml").write_text(
+            POLICY.format("good").replace('["window"]', '["widnow"]')
+        ),
+        status=11,
+        says="toy.toml: required.0.effective.sliding.0 is 'widnow'; allowed: ",
+        gate=11,
+        finding="policy invalid: toy.toml: required.0.effective.sliding.0 is 'widnow'",
+    ),
+    "dtypes of which no case was drawn": Way(
+        policy=lambda text: text.replace("effective =", 'dtypes = ["bfloat16+float8_e4m3fn"]\neffective ='),
+        says="good gpt-oss-20b sliding decode bfloat16+float8_e4m3fn is not proven: 0 layers passed, 1 needed",
+        finding="(not proven): runner cpu: good gpt-oss-20b sliding decode bfloat16+float8_e4m3fn is not proven",
+    ),
+    "toys with the name of a model of one's own": Way(
+        before=Project.require_own_model,
+        says="NOT MET: good own sliding decode is not proven: 0 layers passed, 1 needed (no case asked)",
+        finding="runner cpu: good own sliding decode is not proven",
+    ),
     "a conftest takes a shipped name": Way(
         backend="reference",
         before=lambda project: project.conftest(FAKE),

@@ -84,6 +84,22 @@ class Project:
     def write(self, name: str, text: str) -> None:
         (self.path / name).write_text(text)
 
+    def require_own_model(self) -> None:
+        """Require a model by the path of its config.json, commit that, plan it, and record toys that bear its name."""
+        config = {"model_type": "mistral", "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 1}
+        (self.path / "own").mkdir()
+        self.write("own/config.json", json.dumps({**config, "head_dim": 64, "sliding_window": 128}))
+        policy = (self.path / "toy.toml").read_text()
+        self.write("toy.toml", policy.replace('["gpt-oss-20b"]', '["own/config.json"]'))
+        git(self.path, "add", "own/config.json", "toy.toml")
+        self.commit()
+        self.replan()
+        toy = Layer(kind="sliding", window_left=127, num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
+        for mode, new_tokens in (("decode", 1), ("extend", 5)):
+            requests = (Request(prefix_len=200, new_tokens=new_tokens),)
+            case = Case.model_validate({"model": "own", "mode": mode, "layers": (toy,), "requests": requests})
+            self.write(f"cases/{mode}.json", json.dumps(case.to_data()))
+
     def untrack(self, name: str) -> None:
         """Commit that ``name`` is gone, while it stays in the folder, and plan that commit."""
         git(self.path, "rm", "-q", "--cached", name)
