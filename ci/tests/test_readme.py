@@ -150,7 +150,9 @@ def test_the_tests_of_your_own_repository(folder: Path) -> None:
 def shape(message: str) -> list[str]:
     """Return the lines of a failure message without what differs between machines: numbers, ids, the folder."""
     without_paths = re.sub(r"\S*attnconf-failures/\S+", "PATH", message.strip())
-    return [re.sub(r"@tp\d+|[0-9a-f]{12}|-?\d+(\.\d+)?", "N", line).rstrip() for line in without_paths.splitlines()]
+    return [
+        re.sub(r"@tp\d+|@slice|[0-9a-f]{12}|-?\d+(\.\d+)?", "N", line).rstrip() for line in without_paths.splitlines()
+    ]
 
 
 def test_the_failure_message_is_the_one_that_comes(failure: subprocess.CompletedProcess[str]) -> None:

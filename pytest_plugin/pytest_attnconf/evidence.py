@@ -7,13 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_attnconf.options import flag
-from pytest_attnconf.outcomes import CELLS, COUNTED, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
+from pytest_attnconf.outcomes import ASKED, CELLS, COUNTED, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
 from pytest_attnconf.suite_tests import SuiteTest
 
 if TYPE_CHECKING:
     import pytest
 
     from attnconf.cases.drawing.families import Family
+    from attnconf.gate.asked import Asked
     from attnconf.gate.cells import Cell
     from attnconf.gate.distinct import DistinctCases
     from attnconf.gate.failed_case import FailedCase
@@ -36,6 +37,7 @@ class RunEvidence:
         self.families: dict[str, DistinctCases] = {}
         self.failures: list[FailedCase] = []
         self.seconds: dict[str, float] = {}
+        self.asked: dict[str, Asked] = {}
         self.tests = 0
 
     @property
@@ -90,7 +92,25 @@ class RunEvidence:
         for text in (str(value) for name, value in report.user_properties if name == SECONDS):
             for backend, seconds in json.loads(text).items():
                 self.seconds[backend] = self.seconds.get(backend, 0.0) + seconds
+        for data in _recorded(report, ASKED):
+            self._add_asked(data)
         return True
+
+    def _add_asked(self, data: dict[str, Any]) -> None:
+        from attnconf.gate.asked import Asked
+
+        for name, found in data.items():
+            one = Asked.from_data(found, ASKED)
+            self.asked[name] = self.asked[name] + one if name in self.asked else one
+
+    @property
+    def executed_of(self) -> dict[str, int]:
+        """How many layers of drawn cases each backend executed, or failed to."""
+        count: Counter[str] = Counter()
+        for found in self.families.values():
+            for cell in found.cells:
+                count[cell.backend] += cell.executed
+        return dict(count)
 
     def unseen(self) -> list[str]:
         """Say what the families that ran were about, and never mattered: with a policy or without."""

@@ -31,6 +31,7 @@ OUTCOME = "attnconf.outcome"
 GATED = "attnconf.gated"
 REASONS = "attnconf.reasons"
 SECONDS = "attnconf.seconds"
+ASKED = "attnconf.asked"
 _GATE = "attnconf.gate"
 _CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
@@ -45,6 +46,9 @@ def record(node: pytest.Item, evidence: Record) -> None:
     node.user_properties.append((COUNTED, json.dumps(packed(evidence.counted), separators=(",", ":"))))
     node.user_properties.append((OUTCOME, evidence.outcome.value))
     node.user_properties.append((SECONDS, json.dumps(evidence.seconds)))
+    if evidence.asked:
+        asked = {name: one.to_data() for name, one in evidence.asked.items()}
+        node.user_properties.append((ASKED, json.dumps(asked)))
     if evidence.family is not None:
         node.user_properties.append((FAMILY, evidence.family))
     if evidence.failures:

@@ -42,6 +42,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         providers=evidence.providers,
         cases=evidence.cases,
         repeated=evidence.repeated,
+        asked=evidence.asked,
         agenda=_agenda(state),
         listed=listed_cells(state.backends, state.profile.models, state.platform),
     )

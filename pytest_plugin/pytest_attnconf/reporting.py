@@ -149,12 +149,14 @@ class Reporter:
         state, evidence = self.state, self.evidence
         if not (evidence.cells or self.complaints or self.not_run):
             return
+        from attnconf.gate.asked import asked_lines
         from attnconf.report.terminal import matrix_lines, verdict_lines
         from attnconf.wording import plural
 
         if not is_silent(state.config):
             terminalreporter.section("attnconf")
         lines = matrix_lines(evidence.cells, cases=evidence.cases)
+        lines += asked_lines(evidence.asked, evidence.executed_of)
         for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
         judged = {cell.backend for cell in evidence.cells if cell.executed}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from attnconf.judging.memory import Memory
     from attnconf.platforms import Platform
     from attnconf.policy.policy import Policy
+    from attnconf.policy.requirements import RequiredCell
     from attnconf.running.session import Session
     from pytest_attnconf.registrar import Registrar
 
@@ -70,7 +72,23 @@ class State:
         models = tuple(self.option("model"))
         with suppress(AttnconfError):  # a wrong policy is refused where it is used
             _ = self.policy  # its own models are known by their names
-        return profile.of(models) if models else profile
+        if models or not profile.models:
+            return profile.of(models) if models else profile
+        required = (cell.model for cell in self.required)
+        return replace(profile, models=tuple(dict.fromkeys((*profile.models, *required))))
+
+    @cached_property
+    def required(self) -> tuple[RequiredCell, ...]:
+        """The cells that the policy wants proven on this machine; none if it cannot be read, which others say."""
+        from attnconf.errors import AttnconfError
+        from attnconf.policy.requirements import merged
+        from attnconf.policy.resolution import resolve_all
+
+        try:
+            resolutions = () if self.policy is None else resolve_all(self.policy, self.policy_platform)
+        except AttnconfError:
+            return ()
+        return merged(cell for one in resolutions for cell in one.required)
 
     @cached_property
     def seed(self) -> int:
@@ -104,9 +122,16 @@ class State:
     @cached_property
     def session(self) -> Session:
         """The session, with the backends that conftest files register, later ones included."""
+        from attnconf.running.own_cases import required_layers
         from attnconf.running.session import Session
 
-        session = Session(platform=self.platform, profile=self.profile, seed=self.seed, registry=self.registrar)
+        session = Session(
+            platform=self.platform,
+            profile=self.profile,
+            seed=self.seed,
+            registry=self.registrar,
+            required=required_layers(self.required),
+        )
         if (budget := self.option("build_budget")) is not None:
             session.build_budget = budget
         if (limit := self.option("case_seconds")) is not None:

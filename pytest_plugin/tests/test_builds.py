@@ -118,13 +118,13 @@ def test_what_memory_does_not_allow_is_said_before_the_first_test(
     result = on_gpu("--attnconf-family=verify", "--attnconf-build-budget=0")
     result.stdout.fnmatch_lines(
         [
-            "attnconf: 2 long cases for each backend, of up to * and a process has 0.1 GB of host memory",
-            "attnconf: not run: 2 long cases of gemma4-e2b: each needs more than the 0.1 GB of host memory *",
+            "attnconf: 3 large cases for each backend, of up to * and a process has 0.1 GB of host memory",
+            "attnconf: not run: 3 large cases of gemma4-e2b: each needs more than the 0.1 GB of host memory *",
             "*test session starts*",
         ]
     )
     short = on_gpu("--attnconf-family=verify", "--attnconf-profile=smoke")
-    short.stdout.no_fnmatch_line("attnconf: *long cases*")
+    short.stdout.no_fnmatch_line("attnconf: *large cases*")
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "much"])

@@ -19,7 +19,8 @@ SMALLEST_SCALE, LARGEST_SCALE = 2.0**-16, 2.0**15
 
 ScoreScale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE, allow_inf_nan=False)]
 Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
-_SHARD_SUFFIX = re.compile(r"@tp\d+\Z")
+_SLICE = "@slice"
+_SHARD_SUFFIX = re.compile(rf"(@tp\d+|{_SLICE})\Z")
 
 
 class LayerGeometry(Value):
@@ -113,6 +114,19 @@ class ModelGeometry(Value):
         layers = tuple(_shard(layer, tp) for layer in self.layers)
         return self.model_copy(update={"name": f"{self.name}@tp{tp}", "layers": layers})
 
+    def slice(self, query_heads: int) -> ModelGeometry:
+        """Return the geometry with few heads, named ``NAME@slice`` if it has others: what a CPU can bear.
+
+        Each layer keeps as many KV heads as ``query_heads`` need, at least one, each with its whole group: which kernel
+        runs depends on the group size.
+        """
+        layers = tuple(_slice(layer, query_heads) for layer in self.layers)
+        return (
+            self
+            if layers == self.layers
+            else self.model_copy(update={"name": f"{self.name}{_SLICE}", "layers": layers})
+        )
+
     def splits(self, tp: int) -> bool:
         """Return whether tensor parallelism of degree ``tp`` divides the heads of every layer."""
         return all(_splits(layer, tp) for layer in self.layers)
@@ -140,7 +154,7 @@ class ModelGeometry(Value):
 
 
 def unsharded(name: str) -> str:
-    """Return the model's name without the suffix that ``shard`` appends: ``gemma4-e2b@tp4`` is ``gemma4-e2b``."""
+    """Return the model's name without the suffix of ``shard`` or ``slice``: ``gemma4-e2b@tp4`` is ``gemma4-e2b``."""
     return _SHARD_SUFFIX.sub("", name)
 
 
@@ -153,3 +167,8 @@ def _shard(layer: LayerGeometry, tp: int) -> LayerGeometry:
         raise ValueError(f"{layer.num_qo_heads} query and {layer.num_kv_heads} KV heads cannot be split over tp={tp}")
     num_kv_heads = max(1, layer.num_kv_heads // tp)
     return layer.model_copy(update={"num_qo_heads": layer.num_qo_heads // tp, "num_kv_heads": num_kv_heads})
+
+
+def _slice(layer: LayerGeometry, query_heads: int) -> LayerGeometry:
+    num_kv_heads = min(layer.num_kv_heads, max(1, query_heads // layer.group_size))
+    return layer.model_copy(update={"num_qo_heads": num_kv_heads * layer.group_size, "num_kv_heads": num_kv_heads})

@@ -23,6 +23,9 @@ _ADOPTED: dict[str, ModelGeometry] = {}
 
 _FOLDER = ROOT / "models"
 _OPTION = "model"
+CPU_QUERY_HEADS = 4
+"""Query heads that a layer has on a CPU, where one group has no more."""
+
 _LONGEST_DEGREE = 4
 """Digits of a tensor-parallel degree: a longer number is not worth parsing."""
 
@@ -77,12 +80,17 @@ def credited_model(case: Case) -> str:
     name = unsharded(case.model)
     if not is_known(name):
         return case.model
-    degree = case.model.removeprefix(f"{name}@tp") if case.model != name else "1"
-    model = load_model(name)
-    if len(degree) > _LONGEST_DEGREE or not model.splits(int(degree)):
-        return FREE_MODEL
-    known = {_plain(layer) for layer in model.shard(int(degree)).layers}
+    part = _part(load_model(name), case.model.removeprefix(name))
+    known = set() if part is None else {_plain(layer) for layer in part.layers}
     return case.model if all(_plain(layer) in known for layer in case.layers) else FREE_MODEL
+
+
+def _part(model: ModelGeometry, suffix: str) -> ModelGeometry | None:
+    """Return the shard or slice of ``model`` with this ``suffix``; None where it has no such shard."""
+    if not suffix.startswith("@tp"):
+        return model.slice(CPU_QUERY_HEADS) if suffix else model
+    degree = suffix.removeprefix("@tp")
+    return model.shard(int(degree)) if len(degree) <= _LONGEST_DEGREE and model.splits(int(degree)) else None
 
 
 def _plain(layer: LayerGeometry) -> tuple[LayerGeometry, bool]:

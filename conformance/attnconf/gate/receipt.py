@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from attnconf.backends.protocol import CONTRACT
+from attnconf.gate.asked import Asked
 from attnconf.gate.cells import Cell, Count, merge_cells, tally
 from attnconf.gate.failed_case import FailedCase
 from attnconf.gate.listed import ListedCell
@@ -85,9 +86,10 @@ class Receipt(Sealed):
     counted it again. ``providers`` says by backend who brought it into the run; empty in files of an older schema, of
     which the backends of contract readings end in ``[contract]``: that is read as their evidence. ``agenda`` is the
     digest of the ids of all cases that the profile draws here with this seed; None where they differ every time, and in
-    older files. ``listed`` is what FlashInfer's list says of kernels, which proves nothing; empty in older files.
-    ``digest`` is that of everything else. A file of the schema ``attnconf.receipt/1`` has none of these,
-    and no histograms. One without a digest proves nothing to ``attnconf verify``, unless it is allowed by name.
+    older files. ``asked`` says by backend what drawn cases asked of it; empty in older files. ``listed`` is what
+    FlashInfer's list says of kernels, which proves nothing; empty in older files. ``digest`` is that of everything
+    else. A file of the schema ``attnconf.receipt/1`` has none of these, and no histograms. One without a digest proves
+    nothing to ``attnconf verify``, unless it is allowed by name.
     """
 
     schema_id: Literal["attnconf.receipt/3"] = Field(default="attnconf.receipt/3", alias="schema")
@@ -113,6 +115,7 @@ class Receipt(Sealed):
     repeated: dict[str, Count] = Field(default_factory=dict)
     agenda: Digest | None = None
     listed: tuple[ListedCell, ...] = ()
+    asked: dict[str, Asked] = Field(default_factory=dict)
 
     @property
     def ending(self) -> str:

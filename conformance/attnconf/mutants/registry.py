@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.errors import InvalidInputError
-from attnconf.mutants import batches, calls, graphs, memory, merge, pools, scales, scores, tables, windows
+from attnconf.mutants import batches, calls, graphs, memory, merge, pools, scales, scores, sizes, tables, windows
 from attnconf.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -17,6 +17,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *merge.MUTANTS,
     *calls.MUTANTS,
     *graphs.MUTANTS,
+    *sizes.MUTANTS,
 )
 
 _OPTION = "--only"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Promises
     from attnconf.cases.case import Case
-    from attnconf.cases.drawing.drawn import DrawnCases
     from attnconf.cases.drawing.families import Family
     from attnconf.judging.checks.check import Check
     from attnconf.running.session import Session
@@ -57,19 +56,19 @@ def shapes_asked(
     """
     promises = session.declaration(backend).promises
     for family, model in targets:
-        for case in _planned(session.drawn, family, model).cases(family, model):
+        for case in _planned(session, backend, family, model):
             yield from asked_shapes(as_promised(case, promises), promises=promises)
     for case in recorded:
         yield from asked_shapes(case, all_checks, promises)
 
 
-def _planned(drawn: DrawnCases, family: Family, model: str) -> DrawnCases:
-    """Return ``drawn``, or fewer cases of ``family``."""
-    profile = drawn.profile
+def _planned(session: Session, backend: str, family: Family, model: str) -> tuple[Case, ...]:
+    """Return the cases of ``family`` that ``backend`` gets, or fewer of the shared ones where they are very many."""
+    drawn, profile = session.drawn, session.profile
     if profile.count(family, model, accelerated=drawn.accelerated) <= PLANNED_CASES:
-        return drawn
+        return session.selection(backend, family, model).cases
     fewer = {**profile.examples, family: PLANNED_CASES}
-    return replace(drawn, profile=replace(profile, examples=fewer, brief=False, gpu_times=1))
+    return replace(drawn, profile=replace(profile, examples=fewer, brief=False, gpu_times=1)).cases(family, model)
 
 
 def default_jobs() -> int:

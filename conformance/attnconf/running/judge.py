@@ -15,7 +15,7 @@ from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome, Reason
 from attnconf.report.failure import describe_failure, render_failure
 from attnconf.running.explore import Exploration, explore
-from attnconf.running.record import Record, Unexecuted, recorded
+from attnconf.running.record import Record, Unexecuted, asked_of, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
+    from attnconf.gate.asked import Asked
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.running.session import Session
 
@@ -63,13 +64,14 @@ class Judge:
             self.not_run(family, model=model, backend=backend, reason=reason)
             raise NotJudged(Outcome.NOT_RUN, reason)
         ask = partial(self.session.ask, backend=backend)
+        selection = self.session.selection(backend, family, model)
         found = explore(
-            self.session.drawn.draws(family, model),
+            selection.draws,
             partial(ask, explain=False),
             rerun=partial(ask, checks="all", explain=False),
             explain=partial(ask, checks="all"),
         )
-        self._conclude(found, backend, family)
+        self._conclude(found, backend, family, asked_of(selection))
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
@@ -114,8 +116,12 @@ class Judge:
         outcome = Outcome.PASSED if target.evidence == "kernel" else Outcome.CONTRACT_ONLY
         self.record(Record((), outcome))
 
-    def _conclude(self, found: Exploration, backend: str, family: Family | None = None) -> None:
+    def _conclude(
+        self, found: Exploration, backend: str, family: Family | None = None, asked: Asked | None = None
+    ) -> None:
         record = replace(recorded(found.results), family=family)
+        if asked is not None:
+            record = replace(record, asked={self.session.declaration(backend).name: asked})
         if found.failure is not None:
             replay = self._save(found.failure, backend)
             kept = failed_case(found.failure, text=describe_failure(found.failure), replay=replay)

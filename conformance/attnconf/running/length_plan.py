@@ -1,4 +1,4 @@
-"""The long cases of a run, and which of them do not fit into this machine's memory: shown before the first test."""
+"""The large cases of a run, and which of them do not fit into this machine: shown before the first test."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LengthPlan:
-    """The long cases of a run; ``unfit`` counts those that will not run by reason and model.
+    """The long cases of a run and those of serving loads; ``unfit`` counts those that will not run by reason and model.
 
     ``host`` and ``device`` are the largest needs of the others in bytes, ``room`` what a process has, in words.
     """
 
     cases: int
     longest: int
+    rows: int
+    requests: int
     unfit: dict[str, dict[str, int]]
     host: int
     device: int
@@ -33,21 +35,22 @@ class LengthPlan:
 
     @property
     def lines(self) -> list[str]:
-        """The plan in words; nothing if there is no long case."""
+        """The plan in words; nothing if there is no large case."""
         if not self.cases:
             return []
         needs = f"{gigabytes(self.device)} of GPU and {gigabytes(self.host)} of host memory"
         refused = [
-            f"not run: {sum(models.values())} long cases of {', '.join(models)}: each {reason}"
+            f"not run: {sum(models.values())} large cases of {', '.join(models)}: each {reason}"
             for reason, models in self.unfit.items()
         ]
-        asked = f"{self.cases} long cases for each backend, of up to {self.longest} keys"
+        sizes = f"up to {self.longest} keys, {self.rows} new tokens and {self.requests} requests"
+        asked = f"{self.cases} large cases for each backend, of {sizes}"
         return [f"{asked}; the largest that run need {needs}, and a process has {self.room}", *refused]
 
 
 def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> LengthPlan:
-    """Draw the long cases of each ``asked`` (family, model), and compare their needs with the session's memory."""
-    cases = [case for family, model in asked for case in session.drawn.long_cases(family, model)]
+    """Draw the large cases of each ``asked`` (family, model), and compare their needs with the session's memory."""
+    cases = [case for family, model in asked for case in session.drawn.large_cases(family, model)]
     unfit: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     fitting: list[Case] = []
     for case in cases:
@@ -60,6 +63,8 @@ def plan_lengths(session: Session, asked: Iterable[tuple[Family, str]]) -> Lengt
     return LengthPlan(
         cases=len(cases),
         longest=max((case.max_kv_len for case in cases), default=0),
+        rows=max((request.new_tokens for case in cases for request in case.requests), default=0),
+        requests=max((len(case.requests) for case in cases), default=0),
         unfit={reason: dict(models) for reason, models in unfit.items()},
         host=max((need.host for need in needs), default=0),
         device=max((need.device for need in needs), default=0),

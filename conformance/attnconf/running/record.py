@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from attnconf.gate.asked import Asked
 from attnconf.gate.distinct import CountedCase, DistinctCases, counted
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.cells import Cell
     from attnconf.gate.failed_case import FailedCase
+    from attnconf.running.own_cases import Selection
     from attnconf.running.session import Session
 
 _KERNEL: EvidenceKind = "kernel"
@@ -37,7 +39,7 @@ class Record:
     """What each case of one test adds to the evidence, the one outcome that stands for the test, and failures.
 
     ``family`` is that of which the cases were drawn, None for recorded cases and those of your own. ``seconds`` is the
-    wall time that the cases of each backend took.
+    wall time that the cases of each backend took, ``asked`` what the profile counts for each.
     """
 
     counted: tuple[CountedCase, ...]
@@ -45,6 +47,7 @@ class Record:
     failures: tuple[FailedCase, ...] = ()
     family: Family | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[Cell]:
@@ -55,6 +58,11 @@ class Record:
     def cases(self) -> int:
         """How many cases of the test were executed."""
         return DistinctCases(self.counted).executed
+
+
+def asked_of(selection: Selection) -> Asked:
+    """Return what ``selection`` asks of its backend."""
+    return Asked(layers=selection.asked, own=selection.own, unreached=selection.unreached)
 
 
 def recorded(results: Sequence[CaseResult]) -> Record:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from attnconf.backends.builds import BUILD_BUDGET
-from attnconf.backends.demands import as_promised
+from attnconf.backends.demands import as_promised, unmet_promise
+from attnconf.backends.protocol import declared
 from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.drawn import DrawnCases
+from attnconf.cases.shape import kernel_shape
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.judging.admission import why_not_admitted
 from attnconf.judging.checks.catalogue import SELECTIONS
 from attnconf.judging.checks.refusal import probe_case
+from attnconf.judging.execution import RAISED
 from attnconf.judging.memory import Memory, release_cached_memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.surroundings import Surroundings
+from attnconf.running.own_cases import select
 from attnconf.running.processes.asked import AskedBackend
 from attnconf.running.processes.backend_process import start_server
 from attnconf.running.processes.declaration import Declaration, declaration_of
@@ -28,11 +33,16 @@ from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
 from attnconf.running.processes.served import Spec
 
 if TYPE_CHECKING:
-    from attnconf.backends.protocol import Backend
+    from collections.abc import Mapping
+
+    from attnconf.backends.protocol import Backend, Promises
     from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
     from attnconf.cases.drawing.profiles import Profile
+    from attnconf.cases.shape import KernelShape
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.platforms import Platform
+    from attnconf.running.own_cases import Key, Selection
 
 CASE_SECONDS = 600.0
 """How long one case may take before its process counts as hanging: the first one may compile kernels."""
@@ -45,7 +55,8 @@ class Session:
     ``drawn`` are the cases of ``profile`` and ``seed``: the same for every backend, so that results can be compared.
     Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built. ``isolate`` runs
     each backend in a process of its own (None: the installed ones), which gets ``start_seconds`` until the backend
-    stands, and ``case_seconds`` for one case. What does not fit into ``memory`` is not run.
+    stands, and ``case_seconds`` for one case. What does not fit into ``memory`` is not run. ``required``
+    are the layers that a policy wants by backend and model.
     """
 
     platform: Platform
@@ -57,10 +68,13 @@ class Session:
     start_seconds: float = START_SECONDS
     memory: Memory = field(default_factory=Memory)
     registry: Registry = field(default_factory=Registry)
+    required: Mapping[tuple[str, str], Mapping[Key, int]] = field(default_factory=dict)
     _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict, init=False)
     _declarations: dict[str, Declaration] = field(default_factory=dict, init=False)
     _isolated: dict[str, IsolatedBackend] = field(default_factory=dict, init=False)
     _surroundings: dict[str, Surroundings] = field(default_factory=dict, init=False)
+    _selections: dict[tuple[str, Family, str], Selection] = field(default_factory=dict, init=False)
+    _declined: dict[str, dict[KernelShape, str | None] | None] = field(default_factory=dict, init=False)
     drawn: DrawnCases = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,6 +175,46 @@ class Session:
         The case of the result is that form.
         """
         return self.run(as_promised(case, self.declaration(backend).promises), backend, checks, **how)
+
+    def selection(self, backend: str, family: Family, model: str) -> Selection:
+        """Return the cases of ``family`` for ``model`` that ``backend`` is asked: the shared ones, then its own.
+
+        Raises what ``backend`` and ``DrawnCases.draws`` raise.
+        """
+        key = (backend, family, model)
+        if key not in self._selections:
+            wanted = {one: count for one, count in self.required.get((backend, model), {}).items() if one[1] == family}
+            declines = partial(self._declines, backend, self.declaration(backend).promises)
+            self._selections[key] = select(self.drawn.draws(family, model), declines, wanted)
+        return self._selections[key]
+
+    def _declines(self, backend: str, promises: Promises, case: Case) -> list[str | None]:
+        """Return for each layer of ``case`` why it is not executed, as far as that is known before; None if it is."""
+        form = as_promised(case, promises)
+        too_large = self.why_not_here(form)
+        if too_large is not None:
+            return [f"the case {too_large}"] * len(form.layers)
+        refusals = [unmet_promise(form, layer, promises) for layer in range(len(form.layers))]
+        return [
+            self._unsupported(backend, kernel_shape(form, layer)) if refusal is None else refusal.reason
+            for layer, refusal in enumerate(refusals)
+        ]
+
+    def _unsupported(self, backend: str, shape: KernelShape) -> str | None:
+        """Return why ``backend`` declares ``shape`` unsupported, or None; each shape is asked once.
+
+        A declaration that fails is none, nor is any behind it: it is judged where the layer is run.
+        """
+        known = self._declined.setdefault(backend, {})
+        if known is not None and shape not in known:
+            try:
+                with self._surroundings_of(backend).of_process():
+                    refusal = declared(self.asked(backend), shape, self.platform)
+            except RAISED:
+                known = self._declined[backend] = None
+            else:
+                known[shape] = None if refusal is None else refusal.reason
+        return None if known is None else known[shape]
 
     def probe(self, case: Case, backend: str) -> CaseResult:
         """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""

@@ -44,6 +44,7 @@ class Shrinking:
     explain: Callable[[Case], CaseResult] | None
     seconds: float
     _known: dict[str, CaseResult] = field(default_factory=dict, init=False, repr=False)
+    _explained: dict[str, CaseResult] = field(default_factory=dict, init=False, repr=False)
 
     def smallest(self, case: Case, failure: CaseResult) -> CaseResult:
         """Return the smallest failure found of the kind of ``failure``, which is that of the drawn ``case``."""
@@ -57,10 +58,10 @@ class Shrinking:
         found = self._search(case, failure, ask)
         if self.explain is None:
             return found
-        explained = self.explain(found.case)
+        explained = self._explain(self.explain, found.case)
         if not explained.is_failure:
             return found
-        if self.draws.is_long or found is failure:  # to explain at full length would take minutes
+        if self.draws.is_large or found is failure:  # to explain at full length would take minutes
             return explained
         return self._telling(case, kind, explained, ask)
 
@@ -69,7 +70,7 @@ class Shrinking:
     ) -> CaseResult:
         """Return ``smallest`` if it tells what ``case`` does, or else the smallest failure found that does."""
         explain = self.explain
-        first = smallest if explain is None else explain(case)
+        first = smallest if explain is None else self._explain(explain, case)
         known = _most_telling(first, kind)
         if explain is None or known is None:
             return smallest
@@ -78,7 +79,7 @@ class Shrinking:
             return smallest
 
         def ask(simpler: Case) -> CaseResult | None:
-            explained = None if fails(simpler) is None else explain(simpler)
+            explained = None if fails(simpler) is None else self._explain(explain, simpler)
             return explained if explained is not None and story.is_told_by(explained) else None
 
         return self._search(case, first if story.is_told_by(first) else smallest, ask)
@@ -87,6 +88,11 @@ class Shrinking:
         search = _Search(failure, ask, self.seconds)
         self.draws.shrink(case, search.fails)
         return search.first_of(self.draws.shorter)
+
+    def _explain(self, explain: Callable[[Case], CaseResult], case: Case) -> CaseResult:
+        if case.id not in self._explained:
+            self._explained[case.id] = explain(case)
+        return self._explained[case.id]
 
     def _run(self, case: Case) -> CaseResult:
         if case.id not in self._known:

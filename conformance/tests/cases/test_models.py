@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf.cases.models import load_model, shipped_models
+from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.geometry import unsharded
+from attnconf.cases.models import CPU_QUERY_HEADS, credited_model, load_model, shipped_models
 from attnconf.errors import InvalidInputError
 from attnconf_fixtures import ROOT
 
@@ -139,6 +141,28 @@ def test_shards_keep_dims_windows_and_owners(name: str, tp: int) -> None:
         changed = {"num_qo_heads", "num_kv_heads"}
         assert part.model_dump(exclude=changed) == whole.model_dump(exclude=changed)
     type(shard).model_validate(shard.model_dump())
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_a_slice_keeps_groups_dims_windows_and_owners_and_counts_for_its_model(name: str) -> None:
+    model = load_model(name)
+    few = model.slice(CPU_QUERY_HEADS)
+    assert unsharded(few.name) == name
+    assert (few == model) is (few.name == name)
+    for whole, part in zip(model.layers, few.layers, strict=True):
+        assert part.group_size == whole.group_size
+        assert part.num_qo_heads <= max(CPU_QUERY_HEADS, whole.group_size)
+        changed = {"num_qo_heads", "num_kv_heads"}
+        assert part.model_dump(exclude=changed) == whole.model_dump(exclude=changed)
+    case = Case(
+        mode="decode",
+        model=few.name,
+        layers=(Layer.model_validate(few.layers[0].model_dump()),),
+        requests=(Request(prefix_len=3),),
+    )
+    assert credited_model(case) == few.name
+    other = case.layers[0].model_copy(update={"head_dim": 40})
+    assert credited_model(case.model_copy(update={"layers": (other,)})) == "free"
 
 
 @pytest.mark.parametrize("tp", [0, -1, 3, 16])

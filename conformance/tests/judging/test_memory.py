@@ -56,16 +56,16 @@ def test_a_case_that_does_not_fit_is_not_run_and_says_why() -> None:
 
 def test_the_plan_says_what_is_asked_and_what_will_not_run() -> None:
     drawn = on_hopper(Memory()).drawn
-    cases = [case for family, model in MODES for case in drawn.long_cases(family, model)]
+    cases = [case for family, model in MODES for case in drawn.large_cases(family, model)]
     needs = sorted(footprint(case, accelerated=True).device for case in cases)
     plan = plan_lengths(on_hopper(Memory(host=10**12, device=needs[-3])), MODES)
-    assert plan.cases == len(cases) == 4
-    assert plan.longest >= 32_768
+    assert plan.cases == len(cases) == 4 + 2 * 4  # of decode: three batches and a context
+    assert (plan.longest >= 131_072, plan.rows, plan.requests) == (True, 1, 512)
     room = gigabytes(needs[-3])
-    assert plan.lines[0].startswith(f"4 long cases for each backend, of up to {plan.longest} keys; the largest that ")
+    assert plan.lines[0].startswith(f"12 large cases for each backend, of up to {plan.longest} keys, 1 new tokens")
     assert plan.lines[0].endswith(f"and a process has {room} of GPU and 1000.0 GB of host memory")
     (refused,) = plan.lines[1:]
-    assert refused.startswith("not run: 2 long cases of gemma4-")
+    assert refused.startswith("not run: 2 large cases of gemma4-")
     assert refused.endswith(f": each needs more than the {room} of GPU memory that a process has")
     assert plan.device == needs[-3]
 
@@ -74,11 +74,11 @@ def test_host_memory_is_a_limit_of_its_own() -> None:
     plan = plan_lengths(on_hopper(Memory(host=10**6)), MODES)
     (refused,) = plan.lines[1:]
     assert refused.startswith(
-        "not run: 4 long cases of gemma4-31b, gemma4-e2b: each needs more than the 0.0 GB of host "
+        "not run: 12 large cases of gemma4-31b, gemma4-e2b: each needs more than the 0.0 GB of host "
     )
 
 
-def test_without_limits_or_long_cases_there_is_nothing_to_refuse() -> None:
+def test_without_limits_or_large_cases_there_is_nothing_to_refuse() -> None:
     assert len(plan_lengths(on_hopper(Memory()), MODES).lines) == 1
     on_cpu = Session(platform=Platform(), profile=profile_named("gate"))
     assert plan_lengths(on_cpu, MODES).lines == []

@@ -16,6 +16,7 @@ from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
 from attnconf.cases.inputs.batch import Batch
+from attnconf.cases.inputs.layout import reclaims
 from attnconf.errors import UnsupportedError
 from attnconf.judging.checks.catalogue import CHECKS, all_checks, rotated_checks
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
@@ -269,5 +270,10 @@ def test_rotation_gives_every_check_its_turn() -> None:
     turns = [{check.name for check in rotated_checks(case)} for case in drawn]
     always = {check.name for check in CHECKS if not check.extra}
     assert set().union(*turns) == {check.name for check in CHECKS}
-    assert all(always < turn and len(turn - {"cuda_graph", "workspace"}) == len(always) + 3 for turn in turns)
+    on_top = {"cuda_graph", "workspace", "reclaimed"}
+    assert all(always < turn and len(turn - on_top) == len(always) + 3 for turn in turns)
+    gone = [reclaims(case) for case in drawn]
+    assert ["reclaimed" in turn for turn in turns] == gone
+    assert any(gone)
+    assert sum(gone) < sum(case.paging.reclaimed for case in drawn)
     assert rotated_checks(drawn[0]) == rotated_checks(drawn[0])

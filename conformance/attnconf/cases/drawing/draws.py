@@ -11,13 +11,14 @@ import heapq
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING
 
 from attnconf.cases.drawing.choices import Choices
 from attnconf.cases.drawing.counter import counted
 from attnconf.cases.drawing.lengths import shortened
 from attnconf.cases.drawing.record import recorded, repeated
+from attnconf.cases.drawing.serving import Load, lessened
 from attnconf.cases.drawing.shrinking import shrink
 from attnconf.cases.drawing.traits import ALONE, cost, pairs
 from attnconf.cases.drawing.whole_case import draw_case
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.choices import Source
+    from attnconf.cases.drawing.extremes import Card
     from attnconf.cases.drawing.record import Record
     from attnconf.cases.drawing.space import Space
 
@@ -51,48 +53,63 @@ class Draws:
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """The cases in the order in which they are asked, each once."""
-        candidates = [candidate.case for candidate in self._pool]
-        return tuple(_picked(candidates, self.examples, self._candidates))
+        candidates = [candidate.case for candidate in self.pool]
+        cards = list({case.id: case for case in candidates[: self._cards]}.values())
+        others = [case for case in candidates if case not in cards]
+        return (*cards, *_picked(others, self.examples - len(cards), self._candidates, cards))
 
     def shrink(self, failing: Case, fails: Callable[[Case], bool]) -> None:
         """Ask ``fails`` of cases that are simpler than ``failing``, one of ``cases``: the last to fail is simplest."""
 
         def ask(record: Record) -> Record | None:
-            simpler = self._drawn(repeated(record))
+            simpler = self.drawn(repeated(record), failed.card)
             return simpler.record if fails(simpler.case) else None
 
-        shrink(next(one.record for one in self._pool if one.case.id == failing.id), ask)
+        failed = next(one for one in self.pool if one.case.id == failing.id)
+        shrink(failed.record, ask)
 
     def shorter(self, failing: Case) -> Iterator[Case]:
         """Return shorter cases than a ``failing`` one, the shortest first, that ``shrink`` cannot reach."""
-        return shortened(failing) if self.is_long else iter(())
+        return chain(lessened(failing) if self._serves else (), shortened(failing) if self.is_large else ())
 
     @property
-    def is_long(self) -> bool:
-        """Whether each case has a request of ``space.long_kv_len`` keys."""
-        return self.space.long_kv_len > 0
+    def is_large(self) -> bool:
+        """Whether each case is long, with a request of ``space.long_kv_len`` keys, or one of a serving load."""
+        return self.space.long_kv_len > 0 or self._serves
+
+    @property
+    def _serves(self) -> bool:
+        return any(isinstance(card, Load) for card in self.space.deck)
 
     @property
     def _candidates(self) -> int:
-        return 1 if self.is_long else CANDIDATES  # what is long is meant to cost
+        return 1 if self.is_large else CANDIDATES  # what is long is meant to cost
 
     @cached_property
-    def _pool(self) -> tuple[_Drawn, ...]:
-        """The candidates, in the order in which they are drawn."""
-        more = (self._candidates - 1) * min(self.examples, PICKED)
-        return tuple(self._drawn(counted(self.seed, number)) for number in range(self.examples + more))
+    def pool(self) -> tuple[Drawn, ...]:
+        """The candidates, in the order of their numbers."""
+        more = (self._candidates - 1) * min(self.examples - self._cards, PICKED)
+        cards = (*self.space.deck[: self._cards], *repeat(None, self.examples - self._cards + more))
+        return tuple(self.drawn(counted(self.seed, number), card) for number, card in enumerate(cards))
 
-    def _drawn(self, source: Source) -> _Drawn:
+    @property
+    def _cards(self) -> int:
+        """How many cases are those of a card: the first ones, in its order."""
+        return min(len(self.space.deck), self.examples)
+
+    def drawn(self, source: Source, card: Card | Load | None = None) -> Drawn:
+        """Return the case that the choices of ``source`` give."""
         record: Record = {}
-        return _Drawn(draw_case(Choices(recorded(source, record)), self.space), record)
+        return Drawn(draw_case(Choices(recorded(source, record)), self.space, card), record, card)
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A case, and the choices that give it."""
+class Drawn:
+    """A case, the choices that give it, and the card for which it was drawn."""
 
     case: Case
     record: Record
+    card: Card | Load | None
 
 
 @dataclass(frozen=True)
@@ -111,11 +128,13 @@ class _Rated:
         return (new.bit_count() + _TRAIT_IN_PAIRS * (new & ALONE).bit_count()) / math.sqrt(self.cost)
 
 
-def _picked(pool: Sequence[Case], examples: int, several: int) -> Iterator[Case]:
-    """Yield up to ``examples`` cases of ``pool``: the first ones each the best of ``several`` candidates."""
+def _picked(pool: Sequence[Case], examples: int, several: int, before: Sequence[Case]) -> Iterator[Case]:
+    """Yield up to ``examples`` cases of ``pool``: each of the first is the best of ``several``, given ``before``."""
     fresh = list({case.id: case for case in pool}.values())
     passed_over: list[Case] = []
     covered = 0
+    for case in before:
+        covered |= pairs(case)
     for _ in range(min(examples, PICKED)):
         candidates, fresh = fresh[:several], fresh[several:]
         if not candidates:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from attnconf.cases.drawing.covering import SIXTEEN_BIT, covering_shapes, model_shapes
 from attnconf.cases.drawing.layers import free_layers, model_layers
 from attnconf.cases.drawing.space import MODES, PAGE_SIZES, VERIFY_LENS, Space
-from attnconf.cases.models import FREE_MODEL, load_model
+from attnconf.cases.models import CPU_QUERY_HEADS, FREE_MODEL, load_model
 from attnconf.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -23,19 +23,15 @@ ENGINE_PAGE_SIZES = (16, 32, 64, 128)
 FEW_PAGE_SIZES = (16, 64)
 BUILT_VERIFY_LENS = (2, 5, 8)
 """Query lengths of mode verify where each of them costs a build: the shortest, the longest, and one between."""
-_QUERY_HEADS_ON_CPU = 4
 _LONG_REQUESTS = 2
 
 
-def shard_for(model: ModelGeometry, *, accelerated: bool) -> ModelGeometry:
-    """Return the whole model for a GPU, and for a CPU the smallest shard of at least four query heads.
+def geometry_for(model: ModelGeometry, *, accelerated: bool) -> ModelGeometry:
+    """Return the whole model for a GPU, and for a CPU a slice of its heads, in which each group is whole.
 
-    Head dimensions, windows and redirection stay as they are; only heads are split, where they can be.
+    Head dimensions, windows and redirection stay as they are, too.
     """
-    if accelerated:
-        return model
-    most = max(layer.num_qo_heads for layer in model.layers) // _QUERY_HEADS_ON_CPU
-    return model.shard(next((tp for tp in range(most, 1, -1) if model.splits(tp)), 1))
+    return model if accelerated else model.slice(CPU_QUERY_HEADS)
 
 
 def applies(family: Family, model: str) -> bool:
@@ -102,7 +98,7 @@ def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int,
                 extremes=True,
             )
         return Space(name="free", layers=free_layers(), max_kv_len=min(max_kv_len, 300), extremes=True)
-    geometry = shard_for(load_model(model), accelerated=accelerated)
+    geometry = geometry_for(load_model(model), accelerated=accelerated)
     layers = geometry.case_layers()
     own = family == "windows"
     built = FEW_PAGE_SIZES if few_builds else ENGINE_PAGE_SIZES

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Layer
-from attnconf.cases.drawing.extremes import MANY_KV_HEADS, MANY_LAYERS
+from attnconf.cases.drawing.extremes import FAINT, MANY_KV_HEADS, MANY_LAYERS, ladder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnconf.cases.drawing.choices import Choices
-    from attnconf.cases.drawing.extremes import Extreme
+    from attnconf.cases.drawing.extremes import Extreme, Feature
     from attnconf.cases.drawing.space import Draw
     from attnconf.cases.geometry import LayerGeometry
 
@@ -23,6 +23,9 @@ MANY_HEADS = (12, 32)
 KV_HEADS = (1, 2, 3, 4)
 MOST_QUERY_HEADS = 32
 WINDOWS = (0, 1, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200)
+LONG_WINDOWS = (127, 255, 256, 300, 511, 1023)
+"""Windows of layers that meet many rows or keys."""
+
 SOFT_CAPS = (5.0, 20.0, 30.0, 50.0)
 SERVED_HEAD_DIMS = (64, 128, 256)
 """What engines serve and every kernel takes: drawn twice as often."""
@@ -62,7 +65,8 @@ def _same_kernel(choices: Choices, layer: Layer) -> Layer:
 
 
 def _sm_scales(head_dim: int) -> tuple[float, ...]:
-    return (head_dim**-0.5, 1.0, 0.1)
+    """Return scales over decades: the smaller one is, the larger are the products of q and k under the same scores."""
+    return (head_dim**-0.5, 1.0, 0.1, 0.01, 0.001, 8.0)
 
 
 def _free_layer(choices: Choices) -> Layer:
@@ -83,18 +87,30 @@ def _free_layer(choices: Choices) -> Layer:
     )
 
 
-def narrow_layers(choices: Choices, extreme: Extreme) -> tuple[Layer, ...]:
-    """Draw one layer of small heads, or many that one kernel serves: of both kinds, and redirected to any of them."""
-    layers = [_narrow_layer(choices.within("layer 0"), extreme)]
+_COSTLY = ("heads", "far keys", "page ids")
+"""Extremes whose layers have the smallest heads only."""
+
+
+def narrow_layers(
+    choices: Choices, extreme: Extreme, feature: Feature | None = None, *, far: bool = True, part: int | None = None
+) -> tuple[Layer, ...]:
+    """Draw one layer of small heads, or many that one kernel serves: of both kinds, and redirected to any of them.
+
+    They have the ``feature`` that is given: for hybrid pools a second layer of the other kind, or a redirected one.
+    """
+    layers = [_narrow_layer(choices.within("layer 0"), extreme, feature, far=far, part=part)]
+    if extreme == "layers" or feature == "hybrid":
+        other = (
+            {"kind": "sliding", "window_left": WINDOWS[3]}
+            if layers[0].kind == "full"
+            else {"kind": "full", "window_left": -1}
+        )
+        layers.append(layers[0].model_copy(update=other))
     if extreme != "layers":
+        if feature == "redirected":
+            layers.append(_same_kernel(choices.within("redirected"), layers[0]).model_copy(update={"kv_owner": 0}))
         return tuple(layers)
-    other = (
-        {"kind": "sliding", "window_left": WINDOWS[3]}
-        if layers[0].kind == "full"
-        else {"kind": "full", "window_left": -1}
-    )
-    layers.append(layers[0].model_copy(update=other))
-    for index in range(2, choices.pick("layers", MANY_LAYERS)):
+    for index in range(2, choices.pick("layers", ladder(extreme, MANY_LAYERS, far=far, part=part))):
         own = choices.within(f"layer {index}")
         like = own.pick("like", [i for i, layer in enumerate(layers) if layer.kv_owner is None])
         owner = like if own.below("redirected", 4) else None
@@ -102,17 +118,21 @@ def narrow_layers(choices: Choices, extreme: Extreme) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _narrow_layer(choices: Choices, extreme: Extreme) -> Layer:
-    """Draw a layer of few small heads, or of many."""
-    window = choices.pick("window", WINDOWS) if choices.flip("windowed") else -1
-    head_dim = choices.pick("head_dim", NARROW_HEAD_DIMS[: 1 if extreme == "page ids" else None])
-    num_kv_heads = choices.pick("kv heads", MANY_KV_HEADS if extreme == "heads" else KV_HEADS[:2])
+def _narrow_layer(choices: Choices, extreme: Extreme, feature: Feature | None, *, far: bool, part: int | None) -> Layer:
+    """Draw a layer of few small heads, or of many, with the ``feature`` if it is one of a layer alone."""
+    windows = (*WINDOWS, *LONG_WINDOWS) if extreme in {"rows", "keys", "far keys"} else WINDOWS
+    window = choices.pick("window", windows) if feature == "window" or choices.flip("windowed") else -1
+    head_dim = choices.pick("head_dim", NARROW_HEAD_DIMS[: 1 if extreme in _COSTLY else None])
+    num_kv_heads = choices.pick(
+        "kv heads", ladder(extreme, MANY_KV_HEADS, far=far, part=part) if extreme == "heads" else KV_HEADS[:2]
+    )
     return Layer(
         kind="full" if window < 0 else "sliding",
         window_left=window,
         num_kv_heads=num_kv_heads,
         num_qo_heads=num_kv_heads * choices.pick("group", GROUP_SIZES[:3]),
         head_dim=head_dim,
-        sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
-        sinks=choices.flip("sinks"),
+        sm_scale=choices.pick("sm_scale", FAINT if extreme == "scores" else _sm_scales(head_dim)),
+        logits_soft_cap=choices.pick("cap", SOFT_CAPS) if feature == "cap" else None,
+        sinks=feature == "sinks" or choices.flip("sinks"),
     )

@@ -35,7 +35,9 @@ class Profile:
     one seed; the other takes a new seed from the clock. With a ``long_kv_len`` above 0, a GPU is asked for so
     many keys in one case in six on top of them, and in two of each mode and model. A CPU gets no such case: the float64
     answer to one takes seconds a layer. A GPU also gets ``gpu_times`` as many cases: what costs there is the builds, of
-    which a profile of ``few_builds`` has fewer: two page sizes, and a third of the drawn geometries.
+    which a profile of ``few_builds`` has fewer: two page sizes, and a third of the drawn geometries. ``cards`` of the
+    ``free`` cases pair an extreme with a feature, and only ``far`` profiles draw the largest extremes, see
+    ``extremes.py``. Those of ``serving`` have the sizes of ``serving.py`` in each mode, too; a CPU bears few of them.
     """
 
     name: str
@@ -48,6 +50,9 @@ class Profile:
     free: bool = True
     brief: bool = False
     few_builds: bool = False
+    cards: int = 0
+    far: bool = True
+    serving: bool = False
 
     def of(self, models: tuple[str, ...]) -> Profile:
         """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""
@@ -103,7 +108,17 @@ _OPTION = "--attnconf-profile"
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="smoke", models=GEMMA4, examples=_examples(4, 4, 40), max_kv_len=200, brief=True, few_builds=True),
+        Profile(
+            name="smoke",
+            models=GEMMA4,
+            examples=_examples(4, 4, 40),
+            max_kv_len=200,
+            brief=True,
+            few_builds=True,
+            cards=8,
+            far=False,
+            serving=True,
+        ),
         Profile(
             name="gate",
             models=GATED,
@@ -112,14 +127,18 @@ PROFILES = {
             long_kv_len=32_768,
             gpu_times=3,
             brief=True,
+            cards=54,
+            serving=True,
         ),
         Profile(
             name="nightly",
             models=shipped_models(),
             examples=_examples(200, 100, 5000),
             max_kv_len=1500,
-            long_kv_len=65_536,
+            long_kv_len=262_144,
             derandomised=False,
+            cards=54,
+            serving=True,
         ),
         Profile(name="replay", models=(), examples={}, max_kv_len=0),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Paging, Request
-from attnconf.cases.drawing.extremes import MANY_KEYS, MANY_REQUESTS, MANY_ROWS
+from attnconf.cases.drawing.extremes import FAR_KEYS, MANY_KEYS, MANY_REQUESTS, MANY_ROWS, ladder, sides
 from attnconf.cases.drawing.lengths import BETWEEN
 
 if TYPE_CHECKING:
@@ -36,24 +36,27 @@ def draw_requests(  # noqa: PLR0913 - what its requests depend on
     least = 2 if mode == "mixed" else 1
     if extreme == "requests":
         space = replace(space, max_kv_len=_BRIEF_KEYS, max_new_tokens=_BRIEF_TOKENS)
-        count = choices.pick("requests", MANY_REQUESTS)
+        count = choices.pick("requests", ladder(extreme, MANY_REQUESTS, far=space.far, part=space.part))
     else:
         count = choices.between("requests", least, max(least, space.max_requests))
+    ladders = {"keys": MANY_KEYS, "far keys": FAR_KEYS, "page size": sides(page_size, 2 * page_size)}
+    many = ladder(extreme, ladders.get(extreme, ()), far=space.far, part=space.part)
     tokens = _new_tokens(choices, space, mode, count)
     if extreme == "rows":
-        tokens[tokens.index(max(tokens))] = choices.pick("rows", MANY_ROWS)
+        rungs = ladder(extreme, MANY_ROWS, far=space.far, part=space.part)
+        tokens[tokens.index(max(tokens))] = choices.pick("rows", rungs)
     asked = [index for index, new_tokens in enumerate(tokens) if new_tokens]
     reach = space.long_kv_len
     past_window = bool(windows) and space.past_window
-    longest = choices.pick("longest", asked) if reach or past_window or extreme == "keys" else -1
+    longest = choices.pick("longest", asked) if reach or past_window or many else -1
     requests: list[Request] = []
     for index, new_tokens in enumerate(tokens):
         own = choices.within(f"request {index}")
         if index == longest and reach:
             least = max(windows) + 2 if past_window else 1
             kv_len = max(least, reach + own.pick("past reach", sorted({0, 1, page_size - 1, page_size})))
-        elif index == longest and extreme == "keys":
-            kv_len = own.pick("keys", MANY_KEYS) + own.pick("beside", (0, -1, 1))
+        elif index == longest and many:
+            kv_len = max(own.pick("keys", many), max(windows, default=-1) + 2)
         elif index == longest:
             kv_len = max(windows) + 1 + _past(own, new_tokens, page_size)
         else:
@@ -76,18 +79,21 @@ def _new_tokens(choices: Choices, space: Space, mode: Mode, count: int) -> list[
         return [choices.pick("verify tokens", space.verify_lens)] * count
     most = space.max_new_tokens
     if mode == "mixed":
-        rest = [choices.below(f"tokens {index}", most + 1) for index in range(2, count)]
+        rest = [
+            choices.below(f"tokens {index}", most + 1) * choices.pick(f"some {index}", (1, 1, 0))
+            for index in range(2, count)
+        ]
         return choices.shuffled("order", [1, choices.between("tokens", 2, most), *rest])
     few = [tokens for tokens in _FEW_TOKENS if tokens <= most]
     tokens = []
     for index in range(count):
         own = choices.within(f"request {index}")
-        kind = own.pick("tokens", ("few", "any", "none") if index else ("few", "any"))
+        kind = own.pick("tokens", ("few", "any", "none") if index or count > 1 else ("few", "any"))
         if kind == "few":
             tokens.append(own.pick("few", few))
         else:
             tokens.append(own.between("any", 1, most) if kind == "any" else 0)
-    return tokens
+    return tokens if any(tokens) else [*tokens[:-1], choices.pick("last of few", few)]
 
 
 def _past(choices: Choices, new_tokens: int, page_size: int) -> int:
@@ -102,7 +108,7 @@ def _past(choices: Choices, new_tokens: int, page_size: int) -> int:
         return start + choices.between("near", 1, _NEAR)
     if kind == "any":
         return start + choices.between("any past", 1, _PAST_WINDOW)
-    border = choices.pick("border", sorted({16, 64, page_size, 2 * page_size}))
+    border = choices.pick("border", sorted({16, 64, 128, 256, page_size, 2 * page_size}))
     return max(1, start + border + choices.pick("beside", (0, 0, 1, -1)))
 
 

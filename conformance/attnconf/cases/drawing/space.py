@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import KVDtype, Mode, QDtype
     from attnconf.cases.drawing.choices import Choices
+    from attnconf.cases.drawing.extremes import Card
+    from attnconf.cases.drawing.serving import Load
 
 T = TypeVar("T")
 Draw: TypeAlias = "Callable[[Choices], T]"
@@ -47,7 +49,8 @@ class Space:
     window, so that each window masks keys. ``hybrid`` None leaves the pools free; ``max_kv_len`` bounds lengths where
     no window asks for more. With a ``long_kv_len`` above 0 one request has that many keys or up to a page more, and
     the others are short or between; ``lengths.shortened`` then shrinks what fails. With ``extremes`` some cases have
-    one dimension that is far larger than the others.
+    one dimension that is far larger than the others; the first cases are those of the ``deck``, one a card or load, and
+    ``far`` ones go to the end of each ladder, or to a ``part`` of it.
     """
 
     name: str
@@ -65,3 +68,6 @@ class Space:
     shapes: Draw[CompiledShape] | None = None
     verify_lens: tuple[int, ...] = VERIFY_LENS
     extremes: bool = False
+    deck: tuple[Card | Load, ...] = ()
+    far: bool = True
+    part: int | None = None

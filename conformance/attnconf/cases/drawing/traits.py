@@ -21,6 +21,7 @@ TILE = 16
 """The smallest tile of keys, and of query heads or rows, that kernels use."""
 
 _SHORT = 64
+_FLOAT16 = 65_504
 _CALM = ("zero", "stale")
 _REQUESTS = 8
 _STORED = 2.0**17
@@ -85,7 +86,9 @@ def _of_case(case: Case) -> Iterator[str]:
     yield f"placement {paging.placement if paging.placement in {'high', 'far'} else 'low'}"
     yield f"tail {paging.table_tail if has_table_tail(case) else 'none'}"
     yield f"padding {case.padding_kv_len if case.padding_rows else 'none'}"
-    yield f"requests {_count_class(len(case.requests), 3, TILE, _SHORT)}"
+    yield f"requests {_count_class(len(case.requests), 3, TILE, _SHORT, 2 * _SHORT)}"
+    yield f"layers {_count_class(len(case.layers), 2, 4, 8, TILE)}"
+    yield f"first empty {case.requests[0].new_tokens == 0}"
     yield f"dead keys {'calm' if case.poison.k in _CALM else 'harsh'}"
     yield f"dead values {'calm' if case.poison.v in _CALM else 'harsh'}"
     yield f"empty {any(request.new_tokens == 0 for request in case.requests)}"
@@ -108,6 +111,7 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"sinks {layer.sinks}"
     yield f"scores {_scores_class(case, layer)}"
     yield f"scale {layer.sm_scale == dim**-0.5}"
+    yield f"products {'beyond float16' if abs(raw_base(case, layer)) / layer.sm_scale > _FLOAT16 else 'within'}"
     yield f"place {_count_class(index, 1, 3)}"
     yield f"redirected {'no' if layer.kv_owner is None else ('to the first' if layer.kv_owner == 0 else 'to another')}"
     yield f"read by others {any(other.kv_owner == index for other in others)}"
@@ -156,7 +160,7 @@ def _of_request(case: Case, index: int) -> Iterator[str]:
 def _rows_class(tokens: int) -> str:
     if tokens <= 2:  # noqa: PLR2004 - a decode, and the shortest block
         return str(tokens)
-    return f"up to {_count_class(tokens, 0, TILE // 2, TILE, 2 * TILE, _SHORT, 2 * _SHORT)}"
+    return f"up to {_count_class(tokens, 0, TILE // 2, TILE, 2 * TILE, _SHORT, 2 * _SHORT, 4 * _SHORT)}"
 
 
 def _count_class(count: int, exact: int, *borders: int) -> str:
@@ -172,4 +176,6 @@ def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     fills = request.kv_len - 1 == layer.window_left
     yield f"past window {('every row' if first > 0 else 'some rows') if past else ('filled' if fills else 'no row')}"
     yield f"window starts at a tile {past and first > 0 and first % TILE == 0}"
+    yield f"window starts at a large tile {past and first > 0 and first % (2 * _SHORT) == 0}"
+    yield f"longer than its window {past and request.new_tokens > layer.window_left + 1}"
     yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"

@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Case, Layer, Poison
-from attnconf.cases.drawing.extremes import draw_extreme
+from attnconf.cases.drawing.extremes import FAINT, LARGE_PAGES, draw_extreme, ladder, modes_of
 from attnconf.cases.drawing.layers import narrow_layers
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
+from attnconf.cases.drawing.serving import Load, load_requests
 from attnconf.cases.drawing.space import CompiledShape, T
 
 if TYPE_CHECKING:
     from attnconf.cases.case import KVDtype, PoisonKind, QDtype
     from attnconf.cases.drawing.choices import Choices
-    from attnconf.cases.drawing.extremes import Extreme
+    from attnconf.cases.drawing.extremes import Card, Extreme, Feature
     from attnconf.cases.drawing.space import Space
 
 KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
+K_SCALES = (*KV_SCALES, 2.0**-6, 16.0)
+V_SCALES = (*KV_SCALES, 2.0**-7, 64.0)
+"""The last two bring stored values to the limits of 8 bits: +-448, and below the smallest normal number."""
+
 SERVED_PAGE_SIZES = (16, 32, 64)
 SERVED_DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (("float16", "float16"), ("bfloat16", "bfloat16"))
 """What engines serve and every kernel takes. It is drawn twice as often: a kernel runs a layer only if it takes all."""
 
+_TRIES = 40
+"""Built shapes that are drawn until one has a card's feature."""
 
-def draw_case(choices: Choices, space: Space) -> Case:
-    """Draw one case of ``space``. It is valid whatever is chosen: none is drawn in vain."""
-    mode = choices.pick("mode", space.modes)
-    extreme = draw_extreme(choices, mode, built=space.shapes is not None) if space.extremes else "none"
-    shape = space.shapes(choices) if space.shapes is not None else _any_shape(space, choices, extreme)
+
+def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) -> Case:
+    """Draw one case of ``space``, that of a card or of a load if one is given. It is valid whatever is chosen."""
+    load = given if isinstance(given, Load) else None
+    card = None if isinstance(given, Load) else given
+    feature = None if card is None else card.feature
+    space = space if card is None else replace(space, part=card.part)
+    mode = choices.pick("mode", space.modes if card is None else modes_of(card, space.modes))
+    extreme: Extreme = "none"
+    if space.extremes:
+        extreme = (
+            draw_extreme(choices, mode, built=space.shapes is not None, far=space.far) if card is None else card.extreme
+        )
+    shape = _built_shape(space, choices, extreme, feature) or _any_shape(space, choices, extreme, feature)
     layers, page_size, q_dtype, kv_dtype = shape.layers, shape.page_size, shape.q_dtype, shape.kv_dtype
     if kv_dtype == "float8_e4m3fn":
         layers = tuple(_scaled(choices.within(f"scales {index}"), layer) for index, layer in enumerate(layers))
     windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
-    requests = draw_requests(choices, space, mode, page_size, windows, extreme)
+    if load is None:
+        requests = draw_requests(choices, space, mode, page_size, windows, extreme)
+    else:
+        requests = load_requests(choices, mode, load, windows, space.verify_lens)
     all_sliding = len(windows) == len(layers)
-    paging = draw_paging(choices.within("paging"), space, page_size, windows, extreme, all_sliding=all_sliding)
+    paging = draw_paging(
+        choices.within("paging"),
+        replace(space, hybrid=True) if feature == "hybrid" else space,
+        page_size,
+        windows,
+        extreme,
+        all_sliding=all_sliding,
+    )
     padding_rows = choices.pick("padding rows", (0, 1, 3)) if mode == "decode" else 0
     return Case(
         model=space.model,
@@ -46,8 +73,14 @@ def draw_case(choices: Choices, space: Space) -> Case:
         padding_rows=padding_rows,
         padding_kv_len=choices.below("padding kv_len", 2) if padding_rows else 0,
         poison=choices.pick("poison", _poisons(kv_dtype)),
-        seed=choices.below("seed", 2**31),
+        seed=_seed(choices, extreme),
     )
+
+
+def _seed(choices: Choices, extreme: Extreme) -> int:
+    """Draw the seed; where scores are extreme, one that raises or lowers all of them (``logical.raw_base``)."""
+    seed = choices.below("seed", 2**31)
+    return seed if extreme != "scores" else seed // 8 * 8 + choices.pick("level", (2, 1))
 
 
 def _poisons(kv_dtype: KVDtype) -> list[Poison]:
@@ -63,12 +96,43 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
     return calm_pairs * (len(pairs) // len(calm_pairs)) + pairs
 
 
-def _any_shape(space: Space, choices: Choices, extreme: Extreme) -> CompiledShape:
-    layers = space.layers(choices) if extreme == "none" else narrow_layers(choices, extreme)
-    q_dtype, kv_dtype = choices.pick("dtypes", _weighted(space.dtypes, SERVED_DTYPES))
-    page_size = (
-        1 if extreme == "page ids" else choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
-    )
+def _built_shape(space: Space, choices: Choices, extreme: Extreme, feature: Feature | None) -> CompiledShape | None:
+    """Draw one of the shapes that are built, which has the ``feature``; None where all shapes are free."""
+    if space.shapes is None:
+        return None
+    shape = space.shapes(choices)
+    for index in range(_TRIES):
+        if feature is None or _has(shape, feature):
+            break
+        shape = space.shapes(choices.within(f"shape {index}"))
+    if extreme != "scores":
+        return shape
+    faint = choices.pick("sm_scale", FAINT)
+    return replace(shape, layers=tuple(layer.model_copy(update={"sm_scale": faint}) for layer in shape.layers))
+
+
+def _has(shape: CompiledShape, feature: Feature) -> bool:
+    """Return whether ``shape`` has ``feature``: all that are built have windows, hybrid pools and redirected layers."""
+    return {
+        "cap": shape.layers[0].logits_soft_cap is not None,
+        "sinks": shape.layers[0].sinks,
+        "fp8": shape.kv_dtype == "float8_e4m3fn",
+    }.get(feature, True)
+
+
+def _any_shape(space: Space, choices: Choices, extreme: Extreme, feature: Feature | None) -> CompiledShape:
+    if extreme == "none":
+        layers = space.layers(choices)
+    else:
+        layers = narrow_layers(choices, extreme, feature, far=space.far, part=space.part)
+    dtypes = tuple(pair for pair in space.dtypes if feature != "fp8" or pair[1] == "float8_e4m3fn")
+    q_dtype, kv_dtype = choices.pick("dtypes", _weighted(dtypes or space.dtypes, SERVED_DTYPES))
+    if extreme == "page ids":
+        page_size = 1
+    elif extreme == "page size":
+        page_size = choices.pick("page_size", ladder(extreme, LARGE_PAGES, far=space.far, part=space.part))
+    else:
+        page_size = choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
     return CompiledShape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
 
 
@@ -78,6 +142,6 @@ def _weighted(options: tuple[T, ...], often: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def _scaled(choices: Choices, layer: Layer) -> Layer:
-    k_scale = choices.pick("k_scale", KV_SCALES)
-    v_scale = choices.pick("v_scale", [scale for scale in KV_SCALES if scale != k_scale])
+    k_scale = choices.pick("k_scale", K_SCALES)
+    v_scale = choices.pick("v_scale", [scale for scale in V_SCALES if scale != k_scale])
     return layer.model_copy(update={"k_scale": k_scale, "v_scale": v_scale})

@@ -221,6 +221,13 @@ def _derange(swa_ids: list[int], kept: list[int], label: dict[int, int]) -> list
     return swa_ids
 
 
+def reclaims(case: Case) -> bool:
+    """Return whether a page of ``case`` is gone: wholly behind every window, and not only allowed to be."""
+    if case.recorded_tables is not None:
+        return case.paging.reclaimed  # its tables say which
+    return bool(_reclaimed(case, _owned_pages(case)))
+
+
 def _reclaimed(case: Case, owned: list[list[int]]) -> set[int]:
     """Return the pages that lie wholly behind the windows of all requests that have them."""
     if not case.paging.reclaimed:

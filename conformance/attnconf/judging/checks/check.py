@@ -20,6 +20,11 @@ def always(_trial: Trial, _layer: int) -> bool:
     return True
 
 
+def in_turn(_case: Case) -> bool:
+    """Take turns with other checks, whatever the case."""
+    return True
+
+
 def no_shapes(_shape: KernelShape) -> Iterable[KernelShape]:
     """Need no shape but the case's own."""
     return ()
@@ -44,6 +49,8 @@ class Check:
     others inspect the base run and always run. An extra check that is ``on_top`` applies to few trials, so it is added
     to the rotation without taking another check's turn; one that ``needs_gpu`` applies on a GPU only.
 
+    ``bites`` says of a case whether the check can find anything in it, if that is rare: it is added wherever it can.
+
     ``shapes`` returns the shapes besides the layer's own that ``run`` may use; they are built before a run. ``pools``
     returns how many times ``run`` needs the memory of all pools of a case, for the estimate of memory.
     """
@@ -55,5 +62,6 @@ class Check:
     extra: bool = True
     on_top: bool = False
     needs_gpu: bool = False
+    bites: Callable[[Case], bool] = in_turn
     shapes: Callable[[KernelShape], Iterable[KernelShape]] = no_shapes
     pools: Callable[[Case], int] = no_pools

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Poison
 from attnconf.cases.inputs.assemble import assemble
-from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.layout import place, reclaims
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check, always, one_pool
@@ -59,11 +59,17 @@ def _has_reclaimed(trial: Trial, layer: int) -> bool:
     return trial.case.paging.reclaimed and trial.case.layers[layer].kind == "sliding"
 
 
+def _is_gone(trial: Trial, layer: int) -> bool:
+    return _has_reclaimed(trial, layer) and reclaims(trial.case)
+
+
 DEAD_SLOTS = Check("dead_slots", (Clause.DEAD_SLOTS,), always, _dead_slots, pools=one_pool)
+
 RECLAIMED = Check(
     "reclaimed",
     (Clause.RECLAIMED_PAGES,),
-    _has_reclaimed,
+    _is_gone,
     _reclaimed,
+    bites=reclaims,
     pools=lambda case: int(case.paging.reclaimed),
 )

@@ -106,6 +106,13 @@ SOURCES = (
         _heads(lambda h, qo, kv: h // _power_of_two(qo // kv)),
     ),
     Mistake(
+        "heads wrap",
+        "gqa",
+        Clause.GQA,
+        "the number of a KV head wraps at a power of two",
+        _heads(lambda h, qo, kv: h // (qo // kv) % max(1, _power_of_two(kv) // 2)),
+    ),
+    Mistake(
         "own KV", "shared_kv", Clause.KV_SHARING, "the redirected layer reads its own cache, not its owner's", _own_kv
     ),
     Mistake(

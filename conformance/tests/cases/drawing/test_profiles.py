@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attnconf.cases.drawing.families import FAMILIES, shard_for, space_of
+from attnconf.cases.drawing.families import FAMILIES, geometry_for, space_of
 from attnconf.cases.drawing.profiles import GEMMA4, PROFILES, profile_named
 from attnconf.cases.geometry import LayerGeometry, ModelGeometry
 from attnconf.cases.models import shipped_models
@@ -38,12 +38,12 @@ def test_every_target_has_its_space(name: str, *, accelerated: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "shard"), [((40, 8), (5, 1)), ((28, 4), (7, 1)), ((64, 8), (4, 1)), ((7, 7), (7, 7)), ((13, 1), (13, 1))]
+    ("heads", "few"), [((40, 8), (5, 1)), ((28, 4), (7, 1)), ((64, 8), (8, 1)), ((7, 7), (4, 4)), ((16, 1), (16, 1))]
 )
-def test_a_cpu_gets_few_heads_of_any_model(heads: tuple[int, int], shard: tuple[int, int]) -> None:
+def test_a_cpu_gets_few_heads_of_any_model_in_whole_groups(heads: tuple[int, int], few: tuple[int, int]) -> None:
     layer = LayerGeometry(kind="full", num_qo_heads=heads[0], num_kv_heads=heads[1], head_dim=16, sm_scale=1.0)
-    few = shard_for(ModelGeometry(name="any", layers=(layer,)), accelerated=False).layers[0]
-    assert (few.num_qo_heads, few.num_kv_heads) == shard
+    own = geometry_for(ModelGeometry(name="any", layers=(layer,)), accelerated=False).layers[0]
+    assert (own.num_qo_heads, own.num_kv_heads) == few
 
 
 def test_a_larger_profile_asks_no_less() -> None:

@@ -169,7 +169,7 @@ def test_a_long_case_reaches_its_length_and_its_neighbours_lie_anywhere_below() 
     assert len({case.max_kv_len % case.paging.page_size for case in drawn}) >= 3
 
 
-def test_a_long_case_goes_past_a_window_that_is_longer_still() -> None:
+def test_a_long_case_goes_past_a_window_that_is_largeer_still() -> None:
     layer = GEOMETRY[0].model_copy(update={"window_left": 40_000})
     space = Space(name="wide", layers=model_layers([layer]), long_kv_len=32_768)
     assert all(case.max_kv_len > 40_001 for case in draw(space, 20))

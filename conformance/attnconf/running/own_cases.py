@@ -1,0 +1,155 @@
+"""Own cases: what one backend is asked beside the shared ones, until it executes as much as the profile counts.
+
+Shared cases come first, so that backends can be laid side by side. A backend declares some of their layers unsupported;
+where it supports others of the same kind, mode and dtypes, further cases are drawn for it. What it declares is known
+before anything runs, so the same backend gets the same cases everywhere, and builds can be planned for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from attnconf.cases.drawing.further import behind, further
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from attnconf.cases.case import Case, Mode
+    from attnconf.cases.drawing.draws import Draws
+    from attnconf.policy.requirements import RequiredCell
+
+Key: TypeAlias = "tuple[str, Mode, str, str]"
+"""A kind of layer, a mode, and the dtypes of queries and KV: what a profile counts, for a backend and a model."""
+
+ANY = "any"
+"""Stands for every pair of dtypes, as in a policy."""
+
+Declines: TypeAlias = "Callable[[Case], Sequence[str | None]]"
+"""For each layer of a case why the backend does not execute it, or None."""
+
+DRAWN_FOR_ONE = 16
+"""Cases that are drawn, at most, for each one that a profile counts: the budget of a backend."""
+
+_LEAST_DRAWN = 60
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cases of one backend: ``draws`` has the shared ones first, then ``own`` cases of the backend.
+
+    ``asked`` is how many layers the profile counts of what the backend can execute, ``planned`` how many of them it
+    gets. ``unreached`` says why it gets no more, with the layers that are missing.
+    """
+
+    draws: tuple[Draws, ...]
+    own: int
+    asked: int
+    planned: int
+    unreached: dict[str, int]
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases, in the order in which they are asked."""
+        return tuple(case for draws in self.draws for case in draws.cases)
+
+
+def select(shared: Sequence[Draws], declines: Declines, required: Mapping[Key, int] | None = None) -> Selection:
+    """Return the ``shared`` cases and those that a backend gets in place of what it ``declines``.
+
+    The first of ``shared`` is the campaign from which more are drawn. ``required`` says how many layers a policy wants
+    of a key, where the shared cases have fewer.
+    """
+    count = _Count()
+    for case in (case for draws in shared for case in draws.cases):
+        count.want(case)
+        count.add(case, declines(case))
+    for key, layers in (required or {}).items():
+        count.wanted[key] = max(count.wanted[key], layers)
+    numbers: list[int] = []
+    if count.lacks() and shared[0].cases:
+        most = max(_LEAST_DRAWN, DRAWN_FOR_ONE * max(len(shared[0].cases), *count.wanted.values()))
+        for number, case in behind(shared[0], most):
+            if count.takes(case, declines(case)):
+                numbers.append(number)
+                if not count.lacks():
+                    break
+    own = further(shared[0], tuple(numbers)) if numbers else None
+    return Selection(
+        draws=tuple(shared) if own is None else (*shared, own),
+        own=len(numbers),
+        asked=sum(layers for key, layers in count.wanted.items() if count.had[key] and ANY not in key),
+        planned=sum(min(layers, count.had[key]) for key, layers in count.wanted.items() if ANY not in key),
+        unreached=count.unreached(),
+    )
+
+
+@dataclass
+class _Count:
+    """How many layers are ``wanted`` of each key, how many the backend executes, and why it declines others."""
+
+    wanted: Counter[Key] = field(default_factory=Counter)
+    had: Counter[Key] = field(default_factory=Counter)
+    reasons: dict[Key, Counter[str]] = field(default_factory=dict)
+
+    def want(self, case: Case) -> None:
+        self.wanted.update(keys_of(case))
+
+    def add(self, case: Case, declined: Sequence[str | None]) -> None:
+        """Count what the backend executes of ``case``, and what it declines."""
+        for key, reason in zip(keys_of(case), declined, strict=True):
+            for one in (key, _of_any(key)):
+                if reason is None:
+                    self.had[one] += 1
+                else:
+                    self.reasons.setdefault(one, Counter())[reason] += 1
+
+    def takes(self, case: Case, declined: Sequence[str | None]) -> bool:
+        """Return whether ``case`` brings a layer that is lacking; count it if so, else only why it was declined."""
+        useful = any(
+            reason is None and any(self.had[one] < self.wanted[one] for one in (key, _of_any(key)))
+            for key, reason in zip(keys_of(case), declined, strict=True)
+        )
+        self.add(case, declined if useful else [reason or "" for reason in declined])
+        return useful
+
+    def lacks(self) -> bool:
+        """Return whether a key may still get more: one that has some layers, or was not declined often yet."""
+        return any(
+            self.had[key] < layers and (self.had[key] or sum(self.reasons.get(key, Counter()).values()) < _LEAST_DRAWN)
+            for key, layers in self.wanted.items()
+        )
+
+    def unreached(self) -> dict[str, int]:
+        """Return what is missing of each key, in words, with the reason that was given most often."""
+        found: Counter[str] = Counter()
+        for (kind, mode, q_dtype, kv_dtype), layers in self.wanted.items():
+            key = (kind, mode, q_dtype, kv_dtype)
+            missing = layers - self.had[key]
+            if missing <= 0:
+                continue
+            reasons = {reason: many for reason, many in self.reasons.get(key, Counter()).items() if reason}
+            why = max(sorted(reasons), key=reasons.__getitem__) if reasons else "no case of it was drawn"
+            dtypes = q_dtype if q_dtype == kv_dtype else f"{q_dtype}+{kv_dtype}"
+            found[f"{kind} {mode} {dtypes}: {why}"] += missing
+        return dict(sorted(found.items()))
+
+
+def _of_any(key: Key) -> Key:
+    return (*key[:2], ANY, ANY)
+
+
+def required_layers(cells: Iterable[RequiredCell]) -> dict[tuple[str, str], dict[Key, int]]:
+    """Return how many layers ``cells`` want of each key, by backend and model."""
+    found: dict[tuple[str, str], dict[Key, int]] = {}
+    for cell in cells:
+        q_dtype, _, kv_dtype = cell.dtypes.partition("+")
+        wanted = found.setdefault((cell.backend, cell.model), {})
+        wanted[cell.layer_kind, cell.mode, q_dtype, kv_dtype or q_dtype] = cell.executed
+    return found
+
+
+def keys_of(case: Case) -> list[Key]:
+    """Return the key of each layer of ``case``."""
+    return [(layer.cell_kind, case.mode, case.q_dtype, case.kv_dtype) for layer in case.layers]
