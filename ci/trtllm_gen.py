@@ -86,12 +86,11 @@ def _check_selector(version: str, folder: Path, nvcc: str, count: int, seed: int
     wrong, listed = [], 0
     for sm in MULTIPROCESSORS:
         questions = list(_questions(count // 2, random.Random(f"{seed} {sm}"), MULTIPROCESSORS[sm]))  # noqa: S311
-        for question, names in zip(questions, ask(program, questions, sm), strict=True):
+        for question, own in zip(questions, ask(program, questions, sm), strict=True):
             answer = predict(question, Version(version), sm)
-            found = tuple(dict.fromkeys(answer.names)) if isinstance(answer, Listed) else ()
-            listed += bool(names)
-            if found != names:
-                wrong.append((sm, question, names, found))
+            listed += isinstance(own, Listed)
+            if answer != own and (isinstance(answer, Listed) or isinstance(own, Listed)):
+                wrong.append((sm, question, own, answer))
     print(f"selector {version}: {count // 2 * 2:,} questions, {listed:,} with a kernel, {len(wrong)} differ")
     for one in wrong[:_SHOWN]:
         print(*one, sep="\n  ")
@@ -100,7 +99,8 @@ def _check_selector(version: str, folder: Path, nvcc: str, count: int, seed: int
 
 def _record_grid(folder: Path, nvcc: str) -> int:
     program = _program(selector_grid.RELEASE, folder, nvcc)
-    selector_grid.write(ask(program, list(selector_grid.questions()), (10, 0)))
+    answers = ask(program, list(selector_grid.questions()), (10, 0))
+    selector_grid.write([one.names if isinstance(one, Listed) else () for one in answers])
     print(selector_grid.RECORDED)
     return 0
 

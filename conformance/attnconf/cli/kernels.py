@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from attnconf.files import read_text, write_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from attnconf.backends.flashinfer.trtllm_gen.prediction import Answer
+    from attnconf.backends.flashinfer.trtllm_gen.question import Question
     from attnconf.cli.arguments import Commands
     from attnconf.cli.console import Console
 
@@ -27,6 +30,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--model", required=True, action="append", metavar="NAME|FILE", help="may be given again")
     parser.add_argument("--sm", default="10.0", metavar="M.N", help="the compute capability: 10.0 or 10.3 (10.0)")
     parser.add_argument("--flashinfer", metavar="V", help="the release of flashinfer-python (the installed one)")
+    parser.add_argument("--compiled", metavar="DIR", help="by the installed FlashInfer's own code, built there by nvcc")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the page there")
     parser.add_argument("--check", action="store_true", help="write nothing; fail unless FILE is that page already")
@@ -35,8 +39,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print, write or check the table; return 10 where nothing is known of the release, 1 for a page out of date."""
-    from attnconf.backends.flashinfer.trtllm_gen.prediction import why_unknown
-    from attnconf.backends.flashinfer.trtllm_gen.table import launches
+    from attnconf.backends.flashinfer.trtllm_gen.loaded import FITTING
+    from attnconf.backends.flashinfer.trtllm_gen.prediction import predict, why_unknown
+    from attnconf.backends.flashinfer.trtllm_gen.table import launches, lines
     from attnconf.cases.models import load_model
     from attnconf.platforms import parse_sm
 
@@ -48,18 +53,26 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise InvalidInputError(option, given="beside --json", allowed="--output for the page, --json without it")
     version, sm = _version(arguments.flashinfer), parse_sm(arguments.sm)
     why = why_unknown(version, sm)
-    if why is not None:
+    if sm not in FITTING or (why is not None and arguments.compiled is None):
         console.complain(f"attnconf: {why}")
         return EXIT_NOT_MET
-    models = [load_model(name) for name in arguments.model]
+    tables = {model.name: list(lines(model.layers, sm)) for model in map(load_model, arguments.model)}
+    answer: Callable[[Question], Answer]
+    if arguments.compiled is None:
+        answer = partial(predict, version=version, sm=sm)
+    else:
+        from attnconf.backends.flashinfer.trtllm_gen.compiled.installed_selector import installed_answers
+
+        asked = (question for table in tables.values() for line in table for question in line.questions)
+        answer = installed_answers(asked, version, sm, Path(arguments.compiled))
     if arguments.json:
-        data = {model.name: [asdict(one) for one in launches(model.layers, version, sm)] for model in models}
+        data = {name: [asdict(one) for one in launches(table, answer)] for name, table in tables.items()}
         console.say_data({"flashinfer-python": str(version), "sm": arguments.sm, "evidence": "listed", "models": data})
         return 0
     from attnconf.report.kernel_table import kernel_table
 
     head = _head(arguments.model, arguments.sm, version)
-    parts = [[f"## {model.name}", "", *kernel_table(launches(model.layers, version, sm)), ""] for model in models]
+    parts = [[f"## {name}", "", *kernel_table(launches(table, answer)), ""] for name, table in tables.items()]
     page = "\n".join([*head, *(line for part in parts for line in part)])
     return _say(page, arguments, console)
 
@@ -79,7 +92,7 @@ def _say(page: str, arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _head(models: Sequence[str], sm: str, version: Version | None) -> list[str]:
+def _head(models: Sequence[str], sm: str, version: Version) -> list[str]:
     return [
         f"# trtllm-gen kernels of {', '.join(models)} on SM {sm}, flashinfer-python {version}",
         "",
@@ -91,7 +104,7 @@ def _head(models: Sequence[str], sm: str, version: Version | None) -> list[str]:
     ]
 
 
-def _version(text: str | None) -> Version | None:
+def _version(text: str | None) -> Version:
     """Return the release that is asked about, the installed one without a ``text``."""
     from attnconf.backends.flashinfer.package import PACKAGE
     from attnconf.platforms import installed_packages

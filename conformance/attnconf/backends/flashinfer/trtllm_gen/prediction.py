@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from attnconf.backends.flashinfer.trtllm_gen.loaded import Dtypes
     from attnconf.backends.flashinfer.trtllm_gen.question import Question
     from attnconf.backends.flashinfer.trtllm_gen.releases import Release
-    from attnconf.backends.flashinfer.trtllm_gen.row import Row
 
 MULTIPROCESSORS: dict[tuple[int, int], tuple[int, ...]] = {(10, 0): (148, 152), (10, 3): (148, 152, 160)}
 """SMs of the GPUs of a compute capability: B200 has 148, GB200 152, B300 and GB300 148 to 160."""
@@ -31,12 +30,7 @@ MULTIPROCESSORS: dict[tuple[int, int], tuple[int, ...]] = {(10, 0): (148, 152), 
 class Listed:
     """The kernels in which a launch can end: several where the GPU's occupancy decides."""
 
-    rows: tuple[Row, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(row.name for row in self.rows)
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def predict(question: Question, version: Version | None, sm: tuple[int, int] | N
     if selector is None:
         return Absent(f"no kernel has dtypeQ={dtypes[0]}, dtypeK={dtypes[1]}, dtypeV={dtypes[2]}, dtypeOut={dtypes[3]}")
     try:
-        return Listed(selector.select(question))
+        return Listed(tuple(dict.fromkeys(row.name for row in selector.select(question))))
     except NoKernelError as error:
         return Absent(str(error))
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from attnconf.backends.flashinfer.trtllm_gen.prediction import MULTIPROCESSORS, Listed, predict
+from attnconf.backends.flashinfer.trtllm_gen.prediction import MULTIPROCESSORS, Absent, Listed
 from attnconf.backends.flashinfer.trtllm_gen.question import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from packaging.version import Version
+    from collections.abc import Callable, Iterable, Iterator
 
     from attnconf.backends.flashinfer.trtllm_gen.prediction import Answer
     from attnconf.cases.geometry import LayerGeometry
@@ -52,7 +50,23 @@ class Launch:
     by_hint: tuple[tuple[int, str | None], ...]
 
 
-def launches(layers: Iterable[LayerGeometry], version: Version | None, sm: tuple[int, int]) -> Iterator[Launch]:
+@dataclass(frozen=True)
+class Line:
+    """The questions behind one line: those that differ in the number of requests, and those that differ in the hint."""
+
+    layer_kind: str
+    mode: str
+    base: Question
+    by_requests: tuple[Question, ...]
+    by_hint: tuple[Question, ...]
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """All of them."""
+        return (self.base, *self.by_requests, *self.by_hint)
+
+
+def lines(layers: Iterable[LayerGeometry], sm: tuple[int, int]) -> Iterator[Line]:
     """Yield the lines of a model, whose layers of one kind and geometry count once.
 
     Asked for the smallest GPU of the compute capability.
@@ -71,30 +85,34 @@ def launches(layers: Iterable[LayerGeometry], version: Version | None, sm: tuple
             page_size=page_size,
             num_requests=_REQUESTS,
             max_q_len=q_len,
-            max_kv_len=_hint(_HINT, q_len),
+            max_kv_len=max(_HINT, q_len),
             window_left=layer.window_left,
             multiprocessors=MULTIPROCESSORS[sm][0],
         )
-        answer = predict(base, version, sm)
-        yield Launch(
-            layer_kind=layer.kind,
-            mode=mode,
-            q_len=q_len,
-            page_size=page_size,
-            dtypes=dtypes,
-            kernels=_names(answer),
-            missing="" if isinstance(answer, Listed) else getattr(answer, "key", ""),
-            by_requests=tuple(
-                (requests, _first(predict(replace(base, num_requests=requests), version, sm))) for requests in REQUESTS
-            ),
-            by_hint=tuple(
-                (hint, _first(predict(replace(base, max_kv_len=_hint(hint, q_len)), version, sm))) for hint in HINTS
-            ),
+        yield Line(
+            layer.kind,
+            mode,
+            base,
+            tuple(replace(base, num_requests=requests) for requests in REQUESTS),
+            tuple(replace(base, max_kv_len=max(hint, q_len)) for hint in HINTS),
         )
 
 
-def _hint(hint: int, q_len: int) -> int:
-    return max(hint, q_len)
+def launches(found: Iterable[Line], answer: Callable[[Question], Answer]) -> Iterator[Launch]:
+    """Yield the lines of a model with their answers."""
+    for line in found:
+        base, told = line.base, answer(line.base)
+        yield Launch(
+            layer_kind=line.layer_kind,
+            mode=line.mode,
+            q_len=base.max_q_len,
+            page_size=base.page_size,
+            dtypes=(base.q_dtype, base.kv_dtype, base.o_dtype),
+            kernels=_names(told),
+            missing=told.key if isinstance(told, Absent) else "",
+            by_requests=tuple((one.num_requests, _first(answer(one))) for one in line.by_requests),
+            by_hint=tuple((hint, _first(answer(one))) for hint, one in zip(HINTS, line.by_hint, strict=True)),
+        )
 
 
 def _names(answer: Answer) -> tuple[str, ...]:

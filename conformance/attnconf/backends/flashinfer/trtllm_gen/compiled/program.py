@@ -6,11 +6,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnconf.backends.flashinfer.trtllm_gen.prediction import Absent, Listed
 from attnconf.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from attnconf.backends.flashinfer.trtllm_gen.prediction import Answer
     from attnconf.backends.flashinfer.trtllm_gen.question import Question
 
 SOURCE = Path(__file__).parent / "questions.cu"
@@ -53,8 +55,8 @@ def build(package: Path, kernels: Path, target: Path, nvcc: str = "nvcc") -> Non
         raise BackendUnavailableError(f"{nvcc} does not build FlashInfer's selector: {next(iter(lines), done.stderr)}")
 
 
-def ask(program: Path, questions: Sequence[Question], sm: tuple[int, int]) -> list[tuple[str, ...]]:
-    """Return what FlashInfer's own code launches for each question, as ``Listed.names``; empty where it refuses.
+def ask(program: Path, questions: Sequence[Question], sm: tuple[int, int]) -> list[Answer]:
+    """Return what FlashInfer's own code launches for each question, or what it says when it refuses.
 
     Raises ``BackendUnavailableError`` when the program does not answer every question.
     """
@@ -65,14 +67,13 @@ def ask(program: Path, questions: Sequence[Question], sm: tuple[int, int]) -> li
         given = f"status {done.returncode}, {len(answers)} of {len(lines)} answers: {done.stderr[:200]}"
         raise BackendUnavailableError(f"FlashInfer's selector ended early: {given}")
     pairs = zip(answers[::2], answers[1::2], strict=True)
-    return [_names(*pair) for pair in pairs]
+    return [_answer(*pair) for pair in pairs]
 
 
-def _names(fitting: str, crowded: str) -> tuple[str, ...]:
+def _answer(fitting: str, crowded: str) -> Answer:
     """Return the kernels on a GPU on which all clusters fit at once, and on one on which none do."""
-    if not (fitting.startswith("= ") and crowded.startswith("= ")):
-        return ()
-    return tuple(dict.fromkeys((fitting[2:], crowded[2:])))
+    refused = next((answer[2:] for answer in (fitting, crowded) if not answer.startswith("= ")), None)
+    return Listed(tuple(dict.fromkeys((fitting[2:], crowded[2:])))) if refused is None else Absent(refused)
 
 
 def _lines(one: Question, sm: tuple[int, int]) -> tuple[str, str]:
