@@ -12,6 +12,7 @@
 #                      ci/readings/READINGS.md, which says what attnconf reads of the same configurations (half an hour)
 #   make trtllm-gen    hold the answers about SM100's kernels against FlashInfer's own lists and its selector, compiled by
 #                      nvcc (NVCC); without a GPU. It downloads 2 GB once, into build/trtllm_gen
+#   make machine       play 10,000 events of serving over our memory, sglang's, transformers' and vLLM's
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
 # PYTHON, VENV, WORKERS, PROFILE, POLICY and OUT can be set: make conformance PROFILE=gate WORKERS=4
@@ -29,6 +30,7 @@ OUT ?= attnconf-out
 INPUTS ?= 20000
 SEED ?= 1
 NVCC ?= nvcc
+STEPS ?= 10000
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.attnconf-ready
@@ -37,7 +39,7 @@ ENGINE_FAMILIES := "decode or extend or mixed or verify or windows or shared_kv 
 BY_CONTRACT := $(if $(shell command -v nvidia-smi),0,10)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test fuzz trtllm-gen drift drift-sglang drift-vllm engines engines-sglang engines-vllm readings check venv clean
+.PHONY: help conformance test fuzz trtllm-gen drift drift-sglang drift-vllm engines engines-sglang engines-vllm machine readings check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +81,14 @@ drift-vllm: .venv-vllm/.ready
 
 engines: engines-sglang engines-vllm
 
+# Our scheduler over our own memory, and over the engines' own managers; every batch is judged on the reference.
+machine: $(READY) .venv-sglang/.ready .venv-vllm/.ready
+	$(BIN)/attnconf machine --steps $(STEPS) --model gemma4-e2b
+	for memory in sglang sglang-swa sglang-token transformers; do \
+		.venv-sglang/bin/attnconf machine --memory $$memory --steps $(STEPS) || exit 1; \
+	done
+	.venv-vllm/bin/attnconf machine --memory vllm --steps $(STEPS)
+
 # Without a GPU sglang:trtllm_mha is read by its contract, which proves no kernel: a run that names it ends with 10.
 engines-sglang: .venv-sglang/.ready
 	.venv-sglang/bin/python -m pytest ci/engines/tests --ignore ci/engines/tests/test_vllm.py
@@ -91,7 +101,7 @@ engines-sglang: .venv-sglang/.ready
 	status=$$?; [ $$status -eq $(BY_CONTRACT) ] || { echo "exit status $$status, and not $(BY_CONTRACT)"; exit 1; }
 
 engines-vllm: .venv-vllm/.ready
-	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm.py
+	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm.py ci/engines/tests/test_memory.py
 
 .venv-sglang/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
 	$(PYTHON) -m venv .venv-sglang

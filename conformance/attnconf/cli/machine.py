@@ -46,13 +46,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.report.failure import describe_failure
     from attnconf.serving.judge import WrongStep
     from attnconf.serving.machine import Played, play
-    from attnconf.serving.managers.registry import manager_named
+    from attnconf.serving.managers.registry import DRAFTLESS, manager_named
     from attnconf.serving.violation import Violation
 
     check_least(arguments, steps=1, seed=0, judge_every=0)
     if arguments.save is not None:
         refuse_unwritable(Path(arguments.save))
     memory = manager_named(arguments.memory)
+    drafts = arguments.memory not in DRAFTLESS
     session = make_session()
     started, total = time.perf_counter(), Played()
     with closing(session):
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         start = arguments.seed * 1_000_003
         while total.events < arguments.steps:
             try:
-                total.join(play(memory, stories=_STORIES_AT_ONCE, start=start, judge=judge))
+                total.join(play(memory, stories=_STORIES_AT_ONCE, start=start, judge=judge, drafts=drafts))
             except Violation as broken:
                 for line in f"{arguments.memory} breaks {broken}".splitlines():
                     console.say(line)

@@ -33,8 +33,10 @@ def check_requests(submitted: Collection[int], scheduler: Scheduler) -> None:
         raise Violation(Clause.REQUESTS, f"request {min(strange)} was never submitted")
 
 
-def check_pages(tables: Mapping[int, Table], census: Mapping[Pool, Census]) -> None:
+def check_pages(tables: Mapping[int, Table], census: Mapping[Pool, Census], *, one_memory: bool = False) -> None:
     """Raise ``Violation`` unless each page of each pool is free, cached or held, and a free one nothing else."""
+    if one_memory:
+        _check_one_memory(tables, census)
     for pool, pages in census.items():
         held: dict[int, int] = {}
         for request, table in tables.items():
@@ -60,3 +62,12 @@ def check_pages(tables: Mapping[int, Table], census: Mapping[Pool, Census]) -> N
             raise Violation(Clause.PAGES, said)
         if strange := (free | pages.cached | held.keys()) - pages.every:
             raise Violation(Clause.PAGES, f"page {min(strange)} is none of the {pool} pool")
+
+
+def _check_one_memory(tables: Mapping[int, Table], census: Mapping[Pool, Census]) -> None:
+    owners: dict[int, Pool] = {}
+    for table in tables.values():
+        for pool in census:
+            for page in table.pages[pool]:
+                if page != NULL_PAGE and owners.setdefault(page, pool) != pool:
+                    raise Violation(Clause.PAGES, f"page {page} is held in the {owners[page]} and in the {pool} pool")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from attnconf.serving.world import World
 
 _LARGE_CHUNK = 64
+SECONDS = 20.0
+"""How long a story may be made shorter: a manager of an engine may take milliseconds an event."""
 
 
 def retell(world: World, story: Sequence[Event]) -> Violation | None:
@@ -32,10 +35,12 @@ def retell(world: World, story: Sequence[Event]) -> Violation | None:
 def shorten(broken: Violation, new_world: Callable[[], World]) -> Violation:
     """Return the violation of the same clause with the shortest story that is found, each told to a new world."""
     best = broken
-    improved = True
+    improved, deadline = True, time.monotonic() + SECONDS
     while improved:
         improved = False
         for story in _smaller(best.story):
+            if time.monotonic() > deadline:
+                return best
             found = retell(new_world(), story)
             if found is not None and found.clause is best.clause and _size(found.story) < _size(best.story):
                 best, improved = found, True

@@ -6,7 +6,9 @@ scheduler does: which rows it puts into a batch, which tables the manager gives,
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.clauses import Clause
@@ -100,7 +102,9 @@ class World:
         except _RAISED as error:
             if self._judging:
                 raise
-            said = f"the scheduler or its memory raised {type(error).__name__}: {error}"
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}:{last.lineno}, in {last.name}"
+            said = f"the scheduler or its memory raised {type(error).__name__}: {error} ({where})"
             raise Violation(Clause.STEPS, said, self.story) from error
 
     def finish(self) -> None:
@@ -142,7 +146,7 @@ class World:
                 raise Violation(Clause.STEPS, said)
             rows.append(BatchRow(row, self.memory.table(row.request), self._contents(row)))
         census = self.memory.census()
-        check_pages({request: self.memory.table(request) for request in self.running}, census)
+        self._check_pages({request: self.memory.table(request) for request in self.running}, census)
         for one in rows:
             self._write(one)
         for one in rows:
@@ -154,6 +158,9 @@ class World:
             self._judging = False
         for one in rows:
             self._answer(one.row)
+
+    def _check_pages(self, tables: Mapping[int, Table], census: Mapping[Pool, Census]) -> None:
+        check_pages(tables, census, one_memory=self.memory.one_memory)
 
     def _read(
         self, request: int, table: Table, expected: Sequence[Content], position: int, census: Mapping[Pool, Census]
@@ -211,7 +218,7 @@ class World:
                     raise Violation(Clause.EVENT_ORDER, f"request {end.request} was answered otherwise than alone")
         tables = {request: self.memory.table(request) for request in self.running}
         census = self.memory.census()
-        check_pages(tables, census)
+        self._check_pages(tables, census)
         for sequence in self.scheduler.running:
             known = self.known[sequence.request]
             written = contents(known.tokens[: sequence.written])

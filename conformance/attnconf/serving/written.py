@@ -21,7 +21,8 @@ class Written:
 
     def __init__(self, memory: Manager) -> None:
         self._memory = memory
-        self._slots: dict[Pool, dict[int, Content]] = {pool: {} for pool in memory.pools}
+        shared: dict[int, tuple[Pool, Content]] = {}
+        self._slots = {pool: shared if memory.one_memory else {} for pool in memory.pools}
         self._writers: dict[Pool, dict[int, int]] = {pool: {} for pool in memory.pools}
         self._rejected: set[Content] = set()
 
@@ -36,7 +37,7 @@ class Written:
                 if slot is None:
                     said = f"request {request} has no slot in the {pool} pool for its new token {token}"
                     raise Violation(Clause.STEPS, said)
-                self._slots[pool][slot] = content
+                self._slots[pool][slot] = (pool, content)
                 self._writers[pool][slot] = request
 
     def reject(self, drafts: Sequence[Content]) -> None:
@@ -55,7 +56,7 @@ class Written:
             slots = self._slots[pool]
             for token in range(first_visible(position, window), len(expected)):
                 slot = table.slot(pool, token)
-                if slot is None or slots.get(slot) != expected[token]:
+                if slot is None or slots.get(slot) != (pool, expected[token]):
                     yield pool, token, slot
 
     def check(  # noqa: PLR0913 - what is read, by whom, and what is known of it
@@ -77,7 +78,7 @@ class Written:
             what = f"token {token} of request {request} in the {pool} pool"
             page = None if slot is None else slot // self._memory.page_size
             found = None if slot is None else self._slots[pool].get(slot)
-            if {found, expected[token]} & self._rejected:
+            if {expected[token], *(found or ())} & self._rejected:
                 raise Violation(Clause.DRAFTS, f"{what}: page {page} has the key of a rejected draft")
             if (pool, token) in wrong_hits:
                 has = "it was gone" if page is None else f"page {page} held another key"

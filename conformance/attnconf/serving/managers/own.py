@@ -36,6 +36,7 @@ class OwnManager:
     """
 
     name = "own"
+    one_memory = False
     pools: tuple[Pool, ...] = ("full", "swa")
 
     def __init__(self, *, full: int = 18, swa: int = 12, page_size: int = 4, window_left: int = 7) -> None:

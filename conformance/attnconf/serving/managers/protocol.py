@@ -42,13 +42,15 @@ class Manager(Protocol):
     """A memory manager of paged KV, with a prefix cache.
 
     ``pools`` are "full", and "swa" where sliding layers have pages of their own; ``window_left`` is that of the sliding
-    layers, -1 without any. Requests are named by numbers. Tokens are those whose keys the memory holds.
+    layers, -1 without any. ``one_memory``: a page is the same memory in every pool. Requests are named by numbers.
+    Tokens are those whose keys the memory holds.
     """
 
     name: str
     page_size: int
     pools: tuple[Pool, ...]
     window_left: int
+    one_memory: bool
 
     def fits(self, tokens: int) -> bool:
         """Return whether a request of so many tokens, alone in the memory, has room."""

@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from attnconf.serving.managers.protocol import Manager
 
 _ROOM = "attnconf.serving.managers"
-MANAGERS = {"own": ("own", "OwnManager")}
+MANAGERS = {
+    "own": ("own", "OwnManager"),
+    "sglang": ("sglang", "SglangManager"),
+    "sglang-swa": ("sglang", "sliding"),
+    "sglang-token": ("sglang", "by_token"),
+    "transformers": ("transformers", "TransformersManager"),
+    "vllm": ("vllm", "VllmManager"),
+}
 """Module and factory of each manager."""
+
+DRAFTLESS = frozenset({"sglang", "sglang-swa", "sglang-token", "transformers"})
+"""Managers that are played without drafts; the docstring of each module says why."""
 
 
 def manager_named(name: str) -> Callable[[], Manager]:
