@@ -38,6 +38,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--model", metavar="M", help="every eighth judged batch has the layers of this model")
     parser.add_argument("--judge-every", type=int, default=1, metavar="N", help="judge one batch of N; 0 none (1)")
     parser.add_argument("--save", metavar="FILE", help="write a case that a backend fails")
+    parser.add_argument("--record", metavar="DIR", help="save judged batches as cases for replay, one of each shape")
     parser.set_defaults(run=run)
 
 
@@ -47,17 +48,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.serving.judge import WrongStep
     from attnconf.serving.machine import Played, play
     from attnconf.serving.managers.registry import DRAFTLESS, manager_named
+    from attnconf.serving.recorder import Recorder
     from attnconf.serving.violation import Violation
 
     check_least(arguments, steps=1, seed=0, judge_every=0)
     if arguments.save is not None:
         refuse_unwritable(Path(arguments.save))
+    record = None if arguments.record is None else Recorder(Path(arguments.record))
     memory = manager_named(arguments.memory)
     drafts = arguments.memory not in DRAFTLESS
     session = make_session()
     started, total = time.perf_counter(), Played()
     with closing(session):
         judge = _judge(arguments, session, memory())
+        judge.record = record
         start = arguments.seed * 1_000_003
         while total.events < arguments.steps:
             try:
@@ -74,6 +78,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                     console.say(f"attnconf replay {arguments.save}")
                 return EXIT_FAILED
             start += 1
+    if record is not None:
+        console.say(
+            f"{counted(record.saved, 'case')} in {arguments.record}; attnconf replay judges them on any backend"
+        )
     console.say(_summary(arguments, total, judge, time.perf_counter() - started))
     return 0
 

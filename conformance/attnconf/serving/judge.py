@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError
@@ -32,7 +32,7 @@ class StepJudge:
     """Asks ``run`` about each batch, on one of ``geometries`` in turn; one batch of ``every`` is asked, none with 0.
 
     ``judged`` counts the cases, ``layers`` their layers that were executed, and ``worst`` is the largest error in units
-    of the bound.
+    of the bound. ``record`` gets every case that was asked.
     """
 
     run: Callable[[Case], CaseResult]
@@ -43,8 +43,7 @@ class StepJudge:
     judged: int = 0
     layers: int = 0
     worst: float = 0.0
-    results: list[CaseResult] = field(default_factory=list)
-    keep: bool = False
+    record: Callable[[Case], None] | None = None
 
     def __call__(self, rows: list[BatchRow], step: Step) -> None:
         """Judge one batch. Raises ``WrongStep`` for a wrong answer."""
@@ -57,8 +56,8 @@ class StepJudge:
             self.judged += 1
             self.layers += sum(layer.outcome.is_executed for layer in result.layers)
             self.worst = max([self.worst, *(layer.worst_units or 0.0 for layer in result.layers)])
-            if self.keep:
-                self.results.append(result)
+            if self.record is not None:
+                self.record(case)
             if result.is_failure:
                 raise WrongStep(result)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from attnconf.cases.case import Case
 from attnconf.cli import main as cli
 from attnconf.serving.managers.own import OwnManager
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 
@@ -19,6 +22,19 @@ def test_a_run_says_what_was_played_and_judged(capsys: pytest.CaptureFixture[str
     assert found is not None, said
     assert int(found[1].replace(",", "")) >= 40
     assert int(found[2]) > 0
+
+
+def test_recorded_batches_are_replayed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "batches"
+    assert cli.main(["machine", "--steps", "20", "--judge-every", "40", "--record", str(folder)]) == 0
+    found = list(folder.glob("*.json"))
+    assert found
+    assert f"{len(found)} case" in capsys.readouterr().out
+    assert all(Case.read(path).paging.placement == "recorded" for path in found)
+    assert cli.main(["replay", str(found[0]), "--backend", "reference"]) == 0
+    assert "0 failed" in capsys.readouterr().out
+    assert cli.main(["machine", "--record", str(found[0])]) == 2
+    assert "a folder that can be made" in capsys.readouterr().err
 
 
 def test_a_broken_clause_is_a_failure_with_its_story(
