@@ -50,6 +50,7 @@ _ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None
     (16, 5, 3, 2, _FP32, 0, None, False),
     (64, 6, 1, 8, _FP32, 31, 5.0, True),
     (256, 1, 2, 128, _FP32, 17, None, False),
+    (128, 4, 2, 256, _BF16, 127, None, False),
 )
 
 _FEW = 3

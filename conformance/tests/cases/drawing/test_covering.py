@@ -31,3 +31,36 @@ def test_shapes_are_planned_for_the_cases_that_are_asked() -> None:
     assert session.profile.gpu_times * session.profile.examples["decode"] < len(drawn) <= PLANNED_CASES
     asked = frozenset(shape for case in drawn for shape in asked_shapes(case))
     assert frozenset(shapes_asked(session, [("decode", "gemma4-31b")], (), "reference")) == asked
+
+
+def test_every_page_size_that_picks_another_kernel_of_trtllm_gen_is_drawn() -> None:
+    """16, 32 and 64 have kernels of their own, and from 128 on one kernel takes any: flashinfer#4347 was above 128."""
+    from attnconf.backends.flashinfer.trtllm_mha.capability import supports
+    from attnconf.cases.drawing.covering import _ROWS, _shape
+    from attnconf.platforms import Platform
+    from conformance.tests.support.shapes import a_shape
+
+    b200 = Platform(sm=(10, 0), cuda="13.0", packages={"flashinfer-python": "0.6.13"}, simulated=True)
+    drawn = [_shape(row) for row in _ROWS]
+    taken = {
+        one.page_size
+        for one in drawn
+        if supports(
+            a_shape(
+                q_dtype=one.q_dtype,
+                kv_dtype=one.kv_dtype,
+                page_size=one.page_size,
+                head_dim=one.layers[1].head_dim,
+                num_qo_heads=one.layers[1].num_qo_heads,
+                num_kv_heads=one.layers[1].num_kv_heads,
+                windowed=True,
+                window_left=one.layers[1].window_left,
+                soft_cap=one.layers[1].logits_soft_cap is not None,
+                num_requests=3,
+                max_kv_len=900,
+            ),
+            b200,
+        )
+        is None
+    }
+    assert taken == {16, 32, 64, 128, 256}

@@ -90,7 +90,7 @@ AGENDAS = {
     ("smoke", False): "249273c188cfcad60b8e83864da5fb4f1051307c72aea0c063ebe6f77036f14e",
     ("smoke", True): "6aeb30a934b21f672a19bb573d5d11d1cbd54afbdccc4e4dd7194e62d4fca689",
     ("gate", False): "aea9fe294910891e3033d72df84dd634fdc43a3e213f5df1dafa4bb440cabe88",
-    ("gate", True): "2ddc265688349e1dc94e74bd61262a5366caf6eadac1b175461f16c87236420b",
+    ("gate", True): "d935ecd1f1e5430805926efded64dd611dddffd1b9005ad308355f02f7323e88",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -43,6 +43,7 @@ def build(package: Path, kernels: Path, target: Path, nvcc: str = "nvcc") -> Non
     flags += [f"-I{data / folder}" for folder in _INCLUDES]
     # Where the kernels themselves would be loaded from; none is.
     flags += ['-DTLLM_GEN_FMHA_CUBIN_PATH="none"', '-DTLLM_GEN_FMHA_METAINFO_HASH="none"']
+    flags.append(f"-L{Path(nvcc).resolve().parent.parent / 'lib'}")  # where nvcc's own wheels have the runtime
     command = [nvcc, "-std=c++17", "-O1", "-w", "-arch=sm_100a", *flags, f"-I{kernels / 'include'}"]
     try:
         done = subprocess.run(  # noqa: S603 - nvcc, with paths of ours
