@@ -31,8 +31,8 @@ _FOREIGN = {
 """Fields that announce attention which ``LayerGeometry`` cannot express, with the reason."""
 
 _BIASES = ("alibi", "relative")
-_CAUSAL = ("is_causal", "is_decoder")
-"""Fields of which false says that attention is bidirectional."""
+_BOILERPLATE = "num_beams"
+"""A field of configurations that older releases wrote with every default, where ``is_decoder`` is false for all."""
 
 
 def read_model(path: Path) -> ModelGeometry:
@@ -87,9 +87,7 @@ def _refuse_foreign(text: Fields, family: Family, name: str) -> None:
     for field, reason in _FOREIGN.items():
         if text.data.get(field) not in (None, False):
             text.refuse(field, text.data[field], f"none: {reason}")
-    for field in _CAUSAL:
-        if text.data.get(field) is False and field not in family.harmless:
-            text.refuse(field, text.data[field], "true: attention here is causal, and that of an encoder is not")
+    _refuse_encoder(text, family)
     bidirectional = text.data.get("use_bidirectional_attention")
     # "vision" keeps text tokens causal; images attend to each other in the prefill of their own tokens only
     if bidirectional not in (None, False, "vision"):
@@ -107,6 +105,18 @@ def _refuse_foreign(text: Fields, family: Family, name: str) -> None:
             "none: chunked attention is neither sliding nor full",
         )
     refuse_unread(text, family.harmless)
+
+
+def _refuse_encoder(text: Fields, family: Family) -> None:
+    allowed = "true: attention here is causal, and that of an encoder is not"
+    if text.data.get("is_causal") is False:
+        text.refuse("is_causal", text.data["is_causal"], allowed)
+    decoder = text.data.get("is_decoder")
+    if family.encoder and decoder is None:
+        text.refuse_missing("is_decoder", allowed)
+    told = decoder is False and "is_decoder" not in family.harmless and _BOILERPLATE not in text.data
+    if told or (family.encoder and decoder is not True):
+        text.refuse("is_decoder", decoder, allowed)
 
 
 def _says_kinds(text: Fields) -> bool:

@@ -30,10 +30,10 @@ class Family:
     ``sliding_kv_factor`` the KV heads of a sliding layer to those of a full one, where no field has them.
     ``interval``: without any list, layer i is full when i + 1 is a multiple of it, else linear attention.
     ``before_query``: ``sliding_window_size`` counts the keys before the query, and not itself. ``multi_query``: there
-    is one KV head. ``floors``: a size that the heads do not divide is rounded down. ``hybrid``: a layer of that name
-    has full attention beside another mixer. ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is
-    why no case can say what the family does; ``harmless`` are fields that sound like attention, and with which its
-    code does something else.
+    is one KV head. ``floors``: a size that the heads do not divide is rounded down. ``encoder``: attention is causal
+    only with ``is_decoder``. ``hybrid``: a layer of that name has full attention beside another mixer.
+    ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is why no case can say what the family does;
+    ``harmless`` are fields that sound like attention, and with which its code does something else.
     """
 
     pattern: int | None = None
@@ -52,6 +52,7 @@ class Family:
     before_query: bool = False
     multi_query: bool = False
     floors: bool = False
+    encoder: bool = False
     hybrid: bool = False
     half_scale: bool = False
     refused: str = ""
@@ -68,11 +69,17 @@ _MINIMAX = frozenset(f"{kind}_attn_{factor}_factor" for kind in ("full", "linear
 _INDEXER = frozenset(f"index_{name}" for name in ("block_size", "head_dim", "local_blocks", "n_heads", "topk_blocks"))
 """What a layer of sparse attention reads, which ``layer_types`` names where there is one."""
 
+_ENCODERS = (
+    *("albert", "bert", "bertgeneration", "bigbird", "camembert", "data2vec", "deberta", "debertav2", "distilbert"),
+    *("electra", "ernie", "eurobert", "megatronbert", "modernbert", "mpnet", "nomicbert", "rembert", "roberta"),
+    *("robertaprelayernorm", "rocbert", "roformer", "xlmroberta", "xlmrobertaxl", "xmod"),
+)
 _NO_ATTENTION = Family(refused="none of its layers is attention")
 _EVERY_SINK = Family(sinks=_ALL)
 _ASSISTANT = Family(refused="every layer of an assistant reads the keys and values of the model that it assists")
 
 _FAMILIES = {
+    **dict.fromkeys(_ENCODERS, Family(encoder=True)),
     "gemma2": Family(pattern=2, window=4096, query_pre_attn_scalar=256.0, soft_cap=50.0),
     "gemma3": Family(pattern=6, window=4096, query_pre_attn_scalar=256.0),
     "gemma3n": Family(pattern=5, window=512, sm_scale=1.0),

@@ -158,6 +158,9 @@ LLAMA_TYPES = ["sliding_attention"] * 3
         ({"head_dim": 64, "kv_channels": 32}, "kv_channels is 32; allowed: what head_dim says, 64"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder is True; allowed: none: an encoder attends"),
         ({"is_causal": False}, "is_causal is False; allowed: true: attention here is causal"),
+        ({"is_decoder": False}, "is_decoder is False; allowed: true: attention here is causal"),
+        ({"model_type": "bert"}, "is_decoder is missing; allowed: true: attention here is causal"),
+        ({"model_type": "bert", "is_decoder": False, "num_beams": 1}, "is_decoder is False; allowed: true"),
         ({"position_embedding_type": "alibi"}, "position_embedding_type is 'alibi'; allowed: none that adds a bias"),
         ({"model_type": "bloom"}, "model_type is 'bloom'; allowed: none: ALiBi adds a bias"),
         ({"num_attention_heads_per_layer": [8, 8]}, "num_attention_heads_per_layer is [8, 8]; allowed: a list of 4"),
@@ -250,7 +253,21 @@ def test_other_names_of_the_same_thing(names: dict[str, Any]) -> None:
         ),
         *("sparse_topk", "indexer_heads", "index_n_heads", "global_layers", "head_dims", "qk_nope_dim", "v_channels"),
         *("layer_pattern", "mixer_types", "share_every", "attn_logit_cap", "swa_layers", "causal_span", "mqa"),
-        *("latent_size", "num_heads", "yoco", "bidirectional", "compress_ratio", "lightning_attention"),
+        *(
+            "latent_size",
+            "hidden_size_per_head",
+            "num_kv_groups",
+            "kv_rank",
+            "attention_scaling",
+            "query_multiplier",
+            "attention_softmax_scale",
+            "attention_groups",
+            "num_heads",
+            "yoco",
+            "bidirectional",
+            "compress_ratio",
+            "lightning_attention",
+        ),
     ],
 )
 def test_a_field_that_sounds_like_attention_is_refused_by_its_name(name: str) -> None:
@@ -265,6 +282,14 @@ def test_a_field_that_sounds_like_attention_is_refused_by_its_name(name: str) ->
 )
 def test_a_field_about_something_else_is_not_refused(name: str) -> None:
     assert read({**BASE, name: 3}).layers == read(BASE).layers
+
+
+def test_what_older_releases_wrote_into_every_file_says_nothing() -> None:
+    every = {"is_decoder": False, "num_beams": 1, "top_k": 50, "pruned_heads": {}, "use_flash_attn": True}
+    assert (
+        read({**BASE, **every, "is_encoder_decoder": False, "add_cross_attention": False}).layers == read(BASE).layers
+    )
+    assert read({**BASE, "model_type": "bert", "is_decoder": True}).layers == read(BASE).layers
 
 
 def test_a_shared_layer_of_another_kv_shape_is_refused() -> None:
