@@ -65,3 +65,17 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     err = capsys.readouterr().err
     assert sentence in err
     assert err.count("\n") == 1
+
+
+def test_a_plan_with_a_cell_that_no_kernel_is_listed_for_ends_with_10(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = PAGE.parents[1] / "attnconf_fixtures" / "policies" / "sglang-gemma4.toml"
+    policy = tmp_path / "fp8.toml"
+    modes = 'modes = ["decode", "extend"]\n'
+    policy.write_text(shipped.read_text().replace(modes, f'{modes}dtypes = ["bfloat16+float8_e4m3fn"]\n', 1))
+    assert cli.main(["plan", "--policy", str(policy), "--sm", "10.0", "--flashinfer", "0.6.13"]) == 10
+    out = capsys.readouterr().out
+    assert "NOT MET: trtllm_mha gemma4-12b full extend bfloat16+float8_e4m3fn can be executed nowhere" in out
+    assert "kernelType=0" in out
+    assert "decode bfloat16+float8_e4m3fn can be executed nowhere" not in out
