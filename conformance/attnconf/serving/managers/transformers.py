@@ -1,4 +1,4 @@
-"""transformers' own cache of continuous batching (5.24): its full-attention allocator, ledger and prefix sharing.
+"""transformers' own cache of continuous batching (5.23, 5.24): its full-attention allocator, ledger and prefix sharing.
 
 Its sliding layers keep a ring: token t lies in slot t modulo the window, and a batch reads the ring before it writes.
 Such a table rolls, which no case can say yet, so they are left out.
