@@ -27,7 +27,7 @@ _ROOM = "attnconf.serving"
 class ServingMutant:
     """In ``module`` of the serving room each of ``edits``, an old and a new text, is made; ``clause`` must notice.
 
-    ``summary`` says what the fault is, and ``bug`` where one like it was filed, if so.
+    ``summary`` says what the fault is.
     """
 
     name: str
@@ -35,7 +35,6 @@ class ServingMutant:
     clause: Clause
     module: Edited
     edits: tuple[tuple[str, str], ...]
-    bug: str = ""
 
     @property
     def manager(self) -> type[OwnManager]:

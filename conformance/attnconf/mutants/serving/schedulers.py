@@ -31,7 +31,6 @@ SCHEDULERS = (
         Clause.REQUESTS,
         "scheduler",
         (("self.running[turn:] + self.running[:turn]", "self.running[turn:] + self.running[: turn - 1]"),),
-        bug="sgl-project/sglang#21049: 999 of 1,000 requests completed",
     ),
     ServingMutant(
         "dropped-at-preemption",
