@@ -14,6 +14,7 @@ from attnconf.errors import AttnconfError, InvalidInputError
 
 if TYPE_CHECKING:
     from attnconf.policy.policy import Policy
+    from attnconf.running.processes.engine import Engine
     from attnconf.running.session import Session
 
 _MOST_JOBS = 2**10
@@ -74,6 +75,29 @@ def check_least(arguments: argparse.Namespace, **least: float) -> None:
     for name, value in least.items():
         if getattr(arguments, name) < value:
             raise InvalidInputError("--" + name, given=str(getattr(arguments, name)), allowed=f"{value} or more")
+
+
+def add_engine(parser: argparse.ArgumentParser, *, jobs: int, told: str) -> None:
+    """Declare where a command's processes are: unless told ``jobs`` of this machine, in the words of ``told``."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, default=jobs, metavar="J", help=f"processes of this machine ({told})")
+    where.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="ask the workers of a Dask cluster, one process each: its scheduler's address, such as tcp://host:8786",
+    )
+
+
+def open_engine(arguments: argparse.Namespace) -> Engine:
+    """Return what runs a command's work, to be left in the end. Raises what ``Cluster`` raises."""
+    check_least(arguments, jobs=1)
+    if arguments.cluster is None:
+        from attnconf.running.processes.crew import Crew
+
+        return Crew(arguments.jobs)
+    from attnconf.running.processes.cluster import Cluster
+
+    return Cluster(arguments.cluster)
 
 
 def make_session() -> Session:

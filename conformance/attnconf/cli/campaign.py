@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import closing
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import shown_name
 from attnconf.clauses import cite
-from attnconf.cli.arguments import Commands, check_least, make_session
+from attnconf.cli.arguments import Commands, add_engine, check_least, open_engine
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
 from attnconf.files import refuse_unwritable, write_text
 from attnconf.judging.units import EDGES
 from attnconf.version import __version__
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
     from attnconf.running.campaign import Campaign, CampaignReport
     from attnconf.running.processes.declaration import Declaration
+
+
+_FINDS = "ATTNCONF_FINDS"
+"""The environment variable that names the database of finds."""
 
 
 def add(commands: Commands) -> None:
@@ -44,8 +50,17 @@ def add(commands: Commands) -> None:
         "--model", action="append", default=[], metavar="M", help="a shipped model (repeatable; free: any geometry)"
     )
     parser.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--profile", choices=("nightly",), help="as many cases, models and lengths as a night has")
+    add_engine(parser, jobs=1, told="1")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="draw other cases (0; of the clock for --profile nightly)"
+    )
+    parser.add_argument(
+        "--finds",
+        metavar="URL",
+        default=os.environ.get(_FINDS),
+        help=f"a redis database that shares failing cases: those of before are asked first (${_FINDS})",
+    )
     parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no more cases after S")
     parser.add_argument("--json", metavar="FILE", help="write counts and histograms as JSON")
     parser.set_defaults(run=run)
@@ -53,30 +68,53 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the campaign and print what came of it."""
-    from attnconf.cases.drawing.families import pairs_of
-    from attnconf.running.campaign import Campaign, search
+    from attnconf.running.campaign import declared, search
+    from attnconf.running.finds import open_finds
 
-    check_least(arguments, examples=1, jobs=1, seed=0, seconds=0)
+    check_least(arguments, examples=1, seconds=0)
     if arguments.json:
         refuse_unwritable(Path(arguments.json))
-    with closing(make_session()) as session:
-        backend = session.declaration(arguments.backend)
-    campaign = Campaign(
-        backend=arguments.backend,
-        targets=pairs_of(arguments.family, arguments.model),
-        examples=arguments.examples,
-        seed=arguments.seed,
-        seconds=arguments.seconds,
-    )
-    report = search(campaign, arguments.jobs, console.say)
+    campaign = _asked(arguments)
+    finds = open_finds(arguments.finds, "--finds") if arguments.finds else None
+    with open_engine(arguments) as engine:
+        platform, backend = engine.everywhere(declared, arguments.backend)[0]
+        before = [] if finds is None else finds.of_targets(backend.name, platform, campaign.targets)
+        if before:
+            console.say(f"{counted(len(before), 'case')} found before, asked first")
+        report = search(campaign, engine, console.say, before)
+    if finds is not None:
+        for why in filter(None, (finds.add(failure, platform) for failure in report.failures)):
+            console.say(why)
     for line in campaign_lines(report, shown_name(backend.name, backend.evidence)):
         console.say(line)
     if arguments.json:
-        data = campaign_data(report, backend, campaign, session.platform)
+        data = campaign_data(report, backend, campaign, platform)
         write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
     if report.failures or report.lost:
         return EXIT_FAILED
     return 0 if report.profiles else EXIT_NOTHING_EXECUTED
+
+
+def _asked(arguments: argparse.Namespace) -> Campaign:
+    """Return the campaign that the options ask for. Raises ``InvalidInputError``."""
+    from attnconf.cases.drawing.families import pairs_of
+    from attnconf.cases.drawing.profiles import profile_named
+    from attnconf.cases.models import FREE_MODEL
+    from attnconf.running.campaign import Campaign
+
+    profile = None if arguments.profile is None else profile_named(arguments.profile)
+    models = arguments.model if profile is None or arguments.model else [*profile.models, FREE_MODEL]
+    if arguments.seed is None:
+        arguments.seed = 0 if profile is None or profile.derandomised else int(time.time())
+    check_least(arguments, seed=0)
+    return Campaign(
+        backend=arguments.backend,
+        targets=pairs_of(arguments.family, models),
+        examples=arguments.examples,
+        seed=arguments.seed,
+        seconds=arguments.seconds,
+        profile=profile,
+    )
 
 
 def campaign_lines(report: CampaignReport, backend: str) -> list[str]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import statistics
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnconf.clauses import cite
-from attnconf.cli.arguments import Commands, check_least
+from attnconf.cli.arguments import Commands, add_engine, check_least, open_engine
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
 from attnconf.files import refuse_unwritable, write_text
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from attnconf.cli.console import Console
     from attnconf.mutants.hunt import Catch, Orders
     from attnconf.mutants.mutant import Mutant
+    from attnconf.running.processes.engine import Engine
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
         "--model", action="append", default=[], metavar="M", help="of this model, config.json or free (repeatable)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="draw other cases (0)")
-    parser.add_argument("--jobs", type=int, default=_processors(), metavar="J", help="processes (one a processor)")
+    add_engine(parser, jobs=_processors(), told="one a processor")
     parser.add_argument("--shrink", action="store_true", help="find the smallest case of each; --json does so, too")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON, with the smallest case of each")
     parser.set_defaults(run=run)
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.mutants.hunt import Orders
     from attnconf.mutants.registry import MUTANTS, mutant_named
 
-    check_least(arguments, jobs=1, seed=0)
+    check_least(arguments, seed=0)
     if arguments.json is not None:
         refuse_unwritable(Path(arguments.json))
     for model in arguments.model:
@@ -60,11 +60,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         shrink=arguments.shrink or arguments.json is not None,
     )
     found: list[Catch] = []
-    for mutant, catch in zip(asked, _hunted(orders, asked, arguments.jobs), strict=True):
-        found.append(catch)
-        console.say(_line(mutant, catch))
-        if arguments.shrink and catch.case is not None:
-            console.say(f"        {catch.case!r}")
+    with open_engine(arguments) as engine:
+        for mutant, catch in zip(asked, _hunted(orders, asked, engine), strict=True):
+            found.append(catch)
+            console.say(_line(mutant, catch))
+            if arguments.shrink and catch.case is not None:
+                console.say(f"        {catch.case!r}")
     hunted = [catch for catch in found if not catch.not_run]
     console.say(_summary(hunted))
     if arguments.json is not None:
@@ -93,6 +94,7 @@ def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, An
                 "check": catch.check,
                 "first_clause": catch.first,
                 "case": None if catch.case is None else catch.case.to_data(),
+                "lost": catch.lost,
             }
             for mutant, catch in hunted
         ],
@@ -100,22 +102,26 @@ def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, An
     }
 
 
-def _hunted(orders: Orders, asked: Sequence[Mutant], jobs: int) -> Iterator[Catch]:
-    """Yield each mutant's catch in order, as soon as it is there."""
-    from attnconf.mutants.hunt import hunt_named
+def _hunted(orders: Orders, asked: Sequence[Mutant], engine: Engine) -> Iterator[Catch]:
+    """Yield each mutant's catch in order, as soon as it is there; one whose process died is lost, and not caught."""
+    from attnconf.mutants.hunt import Catch, hunt_named
 
+    hunt = partial(hunt_named, orders)
     names = [mutant.id for mutant in asked]
-    if jobs == 1 or len(names) == 1:
-        yield from map(partial(hunt_named, orders), names)
+    if engine.is_here and 1 in (engine.size, len(names)):
+        yield from map(hunt, names)
         return
-    with ProcessPoolExecutor(min(jobs, len(names)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(partial(hunt_named, orders), names)
+    for mutant, found in zip(asked, engine.map(hunt, names), strict=True):
+        lost = Catch(id=mutant.id, bug=mutant.bug, clause=mutant.clause)
+        yield found if isinstance(found, Catch) else replace(lost, lost=str(found))
 
 
 def _line(mutant: Mutant, catch: Catch) -> str:
     head = f"{mutant.id:30} {cite(mutant.clause):30}"
     if catch.not_run:
         return f"not run {head} {catch.not_run}"
+    if catch.lost:
+        return f"LOST    {head} {catch.lost}"
     effort = f"{catch.cases:4} cases {catch.seconds:6.1f} s"
     if catch.caught:
         first = "" if catch.first in {None, mutant.clause} else f" (clause {catch.first} first)"

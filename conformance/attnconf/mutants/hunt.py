@@ -48,7 +48,7 @@ class Catch:
 
     ``caught``: the mutant's own clause failed, by ``check``, in the last of ``cases`` cases. ``first`` is the clause
     that failed first, if any. ``case`` is the failing case, shrunk if the orders say so. ``not_run`` says why there was
-    no hunt.
+    no hunt, and ``lost`` how the process of one died.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Catch:
     seconds: float = 0.0
     case: Case | None = None
     not_run: str = ""
+    lost: str = ""
 
 
 @dataclass

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import cycle
+from itertools import chain, zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import as_promised
-from attnconf.cases.drawing.profiles import Profile
+from attnconf.cases.drawing.profiles import Profile, profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.errors import one_line
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import detect
 from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
 from attnconf.running.explore import explore
-from attnconf.running.processes.crew import Crew
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
     from attnconf.judging.result import CaseResult
+    from attnconf.platforms import Platform
+    from attnconf.running.processes.declaration import Declaration
+    from attnconf.running.processes.engine import Engine
 
 LOOSE = 0.1
 """A kernel whose worst error stays below this share of its bound has a profile that is looser than tenfold."""
@@ -36,13 +39,25 @@ MAX_KV_LEN = 400
 DRAWN_AT_ONCE = 400
 """Cases of one exploration: the first ones of each are picked, and a share holds no more of them at once."""
 
+LEAST_SHARE = 40
+"""A share has no fewer cases, where there are as many: they are picked among the most candidates."""
+
+_MANY_SHARES = 64
+"""In how many shares a large campaign is cut: a process that dies costs one of them."""
+
+_SEEDS = 1_000_000
+"""How many shares one seed has for itself."""
+
 _PLANNING_SHARES = 8
 """How many shares are drawn to know which kernels to build: further ones ask the same shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one process explores at once: up to ``examples`` cases of one family and model, begun within ``seconds``."""
+    """What one process explores at once: up to ``examples`` cases of one family and model, begun within ``seconds``.
+
+    Lengths are those of a ``Profile``.
+    """
 
     backend: str
     family: Family
@@ -50,13 +65,15 @@ class Share:
     examples: int
     seed: int
     seconds: float = math.inf
+    max_kv_len: int = MAX_KV_LEN
+    long_kv_len: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
     """What is asked of a backend: some ``examples`` cases, spread over pairs of a family and a model.
 
-    No case begins after ``seconds``.
+    With a ``profile`` each pair gets as many as that gives it, of its lengths. No case begins after ``seconds``.
     """
 
     backend: str
@@ -64,25 +81,31 @@ class Campaign:
     examples: int
     seed: int = 0
     seconds: float = math.inf
+    profile: Profile | None = None
 
     def shares(self, processes: int) -> list[Share]:
-        """Return a share for each of ``processes``, and no fewer than there are targets; each draws its own cases.
+        """Return the shares, the first ones of a target each: the same cases however many ``processes`` there are.
 
         Where a process has several, one after the other, they divide its time.
         """
-        count = max(processes, len(self.targets))
-        seconds = self.seconds / -(-count // processes)
-        return [
-            Share(
-                backend=self.backend,
-                family=family,
-                model=model,
-                examples=-(-self.examples // count),
-                seed=self.seed * 1_000 + index,
-                seconds=seconds,
-            )
-            for index, (family, model) in zip(range(count), cycle(self.targets), strict=False)
-        ]
+        counts = [self._count(family) for family, _ in self.targets]
+        largest = min(DRAWN_AT_ONCE, max(LEAST_SHARE, -(-sum(counts) // _MANY_SHARES)))
+        turns = zip_longest(
+            *(self._of_target(target, count, largest) for target, count in zip(self.targets, counts, strict=True))
+        )
+        shares = [share for share in chain.from_iterable(turns) if share is not None]
+        seconds = self.seconds / -(-len(shares) // processes)
+        return [replace(share, seed=self.seed * _SEEDS + index, seconds=seconds) for index, share in enumerate(shares)]
+
+    def _count(self, family: Family) -> int:
+        return -(-self.examples // len(self.targets)) if self.profile is None else self.profile.examples[family]
+
+    def _of_target(self, target: tuple[Family, str], count: int, largest: int) -> list[Share]:
+        parts = -(-count // largest)
+        whole = Share(backend=self.backend, family=target[0], model=target[1], examples=-(-count // parts), seed=0)
+        if self.profile is not None:
+            whole = replace(whole, max_kv_len=self.profile.max_kv_len, long_kv_len=self.profile.long_kv_len)
+        return [whole] * parts
 
 
 @dataclass
@@ -183,42 +206,98 @@ class CampaignReport:
         }
 
 
-def search(campaign: Campaign, processes: int, say: Callable[[str], None] = lambda _: None) -> CampaignReport:
-    """Explore ``campaign`` with several processes, which share the GPUs; stop none of them for a failure of another.
+def declared(backend: str) -> tuple[Platform, Declaration]:
+    """Return this machine and what ``backend`` declares on it. Raises as ``Session.declaration``."""
+    session = Session(platform=detect(), profile=profile_named("replay"))
+    with closing(session):
+        return session.platform, session.declaration(backend)
 
-    What the backend compiles is built first, with all cores; ``say`` receives lines about it.
+
+def search(
+    campaign: Campaign,
+    engine: Engine,
+    say: Callable[[str], None] = lambda _: None,
+    found_before: Sequence[Case] = (),
+) -> CampaignReport:
+    """Explore ``campaign`` with the processes of ``engine``; stop none of them for a failure of another.
+
+    What the backend compiles is built first, with all cores; ``say`` receives lines about it. The cases
+    ``found_before`` are asked first, each as a share of its own.
     """
-    shares = campaign.shares(processes)
+    shares = campaign.shares(engine.size)
     found = CampaignReport()
-    with Crew(processes) as crew:
-        found.build_seconds = _build(shares, len(campaign.targets), crew, say)
-        started = time.perf_counter()
-        parts = crew.map(explore_share, shares, spoils=lambda part: bool(part.lost))
-        for share, part in zip(shares, parts, strict=True):
-            found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, part)]))
+    found.build_seconds = _build(shares, len(campaign.targets), engine, say)
+    started = time.perf_counter()
+    again = [(campaign.backend, case) for case in found_before]
+    answers = engine.map(ask_again, again, spoils=_is_spoilt)
+    for (_, case), part in zip(again, answers, strict=True):
+        found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[f"{case.id}: {part}"]))
+    parts = engine.map(explore_share, shares, spoils=_is_spoilt)
+    for share, part in zip(shares, parts, strict=True):
+        found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, str(part))]))
     found.seconds = time.perf_counter() - started
     return found
 
 
-def _build(shares: Sequence[Share], targets: int, crew: Crew, say: Callable[[str], None]) -> float:
+def _is_spoilt(part: CampaignReport) -> bool:
+    return bool(part.lost)
+
+
+def _build(shares: Sequence[Share], targets: int, engine: Engine, say: Callable[[str], None]) -> float:
     """Build what the cases of ``shares`` need and return the seconds that planning and building took.
 
     The first ``targets`` of them have one target each.
     """
     started = time.perf_counter()
-    session = _session(shares[0])
-    if session.platform.sm is None or not session.declaration(shares[0].backend).is_builder:
-        return 0.0
     asked = shares[: max(targets, _PLANNING_SHARES)]
-    known = [found for found in crew.map(asked_by_share, asked) if isinstance(found, frozenset)]
+    if not any(engine.everywhere(_is_built_here, shares[0])):
+        return 0.0
+    known = [found for found in engine.map(asked_by_share, asked) if isinstance(found, frozenset)]
     shapes = frozenset[KernelShape]().union(*known)
-    plan = plan_builds(session, [shares[0].backend], lambda _: shapes, jobs=default_jobs())
+    if engine.is_here:
+        build_here((shares[0], shapes), say)
+    else:
+        for line in chain.from_iterable(engine.everywhere(told_builds, (shares[0], shapes))):
+            say(line)
+    return time.perf_counter() - started
+
+
+def _is_built_here(share: Share) -> bool:
+    session = _session(share)
+    return session.platform.sm is not None and session.declaration(share.backend).is_builder
+
+
+def build_here(asked: tuple[Share, frozenset[KernelShape]], say: Callable[[str], None]) -> None:
+    """Build what the backend of a share needs for these shapes in this place; ``say`` receives lines about it."""
+    share, shapes = asked
+    plan = plan_builds(_session(share), [share.backend], lambda _: shapes, jobs=default_jobs())
     for line in plan.lines:
         say(line)
     report = plan.build(say)
     for name, why in report.failures.items():
         say(f"{name} does not build: {why}")
-    return time.perf_counter() - started
+
+
+def told_builds(asked: tuple[Share, frozenset[KernelShape]]) -> list[str]:
+    """Build as ``build_here`` does, and return the lines."""
+    lines: list[str] = []
+    build_here(asked, lines.append)
+    return lines
+
+
+def ask_again(asked: tuple[str, Case]) -> CampaignReport:
+    """Ask a backend for one case, with every check."""
+    backend, case = asked
+    found = CampaignReport()
+    session = Session(platform=detect(), profile=profile_named("replay"), isolate=False)
+    try:
+        result = session.ask(case, backend, "all")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other cases count
+        found.lost.append(f"{case.id}: {one_line(error)}")
+        return found
+    found.count([result])
+    found.failures += [result] if result.is_failure else []
+    return found
 
 
 def asked_by_share(share: Share) -> frozenset[KernelShape]:
@@ -266,14 +345,14 @@ def explore_share(share: Share) -> CampaignReport:
     except _TimeIsUpError:
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
-        found.lost.append(_lost(share, error))
+        found.lost.append(_lost(share, one_line(error)))
         found.failures = found.failures or [result for result in results.values() if result.is_failure]
     found.count(results.values())
     return found
 
 
-def _lost(share: Share, error: Exception) -> str:
-    return f"{share.family} of {share.model}: {one_line(error)}"
+def _lost(share: Share, why: str) -> str:
+    return f"{share.family} of {share.model}: {why}"
 
 
 class _TimeIsUpError(Exception):
@@ -281,7 +360,13 @@ class _TimeIsUpError(Exception):
 
 
 def _profile(share: Share, examples: int) -> Profile:
-    return Profile(name="campaign", models=(share.model,), examples={share.family: examples}, max_kv_len=MAX_KV_LEN)
+    return Profile(
+        name="campaign",
+        models=(share.model,),
+        examples={share.family: examples},
+        max_kv_len=share.max_kv_len,
+        long_kv_len=share.long_kv_len,
+    )
 
 
 def _session(share: Share) -> Session:

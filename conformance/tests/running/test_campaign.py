@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.flashinfer.trtllm_mha.backend import TrtllmMha
 from attnconf.backends.reference import ReferenceBackend
+from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.cli.campaign import campaign_lines
 from attnconf.cli.main import main
@@ -19,6 +21,7 @@ from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
 from attnconf.running.campaign import Campaign, CampaignReport, Share, Tightness, explore_share, search
+from attnconf.running.processes.engine import LostError
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
 
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    import pytest
-
     from attnconf.cases.case import Case
+    from attnconf.cases.drawing.families import Family
+    from attnconf.running.processes.engine import Found, Work
 
 PAGED = "torch-paged (float32)"
 
@@ -84,10 +87,10 @@ def test_a_failure_is_shrunk_and_explained(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class Here:
-    """A crew of this process alone."""
+    """An engine of this process alone."""
 
-    def __init__(self, size: int) -> None:
-        assert size == 1
+    size = 1
+    is_here = True
 
     def __enter__(self) -> Self:
         return self
@@ -95,16 +98,18 @@ class Here:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def map(self, do: Callable[[Share], object], shares: Sequence[Share], **_: object) -> Iterator[object]:
-        for one in shares:
+    def map(self, do: Callable[[Work], Found], pieces: Sequence[Work], **_: object) -> Iterator[Found | LostError]:
+        for one in pieces:
             try:
                 yield do(one)
-            except BrokenProcessPool as error:
+            except LostError as error:
                 yield error
+
+    def everywhere(self, do: Callable[[Work], Found], piece: Work) -> list[Found]:
+        return [do(piece)]
 
 
 def test_an_error_of_one_share_costs_that_share_and_its_failing_case_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnconf.running.campaign.Crew", Here)
     right = Session.run
     asked: list[str] = []
 
@@ -120,7 +125,7 @@ def test_an_error_of_one_share_costs_that_share_and_its_failing_case_is_kept(mon
 
     monkeypatch.setattr(Session, "run", run)
     targets = (("decode", "llama3-8b"), ("extend", "llama3-8b"))
-    report = search(Campaign(backend="reference", targets=targets, examples=8), 1)
+    report = search(Campaign(backend="reference", targets=targets, examples=8), Here())
     assert report.lost == ["decode of llama3-8b: RuntimeError: CUDA error: an illegal memory access was encountered"]
     assert report.cases == 3 + 4
     assert [layer.outcome for result in report.failures for layer in result.layers] == [Outcome.CRASHED]
@@ -133,12 +138,12 @@ def test_a_process_that_dies_is_named_and_fails_the_command(
 ) -> None:
     def died(_share: Share) -> CampaignReport:
         message = "a child process terminated abruptly"
-        raise BrokenProcessPool(message)
+        raise LostError(message)
 
-    monkeypatch.setattr("attnconf.running.campaign.Crew", Here)
+    monkeypatch.setattr("attnconf.cli.campaign.open_engine", lambda _: Here())
     monkeypatch.setattr("attnconf.running.campaign.explore_share", died)
     assert main(["campaign", "--backend", "reference", "--examples", "1"]) == 1
-    told = "LOST: an exploration of free of free: BrokenProcessPool: a child process terminated abruptly"
+    told = "LOST: an exploration of free of free: a child process terminated abruptly"
     assert told in capsys.readouterr().out
 
 
@@ -199,11 +204,10 @@ def test_a_campaign_builds_before_its_first_case_and_says_so(monkeypatch: pytest
 
     monkeypatch.setattr("attnconf.running.session.Registry.make", lambda *_: backend)
     monkeypatch.setattr("attnconf.running.campaign.detect", lambda: simulate("9.0"))
-    monkeypatch.setattr("attnconf.running.campaign.Crew", Here)
     monkeypatch.setattr("attnconf.running.campaign.explore_share", explored)
     said: list[str] = []
     campaign = Campaign(backend="reference", targets=(("free", "free"),), examples=30)
-    report = search(campaign, 1, said.append)
+    report = search(campaign, Here(), said.append)
     assert said[0].startswith("4 kernel modules for these tests, 0 cached")
     assert said[1].startswith("4 with ")
     assert said[2] == "decode does not build: error: no"
@@ -224,12 +228,34 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pyt
 def test_a_campaign_is_spread_over_its_families_and_models() -> None:
     targets = (("decode", "gemma4-e2b"), ("extend", "gemma4-e2b"), ("decode", "gemma4-31b"))
     campaign = Campaign(backend="reference", targets=targets, examples=100, seed=3, seconds=60)
-    shares = campaign.shares(4)
-    assert [(share.family, share.model) for share in shares] == [*targets, targets[0]]
-    assert len({share.seed for share in shares}) == 4
-    assert {share.examples for share in shares} == {25}
+    shares = campaign.shares(3)
+    assert [(share.family, share.model) for share in shares] == [*targets]
+    assert len({share.seed for share in shares}) == 3
+    assert {share.examples for share in shares} == {34}
     assert {share.seconds for share in shares} == {60}
     assert [share.seconds for share in campaign.shares(2)] == [30, 30, 30]
+
+
+@pytest.mark.parametrize(("examples", "count", "each"), [(1, 2, 1), (100, 4, 25), (20_000, 64, 313)])
+def test_the_shares_are_the_same_for_any_number_of_processes(examples: int, count: int, each: int) -> None:
+    targets: tuple[tuple[Family, str], ...] = (("decode", "gemma4-e2b"), ("extend", "gemma4-e2b"))
+    campaign = Campaign(backend="reference", targets=targets, examples=examples)
+    shares = campaign.shares(1)
+    assert shares == campaign.shares(64)
+    assert (len(shares), {share.examples for share in shares}) == (count, {each})
+    assert [(share.family, share.model) for share in shares[:2]] == [*targets]
+
+
+def test_a_campaign_of_a_profile_has_its_counts_and_lengths() -> None:
+    nightly = profile_named("nightly")
+    targets: tuple[tuple[Family, str], ...] = (("decode", "gemma4-e2b"), ("free", "free"))
+    shares = Campaign(backend="reference", targets=targets, examples=1, profile=nightly).shares(1)
+    asked = Counter[str]()
+    for one in shares:
+        asked[one.family] += one.examples
+    assert 0 <= asked["decode"] - nightly.examples["decode"] < len(shares)
+    assert 0 <= asked["free"] - nightly.examples["free"] < len(shares)
+    assert {(one.max_kv_len, one.long_kv_len) for one in shares} == {(nightly.max_kv_len, nightly.long_kv_len)}
 
 
 def test_the_command_asks_every_family_of_a_model(tmp_path: Path) -> None:

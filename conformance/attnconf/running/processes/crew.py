@@ -7,11 +7,16 @@ GPU an illegal access has broken. So each member here is a pool of one process, 
 from __future__ import annotations
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from threading import Thread
+from typing import TYPE_CHECKING
 
+from attnconf.errors import one_line
+from attnconf.running.processes.engine import Found, LostError, Work, spoils_nothing
 from attnconf.running.processes.gpus import use_only, visible_gpus
 
 if TYPE_CHECKING:
@@ -19,16 +24,23 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-Work = TypeVar("Work")
-Found = TypeVar("Found")
-
 
 class Crew:
-    """``size`` processes, started as they are needed."""
+    """The ``Engine`` of one machine: ``size`` processes, started as they are needed."""
 
     def __init__(self, size: int) -> None:
         gpus = visible_gpus()
         self._members = [_Member(index, gpus) for index in range(size)]
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return len(self._members)
+
+    @property
+    def is_here(self) -> bool:
+        """Return True: see ``Engine``."""
+        return True
 
     def __enter__(self) -> Self:
         """Return the crew."""
@@ -38,25 +50,26 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the processes."""
+        self.end()
+
+    def end(self) -> None:
+        """End the processes; what is asked later starts them anew."""
         for member in self._members:
             member.end()
 
     def map(
-        self, do: Callable[[Work], Found], pieces: Sequence[Work], *, spoils: Callable[[Found], bool] = lambda _: False
-    ) -> Iterator[Found | BrokenProcessPool]:
-        """Yield what ``do`` returns for each of ``pieces``, in their order, or the error of a process that died.
-
-        What ``spoils`` says has spoilt its process ends that. Raises what ``do`` raises.
-        """
+        self, do: Callable[[Work], Found], pieces: Sequence[Work], *, spoils: Callable[[Found], bool] = spoils_nothing
+    ) -> Iterator[Found | LostError]:
+        """Do the pieces as ``Engine.map`` says."""
         free: SimpleQueue[_Member] = SimpleQueue()
         for member in self._members:
             free.put(member)
 
-        def done(piece: Work) -> Found | BrokenProcessPool:
+        def done(piece: Work) -> Found | LostError:
             member = free.get()
             try:
                 found = member.run(do, piece)
-                if isinstance(found, BrokenProcessPool) or spoils(found):
+                if isinstance(found, LostError) or spoils(found):
                     member.end()
                 return found
             finally:
@@ -65,22 +78,40 @@ class Crew:
         with ThreadPoolExecutor(len(self._members)) as threads:
             yield from threads.map(done, pieces)
 
+    def everywhere(self, do: Callable[[Work], Found], piece: Work) -> list[Found]:
+        """Return what ``do`` returns in this process, which has the machine's caches."""
+        return [do(piece)]
+
 
 class _Member:
     def __init__(self, index: int, gpus: tuple[str, ...]) -> None:
         self._settings = (index, gpus)
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, do: Callable[[Work], Found], piece: Work) -> Found | BrokenProcessPool:
+    def run(self, do: Callable[[Work], Found], piece: Work) -> Found | LostError:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=use_only, initargs=self._settings)
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=self._settings)
         try:
             return self._pool.submit(do, piece).result()
         except BrokenProcessPool as error:
-            return error
+            return LostError(one_line(error))
 
     def end(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+def _begin(index: int, gpus: Sequence[str]) -> None:
+    """Set up a member's process: its GPU, and its end with the process that started it."""
+    use_only(index, gpus)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a pool's process waits for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
