@@ -62,10 +62,11 @@ class Finds:
     def add(self, failure: CaseResult, platform: Platform) -> str:
         """Save a failing case, and return why it could not be saved, or an empty text."""
         case = failure.case
-        family = FREE_MODEL if case.model == FREE_MODEL else case.mode
+        model = case.model.partition("@")[0]  # without its shard
+        family = FREE_MODEL if model == FREE_MODEL else case.mode
         value = json.dumps(case.to_data(), sort_keys=True).encode()
         try:
-            self.database.save(_key(failure.backend, platform, family, case.model), value)
+            self.database.save(_key(failure.backend, platform, family, model), value)
         except Exception as error:  # noqa: BLE001 - the client's own kinds: the failure itself is told anyway
             return f"the case could not be saved in {self.place}: {one_line(error)}"
         return ""
