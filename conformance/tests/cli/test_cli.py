@@ -307,7 +307,7 @@ def test_a_result_that_could_not_be_written_is_refused_at_the_start(
     run: Run, tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = save(tmp_path, json.dumps(SMALL.to_data()))
-    monkeypatch.setattr("attnconf.cli.campaign.make_session", None)
+    monkeypatch.setattr("attnconf.cli.campaign.open_engine", None)
     monkeypatch.setattr("attnconf.cli.mutants._hunted", None)
     monkeypatch.setattr("attnconf.cli.power.make_session", None)
     words = [word.format(case=case) for word in command]
