@@ -51,3 +51,16 @@ def test_the_script_prints_a_line_a_root_and_one_of_its_packages() -> None:
         "pytest_attnconf",
         "pytest_attnconf, each package as one",
     ]
+
+
+WAITING = "import runpy, sys; input(); sys.argv = ['floors']; runpy.run_path('ci/floors.py', run_name='__main__')"
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, text=True, **pipes) as done:  # noqa: S603 - our own script
+        assert done.stdout is not None
+        done.stdout.close()
+        done.stdout = None
+        _, told = done.communicate("\n")
+    assert (done.returncode, told) == (141, "")

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from attnconf.cases.geometry import unsharded
+from attnconf.escape import terminal
 from attnconf.gate.cells import merge_cells
 from attnconf.judging.units import units_column
 from attnconf.report.matrix import NO_EFFECT
@@ -92,8 +93,11 @@ def _name(text: str, longest: int) -> str:
 
 
 def _folded(line: str) -> list[str]:
-    """Return ``line`` in lines of at most ``WIDTH`` characters; a longer word, such as a path, stays whole."""
-    return wrap(
+    """Return ``line`` in lines of at most ``WIDTH`` characters; a longer word, such as a path, stays whole.
+
+    Each is escaped by itself: a word that a CI obeys at the start of a line may have stood in the middle of one.
+    """
+    parts = wrap(
         line.strip(),
         WIDTH,
         initial_indent=_INDENT if line.startswith(_INDENT) else "",
@@ -101,6 +105,7 @@ def _folded(line: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [terminal(part) for part in parts]
 
 
 def _count(cells: Sequence[Cell]) -> str:

@@ -13,7 +13,7 @@ from attnconf.gate.verdict import reach_verdict
 from attnconf.platforms import Platform, simulate
 from attnconf.policy.policy import load_policy
 from attnconf.policy.resolution import resolve_all
-from attnconf.report.terminal import matrix_lines, verdict_lines
+from attnconf.report.terminal import WIDTH, _folded, matrix_lines, verdict_lines
 from attnconf.running.header import header_lines
 from attnconf.running.session import Session
 
@@ -142,3 +142,9 @@ def test_the_verdict_says_whether_the_policy_is_met() -> None:
     assert len(verdict.unmet) > 10
     assert any(line.startswith("elsewhere: trtllm_mha needs a receipt from SM 10.x") for line in lines)
     assert verdict_lines(None, None) == []
+
+
+def test_a_command_of_a_ci_that_wrapping_puts_at_the_start_of_a_line_is_none() -> None:
+    first, second = _folded(f"{'x' * (WIDTH - 5)} ::error::forged")
+    assert first.startswith("x")
+    assert second.strip() == "\\x3a:error::forged"
