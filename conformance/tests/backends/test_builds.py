@@ -179,8 +179,9 @@ def test_jobs_are_those_of_max_jobs_or_the_cores(told: str, jobs: int | None, mo
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Compiler:
-    """The toy backend, registered in every session."""
+    """The toy backend, which every session has in this process."""
     backend = Compiler(long=frozenset({"extend-NHD", "extend-HND"}), fails=frozenset({"decode-HND"}))
+    monkeypatch.setattr("attnconf.running.session.Session.isolates", lambda *_: False)
     monkeypatch.setattr("attnconf.running.session.Registry.make", lambda *_: backend)
     return backend
 

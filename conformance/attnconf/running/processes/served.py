@@ -110,7 +110,7 @@ def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dic
     served = _Served(spec)
     try:
         served.start()
-        declaration = served.declaration
+        declaration = pickle.dumps((Answer.DECLARED, served.declaration))  # what pipe.send sends, but it raises here
     except AttnconfError as error:
         pipe.send((Answer.UNAVAILABLE, str(error)))
         return
@@ -118,7 +118,7 @@ def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dic
         pipe.send((Answer.UNAVAILABLE, _not_up(spec, error)))
         return
     with suppress(EOFError):  # whoever closes the pipe asks no more
-        pipe.send((Answer.DECLARED, declaration))
+        pipe.send_bytes(declaration)
         while True:
             question: Question = pipe.recv()
             answer = served.answer(question)
