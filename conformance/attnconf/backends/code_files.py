@@ -35,7 +35,10 @@ def _loaded(entry: EntryPoint) -> object:
     """Return what ``entry`` names, if its module was imported."""
     try:
         return reduce(getattr, filter(None, (entry.attr or "").split(".")), sys.modules.get(entry.module))
-    except AttributeError:
+    except (
+        AttributeError,
+        ValueError,
+    ):  # it does not read module:function; which of the two, its reader's library says
         return None
 
 

@@ -221,7 +221,8 @@ def test_the_command_reports_each_mutant_and_writes_json(tmp_path: Path, capsys:
     assert 1 <= window["cases"] <= 20
     assert window["seconds"] > 0
     smallest = Case.model_validate(window["case"])
-    assert len(smallest.layers) == len(smallest.requests) == 1
+    assert len(smallest.requests) == 1
+    assert len(smallest.layers) <= 2  # of one alone, this short, more than one mistake would be told
     assert 2 in broken_clauses(judged(mutant_named("window-one-more").make, smallest))
 
 

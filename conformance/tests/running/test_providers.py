@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from attnconf.backends import reference
+from attnconf.backends.code_files import code_files
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.gate.provider import Provider
 from attnconf.platforms import Platform
@@ -107,3 +110,13 @@ def test_an_installed_backend_is_of_a_file_that_patched_it_where_it_runs(
     given = providers_of(shared, ["reference"], tmp_path)["reference"]
     assert given.strangers == ("patch.py",)
     assert given.text.endswith("(patch.py is not in the commit)")
+
+
+def test_an_entry_point_that_no_reader_reads_has_no_files() -> None:
+    class Unreadable:
+        @property
+        def attr(self) -> str:
+            raise ValueError("Invalid object reference")  # as the backport of importlib.metadata says it
+
+    for entry in (EntryPoint("spaced", "spaced make", "attnconf.backends"), Unreadable()):
+        assert code_files(SimpleNamespace(entries=(entry,), factory=None)) == ()  # type: ignore[arg-type]
