@@ -211,8 +211,9 @@ def _connect(address: str) -> Any:  # noqa: ANN401 - Dask has no types
     except ImportError:
         raise ClusterError(f"{_OPTION} needs Dask: pip install 'attnconf[cluster]'") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said by us, once
+    connect: Any = Client
     try:
-        return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="attnconf")
+        return connect(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="attnconf")
     except (OSError, TypeError, ValueError) as error:
         allowed = "the address of a Dask scheduler that runs, such as tcp://host:8786"
         raise InvalidInputError(_OPTION, given=f"{address!r} ({one_line(error)})", allowed=allowed) from None
