@@ -270,6 +270,15 @@ def test_questions_about_the_same_keys_and_queries_are_asked_together(problem: P
         assert len(list(solve(several))) == 1
 
 
+def test_a_part_that_asks_one_query_twice_stands_beside_one_with_as_many_queries_as_rows() -> None:
+    twice, once = make(1, 6, seed=1), make(2, 6, seed=2)
+    many = [twice, replace(twice, window_left=2), once]
+    assert len(list(solve(many))) == 1
+    found, apart = attend_all(many), [attend(one) for one in many]
+    assert close(found.out, torch.cat([answer.out for answer in apart]))
+    assert close(found.lse, torch.cat([answer.lse for answer in apart]))
+
+
 @pytest.mark.parametrize("kv_dtype", [torch.bfloat16, torch.float8_e4m3fn])
 @pytest.mark.parametrize("mapping", [[0, 0, 1, 1], [1, 0, 1, 0]])
 def test_stored_numbers_count_scaled_and_exactly(kv_dtype: torch.dtype, mapping: list[int]) -> None:

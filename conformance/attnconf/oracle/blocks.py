@@ -118,10 +118,9 @@ def _queries(parts: list[Part], rows: int, own: slice | tuple[int, ...]) -> tupl
             query_of += range(starts[key], starts[key] + piece.rows)
         found_in.append(found[0] if len(found) == 1 else torch.cat(found))
         asked.append([*query_of, *[0] * (rows - len(query_of))])
-    queries = max(len(one) for one in found_in)
-    if queries == rows:
+    if all(len(found) == part.rows for found, part in zip(found_in, parts, strict=True)):
         return _stack(found_in, rows), None
-    return _stack(found_in, queries), _sent(asked, found_in[0].device)
+    return _stack(found_in, max(len(found) for found in found_in)), _sent(asked, found_in[0].device)
 
 
 def _stack(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
