@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from attnconf.cli.arguments import release
-from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOT_MET
+from attnconf.cli.pages import add_page_options, give_page, refuse_check_of_nothing
+from attnconf.cli.statuses import EXIT_NOT_MET
 from attnconf.errors import InvalidInputError
-from attnconf.files import read_text, write_text
 
 if TYPE_CHECKING:
     import argparse
@@ -32,8 +32,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--flashinfer", metavar="V", help="the release of flashinfer-python (the installed one)")
     parser.add_argument("--compiled", metavar="DIR", help="by the installed FlashInfer's own code, built there by nvcc")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the page there")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail unless FILE is that page already")
+    add_page_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,9 +44,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.cases.models import load_model
     from attnconf.platforms import parse_sm
 
-    if arguments.check and arguments.output is None:
-        option = "--check"
-        raise InvalidInputError(option, given="without --output", allowed="--check beside --output FILE")
+    refuse_check_of_nothing(arguments)
     if arguments.json and arguments.output is not None:
         option = "--output"
         raise InvalidInputError(option, given="beside --json", allowed="--output for the page, --json without it")
@@ -74,22 +71,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     head = _head(arguments.model, arguments.sm, version)
     parts = [[f"## {name}", "", *kernel_table(launches(table, answer)), ""] for name, table in tables.items()]
     page = "\n".join([*head, *(line for part in parts for line in part)])
-    return _say(page, arguments, console)
-
-
-def _say(page: str, arguments: argparse.Namespace, console: Console) -> int:
-    if arguments.output is None:
-        console.say_document(page)
-        return 0
-    output = Path(arguments.output)
-    if not arguments.check:
-        write_text(output, page)
-        console.say(str(output))
-    elif read_text(output) != page:
-        stale = f"{output} is not what list and selector say; the same command without --check writes it anew"
-        console.complain(f"attnconf: {stale}")
-        return EXIT_FAILED
-    return 0
+    return give_page(page, arguments, console, "list and selector")
 
 
 def _head(models: Sequence[str], sm: str, version: Version) -> list[str]:

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.cli.statuses import EXIT_FAILED
+from attnconf.cli.pages import add_page_options, give_page, refuse_check_of_nothing
 from attnconf.errors import InvalidInputError
-from attnconf.files import read_text, write_text
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +22,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("matrix", help="receipts as a Markdown page: what has been proven where")
     parser.add_argument("receipts", nargs="+", metavar="RECEIPT.json")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the page there, and link the receipts from it")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail unless FILE is that page already")
+    add_page_options(parser, "write the page there, and link the receipts from it")
     parser.set_defaults(run=run)
 
 
@@ -32,22 +30,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Write, check or print the page; return 1 for one that is out of date. Raises ``InvalidInputError``."""
     from attnconf.report.support import support_page
 
-    if arguments.check and arguments.output is None:
-        option = "--check"
-        raise InvalidInputError(option, given="without --output", allowed="--check beside --output FILE")
-    output = None if arguments.output is None else Path(arguments.output)
-    folder = Path.cwd() if output is None else output.parent
-    page = support_page(_read(arguments.receipts, folder))
-    if output is None:
-        console.say_document(page)
-    elif not arguments.check:
-        write_text(output, page)
-        console.say(str(output))
-    elif read_text(output) != page:
-        stale = f"{output} is not what the receipts say; the same command without --check writes it anew"
-        console.complain(f"attnconf: {stale}")
-        return EXIT_FAILED
-    return 0
+    refuse_check_of_nothing(arguments)
+    folder = Path.cwd() if arguments.output is None else Path(arguments.output).parent
+    return give_page(support_page(_read(arguments.receipts, folder)), arguments, console, "the receipts")
 
 
 def _read(paths: Sequence[str], folder: Path) -> list[tuple[str, Receipt]]:
