@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from attnconf.cli.console import Console
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
-    from attnconf.running.campaign import Campaign, CampaignReport
+    from attnconf.running.campaign import Campaign
+    from attnconf.running.campaign_report import CampaignReport
     from attnconf.running.processes.declaration import Declaration
 
 

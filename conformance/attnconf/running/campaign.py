@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
-from statistics import median
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import as_promised
 from attnconf.cases.drawing.profiles import Profile, profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.errors import one_line
-from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import detect
 from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
+from attnconf.running.campaign_report import CampaignReport
 from attnconf.running.explore import explore
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
     from attnconf.running.processes.declaration import Declaration
     from attnconf.running.processes.engine import Engine
-
-LOOSE = 0.1
-"""A kernel whose worst error stays below this share of its bound has a profile that is looser than tenfold."""
 
 MAX_KV_LEN = 400
 
@@ -106,104 +101,6 @@ class Campaign:
         if self.profile is not None:
             whole = replace(whole, max_kv_len=self.profile.max_kv_len, long_kv_len=self.profile.long_kv_len)
         return [whole] * parts
-
-
-@dataclass
-class Tightness:
-    """How the layers of one kernel under one declared profile lie below the bound: their worst errors in units.
-
-    ``reason`` is the profile's own word on a bound that is far above them.
-    """
-
-    units: list[float] = field(default_factory=list)
-    reason: str = ""
-
-    @property
-    def worst(self) -> float:
-        """The largest error of all layers."""
-        return max(self.units)
-
-    @property
-    def median(self) -> float:
-        """The median of the layers' worst errors."""
-        return median(self.units)
-
-    @property
-    def is_loose(self) -> bool:
-        """Whether the bound is more than tenfold above every error seen."""
-        return self.worst < LOOSE
-
-    @property
-    def histogram(self) -> list[int]:
-        """The layers counted in the bins of ``EDGES`` and one above them."""
-        bins = [0] * (len(EDGES) + 1)
-        for units in self.units:
-            bins[unit_bin(units)] += 1
-        return bins
-
-    def add(self, units: Iterable[float], reason: str) -> None:
-        """Add layers."""
-        self.units += units
-        self.reason = self.reason or reason
-
-
-@dataclass
-class CampaignReport:
-    """What a campaign saw: counts of cases and layers, errors in units, and the failures.
-
-    ``lost`` says which explorations ended early, and by what: an error of their process, not a verdict. ``profiles``
-    maps a kernel, with the profile declared for it in parentheses, to its errors. ``seconds`` is the time of the cases,
-    ``build_seconds`` that of the builds before the first of them.
-    """
-
-    cases: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    profiles: dict[str, Tightness] = field(default_factory=dict)
-    failures: list[CaseResult] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    build_seconds: float = 0.0
-
-    def count(self, results: Iterable[CaseResult]) -> None:
-        """Add results."""
-        for result in results:
-            self.cases += 1
-            for layer in result.layers:
-                self.outcomes[layer.outcome.value] += 1
-                if layer.worst_units is None:
-                    continue
-                name = f"{layer.kernel} ({layer.profile})"
-                self.profiles.setdefault(name, Tightness()).add([layer.worst_units], layer.loose)
-
-    def add(self, other: CampaignReport) -> None:
-        """Add another process's findings."""
-        self.cases += other.cases
-        self.outcomes += other.outcomes
-        self.failures += other.failures
-        self.lost += other.lost
-        for name, tightness in other.profiles.items():
-            self.profiles.setdefault(name, Tightness()).add(tightness.units, tightness.reason)
-
-    def to_data(self) -> dict[str, object]:
-        """Return plain JSON data."""
-        return {
-            "cases": self.cases,
-            "seconds": round(self.seconds, 1),
-            "build_seconds": round(self.build_seconds, 1),
-            "outcomes": dict(sorted(self.outcomes.items())),
-            "edges": list(EDGES),
-            "kernels": {
-                name: {
-                    "worst_units": round(found.worst, 4),
-                    "median_units": round(found.median, 4),
-                    "histogram": found.histogram,
-                    "reason": found.reason,
-                }
-                for name, found in sorted(self.profiles.items())
-            },
-            "failures": [result.case.to_data() for result in self.failures],
-            "lost": self.lost,
-        }
 
 
 def declared(backend: str) -> tuple[Platform, Declaration]:

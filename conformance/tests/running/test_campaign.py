@@ -20,7 +20,8 @@ from attnconf.cli.main import main
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
-from attnconf.running.campaign import Campaign, CampaignReport, Share, Tightness, explore_share, search
+from attnconf.running.campaign import Campaign, Share, explore_share, search
+from attnconf.running.campaign_report import CampaignReport, Tightness
 from attnconf.running.processes.engine import LostError
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
