@@ -101,6 +101,20 @@ def test_stale_keys_are_baited() -> None:
     assert float(scores[5:].amax(dim=1).min()) > math.log(21)
 
 
+def test_every_slot_behind_each_request_is_aimed_at_that_requests_last_row() -> None:
+    """Pages enough that no owned one is among the free ones that have bait, too."""
+    requests = (Request(prefix_len=20), Request(prefix_len=3), Request(prefix_len=31), Request(prefix_len=40))
+    posed = PosedCase(make(requests=requests, poison=Poison(), paging=Paging(page_size=16, slack_pages=80)), CPU)
+    keys = by_token(posed.batch.caches[0].k, "NHD").float()
+    for index, spec in enumerate(requests):
+        if spec.kv_len % 16 == 0:
+            continue
+        tail = keys[posed.layout.page("full", index, spec.kv_len - 1)][spec.kv_len % 16 :]
+        q = posed.logical.layers[0].q[index].float()
+        scores = LAYER.sm_scale * torch.einsum("hd,shd->sh", q, tail.repeat_interleave(2, dim=1))
+        assert float(scores.amax(dim=1).min()) > math.log(41)
+
+
 @pytest.mark.parametrize(
     ("storage", "layout", "contiguous"),
     [
