@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attnconf.backends.reference import ReferenceBackend
     from attnconf.backends.registry import Registry
     from attnconf.backends.tables import block_tables_for
-    from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+    from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.models import load_model
     from attnconf.cases.shape import KernelShape, batch_shape
@@ -62,7 +62,7 @@ _HOME = {
     "attnconf.backends.registry": ("Registry",),
     "attnconf.backends.tables": ("block_tables_for",),
     "attnconf.cases.inputs.batch": ("Batch",),
-    "attnconf.cases.case": ("Case", "Layer", "Paging", "Poison", "Request"),
+    "attnconf.cases.case": ("Case", "Layer", "Paging", "Poison", "QuerySide", "Request"),
     "attnconf.gate.cells": ("Cell",),
     "attnconf.errors": (
         "AttnconfError",
@@ -107,6 +107,7 @@ __all__ = [
     "Prepared",
     "Promises",
     "Provider",
+    "QuerySide",
     "Receipt",
     "ReferenceBackend",
     "Registry",

@@ -62,9 +62,11 @@ class Run:
         refused = self.backend.supports(batch_shape(self.batch, layer), self.backend.platform)
         if refused is not None:
             raise UnsupportedError(refused.reason)
-        rows = torch.split(self.batch.layers[layer].q.float(), list(self.batch.q_lens))
+        rows = torch.split(self.batch.layers[layer].q[: self.batch.num_rows].float(), list(self.batch.q_lens))
         tables = block_tables_for(self.batch, layer).long()
-        out.copy_(torch.cat([self.attend(layer, *one) for one in zip(rows, tables, self.batch.kv_lens, strict=True)]))
+        out[: self.batch.num_rows].copy_(
+            torch.cat([self.attend(layer, *one) for one in zip(rows, tables, self.batch.kv_lens, strict=True)])
+        )
         return "scaled_dot_product_attention[float32]"
 
     def attend(self, layer: int, q: torch.Tensor, table: torch.Tensor, kv_len: int) -> torch.Tensor:

@@ -23,7 +23,7 @@ _HARSHEST: tuple[PoisonKind, ...] = ("nan", "inf", "huge", "stale", "zero")
 _HARSHEST_TAIL: tuple[TableTail, ...] = ("invalid", "stale", "null")
 
 
-def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:  # noqa: PLR0911 - a list of demands
+def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | None:
     """Return the first thing that ``case`` needs and ``promises`` lack, or None."""
     for part, kind, tolerated in (
         ("keys", case.poison.k, promises.dead_k),
@@ -39,13 +39,27 @@ def unmet_promise(case: Case, layer: int, promises: Promises) -> Unsupported | N
     if reclaimed and case.poison.v not in promises.reclaimed_v:
         contents = f" with {case.poison.v} values" if promises.reclaimed_v else ""
         return Unsupported(f"does not promise to bear reclaimed pages{contents} behind the window")
-    if case.padding_rows and case.padding_kv_len == 0 and not promises.empty_kv:
-        return Unsupported("does not promise zeros for a row with kv_len 0")
-    if any(request.new_tokens == 0 for request in case.requests) and not promises.empty_q:
-        return Unsupported("does not promise to bear a request without query tokens")
-    if any(request.kv_len == 0 for request in case.requests) and not promises.empty_kv:
-        return Unsupported("does not promise to bear a request without keys")
-    return None
+    return _unmet_of_rows(case, promises)
+
+
+def _unmet_of_rows(case: Case, promises: Promises) -> Unsupported | None:
+    """Return the first demand that the rows of queries and tables make in vain, or None."""
+    queries = _listed(sorted(promises.query_storage))
+    demands = {
+        f"takes queries {queries}, not {case.query.storage}": case.query.storage not in promises.query_storage,
+        "takes no rows of queries behind the last request's": case.query.slack_rows and not promises.slack_rows,
+        "takes no block table that is a slice of a wider one": case.paging.table_slack and not promises.table_slack,
+        "does not promise zeros for a row with kv_len 0": (
+            case.padding_rows and case.padding_kv_len == 0 and not promises.empty_kv
+        ),
+        "does not promise to bear a request without query tokens": (
+            any(request.new_tokens == 0 for request in case.requests) and not promises.empty_q
+        ),
+        "does not promise to bear a request without keys": (
+            any(request.kv_len == 0 for request in case.requests) and not promises.empty_kv
+        ),
+    }
+    return next((Unsupported(reason) for reason, unmet in demands.items() if unmet), None)
 
 
 def as_promised(case: Case, promises: Promises) -> Case:
@@ -66,11 +80,17 @@ def as_promised(case: Case, promises: Promises) -> Case:
     paging = {
         "table_tail": _harshest(case.paging.table_tail, promises.table_tail, _HARSHEST_TAIL),
         "reclaimed": case.paging.reclaimed and not never_freed,
+        "table_slack": case.paging.table_slack if promises.table_slack else 0,
+    }
+    query = {
+        "storage": case.query.storage if case.query.storage in promises.query_storage else "apart",
+        "slack_rows": case.query.slack_rows if promises.slack_rows else 0,
     }
     return case.model_copy(
         update={
             "poison": case.poison.model_copy(update=poison),
             "paging": case.paging.model_copy(update=paging),
+            "query": case.query.model_copy(update=query),
             "requests": tuple(_with_a_token(request, promises) for request in case.requests),
             "padding_kv_len": 1 if case.padding_rows and not promises.empty_kv else case.padding_kv_len,
         }
@@ -103,6 +123,12 @@ def _not_promised(promises: Promises) -> Iterator[str]:
             yield f"{_listed(missing)} {what}"
     if missing_tails := [kind for kind in _HARSHEST_TAIL if kind not in promises.table_tail]:
         yield f"{_listed(missing_tails)} page ids behind a sequence's end"
+    if "packed" not in promises.query_storage:
+        yield "queries sliced out of packed tensors"
+    if not promises.slack_rows:
+        yield "rows of queries behind the last request's"
+    if not promises.table_slack:
+        yield "block tables sliced out of wider ones"
     if not promises.empty_q:
         yield "requests without query tokens"
     if not promises.empty_kv:

@@ -10,7 +10,7 @@ from attnconf.cases.shape import batch_shape
 if TYPE_CHECKING:
     import torch
 
-    from attnconf.cases.case import PoisonKind, TableTail
+    from attnconf.cases.case import PoisonKind, QueryStorage, TableTail
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
     from attnconf.numerics import NumericsProfile
@@ -49,8 +49,10 @@ class Promises:
     query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15). ``batch_invariant``: a
     request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger host hints (clause
     19). ``cuda_graph``: prepared batches are ``Replayable`` (clause 16). ``lse``: the base of the returned log-sum-exp,
-    or None. ``least_window``: the smallest ``window_left`` that counts as a window (clause 2): in engines a smaller
-    value, often 0, means no window.
+    or None. ``query_storage``: how the queries may lie; a packed one is a slice of a larger tensor (clause 14).
+    ``table_slack``: the block table may be a slice, too. ``slack_rows``: queries, output and LSE may have rows behind
+    the last request's (clause 10). ``least_window``: the smallest ``window_left`` that counts as a window (clause 2):
+    in engines a smaller value, often 0, means no window.
 
     A bitwise clause that is not promised is judged within the error bound instead. Promises hold for every kernel of
     the backend, since engines fill one pool for all of them.
@@ -68,6 +70,9 @@ class Promises:
     hint_invariant: bool = True
     lse: LseBase | None = None
     least_window: int = 0
+    query_storage: frozenset[QueryStorage] = frozenset({"apart", "packed"})
+    table_slack: bool = True
+    slack_rows: bool = True
 
 
 class Prepared(Protocol):
@@ -76,8 +81,9 @@ class Prepared(Protocol):
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer and return the name of the kernel that ran.
 
-        Write ``out`` [tokens, num_qo_heads, head_dim] in q's dtype, every element, and ``lse``
-        [tokens, num_qo_heads] float32 in the promised base when it is not None. Change nothing else.
+        Write ``out`` [rows, num_qo_heads, head_dim] in q's dtype, every element of the first ``num_rows`` rows of the
+        batch, and ``lse`` [rows, num_qo_heads] float32 in the promised base when it is not None. Change nothing else:
+        q, out and lse may have more rows, which are neither read nor written.
         """
         ...
 

@@ -18,11 +18,13 @@ Mode = Literal["decode", "extend", "mixed", "verify"]
 QDtype = Literal["float32", "float16", "bfloat16"]
 KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 KVLayout = Literal["NHD", "HND"]
-Storage = Literal["apart", "interleaved", "padded", "sliced"]
+Storage = Literal["apart", "interleaved", "padded", "sliced", "unlike"]
+QueryStorage = Literal["apart", "packed"]
 Placement = Literal["identity", "random", "reversed", "fragmented", "high", "far", "recorded"]
 TableTail = Literal["null", "stale", "invalid"]
 PoisonKind = Literal["zero", "stale", "huge", "inf", "nan"]
 Count = Annotated[int, Field(ge=0)]
+ContextLength = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 Scale = Annotated[float, Field(ge=2.0**-20, le=2.0**20, allow_inf_nan=False)]
 
 MAX_VERIFY_TOKENS = 8
@@ -59,8 +61,10 @@ class Paging(Value):
     ``placement`` orders the page ids. ``extra_columns`` widens the block table, and ``table_tail`` fills its unused
     columns: the null page, stale ids of the pool, or ids outside the pool. ``slack_pages`` counts the pool's free
     pages. ``hybrid`` gives sliding layers their own pool and page ids; ``reclaimed`` frees the pages that lie wholly
-    behind every window. ``storage``: K and V in two allocations, interleaved in one, with padding after each page, or
-    sliced out of a larger tensor. Placement ``recorded`` takes the tables of ``recorded``, as an engine had them.
+    behind every window. ``storage``: K and V in two allocations, interleaved in one, with padding after each page,
+    sliced out of a larger tensor, or unlike, with padding after each page of K alone. With ``table_slack`` the block
+    table is a slice of a table with so many more columns. Placement ``recorded`` takes the tables of ``recorded``, as
+    an engine had them.
     """
 
     page_size: Positive = 16
@@ -72,7 +76,22 @@ class Paging(Value):
     reclaimed: bool = False
     layout: KVLayout = "NHD"
     storage: Storage = "apart"
+    table_slack: Count = 0
     recorded: Recorded | None = None
+
+
+class QuerySide(Value):
+    """How the queries and the output lie in memory, and what the host says of the lengths.
+
+    ``storage`` packed: the queries of a layer are a slice of one tensor with the keys and values of the new tokens, as
+    a fused projection leaves them. ``slack_rows`` rows follow the last request's in queries, output and LSE, as in the
+    buffers of a captured graph. The hint ``max_seq_len`` is at least ``context_len``: engines pass the model's context
+    length.
+    """
+
+    storage: QueryStorage = "apart"
+    slack_rows: Count = 0
+    context_len: ContextLength = 0
 
 
 class Poison(Value):
@@ -95,6 +114,7 @@ class Case(Value):
     paging: Paging = Paging()
     padding_rows: Count = 0
     padding_kv_len: Annotated[int, Field(ge=0, le=1)] = 0
+    query: QuerySide = QuerySide()
     poison: Poison = Poison()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
@@ -107,6 +127,11 @@ class Case(Value):
     def max_kv_len(self) -> int:
         """The kv_len of the longest request."""
         return max(request.kv_len for request in self.requests)
+
+    @property
+    def max_seq_len(self) -> int:
+        """The host hint of the longest request, in keys: at least 1, as of a batch of padding."""
+        return max(1, self.max_kv_len, self.padding_kv_len if self.padding_rows else 0, self.query.context_len)
 
     def owner(self, layer: int) -> int:
         """Return the index of the layer whose KV ``layer`` reads."""

@@ -63,7 +63,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
         num_requests=len(case.requests) + case.padding_rows,
-        max_kv_len=max(1, case.max_kv_len),
+        max_kv_len=case.max_seq_len,
         window_left=geometry.window_left,
     )
 

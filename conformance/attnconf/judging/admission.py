@@ -29,7 +29,7 @@ MOST_SECONDS = 600.0
 MOST_REQUESTS = 4096
 MOST_LAYERS = 1024
 MOST_ROWS = 2**18
-"""Query rows, those of padding included."""
+"""Query rows, those of padding and slack included."""
 
 MOST_HEADS = 4096
 MOST_PAGES = 2**22
@@ -69,9 +69,10 @@ def _counts(case: Case) -> Iterator[tuple[str, int, int]]:
     paging, rows = case.paging, len(case.requests) + case.padding_rows
     yield "requests", len(case.requests), MOST_REQUESTS
     yield "layers", len(case.layers), MOST_LAYERS
-    yield "query rows", sum(one.new_tokens for one in case.requests) + case.padding_rows, MOST_ROWS
+    queries = sum(one.new_tokens for one in case.requests) + case.padding_rows + case.query.slack_rows
+    yield "query rows", queries, MOST_ROWS
     yield "heads in a layer", max(layer.num_qo_heads for layer in case.layers), MOST_HEADS
     pages = sum(pages_needed(one.kv_len, paging.page_size) for one in case.requests)
     yield "pages", pages + paging.slack_pages, MOST_PAGES
-    columns = pages_needed(case.max_kv_len, paging.page_size) + paging.extra_columns
+    columns = pages_needed(case.max_kv_len, paging.page_size) + paging.extra_columns + paging.table_slack
     yield "entries in its block table", rows * columns, MOST_ENTRIES

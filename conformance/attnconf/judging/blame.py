@@ -27,26 +27,50 @@ _LONGEST = 4096
 class Removal:
     """A removable feature of a case, the ``clause`` about it, and ``without``, which returns the case lacking it.
 
-    ``needs_symptom``: it is tried only where the answer looks like a breach of its clause.
+    ``needs_symptom``: it is tried only where the answer looks like a breach of its clause. ``neutral``: the case
+    without it has the same right answer, bit for bit, so whoever is right without it serves it wrongly, whatever the
+    numbers look like.
     """
 
     clause: Clause
     text: str
     without: Callable[[Case, int, int], Case]
     needs_symptom: bool = False
+    neutral: bool = False
 
 
-def blamed(trial: Trial, layer: int, request: int, symptom: int) -> Removal | None:
+def blamed(trial: Trial, layer: int, request: int, symptom: int, *, neutral: bool) -> Removal | None:
     """Return the first removal after which ``trial``'s backend answers right on ``layer``, or None.
 
-    ``request`` is the one with the wrong answer, ``symptom`` the clause to which the wrong answer itself points. A long
-    case gets None: a dozen runs of it would take minutes, and shrinking makes it shorter first.
+    Those that are ``neutral`` are tried, or the others. ``request`` is the one with the wrong answer, ``symptom`` the
+    clause to which the wrong answer itself points. A long case gets None: a dozen runs of it would take minutes, and
+    shrinking makes it shorter first.
     """
     if trial.case.max_kv_len > _LONGEST:
         return None
-    removals = [removal for removal in REMOVALS if not removal.needs_symptom or removal.clause == symptom]
+    removals = [
+        removal
+        for removal in REMOVALS
+        if removal.neutral == neutral and (not removal.needs_symptom or removal.clause == symptom)
+    ]
+    if neutral and not _is_right_without_all(trial, layer, request, removals):
+        return None
     simpler = _simpler(trial.case, layer, request, removals)
     return next((removal for removal, case in simpler if _is_right(trial, case, layer)), None)
+
+
+def _is_right_without_all(trial: Trial, layer: int, request: int, removals: list[Removal]) -> bool:
+    """Return whether the answer is right without all ``removals`` at once, in either layout: most are not to blame."""
+    plainer = {
+        _plainest(trial.case, layer, request, [one for one in removals if one is not but]) for but in (_AS_NHD, _AS_HND)
+    }
+    return any(case != trial.case and _is_right(trial, case, layer) for case in plainer)
+
+
+def _plainest(case: Case, layer: int, request: int, removals: list[Removal]) -> Case:
+    for removal in removals:
+        case = next((simpler for _, simpler in _simpler(case, layer, request, [removal])), case)
+    return case
 
 
 def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> Iterator[tuple[Removal, Case]]:
@@ -78,6 +102,10 @@ def _is_right(trial: Trial, case: Case, layer: int) -> bool:
 
 def _paging(**changes: Any) -> Callable[[Case, int, int], Case]:  # noqa: ANN401 - fields of Paging
     return lambda case, _layer, _request: case.model_copy(update={"paging": case.paging.model_copy(update=changes)})
+
+
+def _query(**changes: Any) -> Callable[[Case, int, int], Case]:  # noqa: ANN401 - fields of QuerySide
+    return lambda case, _layer, _request: case.model_copy(update={"query": case.query.model_copy(update=changes)})
 
 
 def _layers(case: Case, **changes: Any) -> Case:  # noqa: ANN401 - fields of Layer
@@ -136,18 +164,32 @@ def _one_head_each(case: Case, _layer: int, _request: int) -> Case:
     return case.model_copy(update={"layers": layers})
 
 
+_AS_NHD = Removal(
+    Clause.LAYOUT, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart"), neutral=True
+)
+_AS_HND = Removal(Clause.LAYOUT, "the layout of the cache", _paging(layout="HND", storage="apart"), neutral=True)
+
 REMOVALS = (
+    Removal(Clause.HOST_HINTS, "a host hint beyond the longest request", _query(context_len=0), neutral=True),
+    Removal(Clause.LAYOUT, "queries that are a slice of a packed tensor", _query(storage="apart"), neutral=True),
+    Removal(Clause.READ_ONLY, "rows behind the last request's", _query(slack_rows=0), neutral=True),
+    Removal(Clause.LAYOUT, "a block table that is a slice of a wider one", _paging(table_slack=0), neutral=True),
     Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
-    Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False)),
-    Removal(Clause.HYBRID_POOLS, "a pool of its own for sliding layers", _paging(hybrid=False, reclaimed=False)),
+    Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False), neutral=True),
+    Removal(
+        Clause.HYBRID_POOLS,
+        "a pool of its own for sliding layers",
+        _paging(hybrid=False, reclaimed=False),
+        neutral=True,
+    ),
     Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
-    Removal(Clause.LAYOUT, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart")),
-    Removal(Clause.LAYOUT, "the layout of the cache", _paging(layout="HND", storage="apart")),
+    _AS_NHD,
+    _AS_HND,
     Removal(Clause.QUANTISED_KV, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
     Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
     Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, needs_symptom=True),
-    Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity")),
+    Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity"), neutral=True),
     Removal(Clause.PAGING, "several pages", _one_page),
     Removal(Clause.PAGING, "pages of several tokens", _paging(page_size=1)),
     Removal(Clause.INDEPENDENCE, "the other requests of the batch", _alone),

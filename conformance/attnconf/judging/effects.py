@@ -84,7 +84,7 @@ def _units(mistaken: dict[str, Problem | Answer], expected: Bounded, rows: torch
     """Return the effect of each mistake on some ``rows``; waits once for a GPU."""
     if not mistaken:
         return {}
-    q: dict[int, torch.Tensor] = {}  # mistakes do not change the queries, so these are cut, and multiplied, once
+    q: dict[int, torch.Tensor] = {}  # few mistakes change the queries, so these are cut, and multiplied, once
     few = [
         _problem_rows(one, rows, q) if isinstance(one, Problem) else _answer_rows(one, rows)
         for one in mistaken.values()

@@ -70,10 +70,10 @@ def least_bytes(case: Case) -> int:
     The limit is the larger of two: drawing, and the queries, the block table and pools for the longest request.
     """
     paging = case.paging
-    rows = sum(request.new_tokens for request in case.requests) + case.padding_rows
+    rows = _rows(case)
     queries = _SINGLE * rows * sum(layer.num_qo_heads * layer.head_dim for layer in case.layers)
     pages = pages_needed(case.max_kv_len, paging.page_size)
-    table = _SINGLE * (len(case.requests) + case.padding_rows) * (pages + paging.extra_columns)
+    table = _SINGLE * (len(case.requests) + case.padding_rows) * (pages + paging.extra_columns + paging.table_slack)
     slots = (pages + paging.slack_pages) * paging.page_size
     pools = 2 * _BYTES[case.kv_dtype] * slots * sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
     return max(_drawing(case), queries + table + pools + _placing(case))
@@ -97,7 +97,7 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
 
 
 def _rows(case: Case) -> int:
-    return sum(request.new_tokens for request in case.requests) + case.padding_rows
+    return sum(request.new_tokens for request in case.requests) + case.padding_rows + case.query.slack_rows
 
 
 def _placing(case: Case) -> int:

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from attnconf.errors import InvalidInputError
-from attnconf.mutants import batches, calls, graphs, memory, merge, pools, scales, scores, sizes, tables, windows
+from attnconf.mutants import (
+    batches,
+    calls,
+    graphs,
+    memory,
+    merge,
+    pools,
+    query_side,
+    scales,
+    scores,
+    sizes,
+    tables,
+    windows,
+)
 from attnconf.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -18,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *calls.MUTANTS,
     *graphs.MUTANTS,
     *sizes.MUTANTS,
+    *query_side.MUTANTS,
 )
 
 _OPTION = "--only"

@@ -20,7 +20,7 @@ from attnconf.errors import InvalidInputError
 FREE = Space(name="free", layers=free_layers(), max_kv_len=60, max_new_tokens=5)
 FULL = {"kind": "full", "num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 16, "sm_scale": 0.25}
 SLIDING = {**FULL, "kind": "sliding", "window_left": 7}
-NAMES = {name: getattr(case_module, name) for name in ("Case", "Layer", "Paging", "Poison", "Request")}
+NAMES = {name: getattr(case_module, name) for name in ("Case", "Layer", "Paging", "Poison", "QuerySide", "Request")}
 
 
 def make(**changes: object) -> Case:

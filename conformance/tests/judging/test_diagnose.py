@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
 from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.judging.diagnose import Explanation, explain
 from attnconf.judging.execution import Output
@@ -55,6 +55,9 @@ CASE_FOR = {
     "padded group": {"layers": (Layer(**{**PLAIN, "num_kv_heads": 2}, kind="full", k_scale=0.4, v_scale=2.0),)},
     "another's KV": {"layers": (RICH.layers[0], RICH.layers[0], RICH.layers[0].model_copy(update={"kv_owner": 0}))},
     "tile offset lost": LONG | {"paging": Paging(page_size=128, hybrid=True)},
+    "packed queries": {"query": QuerySide(storage="packed")},
+    "rows from the end": {"query": QuerySide(slack_rows=3)},
+    "table a width apart": {"paging": Paging(page_size=8, hybrid=True, table_slack=5)},
     "shared pages lost": {
         "requests": (
             Request(prefix_len=100, new_tokens=4),

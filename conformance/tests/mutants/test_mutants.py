@@ -196,7 +196,10 @@ def run(*arguments: str) -> int:
         return int(stop.code or 0)
 
 
-def test_the_command_reports_each_mutant_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_each_mutant_and_writes_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnconf.mutants.hunt.SHRINK_SECONDS", 60.0)  # a loaded machine shrinks slowly
     path = tmp_path / "mutants.json"
     only = ("--only", "window-one-more", "--only", "graph-keeps-table", "--only", "empty-row-is-nan")
     status = run("mutants", "--profile", "smoke", *only, "--jobs", "1", "--json", str(path))
@@ -221,7 +224,7 @@ def test_the_command_reports_each_mutant_and_writes_json(tmp_path: Path, capsys:
     assert 1 <= window["cases"] <= 20
     assert window["seconds"] > 0
     smallest = Case.model_validate(window["case"])
-    assert len(smallest.requests) == 1
+    assert smallest.max_kv_len <= 4
     assert len(smallest.layers) <= 2  # of one alone, this short, more than one mistake would be told
     assert 2 in broken_clauses(judged(mutant_named("window-one-more").make, smallest))
 

@@ -38,7 +38,8 @@ class Variant:
     """The properties that decide the compiled code of a stage: constants, dtypes, and whether 16 divides strides.
 
     ``kernel`` names the stage, whose requests have ``fewest`` to ``most`` query tokens. If 16 divides head_dim, it
-    divides every stride; otherwise layout and storage matter, too.
+    divides every stride; otherwise layout and storage matter, too. Storage ``unlike`` always does: K and V then have
+    strides of their own.
     """
 
     kernel: str
@@ -69,7 +70,10 @@ class Variant:
         ]
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks}
         parts += [flag for flag, on in flags.items() if on]
-        parts += [self.kv_layout, self.storage] if self.head_dim % _ALIGNED else []
+        if self.head_dim % _ALIGNED:
+            parts += [self.kv_layout, self.storage]
+        elif self.storage == "unlike":
+            parts.append(self.storage)
         return "_".join(parts)
 
 
@@ -116,6 +120,6 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         soft_cap=shape.soft_cap,
         sinks=shape.sinks,
         kv_layout="NHD" if aligned else shape.kv_layout,
-        storage="apart" if aligned else shape.storage,
+        storage="apart" if aligned and shape.storage != "unlike" else shape.storage,
     )
     return LaunchBuild(name=variant.name, cpu_seconds=CPU_SECONDS, variant=variant)

@@ -12,7 +12,7 @@ from attnconf.cases.drawing.lengths import BETWEEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.cases.case import Mode, Placement
+    from attnconf.cases.case import Mode, Placement, Storage
     from attnconf.cases.drawing.choices import Choices
     from attnconf.cases.drawing.extremes import Extreme
     from attnconf.cases.drawing.space import Space
@@ -144,6 +144,13 @@ def _shared(choices: Choices, earlier: list[Request], prefix_len: int, new_token
     return alone.model_copy(update={"shares_with": owner, "shared_pages": choices.between("shared pages", 1, pages)})
 
 
+def _storage(choices: Choices) -> Storage:
+    """Draw how K and V lie: where there is padding, it is behind the pages of both, or of K alone."""
+    storages: tuple[Storage, ...] = ("apart", "interleaved", "padded", "sliced")
+    storage = choices.pick("storage", storages)
+    return "unlike" if storage == "padded" and choices.flip("keys alone") else storage
+
+
 def draw_paging(  # noqa: PLR0913 - what it depends on
     choices: Choices, space: Space, page_size: int, windows: Sequence[int], extreme: Extreme, *, all_sliding: bool
 ) -> Paging:
@@ -159,5 +166,6 @@ def draw_paging(  # noqa: PLR0913 - what it depends on
         hybrid=hybrid,
         reclaimed=(hybrid or all_sliding) and choices.flip("reclaimed"),
         layout=choices.pick("layout", ("NHD", "HND")),
-        storage=choices.pick("storage", ("apart", "interleaved", "padded", "sliced")),
+        storage=_storage(choices),
+        table_slack=choices.pick("table slack", (0, 0, 3, 16)),
     )

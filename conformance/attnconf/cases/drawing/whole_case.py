@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from attnconf.cases.case import Case, Layer, Poison
+from attnconf.cases.case import Case, Layer, Poison, QuerySide, QueryStorage
 from attnconf.cases.drawing.extremes import FAINT, LARGE_PAGES, draw_extreme, ladder, modes_of
 from attnconf.cases.drawing.layers import narrow_layers
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
@@ -26,6 +26,12 @@ V_SCALES = (*KV_SCALES, 2.0**-7, 64.0)
 SERVED_PAGE_SIZES = (16, 32, 64)
 SERVED_DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (("float16", "float16"), ("bfloat16", "bfloat16"))
 """What engines serve and every kernel takes. It is drawn twice as often: a kernel runs a layer only if it takes all."""
+
+SLACK_ROWS = (0, 0, 1, 5, 16)
+"""Rows behind the last request: engines pad to the next size for which they captured a graph."""
+
+CONTEXTS = (131_072, 2**20)
+"""Context lengths of models, which engines pass as the longest sequence of every batch."""
 
 _TRIES = 40
 """Built shapes that are drawn until one has a card's feature."""
@@ -72,8 +78,18 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         paging=paging,
         padding_rows=padding_rows,
         padding_kv_len=choices.below("padding kv_len", 2) if padding_rows else 0,
+        query=_query_side(choices.within("query")),
         poison=choices.pick("poison", _poisons(kv_dtype)),
         seed=_seed(choices, extreme),
+    )
+
+
+def _query_side(choices: Choices) -> QuerySide:
+    """Draw how the queries lie, and the host hint: half of the time a tight one."""
+    return QuerySide(
+        storage=choices.pick("storage", get_args(QueryStorage)),
+        slack_rows=choices.pick("slack rows", SLACK_ROWS),
+        context_len=choices.pick("context", (0, 0, *CONTEXTS)),
     )
 
 

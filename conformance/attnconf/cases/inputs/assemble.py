@@ -14,6 +14,7 @@ from attnconf.cases.inputs.levels import raised_score
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import aimed
 from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
+from attnconf.cases.inputs.query_side import laid_out, sliced_table
 from attnconf.cases.inputs.storage import Store, allocate, by_token
 from attnconf.cases.recorded import NULL_PAGE
 
@@ -42,7 +43,7 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
     layers = tuple(
         LayerInputs(
             geometry=geometry,
-            q=_padded_q(case, own.q, rng),
+            q=laid_out(case, index, own, _padded_q(case, own.q, rng)),
             sinks=None if own.sinks is None else own.sinks.clone(),
             cache=case.owner(index),
         )
@@ -58,12 +59,12 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         storage=case.paging.storage,
         qo_indptr=torch.tensor(list(accumulate(q_lens, initial=0)), dtype=torch.int32).to(device, non_blocking=True),
         seq_lens=torch.tensor(kv_lens, dtype=torch.int32).to(device, non_blocking=True),
-        block_tables=layout.block_tables.to(device, non_blocking=True),
+        block_tables=sliced_table(case, layout.block_tables.to(device, non_blocking=True)),
         full_to_swa=None if mapping is None else mapping.to(device, non_blocking=True),
         q_lens=q_lens,
         kv_lens=kv_lens,
         max_q_len=max(q_lens),
-        max_seq_len=max(1, *kv_lens),
+        max_seq_len=case.max_seq_len,
         layers=layers,
         caches=caches,
     )
@@ -76,7 +77,7 @@ def pool_of(case: Case, layer: int) -> Pool:
 
 def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     if not case.padding_rows:
-        return q.clone()
+        return q
     extra = normal((case.padding_rows, *q.shape[1:]), rng, q.device, stream="queries").to(q.dtype)
     return torch.cat([q, extra])
 

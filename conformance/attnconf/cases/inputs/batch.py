@@ -31,8 +31,10 @@ class KVCache:
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """One layer's inputs: ``q`` [tokens, num_qo_heads, head_dim], ``sinks`` [num_qo_heads] float32 or None.
+    """One layer's inputs: ``q`` [rows, num_qo_heads, head_dim], ``sinks`` [num_qo_heads] float32 or None.
 
+    ``q`` may be a slice of a packed tensor, with rows further apart than their width, and may have more rows than the
+    batch has query tokens (``Batch.num_rows``): those behind belong to nobody.
     ``cache`` indexes ``Batch.caches``: the layer's own, or its owner's when the layer is redirected.
     """
 
@@ -61,7 +63,8 @@ class Batch:
     """The inputs that an engine passes to its attention backend in one step.
 
     The caches already hold the KV of all tokens, new ones included. ``qo_indptr`` [rows + 1], ``seq_lens``
-    [rows] (cached plus new tokens) and ``block_tables`` [rows, columns] are int32 on the device; ``q_lens`` and
+    [rows] (cached plus new tokens) and ``block_tables`` [rows, columns], which may be a slice of a wider table, are
+    int32 on the device; ``q_lens`` and
     ``kv_lens`` are these lengths on the host. Block tables hold page ids of the full pool; page 0 is the null page.
     ``full_to_swa`` maps a token slot of the full pool to one of the swa pool (int64, 0 where there is none); it is None
     without a hybrid pool. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima. A redirected
@@ -90,7 +93,7 @@ class Batch:
 
     @property
     def num_rows(self) -> int:
-        """Query tokens of the whole batch, padding rows included."""
+        """Query tokens of the whole batch, padding rows included: ``qo_indptr[-1]``. Slack rows follow them."""
         return sum(self.q_lens)
 
     def tensors(self) -> list[tuple[str, torch.Tensor]]:

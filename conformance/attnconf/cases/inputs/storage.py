@@ -36,13 +36,13 @@ class Store:
         if self.storage == "sliced":
             dim = self.inner[2]
             return self.k_base[..., :dim], self.k_base[..., dim:]
-        if self.storage == "padded":
+        if self.storage in {"padded", "unlike"}:
             return self._unpadded(self.k_base), self._unpadded(self.v_base)
         return self.k_base, self.v_base
 
     def _unpadded(self, base: torch.Tensor) -> torch.Tensor:
         used = self.inner[0] * self.inner[1] * self.inner[2]
-        return base[:, :used].view(self.pages, *self.inner)
+        return base.view(self.pages, -1)[:, :used].view(self.pages, *self.inner)
 
 
 def allocate(  # noqa: PLR0913 - the six numbers of a paged cache, and where it lies
@@ -62,12 +62,15 @@ def allocate(  # noqa: PLR0913 - the six numbers of a paged cache, and where it 
         shape = (pages, 2, *inner)
     elif storage == "sliced":
         shape = (pages, *inner[:2], 2 * head_dim)
-    elif storage == "padded":
+    elif storage in {"padded", "unlike"}:
         shape = (pages, inner[0] * inner[1] * inner[2] + PAGE_PADDING)
     else:
         shape = (pages, *inner)
     k_base = torch.empty(shape, dtype=dtype, device=device)
-    v_base = k_base if storage in {"interleaved", "sliced"} else torch.empty_like(k_base)
+    if storage in {"interleaved", "sliced"}:
+        v_base = k_base
+    else:
+        v_base = torch.empty((pages, *inner) if storage == "unlike" else shape, dtype=dtype, device=device)
     return Store(k_base, v_base, pages, inner, storage)
 
 

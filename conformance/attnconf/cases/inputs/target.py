@@ -25,20 +25,22 @@ _SENTINEL = {1: 0x7F, 2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
 class Target:
     """The guarded memory of one run: every byte of ``out``, ``lse`` and their guards is a sentinel until written.
 
-    ``whole_out`` and ``whole_lse`` are the allocations, ``GUARD_ROWS`` longer on both sides.
+    ``whole_out`` and ``whole_lse`` are the allocations, ``GUARD_ROWS`` longer on both sides. The last ``slack`` rows of
+    the output belong to no request: they are guards that a backend can reach.
     """
 
     whole_out: torch.Tensor
     whole_lse: torch.Tensor | None
+    slack: int = 0
 
     @property
     def out(self) -> torch.Tensor:
-        """The output, [tokens, num_qo_heads, head_dim]."""
+        """The output, [tokens + slack, num_qo_heads, head_dim]."""
         return self.whole_out[GUARD_ROWS:-GUARD_ROWS]
 
     @property
     def lse(self) -> torch.Tensor | None:
-        """The log-sum-exp, [tokens, num_qo_heads], or None if the run returns none."""
+        """The log-sum-exp, [tokens + slack, num_qo_heads], or None if the run returns none."""
         return None if self.whole_lse is None else self.whole_lse[GUARD_ROWS:-GUARD_ROWS]
 
     def read(self, device: torch.device) -> Target:
@@ -47,7 +49,7 @@ class Target:
         lse = None if self.whole_lse is None else self.whole_lse.to(device, non_blocking=True)
         if self.whole_out.is_cuda:
             torch.cuda.synchronize(self.whole_out.device)
-        return Target(out, lse)
+        return Target(out, lse, self.slack)
 
     @property
     def _wholes(self) -> list[torch.Tensor]:
@@ -59,11 +61,15 @@ class Target:
         Everything is counted on the device, which is waited for once.
         """
         wholes = self._wholes
-        counts = [_sentinels(part) for one in wholes for part in (one[GUARD_ROWS:-GUARD_ROWS], one)]
+        counts = [_sentinels(part) for one in wholes for part in (self._asked(one), one)]
         found: list[int] = torch.stack(counts).tolist()
         inside, whole = sum(found[::2]), sum(found[1::2])
-        guards = sum(2 * GUARD_ROWS * one[0].numel() for one in wholes)
+        guards = sum((2 * GUARD_ROWS + self.slack) * one[0].numel() for one in wholes)
         return inside, whole - inside == guards
+
+    def _asked(self, whole: torch.Tensor) -> torch.Tensor:
+        """Return the rows of an allocation that belong to query tokens."""
+        return whole[GUARD_ROWS : len(whole) - GUARD_ROWS - self.slack]
 
     @property
     def unwritten(self) -> int:
@@ -72,8 +78,8 @@ class Target:
 
     @property
     def elements(self) -> int:
-        """How many elements the output and the LSE have."""
-        return self.out.numel() + (0 if self.lse is None else self.lse.numel())
+        """How many elements of the output and the LSE belong to query tokens."""
+        return sum(self._asked(whole).numel() for whole in self._wholes)
 
     def reset(self) -> None:
         """Make every element unwritten again."""
@@ -90,7 +96,7 @@ def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:
     """Allocate the guarded outputs of ``layer``."""
     q = batch.layers[layer].q
     rows = _guarded(q.shape[:2], torch.float32, batch.device) if lse else None
-    return Target(_guarded(q.shape, q.dtype, batch.device), rows)
+    return Target(_guarded(q.shape, q.dtype, batch.device), rows, q.shape[0] - batch.num_rows)
 
 
 def _guarded(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

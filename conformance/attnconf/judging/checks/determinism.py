@@ -25,6 +25,9 @@ DIRT = 0xFF
 _MORE_QUERIES, _MORE_KEYS = 9, 100
 """Added to the host hints, so that they exceed the true maxima by more than any rounding."""
 
+_CONTEXTS = (0, 131_072, 2**20)
+"""Context lengths of models, one of which a case's larger hint may be: engines pass those."""
+
 
 def _repeated(trial: Trial, layer: int) -> list[Failure]:
     """Run the other layers and another batch (the requests in reverse), then the same call again: A, B, A."""
@@ -47,7 +50,7 @@ def _repeated(trial: Trial, layer: int) -> list[Failure]:
 def _hinted(trial: Trial, layer: int) -> list[Failure]:
     batch = trial.posed.batch
     query_hint = batch.max_q_len + _MORE_QUERIES if trial.case.mode in {"extend", "mixed"} else batch.max_q_len
-    key_hint = 2 * batch.max_seq_len + _MORE_KEYS
+    key_hint = max(2 * batch.max_seq_len + _MORE_KEYS, _CONTEXTS[trial.case.seed % len(_CONTEXTS)])
     if not trial.supports_hints(layer, max_q_len=query_hint, max_kv_len=key_hint):
         return []  # where the hint picks the kernel, there may be none for a larger one
     output = trial.run(layer, "host_hints", lambda: replace(batch, max_seq_len=key_hint, max_q_len=query_hint))

@@ -22,13 +22,13 @@ def _applies(trial: Trial, _layer: int) -> bool:
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
     output = trial.base(layer)
-    start = trial.posed.logical.q_starts[-1]
-    rows = output.out[start:]
+    padding = slice(trial.posed.logical.q_starts[-1], trial.posed.batch.num_rows)
+    rows = output.out[padding]
     failures = []
     if not torch.equal(rows, torch.zeros_like(rows)):
         failures.append(_failure(layer, "a row with kv_len 0 is not all zeros"))
     sinks = trial.case.layers[layer].sinks
-    if output.lse is not None and not sinks and not bool(torch.isneginf(output.lse[start:]).all()):
+    if output.lse is not None and not sinks and not bool(torch.isneginf(output.lse[padding]).all()):
         failures.append(_failure(layer, "the LSE of a row with kv_len 0 is not -inf"))
     return failures
 

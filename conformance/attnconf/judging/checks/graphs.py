@@ -66,7 +66,9 @@ def own_memory(batch: Batch, *, like: Batch) -> Batch:
         block_tables=batch.block_tables.new_zeros((batch.block_tables.shape[0], columns)),
         full_to_swa=slots,
         max_seq_len=max(batch.max_seq_len, like.max_seq_len),
-        layers=tuple(replace(layer, q=layer.q.clone(), sinks=_copy(layer.sinks)) for layer in batch.layers),
+        layers=tuple(
+            replace(layer, q=_room(layer.q, len(layer.q)), sinks=_copy(layer.sinks)) for layer in batch.layers
+        ),
         caches=caches,
     )
     return load(static, batch)

@@ -34,7 +34,7 @@ def _relabelled(trial: Trial, layer: int) -> list[Failure]:
 
 
 def other_paging(trial: Trial, layer: int) -> Paging | None:
-    """Return another layout or storage of the same pages that the backend supports, or None."""
+    """Return another layout or storage of the same pages that the backend supports, both if it can, or None."""
     paging = trial.case.paging
     choices = [
         paging.model_copy(update={"layout": layout, "storage": storage})
@@ -43,7 +43,9 @@ def other_paging(trial: Trial, layer: int) -> Paging | None:
         if (layout, storage) != (paging.layout, paging.storage)
     ]
     start = int(digest([trial.case.seed, paging.to_data()]), 16) % len(choices)
-    for choice in [*choices[start:], *choices[:start]]:
+    turned = [*choices[start:], *choices[:start]]
+    turned.sort(key=lambda one: one.layout == paging.layout or one.storage == paging.storage)
+    for choice in turned:
         if trial.supports(trial.case.model_copy(update={"paging": choice}), layer):
             return choice
     return None

@@ -1,4 +1,4 @@
-"""Clauses 1 to 5, 8, 9 and 18: the answer lies within the a-priori bound of the oracle's, and so does the LSE (3)."""
+"""Clauses 1 to 5, 8 to 10, 14 and 18: the answer, and so the LSE, lies within the a-priori bound of the oracle's."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ ANSWER_CLAUSES = (
     Clause.PAGING,
     Clause.HYBRID_POOLS,
     Clause.KV_SHARING,
+    Clause.READ_ONLY,
+    Clause.LAYOUT,
     Clause.QUANTISED_KV,
 )
 
@@ -66,7 +68,9 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
             summary=f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}",
         )
     explanation = explain(trial, layer, request, token, head)
-    removal = None if explanation.exact else blamed(trial, layer, request, explanation.clause)
+    removal = blamed(trial, layer, request, explanation.clause, neutral=True)
+    if removal is None and not explanation.exact:
+        removal = blamed(trial, layer, request, explanation.clause, neutral=False)
     needs = "" if removal is None else f"right without {removal.text}"
     wrong_rows = int((by_element > 1.0).any(dim=2).sum())
     return Failure(

@@ -21,7 +21,8 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     output = trial.base(layer)
     failures = []
     if not output.guards_intact:
-        failures.append(_failure(layer, "memory around the output was written", OUTPUTS_NAME))
+        summary = "memory around the output, or a row of it behind the last request's, was written"
+        failures.append(_failure(layer, summary, OUTPUTS_NAME))
     if output.unwritten:
         summary = f"{output.unwritten} elements of the output or the LSE were not written"
         failures.append(_failure(layer, summary, OUTPUTS_NAME))

@@ -6,5 +6,6 @@ from attnconf.judging.mistakes.memory import MEMORY
 from attnconf.judging.mistakes.scores import SCORES
 from attnconf.judging.mistakes.sight import SIGHT
 from attnconf.judging.mistakes.sources import SOURCES
+from attnconf.judging.mistakes.strides import QUERY_ROWS
 
-MISTAKES = (*SIGHT, *SCORES, *SOURCES, *MEMORY)
+MISTAKES = (*SIGHT, *SCORES, *SOURCES, *MEMORY, *QUERY_ROWS)

@@ -10,6 +10,7 @@ import torch
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
+from attnconf.judging.mistakes.strides import table_taken_for_contiguous
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,6 +190,13 @@ MEMORY = (
         Clause.PAGING,
         "a page is read as if its slots and heads were in the other order",
         _strides_swapped,
+    ),
+    Mistake(
+        "table a width apart",
+        "table_strides",
+        Clause.LAYOUT,
+        "rows of a table that is a slice of a wider one are read as if they followed each other",
+        _pages(lambda scene, _right: table_taken_for_contiguous(scene)),
     ),
     Mistake(
         "shared pages lost",

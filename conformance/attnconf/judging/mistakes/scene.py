@@ -75,7 +75,10 @@ class Scene:
 
         An id outside the pool or without a translation becomes the null page, since its contents are unknown.
         """
-        row = self.layout.block_tables[self.request].tolist()
+        return self.translated(self.layout.block_tables[self.request].tolist())
+
+    def translated(self, row: list[int]) -> list[int]:
+        """Return ids of the full pool as those of the layer's pool, in which an unknown one is the null page."""
         if self.pool == "swa" and self.layout.swa_page is not None:
             return [self.layout.swa_page.get(page, NULL_PAGE) for page in row]
         return [page if 0 <= page < self.layout.num_pages["full"] else NULL_PAGE for page in row]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
-from attnconf.cases.case import Case, Layer, Mode
+from attnconf.cases.case import Case, Layer, Mode, Storage
 from attnconf.cases.drawing.space import DTYPES, Space
 from attnconf.cases.drawing.strategies import cases, free_layers, model_layers
 from attnconf.cases.inputs.layout import pages_needed
@@ -114,7 +115,7 @@ def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
     assert {case.mode for case in drawn} == {"decode", "extend", "mixed", "verify"}
     assert {(case.q_dtype, case.kv_dtype) for case in drawn} == set(DTYPES)
     assert {case.poison.k for case in drawn} == {"stale", "zero", "huge", "inf", "nan"}
-    assert {case.paging.storage for case in drawn} == {"apart", "interleaved", "padded", "sliced"}
+    assert {case.paging.storage for case in drawn} == set(get_args(Storage))
     assert {case.paging.placement for case in drawn} == {"random", "identity", "reversed", "fragmented", "high"}
     assert {layer.group_size for case in drawn for layer in case.layers} >= {1, 2, 3, 4, 5, 6, 7, 8, 16}
     for trait in (
@@ -127,6 +128,10 @@ def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
         lambda case: any(request.kv_len % case.paging.page_size == 0 for request in case.requests),
         lambda case: any(request.kv_len % case.paging.page_size == 1 for request in case.requests),
         lambda case: any(layer.sinks and layer.logits_soft_cap for layer in case.layers),
+        lambda case: case.query.storage == "packed",
+        lambda case: case.query.slack_rows,
+        lambda case: case.query.context_len == 2**20,
+        lambda case: case.paging.table_slack,
     ):
         assert sum(bool(trait(case)) for case in drawn) >= 8
 

@@ -59,8 +59,10 @@ class Engine:
             else:
                 k, v = self._new_kv(inputs.cache)
                 self.written.add(inputs.cache)
-            out: torch.Tensor = layer(inputs.q, k, v, self.forward, save_kv_cache=not redirected, **sinks)
-        return out.view(inputs.q.shape)
+            out: torch.Tensor = layer(
+                inputs.q[: self.batch.num_rows], k, v, self.forward, save_kv_cache=not redirected, **sinks
+            )
+        return out.view(-1, *inputs.q.shape[1:])
 
     def _write(self, cache: int, layer: Any) -> None:  # noqa: ANN401 - a RadixAttention under the owner's id
         """Write the owner's new tokens to the pool, as a run of the owner does, unless it has run already."""

@@ -45,7 +45,7 @@ class PreparedModels:
             raise UnsupportedError(f"layer {layer}: {self.refusals[layer]}")
 
         def answer() -> None:
-            out.copy_(self.engines[layer].run(layer))
+            out[: self.batch.num_rows].copy_(self.engines[layer].run(layer))
 
         with quiet(self.sglang, self.batch):
             if self.sglang.compiled:

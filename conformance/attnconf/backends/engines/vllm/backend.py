@@ -71,7 +71,8 @@ class PreparedLayers:
             raise UnsupportedError(f"layer {layer}: {self.refusals[layer]}")
 
         def answer() -> None:
-            out.copy_(self.engine.run(layer))
+            answer = self.engine.run(layer)
+            out[: len(answer)].copy_(answer)
 
         with np.errstate(all="ignore"):  # a GPU does not warn either: checks judge live NaN
             if self.vllm.compiled:

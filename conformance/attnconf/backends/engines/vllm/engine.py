@@ -60,8 +60,8 @@ class Engine:
             k, v = torch.full_like(k, torch.nan), torch.full_like(v, torch.nan)
         context = self._vllm.create_forward_context(self._metadata, self._config, slot_mapping=self._slots)
         with self._vllm.running(self._config), self._vllm.override_forward_context(context):
-            out: torch.Tensor = layer(inputs.q.clone(), k, v)
-        return out.view(inputs.q.shape)
+            out: torch.Tensor = layer(inputs.q[: self._batch.num_rows].clone(), k, v)
+        return out.view(-1, *inputs.q.shape[1:])
 
     @property
     def scratch(self) -> list[torch.Tensor]:

@@ -28,7 +28,7 @@ from attnconf.backends.flashinfer.fa.indices import PageIndices, page_indices
 from attnconf.backends.flashinfer.fa.variant import Template, variant_of_layer, variant_of_shape
 from attnconf.backends.flashinfer.fa.workspace import workspace
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY
-from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Workspace
+from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Unsupported, Workspace
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from attnconf.backends.builds import Build, BuildReport
-    from attnconf.backends.protocol import EvidenceKind, Unsupported
+    from attnconf.backends.protocol import EvidenceKind
     from attnconf.cases.inputs.batch import Batch, Pool
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
@@ -69,6 +69,8 @@ class FlashInferFa(BuiltByFlashInfer):
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         """Return None, or why the template cannot run ``shape`` on ``platform``; pure."""
+        if shape.storage == "unlike":
+            return Unsupported(self._one_set_of_strides)
         return capability.supports(variant_of_shape(self.template, shape), platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
@@ -126,8 +128,11 @@ class FlashInferFa(BuiltByFlashInfer):
             raise UnsupportedError(message)
         for cache in batch.caches:
             if cache.k.stride() != cache.v.stride() or cache.k.stride(-1) != 1:
-                message = f"{self.template} reads keys and values with one set of strides, head_dim 1 apart"
-                raise UnsupportedError(message)
+                raise UnsupportedError(self._one_set_of_strides)
+
+    @property
+    def _one_set_of_strides(self) -> str:
+        return f"{self.template} reads keys and values with one set of strides, head_dim 1 apart"
 
 
 @dataclass
@@ -171,6 +176,7 @@ class PreparedWrappers:
         plan = self.by_layer[layer]
         if isinstance(plan, str):
             raise UnsupportedError(plan)
+        out, lse = out[: self.batch.num_rows], None if lse is None else lse[: self.batch.num_rows]
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         arguments, extra = run_arguments(self.batch, layer, target, lse)
         call(plan.wrapper.run, arguments, extra)

@@ -118,7 +118,7 @@ def run_arguments(
     cache = batch.caches[inputs.cache]
     stored = batch.layers[inputs.cache].geometry
     arguments: dict[str, Any] = {
-        "q": inputs.q.contiguous(),
+        "q": inputs.q[: batch.num_rows].contiguous(),
         "paged_kv_cache": (cache.k, cache.v),
         "v_scale": stored.v_scale,
         "out": out,

@@ -208,6 +208,7 @@ class PreparedCalls:
             raise UnsupportedError(f"{self.kernel} of flashinfer {library.version()} returns no LSE")
         if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
             raise UnsupportedError(f"{self.kernel} has no logits soft cap")
+        out, lse = out[: self.batch.num_rows], None if lse is None else lse[: self.batch.num_rows]
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
         name = self._launch(call)

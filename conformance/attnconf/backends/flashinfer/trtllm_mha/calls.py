@@ -74,6 +74,14 @@ def draft_mask(rows: int, q_len: int, device: torch.device) -> torch.Tensor:
     return packed.expand(rows, q_len, words).contiguous().to(device)
 
 
+def dense_queries(batch: Batch, layer: int) -> torch.Tensor:
+    """Return the queries of the batch's tokens, contiguous, copied where they are a slice of a packed tensor.
+
+    FlashInfer passes no strides of the query on (sgl-project/sglang#31667), and counts requests by its rows.
+    """
+    return batch.layers[layer].q[: batch.num_rows].contiguous()
+
+
 def build_call(  # noqa: PLR0913 - the parts of one launch
     kernel: Family,
     batch: Batch,
@@ -104,7 +112,7 @@ def build_call(  # noqa: PLR0913 - the parts of one launch
     cache = batch.caches[inputs.cache]
     arguments: dict[str, Any] = {
         **common,
-        "query": inputs.q.contiguous(),
+        "query": dense_queries(batch, layer),
         "kv_cache": (cache.k, cache.v),
         "block_tables": metadata.tables[layer],
         "kv_layout": batch.kv_layout,
@@ -150,7 +158,7 @@ def _fmha_v2_call(batch: Batch, layer: int, metadata: Metadata, common: dict[str
     arguments = {
         **common,
         **_ragged(batch, metadata),
-        "qkv": (inputs.q.contiguous(), stacked),
+        "qkv": (dense_queries(batch, layer), stacked),
         "input_layout": f"Q_PAGED_KV_{batch.kv_layout}",
         "block_tables": tables,
         "mask_mode": "causal" if inputs.geometry.window_left < 0 else "sliding_window",

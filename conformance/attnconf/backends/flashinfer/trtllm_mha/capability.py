@@ -72,7 +72,7 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
     if platform.sm is not None:
         yield from _cuda_reasons(machine, platform)
     kernel = family(shape.mode, machine)
-    yield from _dtype_reasons(shape, kernel)
+    yield from _tensor_reasons(shape, kernel)
     if shape.soft_cap and kernel != "fmha_v2":
         yield f"{_TITLES[kernel]} has no logits soft cap"
     if shapes.is_known(platform):
@@ -100,7 +100,9 @@ def _cuda_reasons(machine: Generation, platform: Platform) -> Iterator[str]:
         yield f"CUDA {found} is older than {floor}, which SM {platform.sm_text} needs"
 
 
-def _dtype_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+def _tensor_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+    if shape.storage == "unlike" and kernel != "fmha_v2":
+        yield f"{_TITLES[kernel]} reads keys and values with one set of strides"
     if shape.q_dtype not in SIXTEEN_BIT:
         yield f"{_TITLES[kernel]} takes float16 or bfloat16 queries, not {shape.q_dtype}"
     if shape.kv_dtype == "float8_e4m3fn" and kernel in {"trtllm-gen-context", "fmha_v2"}:

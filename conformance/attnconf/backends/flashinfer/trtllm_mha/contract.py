@@ -98,6 +98,7 @@ def _read(function: str, arguments: Mapping[str, Any]) -> _Reading:
     )
     if layout == "NHD":
         k, v = k.transpose(1, 2), v.transpose(1, 2)
+    _demand(q.is_contiguous(), function, "query", "is strided, and the function passes no strides of it on")
     _demand(q.shape[2] == k.shape[3], function, "kv_cache", f"has head_dim {k.shape[3]} under a query of {q.shape[2]}")
     _demand(q.shape[1] % k.shape[1] == 0, function, "kv_cache", f"has {k.shape[1]} heads under a query of {q.shape[1]}")
     tables, sinks = arguments["block_tables"], arguments["sinks"]

@@ -1,0 +1,72 @@
+"""Queries and block tables as engines have them: slices of larger tensors, with rows behind those of the requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+    from attnconf.cases.inputs.logical import LogicalLayer
+
+
+def with_slack(case: Case, q: torch.Tensor) -> torch.Tensor:
+    """Return ``q`` [rows, num_qo_heads, D] with the slack rows of ``case`` behind it.
+
+    They hold the negatives of the queries, in turn: what an earlier step may have left, and none of this one's rows.
+    """
+    slack = case.query.slack_rows
+    if not slack:
+        return q
+    return torch.cat([q, -q[torch.arange(slack, device=q.device) % q.shape[0]]])
+
+
+def packed_rows(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> torch.Tensor:
+    """Return the packed tensor of layer ``index``, [rows, (num_qo_heads + 2 num_kv_heads) * D], whose first part is q.
+
+    ``own`` has the stored keys and values; those of the new tokens are beside their queries, in the queries' dtype.
+    Rows that are no query token of a request have zeros there.
+    """
+    layer = case.layers[index]
+    width = layer.num_qo_heads * layer.head_dim
+    each = layer.num_kv_heads * layer.head_dim
+    packed = torch.zeros((q.shape[0], width + 2 * each), dtype=q.dtype, device=q.device)
+    packed[:, :width] = q.flatten(1)
+    tokens = new_tokens(case).to(q.device)
+    for place, (stored, scale) in enumerate(((own.k, layer.k_scale), (own.v, layer.v_scale))):
+        start = width + place * each
+        packed[: len(tokens), start : start + each] = (stored[tokens].float() * scale).flatten(1).to(q.dtype)
+    return packed
+
+
+def new_tokens(case: Case) -> torch.Tensor:
+    """Return the query tokens of ``case`` among all tokens of the batch, [query tokens] int64, in order."""
+    found, start = [], 0
+    for request in case.requests:
+        found.append(torch.arange(start + request.prefix_len, start + request.kv_len))
+        start += request.kv_len
+    return torch.cat(found)
+
+
+def laid_out(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> torch.Tensor:
+    """Return ``q`` of layer ``index`` with its slack rows, in the storage that ``case`` names."""
+    whole = with_slack(case, q)
+    if case.query.storage == "apart":
+        return whole.clone() if whole is q else whole
+    layer = case.layers[index]
+    packed = packed_rows(case, index, own, whole)
+    return packed[:, : layer.num_qo_heads * layer.head_dim].view(whole.shape)
+
+
+def sliced_table(case: Case, table: torch.Tensor) -> torch.Tensor:
+    """Return the block ``table`` [rows, columns] as a slice of a wider one, if ``case`` has it so.
+
+    Behind its columns are the ids of its own first ones: pages of the pool, which nobody may read there.
+    """
+    slack = case.paging.table_slack
+    if not slack:
+        return table
+    columns = table.shape[1]
+    wider = table[:, torch.arange(columns + slack, device=table.device) % columns]
+    return wider[:, :columns]
