@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attnconf.cli import build, campaign, doctor, kernels, machine, mutants, plan, policy, power, replay, speed
 from attnconf.cli.arguments import Parser, PolicyInvalidError
 from attnconf.cli.console import Console
-from attnconf.cli.receipts import matrix, merge, picture, report, sign, verify, verify_requests
+from attnconf.cli.receipts import matrix, merge, paired, picture, report, sign, verify, verify_requests
 from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_POLICY_INVALID
 from attnconf.errors import AttnconfError
 from attnconf.version import __version__
@@ -37,6 +37,7 @@ _COMMANDS = (
     merge,
     sign,
     verify_requests,
+    paired,
 )
 """In the order in which ``--help`` lists them."""
 

@@ -12,6 +12,8 @@ from attnconf.gate.plans.fleet import Fleet
 from attnconf.gate.plans.fleet_plan import FleetPlan
 from attnconf.gate.receipt import Receipt
 from attnconf.gate.sealed import Sealed
+from attnconf.gate.speeds.paired import Paired
+from attnconf.gate.speeds.speed_receipt import SpeedReceipt
 from attnconf.policy.policy import Policy
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ _MODELS: dict[str, type[Value]] = {
     "case-1.json": Case,
     "evidence-1.json": Evidence,
     "fleet-1.json": Fleet,
+    "paired-1.json": Paired,
     "plan-1.json": FleetPlan,
     "policy-1.json": Policy,
     "receipt-3.json": Receipt,
+    "speed-1.json": SpeedReceipt,
 }
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FindingKind = Literal[
     "plan", "unreadable", "tampered", "unsealed", "unsigned", "simulated", "foreign", "stale", "unplanned",
     "duplicate", "provider", "missing", "not executed", "not proven", "broken", "contradictory", "red",
+    "claim",
 ]  # fmt: skip
 
 

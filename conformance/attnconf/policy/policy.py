@@ -12,11 +12,12 @@ from attnconf.cases.geometry import ModelGeometry
 from attnconf.errors import InvalidInputError
 from attnconf.fields import quote
 from attnconf.files import read_text
+from attnconf.policy.claims import Claim
 from attnconf.policy.conditions import Condition, PackageName, Situation
 from attnconf.policy.own_models import with_own_models
 from attnconf.policy.question import Side
 from attnconf.policy.requirements import MOST, Name, Names, RequiredCell, Requirement, Sentence, merged
-from attnconf.policy.waivers import Claim, Waiver
+from attnconf.policy.waivers import Waiver
 from attnconf.values import Value, digest, parse_toml
 from attnconf_fixtures import ROOT
 
@@ -167,8 +168,8 @@ class Policy(Value):
         for claim in self.claims:
             _refuse_strangers("claims: a rule of this policy", (claim.rule,), names)
             choice = names[claim.rule].choice
-            if choice is None or claim.baseline in choice.backends:
-                message = f"claims: a baseline that rule {claim.rule} does not choose itself, not {claim.baseline}"
+            if choice is None or claim.over in choice.backends:
+                message = f"claims: over a backend that rule {claim.rule} does not choose itself, not {claim.over}"
                 raise ValueError(message)
         return self
 

@@ -1,4 +1,4 @@
-"""Waivers and claims: cells that need no proof for a while, and assertions without proof."""
+"""Waivers: cells that need no proof for a while."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from attnconf.policy.requirements import Name, RequiredCell, Selection, Sentence
-from attnconf.values import Value
 
 Issue = Annotated[str, Field(max_length=300, pattern=r"^(https://\S+/\d+|[\w.-]+/[\w.-]+#\d+)$")]
 """The issue behind a waiver: ``owner/repository#123``, or an address that ends in a number."""
-
-Percent = Annotated[float, Field(ge=-100, le=10**6, allow_inf_nan=False)]
 
 
 class Waiver(Selection):
@@ -47,33 +44,3 @@ class Waiver(Selection):
     def text(self) -> str:
         """The waiver in words."""
         return f"the waiver of {self.issue} ({self.owner}, until {self.expires})"
-
-
-class Claim(Value):
-    """A claimed gain of a rule's backend over ``baseline``: the change of ``metric`` in percent.
-
-    attnconf does not measure speed, so reports show a claim and never count it as met.
-    """
-
-    rule: Name
-    metric: Sentence
-    at_least: Percent
-    at_most: Percent | None = None
-    baseline: Name
-    source: Sentence
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.at_most is not None and self.at_most < self.at_least:
-            raise ValueError(f"at_most from at_least = {self.at_least:g} on, not {self.at_most:g}")
-        return self
-
-    @property
-    def sentence(self) -> str:
-        """The claim in words, and that attnconf has not measured it."""
-        gain = f"{self.at_least:g} %" if self.at_most is None else f"{self.at_least:g} to {self.at_most:g} %"
-        bound = " or more" if self.at_most is None else ""
-        return (
-            f"claimed, not measured here: rule {self.rule} gains {gain}{bound} in {self.metric} over {self.baseline}"
-            f" ({self.source})"
-        )

@@ -31,6 +31,9 @@ LEAST_PROCESSES = 3
 LEAST_BLOCKS = 6
 """Blocks of each process, below which its median is a single one's accident."""
 
+LEAST_PAIRS = 3
+"""Pairs of runs of a whole program, of which each pair has both sides behind each other."""
+
 _RESAMPLES = 4000
 _SEED = 20_261_129
 """The bootstrap draws the same every time: who judges the same times again gets the same interval."""
@@ -79,6 +82,28 @@ def estimate(log_ratios: Sequence[Sequence[float]]) -> Estimate:
         processes=len(series),
         blocks=sum(map(len, series)),
         lack=_lack(series),
+    )
+
+
+def estimate_pairs(log_ratios: Sequence[float]) -> Estimate:
+    """Return the ratio of paired runs of whole programs, such as servers: their geometric mean with Student's interval.
+
+    So few pairs are no material for a bootstrap. Raises ``ValueError`` without a pair.
+    """
+    if not log_ratios:
+        raise ValueError("no pair was run, so there is no ratio")
+    values = np.asarray(log_ratios, dtype=np.float64)
+    count, middle = len(values), float(values.mean())
+    reach = 0.0
+    if count > 1:
+        reach = _T[min(count - 1, len(_T)) - 1] * float(values.std(ddof=1)) / math.sqrt(count)
+    return Estimate(
+        ratio=math.exp(middle),
+        low=math.exp(middle - reach),
+        high=math.exp(middle + reach),
+        processes=count,
+        blocks=count,
+        lack=f"it was run in {count} pairs, and {LEAST_PAIRS} are needed" if count < LEAST_PAIRS else "",
     )
 
 

@@ -19,6 +19,7 @@ from attnconf.policy.policy import parse_policy
 from attnconf.policy.resolution import resolve_all
 from conformance.tests.support.gate_receipts import proof, receipt_of
 from conformance.tests.support.gate_repository import AFTER, BEFORE, FLEET, commit, git, start
+from conformance.tests.support.speed_receipts import H200, speed_cell, speed_receipt
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -310,3 +311,47 @@ def test_the_commit_must_be_known(gate: Gate, tmp_path: Path, monkeypatch: pytes
     assert gate.verify(*files)[0] == 2
     assert gate.verify(*files, "--sha", head[:7])[0] == 2
     assert gate.verify(*files, "--sha", head)[0] == 0
+
+
+CLAIM = """
+[[claims]]
+rule = "sm100"
+metric = "speed of its kernel"
+measure = "kernel"
+models = ["gemma4-e2b"]
+layer_kinds = ["full"]
+modes = ["decode"]
+over = "triton"
+at_least = 13
+evidence = "paired"
+unproven = "warn"
+source = "a/b#1"
+"""
+
+
+def test_a_claim_is_judged_and_closes_the_gate_where_the_policy_says_so(gate: Gate) -> None:
+    for unproven in ("warn", "fail"):
+        head = commit(gate.folder, policy_toml=AFTER + CLAIM.replace('"warn"', f'"{unproven}"'))
+        gate.plan()
+        receipts = (gate.write("cpu"), gate.write("b200"))
+        b200 = H200.model_copy(update={"device": "NVIDIA B200", "sm": "10.0", "flashinfer": "0.6.13"})
+        speed = str(gate.out / "speed.json")
+        speed_receipt(speed_cell(1.2), platform=b200, git_sha=head).write(Path(speed))
+        status, out, _ = gate.verify(*receipts, "--speed", speed)
+        assert status == 0
+        assert out.startswith("note: claim proven: rule sm100 gains 13 % or more in speed of its kernel over triton")
+        if unproven == "warn":
+            status, out, _ = gate.verify(*receipts)
+            assert status == 0
+            assert out.startswith("warning: claim undecided: rule sm100 gains")
+            assert "\n    trtllm_mha gemma4-e2b full decode over triton was not timed\n" in out
+        else:
+            (finding,) = gate.refused(*receipts)
+            assert finding.startswith("(claim): claim undecided: rule sm100 gains 13 % or more")
+    edited = Path(speed).read_text(encoding="utf-8").replace('"launches": 20', '"launches": 21')
+    Path(speed).write_text(edited, encoding="utf-8")
+    assert [line.split()[0] for line in gate.refused(*receipts, "--speed", speed)] == ["(tampered):", "(claim):"]
+    signers = gate.out / "signers"
+    signers.write_text("")
+    found = gate.refused(*receipts, "--speed", speed, "--allowed-signers", str(signers))
+    assert [line.split()[0] for line in found].count("(unsigned):") == 3

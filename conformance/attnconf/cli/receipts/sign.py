@@ -23,11 +23,13 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Sign one receipt, or several merged ones; what cannot be read as such is not signed."""
+    """Sign one receipt, several merged ones, or evidence of speed; what cannot be read as such is not signed."""
+    from attnconf.cli.speed_files import is_of_speed, parse_speed_file
     from attnconf.gate import signatures
     from attnconf.gate.evidence import parse_evidence
 
     path = Path(arguments.receipt)
-    parse_evidence(read_text(path), str(path))
+    text = read_text(path)
+    (parse_speed_file if is_of_speed(text, str(path)) else parse_evidence)(text, str(path))
     console.say(str(signatures.sign(path, Path(arguments.key))))
     return 0

@@ -39,6 +39,13 @@ def add(commands: Commands) -> None:
         "--allow-unsealed", action="append", default=[], metavar="RECEIPT.json", help="an older file without a digest"
     )
     parser.add_argument(
+        "--speed",
+        action="append",
+        default=[],
+        metavar="SPEED.json",
+        help="judge claims by what attnconf bench or paired wrote",
+    )
+    parser.add_argument(
         "--rehearse-with-simulated-receipts", action="store_true", help="try a gate out; exits with 13 at best"
     )
     parser.set_defaults(run=run)
@@ -76,7 +83,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     found = verify(policy, plan, read.receipts, terms)
     for note in found.notes:
         console.say(f"note: {note}")
-    findings += [*read.findings, *found.findings]
+    findings += [*read.findings, *found.findings, *_claims(arguments, policy, plan, read, console)]
     if findings:
         return _close(console, findings)
     if not plan.jobs:
@@ -92,6 +99,28 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             f" {counted(count, 'receipt')}{by}"
         )
     return EXIT_REHEARSED if rehearsal else 0
+
+
+def _claims(
+    arguments: argparse.Namespace, policy: Policy, plan: FleetPlan, read: _Read, console: Console
+) -> list[Finding]:
+    """Judge the policy's claims, print how they stand, and return those that keep the gate shut, with unread files."""
+    from attnconf.cli.speed_files import read_speed_files
+    from attnconf.gate.speeds.claims import SpeedEvidence, judge_claims
+    from attnconf.gate.verify import Finding
+
+    signers = None if arguments.allowed_signers is None else Path(arguments.allowed_signers)
+    files = read_speed_files(arguments.speed, signers)
+    read.signers |= files.signers
+    findings = [Finding(kind, sentence) for kind, sentence in files.faults]
+    for one in judge_claims(policy, SpeedEvidence(files.speeds, files.paired), plan.git_sha):
+        if one.fails:
+            findings.append(Finding("claim", "; ".join((one.sentence, *one.why))))
+            continue
+        console.say(f"{'note' if one.is_proven else 'warning'}: {one.sentence}")
+        for reason in one.why:
+            console.say(f"    {reason}")
+    return findings
 
 
 def _close(console: Console, findings: list[Finding]) -> int:

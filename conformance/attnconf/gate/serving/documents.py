@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnconf.gate.serving.result import ServingResult
 
 _DOCUMENT = "a serving benchmark's result, as JSON or JSONL"
-_MOST_BYTES = 64 * 10**6
+MOST_BYTES = 64 * 10**6
 """With details a result holds every generated text, and the times of all tokens."""
 
 _MOST_VALUES = 6 * 10**6
@@ -27,9 +27,19 @@ _MOST_VALUES = 6 * 10**6
 
 def read_results(path: Path) -> tuple[ServingResult, ...]:
     """Read every result in ``path``. Raises ``InvalidInputError`` for a file that is not of such a benchmark."""
-    documents = list(_documents(read_text(path, _MOST_BYTES), str(path)))
+    return tuple(map(serving_result, read_documents(path)))
+
+
+def read_documents(path: Path) -> tuple[Fields, ...]:
+    """Read every document in ``path``, whatever is in it. Raises ``InvalidInputError`` for what is no JSON object."""
+    documents = list(_documents(read_text(path, MOST_BYTES), str(path)))
     names = [str(path) if len(documents) == 1 else f"{path}, result {i}" for i in range(1, len(documents) + 1)]
-    return tuple(_result(data, name) for data, name in zip(documents, names, strict=True))
+    return tuple(Fields(name, data) for data, name in zip(documents, names, strict=True))
+
+
+def serving_result(fields: Fields) -> ServingResult:
+    """Return what a document says of its requests. Raises ``InvalidInputError`` for what is no such result."""
+    return genai_result(fields) if is_genai(fields) else bench_result(fields)
 
 
 def _documents(text: str, source: str) -> Iterator[dict[str, Any]]:
@@ -56,8 +66,3 @@ def _skip_space(text: str, at: int) -> int:
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
-
-
-def _result(data: dict[str, Any], source: str) -> ServingResult:
-    fields = Fields(source, data)
-    return genai_result(fields) if is_genai(fields) else bench_result(fields)
