@@ -18,6 +18,7 @@ from attnconf.escape import file_name, foreign_command, readable, shell
 from attnconf.judging.units import EDGES, units_text
 from attnconf.report.document import cell_name
 from attnconf.report.matrix import MODES
+from attnconf.report.speed_rows import scale_of
 from attnconf.version import __version__
 from attnconf.wording import counted
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from attnconf.report.bugs import Bug
     from attnconf.report.document import Backend, Document, Site
     from attnconf.report.matrix import Row, Square
+    from attnconf.report.speed_rows import SpeedReport
 
 _LEAST_BAR = 4.0
 _OPTION = "--attnconf-replay="
@@ -35,8 +37,8 @@ _SAVED = re.compile(r"[0-9a-f]{12}-.+\.json", re.DOTALL)
 """The name of a saved case."""
 
 
-def render_page(document: Document) -> str:
-    """Return the document as HTML."""
+def render_page(document: Document, speeds: Sequence[SpeedReport] = ()) -> str:
+    """Return the document as HTML, with what was timed."""
     environment = Environment(
         loader=PackageLoader("attnconf", "report"),
         autoescape=True,
@@ -65,6 +67,8 @@ def render_page(document: Document) -> str:
         case_name=_case_name,
         replay=_replay,
         command=foreign_command,
+        speeds=speeds,
+        scale_of=scale_of,
     )
 
 

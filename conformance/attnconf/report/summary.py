@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 from attnconf.escape import fenced, foreign_command, html, markdown
 from attnconf.report.document import cell_name
 from attnconf.report.matrix import MODES
+from attnconf.report.speed_table import speed_markdown
 from attnconf.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from attnconf.report.bugs import Bug
     from attnconf.report.document import Backend, Document, Site
     from attnconf.report.gaps import Gap
     from attnconf.report.matrix import Square
+    from attnconf.report.speed_rows import SpeedReport
 
 MOST_BYTES = 2**20
 _RESERVE = 200
@@ -28,10 +30,10 @@ _LONGEST_TEXT = 20_000
 _MARKS = {"met": "\u2705", "not met": "\u274c", "open": "\u26aa"}
 
 
-def summarise(document: Document, most_bytes: int = MOST_BYTES) -> str:
-    """Return the document as Markdown of at most ``most_bytes`` bytes in UTF-8."""
+def summarise(document: Document, most_bytes: int = MOST_BYTES, speeds: Sequence[SpeedReport] = ()) -> str:
+    """Return the document as Markdown of at most ``most_bytes`` bytes in UTF-8, with what was timed."""
     parts, room, left = [], most_bytes - _RESERVE, 0
-    for part in _parts(document):
+    for part in _parts(document, speeds):
         size = len(part.encode()) + 1
         if left or size > room:
             left += 1
@@ -43,13 +45,14 @@ def summarise(document: Document, most_bytes: int = MOST_BYTES) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _parts(document: Document) -> Iterator[str]:
+def _parts(document: Document, speeds: Sequence[SpeedReport]) -> Iterator[str]:
     yield f"## {_MARKS[document.status]} {markdown(document.headline)}\n\n{document.counts}.\n"
     yield from _section("Not met", (line for gap in document.gaps for line in _gap(gap)))
     yield from _section("Failures", (_bug(bug) for site in document.sites for bug in site.bugs))
     yield from _section("Broken, without a kept case", (_broken(site) for site in document.sites if site.unexplained))
     compared = document.changes.lines if document.changes is not None else []
     yield from _section("Since the older receipts", (f"- {markdown(line)}" for line in compared))
+    yield from speed_markdown(speeds)
     for heading, gaps in document.excused:
         yield from _section(heading, (line for gap in gaps for line in _gap(gap)))
     notes = (f"- {markdown(one.note)}" for _, one in document.policy_statuses if one.note)

@@ -31,7 +31,7 @@ class Side(Value):
     """One backend of a cell: the kernels that a timed launch ran, and what its metadata cost apart from them.
 
     ``judged`` are the kernels that the correctness run of the same case ran. ``prepare_micros`` is the median wall time
-    of ``prepare`` on the host, which no ratio contains.
+    on the host from a batch to its first launch, metadata and plan included, which no ratio contains.
     """
 
     backend: Text
@@ -51,9 +51,9 @@ class SpeedCell(Value):
 
     Both may be one backend: that is a trial of the measurement, of which no claim is proven. ``model`` has its shard
     suffix, as in receipts. ``bytes`` is what a launch must read and write at least, and ``operations`` the
-    multiplications and additions of its two products (2 for each pair). ``cold`` are blocks whose launches find nothing
-    of their inputs in L2, ``warm`` those that find what fits, and ``control`` is A against itself from other buffers,
-    cold.
+    multiplications and additions of its two products (2 for each pair). One time is the mean of
+    ``launches`` or a multiple of them. ``cold`` are blocks whose launches find nothing of their inputs in L2, ``warm``
+    those that find what fits, and ``control`` is A against itself, prepared and captured anew, cold.
     """
 
     case: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
@@ -68,6 +68,7 @@ class SpeedCell(Value):
     baseline: Side
     bytes: Amount
     operations: Amount
+    launches: Annotated[int, Field(ge=1, le=10**6, strict=True)]
     cold: Series
     warm: Series = ()
     control: Series = ()

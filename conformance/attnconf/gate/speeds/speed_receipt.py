@@ -77,10 +77,9 @@ class SpeedReceipt(Sealed):
     """What one ``attnconf bench`` measured.
 
     ``git_sha``, ``platform``, ``started`` and ``seconds`` are as in a receipt; a ``simulated`` platform says that no
-    kernel was timed. ``seed`` drew the cases and the orders of the blocks. ``launches`` is how many launches one time
-    is the mean of. ``planted`` is by how many percent the candidate was slowed down on purpose. ``correctness`` is the
-    receipt of the run that judged the same cases on the same backends. ``left_out`` says what was asked for and not
-    timed, and why.
+    kernel was timed. ``seed`` drew the cases and the orders of the blocks. ``planted`` is by how many percent the
+    candidate was slowed down on purpose. ``correctness`` is the receipt of the run that judged the same cases on the
+    same backends. ``left_out`` says what was asked for and not timed, and why.
     """
 
     schema_id: Literal["attnconf.speed/1"] = Field(default=SCHEMA, alias="schema")
@@ -90,7 +89,6 @@ class SpeedReceipt(Sealed):
     started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     seed: Annotated[int, Field(ge=0)]
-    launches: Annotated[int, Field(ge=1, strict=True)]
     l2_bytes: Annotated[int, Field(ge=0, strict=True)]
     cold_bytes: Annotated[int, Field(ge=0, strict=True)]
     planted: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0

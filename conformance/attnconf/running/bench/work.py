@@ -1,0 +1,45 @@
+"""Work: the bytes that a launch must move and the operations it must do, whichever kernel does them.
+
+Every byte is counted once: q read and out written, K and V of each key that some row of its request sees. Tables,
+scales and partial results are left out, and a page that requests share counts for each: this is the least of any kernel
+for requests that share none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnconf.cases.geometry import first_visible
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Case
+
+_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
+
+
+def work(case: Case, layer: int) -> tuple[int, int]:
+    """Return the least bytes of one launch of ``layer``, and its multiplications and additions.
+
+    A pair of a query row and a key that it sees costs ``4 * num_qo_heads * head_dim``: two products of two operations.
+    """
+    geometry = case.layers[layer]
+    window, pairs, keys = geometry.window_left, 0, 0
+    for request in case.requests:
+        if not request.new_tokens:
+            continue
+        keys += request.kv_len - first_visible(request.prefix_len, window)
+        pairs += _pairs(request.prefix_len, request.new_tokens, window)
+    rows = sum(request.new_tokens for request in case.requests)
+    queries = 2 * rows * geometry.num_qo_heads * geometry.head_dim * _SIZE[case.q_dtype]
+    cached = 2 * keys * geometry.num_kv_heads * geometry.head_dim * _SIZE[case.kv_dtype]
+    return queries + cached, 4 * pairs * geometry.num_qo_heads * geometry.head_dim
+
+
+def _pairs(prefix: int, tokens: int, window: int) -> int:
+    """Return how many pairs of a row and a key that it sees the new ``tokens`` behind a ``prefix`` have."""
+    positions = range(prefix, prefix + tokens)
+    if window < 0:
+        return (positions[0] + positions[-1] + 2) * tokens // 2
+    whole = min(tokens, max(0, prefix + tokens - window - 1))  # rows whose window is full without their first keys
+    part = tokens - whole
+    return whole * (window + 1) + (2 * (prefix + 1) + part - 1) * part // 2
