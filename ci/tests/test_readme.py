@@ -19,6 +19,10 @@ from conformance.tests.support.gate_repository import git
 RUN_ELSEWHERE = {
     'pip install ".[triton,report]" pytest-xdist': "ci/check wheel, which builds the wheel and installs it",
     "make conformance": "ci/check smoke",
+    (
+        "attnconf bench --candidate trtllm_mha --over triton --over flashinfer_fa2 --model gemma4-31b --seconds 600"
+        " -o speed.json --picture speed.png"
+    ): "a GPU; test_bench.py runs all of it but the launch and its clock",
     "make test": "ci/check tests, of which this test is a part",
     "pytest -p attnconf --pyargs attnconf.suite --attnconf-profile=gate --attnconf-receipt=r.json -n 2": (
         "minutes: test_the_gate_command runs it for one backend, one model and one family"
@@ -40,7 +44,7 @@ CLAIMING = "--attnconf-require-sm=10.0"
 
 COMMANDS = [line for block in blocks("shell") for line in block.splitlines()]
 PYTEST = [line for line in COMMANDS if line.startswith("pytest ") and line not in RUN_ELSEWHERE]
-ATTNCONF = [line for line in COMMANDS if line.startswith("attnconf ")]
+ATTNCONF = [line for line in COMMANDS if line.startswith("attnconf ") and line not in RUN_ELSEWHERE]
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -70,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = {"backend": "sglang", "completed": 2, "errors": ["", ""]}  # of bench_serving with --output-details
     (place / "bench.jsonl").write_text(json.dumps(result) + "\n", encoding="utf-8")
     (place / "fleet.toml").write_bytes((ROOT / "ci" / "fleet.toml").read_bytes())
+    (place / "speed.json").write_bytes((ROOT / "fixtures" / "simulated" / "speed.json").read_bytes())
     (place / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     git(place, "init", "-q")  # a plan is of a commit
     git(place, "add", ".")
