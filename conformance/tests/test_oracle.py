@@ -33,6 +33,9 @@ def make(  # noqa: PLR0913
     soft_cap: float | None = None,
     sinks: bool = False,
     causal: bool = True,
+    ahead: int = 0,
+    spans: tuple[tuple[int, int], ...] = (),
+    start: int = 0,
     seed: int = 0,
 ) -> Problem:
     rng = torch.Generator().manual_seed(seed)
@@ -44,13 +47,16 @@ def make(  # noqa: PLR0913
         q=2 * normal(rows, qo, dim),
         k=normal(keys, kv, dim),
         v=normal(keys, kv, dim),
-        positions=torch.arange(keys - rows, keys),
+        positions=torch.arange(start + keys - rows, start + keys),
         kv_head_of=torch.arange(qo) // (qo // kv),
         window_left=window_left,
         sm_scale=sm_scale,
         soft_cap=soft_cap,
         sinks=normal(qo) if sinks else None,
         causal=causal,
+        ahead=ahead,
+        spans=spans,
+        start=start,
     )
 
 
@@ -70,9 +76,12 @@ def in_plain_python(problem: Problem) -> Answer:
             g = int(problem.kv_head_of[h])
             terms: list[tuple[float, list[float]]] = []
             for j in range(len(k)):
-                if problem.causal and j > position:
+                there = problem.start + j
+                together = any(position in range(*span) and there in range(*span) for span in problem.spans)
+                behind = there <= position + problem.ahead or together
+                if problem.causal and not behind:
                     continue
-                if problem.window_left != -1 and j < position - problem.window_left:
+                if problem.window_left != -1 and there < position - problem.window_left:
                     continue
                 x = problem.sm_scale * math.fsum(a * b for a, b in zip(q[i][h], k[j][g], strict=True))
                 if problem.soft_cap is not None:
@@ -202,6 +211,9 @@ problems = st.builds(
     soft_cap=st.sampled_from([None, 0.5, 5.0]),
     sinks=st.booleans(),
     causal=st.booleans(),
+    ahead=st.sampled_from([0, 0, 1, -1]),
+    spans=st.sampled_from([(), ((0, 3),), ((1, 2), (2, 20)), ((4, 9),)]),
+    start=st.sampled_from([0, 0, 2]),
     seed=st.integers(0, 2**31),
 )
 

@@ -346,9 +346,9 @@ WAYS = {
             POLICY.format("good").replace("[[required]]", 'mask = ["causal", "images"]\n[[required]]')
         ),
         status=11,
-        says="policy invalid: toy.toml: rule everywhere takes the masks of images, which no case has",
+        says="policy invalid: toy.toml: rule everywhere takes the masks of images, but requires of GptOss",
         gate=11,
-        finding="rule everywhere takes the masks of images, which no case has, so nothing can prove its backend",
+        finding="rule everywhere takes the masks of images, but requires of GptOssForCausalLM no extend or mixed cell",
     ),
     "a feature that no case has": Way(
         before=lambda project: (project.path / "toy.toml").write_text(

@@ -87,7 +87,11 @@ class _Run:
             scores = geometry.logits_soft_cap * torch.tanh(scores / geometry.logits_soft_cap)
         positions = torch.arange(kv_len - q_len, kv_len, device=q.device)[:, None]
         keys = torch.arange(first_key, kv_len, device=q.device)[None, :]
-        scores = scores.masked_fill((keys > positions) | (keys < positions - window), -math.inf)
+        hidden = (keys > positions) | (keys < positions - window)
+        if self.batch.row_spans is not None and geometry.spans:
+            ends = self.batch.row_spans[rows, 1:]
+            hidden = hidden & ~((positions < keys) & (keys < ends))
+        scores = scores.masked_fill(hidden, -math.inf)
         if inputs.sinks is not None:
             sinks = inputs.sinks.float().view(geometry.num_kv_heads, -1, 1, 1).expand(-1, -1, q_len, 1)
             scores = torch.cat([scores, sinks], dim=3)

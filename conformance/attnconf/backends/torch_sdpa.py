@@ -99,11 +99,15 @@ class _Run:
             if kv_len == 0:
                 out[rows] = 0.0
                 continue
-            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len)
+            followed = self.batch.row_spans if geometry.spans else None
+            spans = None if followed is None else followed[rows]
+            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len, spans)
         return f"sdpa-{self.kernel.name.lower()}"
 
-    def _attend(self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int) -> torch.Tensor:
-        """Return one request's output, [q_len, num_qo_heads, head_dim]."""
+    def _attend(
+        self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int, spans: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return one request's output, [q_len, num_qo_heads, head_dim]; ``spans`` [q_len, 2] are those that count."""
         inputs = self.batch.layers[layer]
         cache = self.batch.caches[inputs.cache]
         stored = self.batch.layers[inputs.cache].geometry
@@ -117,7 +121,7 @@ class _Run:
                 query,
                 k,
                 v,
-                attn_mask=_visible(inputs.geometry, q.shape[0], first, kv_len, q.device),
+                attn_mask=_visible(inputs.geometry, q.shape[0], first, kv_len, q.device, spans),
                 scale=inputs.geometry.sm_scale * stored.k_scale,
                 enable_gqa=stored.group_size > 1,
             )
@@ -142,9 +146,13 @@ def _first_visible(geometry: Layer, q_len: int, kv_len: int) -> int:
     return 0 if geometry.window_left < 0 else max(0, kv_len - q_len - geometry.window_left)
 
 
-def _visible(geometry: Layer, q_len: int, first: int, kv_len: int, device: torch.device) -> torch.Tensor:
+def _visible(  # noqa: PLR0913 - one mask of one request
+    geometry: Layer, q_len: int, first: int, kv_len: int, device: torch.device, spans: torch.Tensor | None
+) -> torch.Tensor:
     """Return which of the keys [first, kv_len) each query token sees, [q_len, keys] bool."""
     keys = torch.arange(first, kv_len, device=device)[None, :]
     positions = torch.arange(kv_len - q_len, kv_len, device=device)[:, None]
     behind = keys <= positions
+    if spans is not None:
+        behind = behind | ((keys >= spans[:, :1]) & (keys < spans[:, 1:]))
     return behind if geometry.window_left < 0 else behind & (keys >= positions - geometry.window_left)

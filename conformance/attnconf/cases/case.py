@@ -25,6 +25,9 @@ TableTail = Literal["null", "stale", "invalid"]
 PoisonKind = Literal["zero", "stale", "huge", "inf", "nan"]
 Count = Annotated[int, Field(ge=0)]
 ContextLength = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+Span = tuple[Count, Annotated[int, Field(gt=0, lt=2**31)]]
+"""Tokens of a request from the first number to the second, which is not among them."""
+
 Scale = Annotated[float, Field(ge=2.0**-20, le=2.0**20, allow_inf_nan=False)]
 
 MAX_VERIFY_TOKENS = 8
@@ -41,18 +44,47 @@ class Layer(LayerGeometry):
 class Request(Value):
     """One request: ``prefix_len`` cached tokens, then ``new_tokens`` query tokens.
 
-    Its prefix shares its first ``shared_pages`` pages with the earlier request ``shares_with``.
+    Its prefix shares its first ``shared_pages`` pages with the earlier request ``shares_with``. ``spans`` are the
+    tokens of its images, in order and apart, counted from the request's first token. The last one may end behind the
+    last token, where the rest of an image comes with a later chunk: a layer of ``spans`` sees what is there.
     """
 
     prefix_len: Count = 0
     new_tokens: Count = 1
     shares_with: Count | None = None
     shared_pages: Count = 0
+    spans: tuple[Span, ...] = ()
 
     @property
     def kv_len(self) -> int:
         """Cached plus new tokens."""
         return self.prefix_len + self.new_tokens
+
+    @property
+    def queried_spans(self) -> tuple[Span, ...]:
+        """The spans with a query token among theirs; no row sees anything of the others' masks."""
+        return tuple(span for span in self.spans if max(span[0], self.prefix_len) < min(span[1], self.kv_len))
+
+    def span_of(self, position: int) -> Span | None:
+        """Return the span that ``position`` lies in, or None."""
+        return next((span for span in self.spans if span[0] <= position < span[1]), None)
+
+    def resized(self, prefix_len: int, new_tokens: int) -> Request:
+        """Return the request with other lengths; spans behind its last token go."""
+        kept = tuple(span for span in self.spans if span[0] < prefix_len + new_tokens)
+        return self.model_copy(update={"prefix_len": prefix_len, "new_tokens": new_tokens, "spans": kept})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        end = 0
+        for begin, stop in self.spans:
+            if not end <= begin < stop:
+                allowed = "pairs [begin, end) in order, with begin below end, and none in another"
+                raise ValueError(f"spans are {allowed}, not [{begin}, {stop}) behind token {end}")
+            end = stop
+        if self.spans and self.spans[-1][0] >= self.kv_len:
+            raise ValueError(f"spans begin among the request's {self.kv_len} tokens, not at {self.spans[-1][0]}")
+        return self
 
 
 class Paging(Value):

@@ -46,10 +46,14 @@ _SINKS: dict[LayerKind, str] = {FULL: "add_full_attention_sink_bias", SLIDING: "
 
 @dataclass(frozen=True)
 class ConfigLayers:
-    """The layers of one text configuration ``text`` of a ``family``. Every read may raise ``InvalidInputError``."""
+    """The layers of one text configuration ``text`` of a ``family``, which may stand in a model of ``images``.
+
+    Every read may raise ``InvalidInputError``.
+    """
 
     text: Fields
     family: Family
+    images: bool = False
 
     @cached_property
     def count(self) -> int:
@@ -129,7 +133,15 @@ class ConfigLayers:
             logits_soft_cap=self._soft_cap(),
             sinks=self.text.boolean(_SINKS[kind], default=kind in self.family.sinks),
             kv_owner=owner,
+            spans=self._follows_images and kind in self.family.spans,
         )
+
+    @property
+    def _follows_images(self) -> bool:
+        """Whether the tokens of an image see each other in some layers."""
+        if self.family.images == "always":
+            return self.images
+        return bool(self.text.data.get("use_bidirectional_attention", self.family.images) == "vision")
 
     def _of_layer(self, place: Fields, field: str, index: int, listed: str) -> int:
         """Return the value of one layer where a list has one for each, else the value of all."""

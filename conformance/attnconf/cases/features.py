@@ -22,6 +22,7 @@ Feature = Literal[
     "slack_rows",
     "sm_scale",
     "soft_cap",
+    "spans",
     "table_strides",
     "table_tail",
     "v_scale",

@@ -28,7 +28,8 @@ class LayerGeometry(Value):
 
     ``window_left`` is attnconf's one window convention: a query at position i sees keys j with
     ``i - window_left <= j <= i``; -1 is unlimited. A Hugging Face ``sliding_window`` W is ``window_left = W - 1``.
-    ``kv_owner`` is the index of the layer whose keys and values this layer reads; None means its own.
+    ``kv_owner`` is the index of the layer whose keys and values this layer reads; None means its own. With ``spans``
+    the tokens of a span, as of an image, see each other in both directions (``cases/sight.py``).
     """
 
     kind: LayerKind
@@ -40,6 +41,7 @@ class LayerGeometry(Value):
     logits_soft_cap: ScoreScale | None = None
     sinks: bool = False
     kv_owner: Annotated[int, Field(ge=0, strict=True)] | None = None
+    spans: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

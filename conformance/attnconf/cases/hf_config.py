@@ -64,7 +64,7 @@ def model_from_config(data: object, source: str, name: str) -> ModelGeometry:
     _refuse_foreign(text, family, next((one for one in (*types, *architectures) if one), name))
     if outer is not text and (refused := family_of((outer.text("model_type", ""),)).refused):
         outer.refuse("model_type", outer.data["model_type"], f"none: {refused}")
-    layers = ConfigLayers(text, family)
+    layers = ConfigLayers(text, family, images=outer is not text)
     return ModelGeometry(
         name=name,
         architectures=architectures,
@@ -89,9 +89,10 @@ def _refuse_foreign(text: Fields, family: Family, name: str) -> None:
             text.refuse(field, text.data[field], f"none: {reason}")
     _refuse_encoder(text, family)
     bidirectional = text.data.get("use_bidirectional_attention")
-    # "vision" keeps text tokens causal; images attend to each other in the prefill of their own tokens only
-    if bidirectional not in (None, False, "vision"):
-        text.refuse("use_bidirectional_attention", bidirectional, "none: attention here is causal")
+    # "vision" keeps text tokens causal: those of an image see each other
+    if bidirectional not in (None, False, "vision") or (bidirectional == "vision" and not family.spans):
+        allowed = "none: attention here is causal" + (', or "vision"' if family.spans else "")
+        text.refuse("use_bidirectional_attention", bidirectional, allowed)
     positions = str(text.data.get("position_embedding_type", ""))
     if any(word in positions for word in _BIASES):
         text.refuse("position_embedding_type", positions, "none that adds a bias to the scores")

@@ -5,8 +5,8 @@ Read from the configuration and modelling files of transformers 5.24 (``models/*
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +32,8 @@ class Family:
     ``before_query``: ``sliding_window_size`` counts the keys before the query, and not itself. ``multi_query``: there
     is one KV head. ``floors``: a size that the heads do not divide is rounded down. ``encoder``: attention is causal
     only with ``is_decoder``. ``hybrid``: a layer of that name has full attention beside another mixer.
+    ``spans`` are the kinds of layers in which the tokens of an image see each other: where the file's
+    ``use_bidirectional_attention``, by default ``images``, is "vision", or "always" in a model of images.
     ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is why no case can say what the family does;
     ``harmless`` are fields that sound like attention, and with which its code does something else.
     """
@@ -45,6 +47,8 @@ class Family:
     query_pre_attn_scalar: float | None = None
     soft_cap: float | None = None
     sinks: frozenset[LayerKind] = frozenset()
+    spans: frozenset[LayerKind] = frozenset()
+    images: Literal["vision", "always"] | None = None
     global_head_dim: int | None = None
     k_eq_v: bool = True
     sliding_kv_factor: int = 1
@@ -61,7 +65,15 @@ class Family:
 
 PLAIN = Family()
 
-_GEMMA4 = Family(pattern=6, window=512, last_full=True, sm_scale=1.0, global_head_dim=512, k_eq_v=False)
+_GEMMA4 = Family(
+    pattern=6,
+    window=512,
+    last_full=True,
+    sm_scale=1.0,
+    global_head_dim=512,
+    k_eq_v=False,
+    spans=frozenset({"sliding"}),
+)
 _QWEN = Family(gated=True, window=4096)
 _ALL: frozenset[LayerKind] = frozenset({"sliding", "full"})
 _ALIBI = Family(refused="ALiBi adds a bias to the scores")
@@ -81,10 +93,10 @@ _ASSISTANT = Family(refused="every layer of an assistant reads the keys and valu
 _FAMILIES = {
     **dict.fromkeys(_ENCODERS, Family(encoder=True)),
     "gemma2": Family(pattern=2, window=4096, query_pre_attn_scalar=256.0, soft_cap=50.0),
-    "gemma3": Family(pattern=6, window=4096, query_pre_attn_scalar=256.0),
+    "gemma3": Family(pattern=6, window=4096, query_pre_attn_scalar=256.0, spans=_ALL, images="always"),
     "gemma3n": Family(pattern=5, window=512, sm_scale=1.0),
     "gemma4": _GEMMA4,
-    "gemma4unified": Family(pattern=6, window=1024, last_full=True, sm_scale=1.0, global_head_dim=512, k_eq_v=False),
+    "gemma4unified": replace(_GEMMA4, window=1024, images="vision"),
     "diffusiongemma": _GEMMA4,
     "gemma4assistant": _ASSISTANT,
     "gemma4unifiedassistant": _ASSISTANT,

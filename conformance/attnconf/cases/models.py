@@ -82,7 +82,12 @@ def credited_model(case: Case) -> str:
         return case.model
     part = _part(load_model(name), case.model.removeprefix(name))
     known = set() if part is None else {_plain(layer) for layer in part.layers}
-    return case.model if all(_plain(layer) in known for layer in case.layers) else FREE_MODEL
+    if not any(request.spans for request in case.requests):  # such a case says nothing about spans, nor did older ones
+        known = {(layer.model_copy(update={"spans": False}), shared) for layer, shared in known}
+        layers = [layer.model_copy(update={"spans": False}) for layer in case.layers]
+    else:
+        layers = list(case.layers)
+    return case.model if all(_plain(layer) in known for layer in layers) else FREE_MODEL
 
 
 def _part(model: ModelGeometry, suffix: str) -> ModelGeometry | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attnconf.cases.sight import follows_spans
+
 if TYPE_CHECKING:
     import torch
 
@@ -17,9 +19,9 @@ class KernelShape:
     """The properties of one layer of a case that pick a kernel. Tables and contents are not among them.
 
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
-    whether the feature is on. Most libraries compile for these alone. Those with precompiled kernels also pick by the
-    number of requests, by the host hint of the longest request in keys, and by ``window_left`` in keys; None stands for
-    whatever it may be, as where a machine is planned.
+    whether the feature is on, ``spans`` whether some row lies in a span that the layer follows. Most libraries compile
+    for these alone. Those with precompiled kernels also pick by the number of requests, by the host hint of the longest
+    request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as where a machine is planned.
     """
 
     mode: Mode
@@ -35,6 +37,7 @@ class KernelShape:
     windowed: bool
     soft_cap: bool
     sinks: bool
+    spans: bool
     num_requests: int | None = None
     max_kv_len: int | None = None
     window_left: int | None = None
@@ -62,6 +65,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         windowed=geometry.window_left >= 0,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
+        spans=follows_spans(geometry, case.requests),
         num_requests=len(case.requests) + case.padding_rows,
         max_kv_len=case.max_seq_len,
         window_left=geometry.window_left,
@@ -86,6 +90,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         windowed=geometry.window_left >= 0,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=layer.sinks is not None,
+        spans=geometry.spans and batch.row_spans is not None,
         num_requests=len(batch.q_lens),
         max_kv_len=batch.max_seq_len,
         window_left=geometry.window_left,

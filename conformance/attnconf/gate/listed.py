@@ -148,6 +148,7 @@ def _shapes(layers: Iterable[LayerGeometry], pairs: Iterable[Pair], mode: Mode) 
             storage="apart",
             max_q_len=q_len,
             windowed=layer.window_left >= 0,
+            spans=False,
             soft_cap=False,
             sinks=layer.sinks,
             window_left=layer.window_left,

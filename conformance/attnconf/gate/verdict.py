@@ -140,13 +140,13 @@ def reach_verdict(  # noqa: PLR0913 - what is judged, by what, where and when
 
 
 def unprovable(policy: Policy, resolutions: Sequence[Resolution]) -> tuple[str, ...]:
-    """Return what the rules that decide here assert of things that no case has, in sentences."""
+    """Return what the rules that decide here assert without proof, in sentences."""
     found = []
     deciding = {resolution.rule for resolution in resolutions if resolution.by != "refused"}
     for rule in policy.rules:
-        if rule.name in deciding and rule.beyond_cases:
+        if rule.name in deciding and rule.unproven is not None:
             names = " and ".join(rule.choice.backends) if rule.choice else ""
-            what = f"rule {rule.name} gives {rule.beyond_cases} {names}, and no case has them"
+            what = f"rule {rule.name} gives the masks of images {names}, and requires no case of them"
             found.append(f"not proven: {what} ({rule.unproven})")
     return tuple(found)
 

@@ -116,6 +116,11 @@ def _unshared(request: Request) -> Request:
     return request.model_copy(update={"shares_with": None, "shared_pages": 0})
 
 
+def _without_spans(case: Case, _layer: int, _request: int) -> Case:
+    requests = tuple(one.model_copy(update={"spans": ()}) for one in case.requests)
+    return case.model_copy(update={"requests": requests})
+
+
 def _own_kv(case: Case, layer: int, _request: int) -> Case:
     layers = list(case.layers)
     layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
@@ -175,6 +180,7 @@ REMOVALS = (
     Removal(Clause.READ_ONLY, "rows behind the last request's", _query(slack_rows=0), neutral=True),
     Removal(Clause.LAYOUT, "a block table that is a slice of a wider one", _paging(table_slack=0), neutral=True),
     Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
+    Removal(Clause.CAUSAL, "spans whose tokens see each other", _without_spans),
     Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False), neutral=True),
     Removal(
         Clause.HYBRID_POOLS,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.case import Poison
-from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import assemble, pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.shape import kernel_shape
@@ -140,7 +139,7 @@ def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Ten
 class _Row:
     """One query row and head: unnormalised ``weights`` [n] of all keys, visible or not, ``values`` [n, D], the sink.
 
-    ``tolerance`` is [D]. Keys ``first`` to ``position`` are visible.
+    ``tolerance`` is [D]. Keys ``first`` to ``last`` are visible.
     """
 
     weights: torch.Tensor
@@ -148,7 +147,7 @@ class _Row:
     sink: float
     tolerance: torch.Tensor
     first: int
-    position: int
+    last: int
 
     def matches(self, actual: torch.Tensor, mass: torch.Tensor, weighted: torch.Tensor) -> torch.Tensor:
         """Return how far ``actual`` is from ``weighted`` [c, D] over ``mass`` [c] and the sink: up to 1 is equal."""
@@ -164,28 +163,29 @@ def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
     if problem.soft_cap is not None:
         scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
     position = int(problem.positions[token])
-    first = first_visible(position, problem.window_left)
+    first, last = problem.sight(position)
+    first, last = max(0, first), min(last, problem.k.shape[0] - 1)
     sink = -math.inf if problem.sinks is None else float(problem.sinks[head])
     top = max(float(scores.max()), sink)
-    return _Row(torch.exp(scores - top), values, math.exp(sink - top), tolerance, first, position)
+    return _Row(torch.exp(scores - top), values, math.exp(sink - top), tolerance, first, last)
 
 
 def _read_range(scene: Scene, row: _Row, actual: torch.Tensor) -> Explanation | None:
     """Find a range of keys with one wrong end that gives the wrong answer. All ends are tried by running sums."""
     weighted = row.weights[:, None] * row.values
-    before = slice(0, row.position + 1)
+    before = slice(0, row.last + 1)
     masses = row.weights[before].flip(0).cumsum(0).flip(0)
     residues = row.matches(actual, masses, weighted[before].flip(0).cumsum(0).flip(0))
     begin = int(residues.argmin())
     if float(residues[begin]) <= 1.0 and begin != row.first:
-        return _range(scene, row, begin, row.position, Clause.WINDOW)
+        return _range(scene, row, begin, row.last, Clause.WINDOW)
     behind = slice(row.first, None)
     residues = row.matches(actual, row.weights[behind].cumsum(0), weighted[behind].cumsum(0))
     end = row.first + int(residues.argmin())
-    if float(residues.min()) > 1.0 or end == row.position:
+    if float(residues.min()) > 1.0 or end == row.last:
         return None
     size = scene.layout.page_size
-    last_page = size > 1 and (end + 1) % size == 0 and row.position - end == size
+    last_page = size > 1 and (end + 1) % size == 0 and row.last - end == size
     return _range(scene, row, row.first, end, Clause.PAGING if last_page else Clause.CAUSAL)
 
 
@@ -194,7 +194,7 @@ def _range(scene: Scene, row: _Row, begin: int, end: int, clause: Clause) -> Exp
     key = begin if clause is Clause.WINDOW else end
     return Explanation(
         clause=clause,
-        keys=f"keys {begin} to {end} seem to be read; positions {row.first} to {row.position} are visible",
+        keys=f"keys {begin} to {end} seem to be read; positions {row.first} to {row.last} are visible",
         suspicion="the last page is lost" if clause is Clause.PAGING else "",
         page=scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key),
         slot=key % size,
@@ -209,7 +209,7 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
     Losing a key of mass p moves the output by p / (1 - p) (out - v); reading one more key of relative mass w moves it
     by w / (1 + w) (v - out). So the deviation is along v - out, and its sign says which of the two happened.
     """
-    sight = slice(row.first, row.position + 1)
+    sight = slice(row.first, row.last + 1)
     mass, weighted = row.weights[sight].sum(), row.weights[sight] @ row.values[sight]
     answer = weighted / (mass + row.sink) if float(mass + row.sink) else torch.zeros_like(weighted)
     deviation = actual - answer
@@ -218,8 +218,8 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
     if likeness.numel() == 0:
         return Explanation(clause=UNEXPLAINED_CLAUSE)
     key = int(likeness.abs().argmax())
-    visible = f"positions {row.first} to {row.position} are visible"
-    in_sight, lost = row.first <= key <= row.position, float(likeness[key]) < 0
+    visible = f"positions {row.first} to {row.last} are visible"
+    in_sight, lost = row.first <= key <= row.last, float(likeness[key]) < 0
     if float(likeness[key].abs()) < _LIKENESS or (lost and not in_sight):
         beyond = bool((actual.abs() > _HULL * row.values.abs().amax(dim=0)).any())
         if beyond and _reads_dead_slots(trial, scene.layer):

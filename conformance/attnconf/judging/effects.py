@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -99,7 +98,7 @@ def _problem_rows(problem: Problem, rows: torch.Tensor, cut: dict[int, torch.Ten
     key = problem.q.data_ptr()
     if key not in cut:
         cut[key] = problem.q[rows.to(problem.q.device, non_blocking=True)]
-    return replace(problem, q=cut[key], positions=problem.positions[rows])
+    return problem.of_rows(rows, cut[key])
 
 
 def _answer_rows(answer: Answer, rows: torch.Tensor) -> Answer:

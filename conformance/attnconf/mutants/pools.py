@@ -97,8 +97,8 @@ MUTANTS = (
             ),
             _ALL_KEYS,
             Edit(
-                "scores = scores.masked_fill((keys > positions) | (keys < positions - window), -math.inf)",
-                "scores = scores + torch.where((keys > positions) | (keys < positions - window), -math.inf, 0.0)",
+                "scores = scores.masked_fill(hidden, -math.inf)",
+                "scores = scores + torch.where(hidden, -math.inf, 0.0)",
             ),
         ),
         proof=ask("decode", poison=HOSTILE),

@@ -14,6 +14,7 @@ from attnconf.mutants import (
     scales,
     scores,
     sizes,
+    spans,
     tables,
     windows,
 )
@@ -21,6 +22,7 @@ from attnconf.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *windows.MUTANTS,
+    *spans.MUTANTS,
     *tables.MUTANTS,
     *pools.MUTANTS,
     *scores.MUTANTS,

@@ -12,7 +12,7 @@ _CAP = "scores = geometry.logits_soft_cap * torch.tanh(scores / geometry.logits_
 _OUT = "p, v.float())"
 _SOFTMAX = "p = torch.softmax(scores, dim=3)"
 _EXP = "p = (torch.exp"
-_MASKED = "scores = scores.masked_fill((keys > positions) | (keys < positions - window), -math.inf)"
+_MASKED = "scores = scores.masked_fill(hidden, -math.inf)"
 _CAPPED = f"""if geometry.logits_soft_cap is not None:
             {_CAP}
 """

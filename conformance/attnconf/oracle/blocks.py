@@ -172,9 +172,9 @@ def _visible(parts: list[Part], rows: int, keys: int) -> torch.Tensor:
         begin, end = [], []
         for piece in part.pieces:
             one, last = piece.problem, piece.problem.k.shape[0] - part.first - 1
-            behind = one.window_left + part.first if one.window_left >= 0 else None
-            begin += [0 if behind is None else position - behind for position in piece.positions]
-            end += [min(position - part.first, last) if one.causal else last for position in piece.positions]
+            seen = [one.sight(position) for position in piece.positions]
+            begin += [oldest_seen - part.first for oldest_seen, _ in seen]
+            end += [min(newest_seen - part.first, last) for _, newest_seen in seen]
         oldest.append([*begin, *[0] * (rows - len(begin))])
         newest.append([*end, *[-1] * (rows - len(end))])
     first, last_seen = _sent([oldest, newest], parts[0].pieces[0].problem.q.device)

@@ -168,15 +168,16 @@ def _most_keys(problem: Problem, positions: list[int]) -> int:
     count = problem.k.shape[0]
     if problem.window_left < 0 or not problem.causal:
         return count
-    return min(count, problem.window_left + max(positions) - min(positions) + 1)
+    spread = max(positions) - min(positions) + max([0, problem.ahead, *(end - begin for begin, end in problem.spans)])
+    return min(count, problem.window_left + spread + 1)
 
 
 def _seen(problem: Problem, positions: list[int]) -> tuple[int, int]:
     """Return the range [first, last) of keys that some of these rows can see; all others only cost time."""
     count = problem.k.shape[0]
-    first = max(0, min(positions) - problem.window_left) if problem.window_left >= 0 else 0
-    last = max(0, min(count, max(positions) + 1) if problem.causal else count)
-    return min(first, last), last
+    ends = [problem.sight(position) for position in positions]
+    last = max(0, min(count, max(end for _, end in ends) + 1))
+    return min(max(0, min(begin for begin, _ in ends)), last), last
 
 
 def _parts(pieces: list[Piece]) -> Iterator[Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ class Problem:
     They have any floating-point dtype: their numbers are exact, and those of ``k`` and ``v`` count ``k_scale`` and
     ``v_scale`` times. ``positions`` [m] int64 are the absolute positions of the query rows, ``kv_head_of``
     [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks`` [num_qo_heads] has any
-    floating-point dtype. Keys stand at positions 0 to n - 1.
+    floating-point dtype. Keys stand at positions ``start`` to ``start`` + n - 1. The rows within one of the ``spans``
+    [begin, end) see all of its keys at and behind their own position, whatever their window. Beside these, ``causal``
+    false lets each row see all later keys, and ``ahead`` so many: both are mistakes.
     """
 
     q: torch.Tensor
@@ -29,8 +31,27 @@ class Problem:
     soft_cap: float | None = None
     sinks: torch.Tensor | None = None
     causal: bool = True
+    ahead: int = 0
+    spans: tuple[tuple[int, int], ...] = ()
+    start: int = 0
     k_scale: float = 1.0
     v_scale: float = 1.0
+
+    def sight(self, position: int) -> tuple[int, int]:
+        """Return the first and the last key, as indices of ``k``, that the row at ``position`` sees.
+
+        They may lie outside of ``k``; where the first is behind the last, the row sees none.
+        """
+        first = position - self.window_left if self.window_left >= 0 else 0
+        last = position + self.ahead if self.causal else self.start + self.k.shape[0] - 1
+        for begin, end in self.spans:
+            if begin <= position < end:
+                last = max(last, end - 1)
+        return first - self.start, last - self.start
+
+    def of_rows(self, rows: torch.Tensor, q: torch.Tensor) -> Problem:
+        """Return the question of some ``rows`` [n] int64, whose queries are ``q`` [n, num_qo_heads, D]."""
+        return replace(self, q=q, positions=self.positions[rows])
 
     @property
     def keys(self) -> torch.Tensor:

@@ -26,7 +26,7 @@ class Fault(Value):
     hole: no rule takes some question. overlap: several rules take a question, and the last one is not a fallback
     without conditions. unreachable: a rule or refusal never decides. contradiction: the needs of a choice never hold
     where it is made, or it is always refused. unproven: a choice requires no cell that must run. unprovable: a
-    rule takes what no case has, and does not say why it stands all the same. waiver: a waiver has
+    rule takes the masks of images, requires no cell that shows them, and does not say why. waiver: a waiver has
     expired, or selects no required cell.
     """
 
@@ -172,18 +172,29 @@ def _unproven(policy: Policy) -> Iterator[Fault]:
 
 def _unprovable(policy: Policy) -> Iterator[Fault]:
     for rule in policy.rules:
-        if rule.beyond_cases and rule.unproven is None:
-            sentence = (
-                f"rule {rule.name} takes {rule.beyond_cases}, which no case has, so nothing can prove its backend;"
-                " leave them to a rule of their own, which says in unproven why it stands"
+        if rule.takes_images and rule.unproven is None:
+            sentence = _unshown(policy, rule)
+            if sentence:
+                yield Fault(kind="unprovable", sentence=sentence)
+        elif rule.unproven is not None and not rule.takes_images:
+            sentence = f"rule {rule.name} has unproven, but takes no masks of images"
+            yield Fault(kind="unprovable", sentence=sentence)
+        elif rule.unproven is not None and len(rule.mask) > 1:
+            sentence = f"rule {rule.name} takes the masks of images beside others: they need a rule of their own"
+            yield Fault(kind="unprovable", sentence=sentence)
+
+
+def _unshown(policy: Policy, rule: Rule) -> str:
+    """Return which architecture's required cells cannot show the masks of images that ``rule`` takes, or nothing."""
+    for architecture in rule.architectures:
+        cells = policy.required_cells(architecture, rule.name, rule.choice) if rule.choice is not None else ()
+        if not any("spans" in cell.effective and not cell.unsupported for cell in cells):
+            return (
+                f"rule {rule.name} takes the masks of images, but requires of {architecture} no extend or mixed cell of"
+                " a layer that follows them, so nothing proves its backend; require one, or leave them to a rule of"
+                " their own, which says in unproven why it stands"
             )
-            yield Fault(kind="unprovable", sentence=sentence)
-        elif rule.unproven is not None and not rule.beyond_cases:
-            sentence = f"rule {rule.name} has unproven, but takes nothing that no case has"
-            yield Fault(kind="unprovable", sentence=sentence)
-        elif rule.beyond_cases and len(rule.mask) > 1:
-            sentence = f"rule {rule.name} takes {rule.beyond_cases} beside others: they need a rule of their own"
-            yield Fault(kind="unprovable", sentence=sentence)
+    return ""
 
 
 def _where(question: Question, conditions: Sequence[Condition]) -> str:

@@ -62,8 +62,8 @@ class Choice(Value):
 class Rule(Situation):
     """The answer for ``architectures`` in a situation: ``backend``, or ``prefill`` and ``decode``, or a refusal.
 
-    ``refuse`` is the reason why the engine does not start. ``unproven`` is why the choice stands although nothing can
-    prove it: what ``beyond_cases`` names is asked by no case, and its required cells say nothing of it.
+    ``refuse`` is the reason why the engine does not start. ``unproven`` is why a choice for the masks of images stands
+    although nothing proves it: without that reason, its required cells of layers that follow spans must show these.
     """
 
     name: Name
@@ -83,9 +83,9 @@ class Rule(Situation):
         return self
 
     @property
-    def beyond_cases(self) -> str:
-        """What the rule asks for that no case has, in words; empty for a refusal, and where cases have all of it."""
-        return "the masks of images" if "images" in self.mask and self.refuse is None else ""
+    def takes_images(self) -> bool:
+        """Whether it chooses a backend for the masks of images."""
+        return "images" in self.mask and self.refuse is None
 
     @property
     def choice(self) -> Choice | None:
@@ -189,7 +189,9 @@ class Policy(Value):
             for block in self.required
             if architecture in block.architectures and (not block.rules or rule in block.rules)
         ]
-        return merged(cell for block in blocks for cell in block.cells(prefill=choice.prefill, decode=choice.decode))
+        cells = merged(cell for block in blocks for cell in block.cells(prefill=choice.prefill, decode=choice.decode))
+        images = any(one.name == rule and one.takes_images and one.unproven is None for one in self.rules)
+        return tuple(cell.with_spans() for cell in cells) if images else cells
 
     def provider_of(self, backend: str) -> str:
         """Return the distribution that must provide ``backend``, empty if anybody may."""

@@ -30,6 +30,10 @@ Dtypes = Literal["any", "float32", "float16", "bfloat16", "float16+float8_e4m3fn
 """The dtypes of a cell: one for queries and KV, or ``queries+KV``; ``any`` counts the cells of all dtypes together."""
 
 
+_IMAGE_MODES: tuple[Mode, ...] = ("extend", "mixed")
+"""The modes in which the tokens of an image are new."""
+
+
 def side_of(mode: Mode) -> Side:
     """Return the side that runs a mode: the decode backend runs decode steps, the prefill backend all others."""
     return "decode" if mode == "decode" else "prefill"
@@ -63,6 +67,16 @@ class RequiredCell(Value):
         """The cell in words."""
         dtypes = "" if self.dtypes == "any" else f" {self.dtypes}"
         return f"{self.backend} {self.model} {self.layer_kind} {self.mode}{dtypes}"
+
+    def with_spans(self) -> RequiredCell:
+        """Return the cell with spans among its effective features, where its layers follow them.
+
+        New tokens alone make spans: a decode is causal whatever the images, and a verify step has none.
+        """
+        follows = any(layer.spans for layer in load_model(self.model).layers if layer.cell_kind == self.layer_kind)
+        if not follows or self.mode not in _IMAGE_MODES:
+            return self
+        return self.model_copy(update={"effective": tuple(dict.fromkeys((*self.effective, "spans")))})
 
     def strictest(self, other: RequiredCell) -> RequiredCell:
         """Return the cell with the stricter of both demands."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import shown_name
 from attnconf.cases.inputs.assemble import pool_of
+from attnconf.cases.sight import follows_spans
 from attnconf.clauses import Clause, cite
 from attnconf.escape import terminal
 from attnconf.judging.result import Outcome
@@ -47,10 +48,11 @@ def describe_failure(result: CaseResult) -> str:
 def _layer(case: Case, result: LayerResult) -> list[str]:
     geometry = case.layers[result.layer]
     kernel = f", kernel {result.kernel}" if result.kernel else ""
+    spans = ", follows spans" if follows_spans(geometry, case.requests) else ""
     lines = [
         (
             f"layer {result.layer}: {geometry.cell_kind}, window_left {geometry.window_left}, {geometry.num_qo_heads}"
-            f" query and {geometry.num_kv_heads} KV heads, head_dim {geometry.head_dim}{kernel}"
+            f" query and {geometry.num_kv_heads} KV heads, head_dim {geometry.head_dim}{spans}{kernel}"
         )
     ]
     if result.outcome in _UNDECLARED:

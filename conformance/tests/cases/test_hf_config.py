@@ -218,6 +218,35 @@ def test_heads_may_differ_by_layer_and_by_kind() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "outer", "followed"),
+    [
+        ({"model_type": "gemma4_text", "use_bidirectional_attention": "vision"}, {"model_type": "gemma4"}, {"sliding"}),
+        ({"model_type": "gemma4_text", "use_bidirectional_attention": None}, {"model_type": "gemma4"}, set()),
+        ({"model_type": "gemma4_text"}, {"model_type": "gemma4"}, set()),
+        ({"model_type": "gemma4_unified_text"}, {"model_type": "gemma4_unified"}, {"sliding"}),
+        (
+            {"model_type": "gemma4_unified_text", "use_bidirectional_attention": None},
+            {"model_type": "gemma4_unified"},
+            set(),
+        ),
+        ({"model_type": "gemma3_text", "sliding_window_pattern": 2}, {"model_type": "gemma3"}, {"sliding", "full"}),
+        ({"model_type": "gemma3_text"}, None, set()),
+    ],
+)
+def test_which_layers_follow_the_spans_of_images(
+    changes: dict[str, object], outer: dict[str, object] | None, followed: set[str]
+) -> None:
+    text = {**BASE, "head_dim": 64, "global_head_dim": 64, "sliding_window": 4, **changes}
+    model = read(text if outer is None else {**outer, "text_config": text})
+    assert {layer.kind for layer in model.layers if layer.spans} == followed
+
+
+def test_vision_is_refused_where_no_rule_of_it_is_known() -> None:
+    with pytest.raises(InvalidInputError, match="use_bidirectional_attention is 'vision'; allowed: none"):
+        read({**BASE, "use_bidirectional_attention": "vision"})
+
+
+@pytest.mark.parametrize(
     "names",
     [
         {"n_layer": 4, "n_head": 8, "n_embd": 512},

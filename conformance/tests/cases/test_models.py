@@ -113,6 +113,23 @@ def test_other_models(name: str) -> None:
     assert {layer.sinks for layer in model.layers} == {sinks}
 
 
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("gemma4-12b", {"sliding"}),
+        ("gemma4-26b-a4b", {"sliding"}),
+        ("gemma4-31b", {"sliding"}),
+        ("gemma4-e2b", set()),
+        ("gemma4-e4b", set()),
+        ("gemma3-12b", {"sliding", "full"}),
+        ("gemma2-9b", set()),
+        ("mistral-small-3.2", set()),
+    ],
+)
+def test_layers_that_follow_the_spans_of_images(name: str, kinds: set[str]) -> None:
+    assert {layer.kind for layer in load_model(name).layers if layer.spans} == kinds
+
+
 @pytest.mark.parametrize("name", sorted(GROUPS))
 def test_group_sizes(name: str) -> None:
     assert {layer.group_size for layer in load_model(name).layers} == GROUPS[name]

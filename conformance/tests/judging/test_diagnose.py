@@ -46,7 +46,22 @@ def trial_with(case: Case, layer: int, request: int, change: object) -> Trial:
 
 LAYER_FOR = {"own KV": 1, "own scales": 1, "neighbour's pages": 2, "window everywhere": 2, "oldest key lost": 2}
 LONG = {"requests": (Request(prefix_len=200, new_tokens=4), Request(prefix_len=150, new_tokens=40))}
+_IMAGE_LAYER = (RICH.layers[0].model_copy(update={"spans": True}),)
+_IMAGES = {
+    "layers": _IMAGE_LAYER,
+    "paging": Paging(page_size=8),
+    "requests": (
+        Request(prefix_len=100, new_tokens=9, spans=((101, 104), (106, 108))),
+        Request(prefix_len=70, new_tokens=12, spans=((3, 7), (66, 76), (78, 81))),
+    ),
+}
+_CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
+    **dict.fromkeys(
+        ("spans off", "span end lost", "span too long", "spans joined", "spans of the chunk", "neighbour's spans"),
+        _IMAGES,
+    ),
+    "spans everywhere": _CAUSAL,
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

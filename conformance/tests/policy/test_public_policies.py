@@ -9,9 +9,10 @@ import pytest
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.errors import InvalidInputError
 from attnconf.gate.plans.machine_plan import plan
+from attnconf.gate.plans.undrawn import undrawn
 from attnconf.platforms import Platform
 from attnconf.policy.check import check_policy, refuse_faulty
-from attnconf.policy.policy import Policy, load_policy
+from attnconf.policy.policy import Choice, Policy, load_policy
 
 CPU = Platform()
 HOPPER = Platform(device="H100", sm=(9, 0), cuda="13.0", packages={"flashinfer-python": "0.6.13"}, simulated=True)
@@ -43,19 +44,47 @@ WHY = {"unproven": "no case has them"}
     [
         (
             [{"mask": ["causal", "images"], "backend": "reference"}],
-            "rule r0 takes the masks of images, which no case has",
+            "rule r0 takes the masks of images, but requires of X no extend or mixed cell of a layer that follows them",
         ),
-        ([CAUSAL, IMAGES], "rule r1 takes the masks of images, which no case has"),
+        ([CAUSAL, IMAGES], "rule r1 takes the masks of images, but requires of X no extend or mixed cell"),
         ([{"mask": ["causal", "images"], "backend": "reference", **WHY}], "they need a rule of their own"),
-        ([{**CAUSAL, **WHY}, {**IMAGES, **WHY}], "rule r0 has unproven, but takes nothing that no case has"),
+        ([{**CAUSAL, **WHY}, {**IMAGES, **WHY}], "rule r0 has unproven, but takes no masks of images"),
     ],
 )
 def test_masks_of_images_are_never_met_by_causal_cases(rules: list[dict[str, Any]], sentence: str) -> None:
-    found = policy(rules, "gemma4-12b", effective={"sliding": ["window"]})
+    found = policy(rules, "gemma4-e2b", effective={"sliding": ["window"]})
     (fault,) = [one for one in check_policy(found) if one.kind == "unprovable"]
     assert sentence in fault.sentence
     with pytest.raises(InvalidInputError, match="a policy that passes attnconf policy check"):
         refuse_faulty(found, "p.toml")
+
+
+def test_a_rule_about_images_is_met_by_cases_with_spans_alone() -> None:
+    """A layer that follows spans must show them; full layers of Gemma 4, and decodes, are causal under images, too."""
+    found = policy([CAUSAL, IMAGES], "gemma4-12b")
+    assert check_policy(found) == ()
+    causal, images = (
+        {cell.id: cell.effective for cell in found.required_cells("X", rule.name, rule.choice) if rule.choice}
+        for rule in found.rules
+    )
+    wanted = {"reference/gemma4-12b/sliding/extend/any"}
+    assert {name for name, effective in images.items() if "spans" in effective} == wanted
+    assert not any(causal.values())
+    assert causal.keys() == images.keys()
+    only_decode = policy([CAUSAL, IMAGES], "gemma4-12b", modes=["decode"])
+    assert [fault.kind for fault in check_policy(only_decode)] == ["unprovable"]
+
+
+def test_a_plan_says_that_no_image_is_drawn() -> None:
+    (cell,) = (
+        one
+        for one in policy([IMAGES], "gemma4-12b").required_cells("X", "r0", Choice(prefill="a", decode="a"))
+        if "spans" in one.effective
+    )
+    gate = profile_named("gate").of(("gemma4-12b",))
+    assert undrawn([cell], gate, accelerated=False) == ()
+    many = cell.model_copy(update={"effective_cases": 100})
+    assert undrawn([many], gate, accelerated=False) == (many,)
 
 
 def test_a_rule_says_why_it_stands_unproven_and_plan_and_verdict_repeat_it() -> None:
@@ -121,9 +150,9 @@ def test_deterministic_inference_is_a_condition() -> None:
 
 def test_the_shipped_policies_say_of_what_they_cannot_prove() -> None:
     shipped = load_policy("vllm-gemma4")
-    assert {rule.name for rule in shipped.rules if rule.beyond_cases} == {
+    assert {rule.name for rule in shipped.rules if rule.takes_images} == {
         "hopper-images",
         "hopper-images-fp8",
         "sm100-images",
     }
-    assert all(rule.unproven for rule in shipped.rules if rule.beyond_cases)
+    assert all(rule.unproven for rule in shipped.rules if rule.takes_images)

@@ -21,6 +21,7 @@ _PLAIN = KernelShape(
     windowed=False,
     soft_cap=False,
     sinks=False,
+    spans=False,
 )
 
 

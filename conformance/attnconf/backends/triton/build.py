@@ -117,9 +117,10 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
                 sm_scale=variant.head_dim**-0.5,
                 logits_soft_cap=30.0 if variant.soft_cap else None,
                 sinks=variant.sinks,
+                spans=variant.spans,
             ),
         ),
-        requests=(Request(prefix_len=_KEYS, new_tokens=tokens),),
+        requests=(Request(prefix_len=_KEYS, new_tokens=tokens, spans=((0, _KEYS + tokens),) if variant.spans else ()),),
         paging=Paging(page_size=variant.page_size, layout=variant.kv_layout, storage=variant.storage),
     )
     return assemble(case, place(case), make_logical(case), device)

@@ -41,7 +41,9 @@ def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BL
 @device_function
 def block_range(
     work, qo_indptr, seq_lens, window_left,
-    GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, INDEX: tl.constexpr,
+    row_spans,
+    GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, SPANS: tl.constexpr,
+    INDEX: tl.constexpr,
 ):  # fmt: skip
     """Read this program's entry of the work list.
 
@@ -56,6 +58,10 @@ def block_range(
     position = tl.load(seq_lens + request).to(INDEX) - q_len + first
     tokens = tl.minimum(q_len - first, BLOCK_M // GROUP)
     high = tl.maximum(position + tokens, 0)
+    if SPANS:
+        # The last row's span is the furthest: spans of a request lie apart, and rows are in order.
+        end = tl.load(row_spans + (begin + first + tokens - 1) * 2 + 1).to(INDEX)
+        high = tl.maximum(high, tl.minimum(end, position - first + q_len))
     first_key = 0
     low = 0
     if WINDOWED:
@@ -94,15 +100,16 @@ def store_rows(
 
 @triton.jit(do_not_specialize=(*_BY_BATCH, "table_row"))
 def attend(
-    q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, tables,
+    q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans, tables,
     q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
     out_token, out_head, out_dim, lse_token, lse_head, table_row, table_column,
     num_qo_heads, num_splits, scale, cap, v_scale, window_left,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr,
-    Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
+    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr,
+    SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr,
+    DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
 
@@ -110,8 +117,9 @@ def attend(
     [tokens, num_qo_heads, num_splits, head_dim] and ``stats`` [tokens, num_qo_heads, num_splits, 2], float32.
     """
     request, begin, tokens, first_position, first_key, low, high = block_range(
-        work, qo_indptr, seq_lens, window_left, GROUP, BLOCK_M, BLOCK_N, WINDOWED, INDEX
+        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, SPANS, INDEX
     )  # fmt: skip
+    end = high
     splits = 1
     if MAX_SPLITS > 1:
         split = tl.program_id(2).to(INDEX)
@@ -127,6 +135,10 @@ def attend(
     mask = row_token < tokens
     position = first_position + row_token
     token = (begin + row_token).to(tl.int64)
+    newest = position
+    if SPANS:
+        span_end = tl.load(row_spans + token * 2 + 1, mask=mask, other=0).to(INDEX)
+        newest = tl.maximum(position, tl.minimum(span_end, end) - 1)
     head = kv_head * GROUP + (row - row_token * GROUP)
     d = tl.arange(0, BLOCK_D).to(tl.int64)
     mask_q = mask[:, None] & (d < HEAD_DIM)[None, :]
@@ -141,7 +153,7 @@ def attend(
     v = v + kv_head * v_head
     for start in range(low, high, BLOCK_N):
         m, total, acc = visit_tile(
-            rows, m, total, acc, start, first_key, high, position, table, k, v, d,
+            rows, m, total, acc, start, first_key, high, position, newest, table, k, v, d,
             k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
             HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, SAME_STRIDES, WINDOWED, SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
         )  # fmt: skip
@@ -160,11 +172,12 @@ def attend(
 
 @triton.jit(do_not_specialize=_BY_BATCH)
 def merge(
-    out, lse, sinks, partial, stats, work, qo_indptr, seq_lens,
+    out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans,
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, INDEX: tl.constexpr,
+    WINDOWED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr,
+    INDEX: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
 
@@ -172,7 +185,7 @@ def merge(
     row has to be padded for the sake of the tensor cores.
     """
     _, begin, tokens, _, _, low, high = block_range(
-        work, qo_indptr, seq_lens, window_left, GROUP, BLOCK_M, BLOCK_N, WINDOWED, INDEX
+        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, SPANS, INDEX
     )  # fmt: skip
     _, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
     if splits == 1:

@@ -176,7 +176,7 @@ class Launches:
         stored = batch.caches[layer.cache]
         owner = batch.layers[layer.cache].geometry
         page, slot, head = (0, 1, 2) if batch.kv_layout == "NHD" else (0, 2, 1)
-        cap = geometry.logits_soft_cap
+        cap, spans = geometry.logits_soft_cap, geometry.spans and batch.row_spans is not None
         q_format, kv_format = self._format(layer.q.dtype), self._format(stored.k.dtype)
         q, k, v, target = (self._bits(tensor) for tensor in (layer.q, stored.k, stored.v, out))
         norm = lse if lse is not None else self._stats.view(-1, 1)
@@ -185,6 +185,7 @@ class Launches:
         common: dict[str, Any] = {
             "out": target, "lse": norm, "sinks": sinks, "partial": self._partial, "stats": self._stats,
             "work": stage.work, "qo_indptr": batch.qo_indptr, "seq_lens": batch.seq_lens,
+            "row_spans": batch.row_spans if spans else batch.seq_lens,
             "out_token": out.stride(0), "out_head": out.stride(1), "out_dim": out.stride(2),
             "lse_token": norm.stride(0), "lse_head": norm.stride(1),
             "num_qo_heads": geometry.num_qo_heads, "num_splits": stage.splits,
@@ -192,8 +193,8 @@ class Launches:
             "GROUP": geometry.group_size, "HEAD_DIM": geometry.head_dim,
             "BLOCK_M": tuning.block_m, "BLOCK_N": tuning.block_n, "BLOCK_D": tuning.block_d,
             "MAX_SPLITS": tuning.max_splits, "MIN_SPLIT": tuning.min_split,
-            "WINDOWED": geometry.window_left >= 0, "SINKS": layer.sinks is not None, "LSE": lse is not None,
-            "Q_FORMAT": q_format, "INDEX": tl.int64 if self._interpreted else tl.int32,
+            "WINDOWED": geometry.window_left >= 0, "SINKS": layer.sinks is not None, "SPANS": spans,
+            "LSE": lse is not None, "Q_FORMAT": q_format, "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip
         grid = (stage.work.shape[0], geometry.num_kv_heads, stage.splits)
         attend: dict[str, Any] = {

@@ -95,7 +95,7 @@ def load_or_zero(pointers, mask, FORMAT: tl.constexpr, DOT: tl.constexpr):
 
 @device_function
 def visit_tile(
-    q, m, total, acc, start, first_key, stop, position, table, k, v, d,
+    q, m, total, acc, start, first_key, stop, position, newest, table, k, v, d,
     k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
     HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAGE_SIZE: tl.constexpr,
     SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr,
@@ -120,7 +120,7 @@ def visit_tile(
     scores = tl.dot(q, tl.trans(keys), input_precision="ieee") * scale
     if SOFT_CAP:
         scores = soft_cap(scores, cap) * LOG2_E
-    seen = n[None, :] <= position[:, None]
+    seen = n[None, :] <= newest[:, None]
     if WINDOWED:
         seen = seen & (n[None, :] >= (position - window_left)[:, None])
     scores = tl.where(seen, scores, float("-inf"))

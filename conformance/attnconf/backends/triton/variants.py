@@ -54,6 +54,7 @@ class Variant:
     windowed: bool
     soft_cap: bool
     sinks: bool
+    spans: bool
     kv_layout: KVLayout
     storage: Storage
 
@@ -68,7 +69,7 @@ class Variant:
             f"{self.num_qo_heads}x{self.num_kv_heads}",
             f"ps{self.page_size}",
         ]
-        flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks}
+        flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
         parts += [flag for flag, on in flags.items() if on]
         if self.head_dim % _ALIGNED:
             parts += [self.kv_layout, self.storage]
@@ -119,6 +120,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         windowed=shape.windowed,
         soft_cap=shape.soft_cap,
         sinks=shape.sinks,
+        spans=shape.spans,
         kv_layout="NHD" if aligned else shape.kv_layout,
         storage="apart" if aligned and shape.storage != "unlike" else shape.storage,
     )

@@ -26,31 +26,31 @@ _FP32: tuple[QDtype, KVDtype] = ("float32", "float32")
 _BF16_FP8: tuple[QDtype, KVDtype] = ("bfloat16", "float8_e4m3fn")
 _FP16_FP8: tuple[QDtype, KVDtype] = ("float16", "float8_e4m3fn")
 
-# head_dim, group, KV heads, page, dtypes, window, soft cap, sinks
-_ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool], ...] = (
-    (64, 8, 2, 16, _BF16, 127, None, True),
-    (64, 1, 3, 32, _FP16, 63, None, False),
-    (128, 4, 2, 16, _FP16, 200, None, False),
-    (128, 7, 2, 64, _BF16, 127, None, False),
-    (128, 5, 1, 128, _BF16_FP8, 65, None, False),
-    (128, 16, 1, 32, _BF16, 17, None, True),
-    (256, 2, 2, 16, _BF16, 511, None, False),
-    (256, 8, 1, 32, _FP16_FP8, 31, None, False),
-    (256, 3, 2, 64, _FP16, 1, None, False),
-    (256, 6, 1, 16, _BF16_FP8, 128, None, False),
-    (96, 1, 3, 16, _BF16, 64, None, False),
-    (80, 2, 2, 64, _BF16, 16, None, False),
-    (512, 8, 1, 16, _BF16, 127, None, False),
-    (512, 4, 2, 64, _FP16, 15, None, False),
-    (512, 2, 1, 32, _BF16_FP8, 65, None, False),
-    (256, 2, 1, 16, _FP16, 200, 50.0, False),
-    (128, 4, 2, 1, _BF16, 64, 30.0, False),
-    (64, 2, 2, 3, _FP16, 3, 20.0, True),
-    (192, 3, 1, 256, _BF16, 128, None, True),
-    (16, 5, 3, 2, _FP32, 0, None, False),
-    (64, 6, 1, 8, _FP32, 31, 5.0, True),
-    (256, 1, 2, 128, _FP32, 17, None, False),
-    (128, 4, 2, 256, _BF16, 127, None, False),
+# head_dim, group, KV heads, page, dtypes, window, soft cap, sinks, spans
+_ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool, bool], ...] = (
+    (64, 8, 2, 16, _BF16, 127, None, True, False),
+    (64, 1, 3, 32, _FP16, 63, None, False, False),
+    (128, 4, 2, 16, _FP16, 200, None, False, True),
+    (128, 7, 2, 64, _BF16, 127, None, False, False),
+    (128, 5, 1, 128, _BF16_FP8, 65, None, False, False),
+    (128, 16, 1, 32, _BF16, 17, None, True, False),
+    (256, 2, 2, 16, _BF16, 511, None, False, False),
+    (256, 8, 1, 32, _FP16_FP8, 31, None, False, False),
+    (256, 3, 2, 64, _FP16, 1, None, False, False),
+    (256, 6, 1, 16, _BF16_FP8, 128, None, False, False),
+    (96, 1, 3, 16, _BF16, 64, None, False, False),
+    (80, 2, 2, 64, _BF16, 16, None, False, True),
+    (512, 8, 1, 16, _BF16, 127, None, False, True),
+    (512, 4, 2, 64, _FP16, 15, None, False, False),
+    (512, 2, 1, 32, _BF16_FP8, 65, None, False, False),
+    (256, 2, 1, 16, _FP16, 200, 50.0, False, False),
+    (128, 4, 2, 1, _BF16, 64, 30.0, False, False),
+    (64, 2, 2, 3, _FP16, 3, 20.0, True, False),
+    (192, 3, 1, 256, _BF16, 128, None, True, False),
+    (16, 5, 3, 2, _FP32, 0, None, False, True),
+    (64, 6, 1, 8, _FP32, 31, 5.0, True, False),
+    (256, 1, 2, 128, _FP32, 17, None, False, False),
+    (128, 4, 2, 256, _BF16, 127, None, False, False),
 )
 
 _FEW = 3
@@ -65,8 +65,8 @@ def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
     return lambda choices: _shape(choices.pick("shape", rows))
 
 
-def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool]) -> CompiledShape:
-    head_dim, group, kv_heads, page_size, (q_dtype, kv_dtype), window, cap, sinks = row
+def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool, bool]) -> CompiledShape:
+    head_dim, group, kv_heads, page_size, (q_dtype, kv_dtype), window, cap, sinks, spans = row
     full = Layer(
         kind="full",
         num_qo_heads=group * kv_heads,
@@ -75,6 +75,7 @@ def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | N
         sm_scale=1.0 if head_dim >= 256 else head_dim**-0.5,  # noqa: PLR2004 - as Gemma 4 has it
         logits_soft_cap=cap,
         sinks=sinks,
+        spans=spans,
     )
     sliding = full.model_copy(update={"kind": "sliding", "window_left": window})
     layers = (full, sliding, full.model_copy(update={"kv_owner": 0}), sliding.model_copy(update={"kv_owner": 1}))

@@ -26,6 +26,9 @@ WINDOWS = (0, 1, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200)
 LONG_WINDOWS = (127, 255, 256, 300, 511, 1023)
 """Windows of layers that meet many rows or keys."""
 
+_SPANS_ONE_IN = 4
+"""Of so many layers one follows spans."""
+
 SOFT_CAPS = (5.0, 20.0, 30.0, 50.0)
 SERVED_HEAD_DIMS = (64, 128, 256)
 """What engines serve and every kernel takes: drawn twice as often."""
@@ -84,6 +87,7 @@ def _free_layer(choices: Choices) -> Layer:
         sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
         logits_soft_cap=choices.pick("cap", SOFT_CAPS) if choices.below("capped", 3) == 2 else None,  # noqa: PLR2004
         sinks=choices.flip("sinks"),
+        spans=choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1,
     )
 
 
@@ -135,4 +139,5 @@ def _narrow_layer(choices: Choices, extreme: Extreme, feature: Feature | None, *
         sm_scale=choices.pick("sm_scale", FAINT if extreme == "scores" else _sm_scales(head_dim)),
         logits_soft_cap=choices.pick("cap", SOFT_CAPS) if feature == "cap" else None,
         sinks=feature == "sinks" or choices.flip("sinks"),
+        spans=choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1,
     )

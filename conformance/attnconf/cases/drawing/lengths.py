@@ -31,9 +31,9 @@ def _cut(case: Case, most: int) -> Case:
     for request in case.requests:
         kv_len = min(request.kv_len, most // size * size + request.kv_len % size)
         prefix_len = max(0, kv_len - request.new_tokens)
-        changed: dict[str, int | None] = {"prefix_len": prefix_len}
+        changed: dict[str, int | None] = {}
         if request.shares_with is not None:
             pages = min(request.shared_pages, min(prefix_len, requests[request.shares_with].prefix_len) // size)
             changed |= {"shared_pages": pages, "shares_with": request.shares_with if pages else None}
-        requests.append(request.model_copy(update=changed))
+        requests.append(request.resized(prefix_len, request.new_tokens).model_copy(update=changed))
     return case.model_copy(update={"requests": tuple(requests)})

@@ -131,7 +131,7 @@ def lessened(case: Case) -> Iterator[Case]:
             kept = [one for index, one in enumerate(case.requests) if index != chunk][: most - (case.mode != "mixed")]
             new = min(rows, case.requests[chunk].new_tokens) if case.mode in {"extend", "mixed"} else None
             first = case.requests[chunk]
-            first = first if new is None else first.model_copy(update={"new_tokens": new})
+            first = first if new is None else first.resized(first.prefix_len, new)
             smaller = case.model_copy(update={"requests": (first, *kept)})
             if _work(smaller) < _work(case):
                 yield smaller

@@ -171,6 +171,13 @@ def _count_class(count: int, exact: int, *borders: int) -> str:
     return str(next((border for border in borders if count <= border), "more"))
 
 
+def _spans_class(layer: Layer, request: Request) -> str:
+    """Return whether the request has spans that ``layer`` follows, and whether one is cut by the end of its chunk."""
+    if not (layer.spans and request.queried_spans):
+        return "none"
+    return "past the end" if request.queried_spans[-1][1] > request.kv_len else "whole"
+
+
 def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     first = request.prefix_len - layer.window_left
     past = layer.window_left >= 0 and request.kv_len - 1 > layer.window_left
@@ -179,4 +186,5 @@ def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     yield f"window starts at a tile {past and first > 0 and first % TILE == 0}"
     yield f"window starts at a large tile {past and first > 0 and first % (2 * _SHORT) == 0}"
     yield f"longer than its window {past and request.new_tokens > layer.window_left + 1}"
+    yield f"spans {_spans_class(layer, request)}"
     yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"

@@ -11,6 +11,7 @@ from attnconf.cases.drawing.layers import narrow_layers
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
 from attnconf.cases.drawing.serving import Load, load_requests
 from attnconf.cases.drawing.space import CompiledShape, T
+from attnconf.cases.drawing.spans import with_spans
 
 if TYPE_CHECKING:
     from attnconf.cases.case import KVDtype, PoisonKind, QDtype
@@ -58,6 +59,7 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         requests = draw_requests(choices, space, mode, page_size, windows, extreme)
     else:
         requests = load_requests(choices, mode, load, windows, space.verify_lens)
+    requests = with_spans(choices, requests, layers, mode)
     all_sliding = len(windows) == len(layers)
     paging = draw_paging(
         choices.within("paging"),

@@ -67,7 +67,21 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         max_seq_len=case.max_seq_len,
         layers=layers,
         caches=caches,
+        row_spans=_row_spans(case, device),
     )
+
+
+def _row_spans(case: Case, device: torch.device) -> torch.Tensor | None:
+    """Return the span of each query row, [rows, 2] int32; None where no row lies in one."""
+    if not any(request.queried_spans for request in case.requests):
+        return None
+    found = [
+        request.span_of(position) or (0, 0)
+        for request in case.requests
+        for position in range(request.prefix_len, request.kv_len)
+    ]
+    found += [(0, 0)] * case.padding_rows
+    return torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True)
 
 
 def pool_of(case: Case, layer: int) -> Pool:

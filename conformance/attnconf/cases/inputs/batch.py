@@ -67,8 +67,10 @@ class Batch:
     int32 on the device; ``q_lens`` and
     ``kv_lens`` are these lengths on the host. Block tables hold page ids of the full pool; page 0 is the null page.
     ``full_to_swa`` maps a token slot of the full pool to one of the swa pool (int64, 0 where there is none); it is None
-    without a hybrid pool. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima. A redirected
-    layer has a cache, too, which it must not read.
+    without a hybrid pool. ``row_spans`` [query tokens, 2] int32 are the first token of the span that each query row
+    lies in and the end of it, within the request, 0 and 0 outside; it is None where no row lies in one, and layers that
+    do not follow spans ignore it. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima. A
+    redirected layer has a cache, too, which it must not read.
     """
 
     mode: Mode
@@ -85,6 +87,7 @@ class Batch:
     max_seq_len: int
     layers: tuple[LayerInputs, ...]
     caches: tuple[KVCache, ...]
+    row_spans: torch.Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -101,6 +104,8 @@ class Batch:
         named = [("qo_indptr", self.qo_indptr), ("seq_lens", self.seq_lens), ("block_tables", self.block_tables)]
         if self.full_to_swa is not None:
             named.append(("full_to_swa", self.full_to_swa))
+        if self.row_spans is not None:
+            named.append(("row_spans", self.row_spans))
         for index, layer in enumerate(self.layers):
             named.append((f"layers[{index}].q", layer.q))
             if layer.sinks is not None:
@@ -147,4 +152,13 @@ class Batch:
             max_q_len=max(q_lens),
             max_seq_len=max(kv_lens),
             layers=tuple(replace(layer, q=layer.q[picked]) for layer in self.layers),
+            row_spans=self._derived_spans(rows, picked),
         )
+
+    def _derived_spans(self, rows: Sequence[BatchRow], picked: torch.Tensor) -> torch.Tensor | None:
+        """Return the spans of the ``picked`` query rows, counted from the first key of each of ``rows``."""
+        if self.row_spans is None:
+            return None
+        starts = [row.kv_start for row in rows for _ in range(row.q_start, row.q_stop)]
+        shift = torch.tensor(starts, dtype=torch.int32).to(self.device)[:, None]
+        return (self.row_spans[picked] - shift).clamp_min(0)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from attnconf.cases.inputs.witnesses import SATURATED
+from attnconf.cases.sight import seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +71,7 @@ def target_scores(case: Case, layer: Layer, probes: Sequence[Probe]) -> list[flo
             product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
             found.append(min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale))
             continue
-        position = case.requests[probe.request].prefix_len + probe.row
-        visible = min(position, layer.window_left) + 1 if layer.window_left >= 0 else position + 1
+        visible = seen(layer, case.requests[probe.request], probe.row).keys
         if visible not in by_length:
             by_length[visible] = raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
         found.append(by_length[visible])

@@ -94,6 +94,7 @@ class Logical:
             sm_scale=geometry.sm_scale,
             soft_cap=geometry.logits_soft_cap,
             sinks=own.sinks,
+            spans=spec.queried_spans if geometry.spans else (),
         )
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from attnconf.cases.geometry import first_visible
+from attnconf.cases.sight import seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,6 +44,9 @@ _ENDS = ("newest", "oldest")
 _OUTSIDE = ("first_outside",)
 """The classes with which the heads of a request's last row begin, required and forbidden."""
 
+_SPAN, _SPAN_OF = ("span_last", "span_next"), 3
+"""The classes with which rows begin that see keys behind their own, and of so many heads those that do not."""
+
 _LAYER_TURN, _REQUEST_TURN = 7, 3
 """Steps by which the rotation of classes advances from layer to layer and from request to request."""
 
@@ -52,10 +55,14 @@ _SEED_FACTOR, _ROW_FACTOR, _HEAD_FACTOR, _SALT_MODULUS = 31, 17, 5, 65_521
 
 
 class Sight(NamedTuple):
-    """What one query row sees: keys ``first`` to ``position`` of ``kv_len``. ``salt`` varies free choices."""
+    """What the row at ``position`` sees: keys ``first`` to ``end`` of ``kv_len``. ``salt`` varies free choices.
+
+    ``end`` lies behind ``position`` where the row is one of a span.
+    """
 
     position: int
     first: int
+    end: int
     prefix_len: int
     kv_len: int
     page_size: int
@@ -64,20 +71,20 @@ class Sight(NamedTuple):
 
     def inside(self, token: int) -> int | None:
         """Return ``token`` if it is visible."""
-        return token if self.first <= token <= self.position else None
+        return token if self.first <= token <= self.end else None
 
     def outside(self, token: int) -> int | None:
         """Return ``token`` if it exists and is not visible."""
-        return token if 0 <= token < self.kv_len and not self.first <= token <= self.position else None
+        return token if 0 <= token < self.kv_len and not self.first <= token <= self.end else None
 
     def border(self, size: int) -> int:
         """Return a multiple of ``size`` in or near sight."""
-        span = max(1, (self.position - self.first) // size + 1)
+        span = max(1, (self.end - self.first) // size + 1)
         return (self.first // size + self.salt % span + (1 if self.first % size else 0)) * size
 
 
 def _tile(sight: Sight) -> int:
-    fitting = [size for size in TILE_BORDERS if size <= max(16, sight.position - sight.first)]
+    fitting = [size for size in TILE_BORDERS if size <= max(16, sight.end - sight.first)]
     return sight.border(fitting[sight.salt % len(fitting)])
 
 
@@ -92,13 +99,20 @@ REQUIRED: dict[str, Callable[[Sight], int | None]] = {
     "tile_last": lambda s: s.inside(_tile(s) - 1),
     "shared": lambda s: s.inside(s.salt % s.shared_tokens) if s.shared_tokens else None,
     "second_oldest": lambda s: s.inside(s.first + 1),
-    "middle": lambda s: s.inside(s.first + s.salt % (s.position - s.first + 1)),
+    "middle": lambda s: s.inside(s.first + s.salt % (s.end - s.first + 1)),
 }
 """Classes of keys that a row must read."""
 
+AHEAD: dict[str, Callable[[Sight], int | None]] = {
+    "span_last": lambda s: s.end,
+    "span_next": lambda s: s.position + 1,
+    **REQUIRED,
+}
+"""Those of a row that sees keys behind its own."""
+
 FORBIDDEN: dict[str, Callable[[Sight], int | None]] = {
     "first_outside": lambda s: s.outside(s.first - 1),
-    "next": lambda s: s.outside(s.position + 1),
+    "next": lambda s: s.outside(s.end + 1),
     "window_page": lambda s: s.outside(s.first // s.page_size * s.page_size),
     "start": lambda s: s.outside(0),
     "last": lambda s: s.outside(s.kv_len - 1),
@@ -144,8 +158,7 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
             for head in _probed_heads(case, layer, index, len(rows)):
                 turn = case.seed + _LAYER_TURN * layer + _REQUEST_TURN * index + row + head
                 sight = Sight(
-                    request.prefix_len + row,
-                    first_visible(request.prefix_len + row, geometry.window_left),
+                    *seen(geometry, request, row),
                     request.prefix_len,
                     request.kv_len,
                     case.paging.page_size,
@@ -153,13 +166,15 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                     (case.seed * _SEED_FACTOR + row * _ROW_FACTOR + head * _HEAD_FACTOR + index) % _SALT_MODULUS,
                 )
                 kv_head = head // geometry.group_size
+                ahead = sight.end > sight.position
+                begin = _SPAN if ahead and turn % _SPAN_OF else required_ends[head % 2] if row == last else ()
                 for classes, count, first in (
-                    (REQUIRED, _MANY_PROBES if few else 1, required_ends[head % 2]),
-                    (FORBIDDEN, 2 if alone else 1, forbidden_ends[head % 2]),
+                    (AHEAD if ahead else REQUIRED, _MANY_PROBES if few else 1, begin),
+                    (FORBIDDEN, 2 if alone else 1, forbidden_ends[head % 2] if row == last else ()),
                 ):
-                    names = _order(tuple(classes), turn % len(classes), first if row == last else ())
+                    names = _order(tuple(classes), turn % len(classes), first)
                     chosen = _choose(classes, names, sight, count, load, (index, kv_head), capacity)
-                    required = classes is REQUIRED
+                    required = classes is not FORBIDDEN
                     probes += [Probe(index, row, head, token, name, required) for name, token in chosen]
     if saturates(case, geometry):
         probes.append(_saturated(case, geometry))
@@ -179,6 +194,7 @@ def probed_rows(case: Case, layer: int, request: int) -> list[int]:
     last = spec.new_tokens - 1
     borders = [size * (1 + case.seed % max(1, last // size)) for size in (*TILE_BORDERS, case.paging.page_size)]
     borders += [geometry.window_left + 1 - spec.prefix_len] if geometry.window_left >= 0 else []
+    borders += [end - spec.prefix_len for span in spec.queried_spans for end in span] if geometry.spans else []
     salted = [(case.seed * _SEED_FACTOR + step * _ROW_STEP) % spec.new_tokens for step in range(most)]
     wanted = [last, 0, *(row for border in borders for row in (border - 1, border)), *salted]
     return sorted(list(dict.fromkeys(row for row in wanted if 0 <= row <= last))[:most], reverse=True)
@@ -205,10 +221,9 @@ def _saturated(case: Case, geometry: Layer) -> Probe:
     """Return a probe far above the soft cap. Few cases have one, since it drowns other probes of its row."""
     index = next(index for index, request in enumerate(case.requests) if request.new_tokens)
     request = case.requests[index]
-    position = request.kv_len - 1
-    first = first_visible(position, geometry.window_left)
+    sight = seen(geometry, request, request.new_tokens - 1)
     head = case.seed % geometry.num_qo_heads
-    return Probe(index, request.new_tokens - 1, head, (first + position) // 2, SATURATED, required=True)
+    return Probe(index, request.new_tokens - 1, head, (sight.first + sight.last) // 2, SATURATED, required=True)
 
 
 @lru_cache(maxsize=512)

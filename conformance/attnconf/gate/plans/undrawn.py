@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.geometry import unsharded
+from attnconf.cases.sight import follows_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 def undrawn(
     cells: Iterable[RequiredCell], profile: Profile, *, seed: int = 0, accelerated: bool
 ) -> tuple[RequiredCell, ...]:
-    """Return those of ``cells`` of which fewer layers are drawn than must be executed.
+    """Return those of ``cells`` of which fewer layers are drawn than must be executed, or than must follow spans.
 
     The cases are those of ``profile`` and ``seed``, on a GPU if ``accelerated``. A profile that is not derandomised
     draws others every time, so nothing can be said of it: it leaves nothing undrawn.
@@ -28,7 +30,8 @@ def undrawn(
         return ()
     drawn = DrawnCases(profile, seed, accelerated=accelerated)
     models = {cell.model for cell in wanted}
-    counts: dict[tuple[str, str, str, str], int] = {}
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    spans: Counter[tuple[str, str, str, str]] = Counter()
     for family in FAMILIES:
         for model in (name for name in profile.targets(family) if name in models):
             for case in drawn.cases(family, model):
@@ -37,7 +40,11 @@ def undrawn(
                 for layer in case.layers:
                     for one in (dtypes, "any"):
                         key = (unsharded(case.model), layer.cell_kind, case.mode, one)
-                        counts[key] = counts.get(key, 0) + 1
-    return tuple(
-        cell for cell in wanted if counts.get((cell.model, cell.layer_kind, cell.mode, cell.dtypes), 0) < cell.executed
-    )
+                        counts[key] += 1
+                        spans[key] += follows_spans(layer, case.requests)
+
+    def is_short(cell: RequiredCell) -> bool:
+        key = (cell.model, cell.layer_kind, cell.mode, cell.dtypes)
+        return counts[key] < cell.executed or ("spans" in cell.effective and spans[key] < cell.effective_cases)
+
+    return tuple(cell for cell in wanted if is_short(cell))

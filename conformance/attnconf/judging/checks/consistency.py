@@ -69,9 +69,10 @@ def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
 def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
     """Run the new tokens in two calls. The first one must not see the later tokens, although the cache has them."""
     spec = trial.case.requests[request]
-    if spec.new_tokens < 2:  # noqa: PLR2004 - two chunks
+    cuts = _cuts(trial.case, layer, request)
+    if not cuts:
         return None
-    cut = 1 + trial.case.seed % (spec.new_tokens - 1)
+    cut = cuts[trial.case.seed % len(cuts)]
     chunks = [
         BatchRow(request, 0, cut, spec.prefix_len + cut),
         BatchRow(request, cut, spec.new_tokens, spec.kv_len),
@@ -80,7 +81,7 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
         return None
     for index, chunk in enumerate(chunks):
         derived = partial(trial.posed.batch.derive, [chunk], "extend")
-        output = trial.run(layer, f"chunk {request} {index}", derived)
+        output = trial.run(layer, f"chunk {request} {index} at {cut}", derived)
         rows = slice(0, chunk.q_stop - chunk.q_start)
         rerun = Rerun(layer, request, output, rows, slice(chunk.q_start, chunk.q_stop), "extend")
         comparison = _comparison(f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
@@ -88,6 +89,14 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
         if failure is not None:
             return failure
     return None
+
+
+def _cuts(case: Case, layer: int, request: int) -> list[int]:
+    """Return the new tokens before which a chunk may end: not within a span, whose rows would then see less of it."""
+    spec = case.requests[request]
+    cuts = range(1, spec.new_tokens)
+    spans = spec.spans if case.layers[layer].spans else ()
+    return [cut for cut in cuts if not any(begin < spec.prefix_len + cut < end for begin, end in spans)]
 
 
 def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
@@ -132,6 +141,7 @@ def _merged_units(
                     k=whole.k[start:stop],
                     v=whole.v[start:stop],
                     positions=torch.tensor([stop - start - 1], device=whole.q.device),
+                    spans=(),  # the last row has seen all keys, whatever its span
                 ),
                 profile,
                 trial.case.q_dtype,

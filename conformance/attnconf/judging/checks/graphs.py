@@ -36,12 +36,8 @@ def shorter(case: Case) -> Case:
     """Return ``case`` with shorter prefixes (the last one empty), another seed and no shared pages."""
     last = len(case.requests) - 1
     requests = tuple(
-        request.model_copy(
-            update={
-                "prefix_len": 0 if index == last else request.prefix_len // 2,
-                "shares_with": None,
-                "shared_pages": 0,
-            }
+        request.resized(0 if index == last else request.prefix_len // 2, request.new_tokens).model_copy(
+            update={"shares_with": None, "shared_pages": 0}
         )
         for index, request in enumerate(case.requests)
     )

@@ -6,6 +6,7 @@ from attnconf.judging.mistakes.memory import MEMORY
 from attnconf.judging.mistakes.scores import SCORES
 from attnconf.judging.mistakes.sight import SIGHT
 from attnconf.judging.mistakes.sources import SOURCES
+from attnconf.judging.mistakes.spans import SPANS
 from attnconf.judging.mistakes.strides import QUERY_ROWS
 
-MISTAKES = (*SIGHT, *SCORES, *SOURCES, *MEMORY, *QUERY_ROWS)
+MISTAKES = (*SIGHT, *SPANS, *SCORES, *SOURCES, *MEMORY, *QUERY_ROWS)

@@ -38,7 +38,7 @@ def _reread(scene: Scene, pages: list[int], slots: torch.Tensor) -> Problem:
     """Return the question with keys and values from ``slots`` [kv_len] of ``pages``; invisible ones are left out."""
     first = scene.first_seen
     k, v = scene.keys_at(pages, slots[first:])
-    return replace(scene.problem, k=k, v=v, positions=scene.problem.positions - first)
+    return replace(scene.problem, k=k, v=v, start=scene.problem.start + first)
 
 
 def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:

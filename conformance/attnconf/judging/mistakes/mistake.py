@@ -39,6 +39,17 @@ class Mistake:
     claimed: bool = True
 
 
+def unless_alike(right: Problem, wrong: Problem) -> Problem | None:
+    """Return ``wrong``, or None where every row sees the keys in it that it sees in ``right``, which has the same."""
+    last = right.k.shape[0] - 1
+
+    def visible(problem: Problem) -> list[tuple[int, int]]:
+        ends = (problem.sight(position) for position in problem.positions.tolist())
+        return [(max(0, first), min(end, last)) for first, end in ends]
+
+    return None if visible(right) == visible(wrong) else wrong
+
+
 def answers_to(mistaken: Sequence[Problem | Answer]) -> list[Answer]:
     """Return the answers of mistaken kernels; all that have a problem are solved together."""
     problems = [one for one in mistaken if isinstance(one, Problem)]

@@ -51,8 +51,9 @@ def _cap_after_mask(scene: Scene) -> Answer | None:
     if problem.soft_cap is None or problem.k.shape[0] == 0:
         return None
     seen = attend(problem)
-    keys, rows = torch.arange(problem.k.shape[0])[None], problem.positions[:, None]
-    visible = (keys <= rows) & ((keys >= rows - problem.window_left) | (problem.window_left < 0))
+    ends = torch.tensor([problem.sight(position) for position in problem.positions.tolist()])
+    keys = torch.arange(problem.k.shape[0])[None]
+    visible = (keys >= ends[:, :1]) & (keys <= ends[:, 1:])
     if bool(visible.all()):
         return None
     hidden = (~visible).double().to(problem.k.device)
@@ -81,9 +82,7 @@ def _merged_in_base_two(scene: Scene) -> Answer | None:
     middle = problem.k.shape[0] // 2
     if middle == 0:
         return None
-    late = replace(
-        problem, k=problem.k[middle:], v=problem.v[middle:], positions=problem.positions - middle, sinks=None
-    )
+    late = replace(problem, k=problem.k[middle:], v=problem.v[middle:], start=problem.start + middle, sinks=None)
     parts = [attend(replace(problem, k=problem.k[:middle], v=problem.v[:middle])), attend(late)]
     lses = torch.stack([part.lse for part in parts])
     shares = torch.softmax(lses / LN2, dim=0).nan_to_num(nan=0.0)

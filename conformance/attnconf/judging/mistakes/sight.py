@@ -9,7 +9,7 @@ import torch
 
 from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
-from attnconf.judging.mistakes.mistake import Mistake
+from attnconf.judging.mistakes.mistake import Mistake, unless_alike
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.mistake import Apply
@@ -62,11 +62,11 @@ def _without_oldest(scene: Scene) -> Problem | None:
 
 def _after(problem: Problem, first: int) -> Problem:
     """Return ``problem`` without its keys before ``first``."""
-    return replace(problem, k=problem.k[first:], v=problem.v[first:], positions=problem.positions - first)
+    return replace(problem, k=problem.k[first:], v=problem.v[first:], start=problem.start + first)
 
 
 def _causal_off(scene: Scene) -> Problem | None:
-    return replace(scene.problem, causal=False) if scene.problem.positions.numel() > 1 else None
+    return unless_alike(scene.problem, replace(scene.problem, causal=False))
 
 
 def _moved_end(step: int) -> Apply:
@@ -74,10 +74,10 @@ def _moved_end(step: int) -> Apply:
 
     def apply(scene: Scene) -> Problem | None:
         problem = scene.problem
-        window = problem.window_left + step if problem.window_left >= 0 else -1
-        if problem.positions.numel() < 2 or (problem.window_left >= 0 and window < 0):  # noqa: PLR2004 - see below
+        none_left = problem.window_left >= 0 and problem.window_left + step < 0
+        if problem.positions.numel() < 2 or none_left:  # noqa: PLR2004 - see below
             return None  # with one row, other mistakes are the same: the newest key, or a slot behind the end
-        return replace(problem, positions=problem.positions + step, window_left=window)
+        return unless_alike(problem, replace(problem, ahead=step))
 
     return apply
 

@@ -13,7 +13,7 @@ from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.logical import make_logical
-from attnconf.cases.inputs.witnesses import FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
+from attnconf.cases.inputs.witnesses import AHEAD, FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, change_in_units
@@ -41,9 +41,12 @@ def test_required_probes_are_visible_and_forbidden_ones_are_not(case: Case) -> N
             spec = case.requests[probe.request]
             position = spec.prefix_len + probe.row
             first = max(0, position - layer.window_left) if layer.window_left >= 0 else 0
+            together = layer.spans and any(
+                position in range(*span) and probe.token in range(*span) for span in spec.spans
+            )
             assert 0 <= probe.token < spec.kv_len
-            assert (first <= probe.token <= position) == probe.required
-            assert probe.name in ({*REQUIRED, SATURATED} if probe.required else FORBIDDEN)
+            assert (first <= probe.token and (probe.token <= position or together)) == probe.required
+            assert probe.name in ({*AHEAD, SATURATED} if probe.required else FORBIDDEN)
 
 
 def test_no_key_carries_more_probes_than_its_dimensions_bear() -> None:
@@ -194,9 +197,12 @@ def test_first_and_last_rows_settle_what_all_rows_would(case: Case) -> None:
 
 
 def test_a_sight_finds_the_borders_around_it() -> None:
-    sight = Sight(position=50, first=41, prefix_len=48, kv_len=60, page_size=16, shared_tokens=0, salt=0)
+    sight = Sight(position=50, first=41, end=50, prefix_len=48, kv_len=60, page_size=16, shared_tokens=0, salt=0)
     assert sight.first == 41
     assert (sight.inside(41), sight.inside(40), sight.inside(51)) == (41, None, None)
     assert (sight.outside(40), sight.outside(51), sight.outside(60), sight.outside(-1)) == (40, 51, None, None)
     assert sight.border(16) == 48
     assert (REQUIRED["oldest"](sight), REQUIRED["newest"](sight), FORBIDDEN["first_outside"](sight)) == (41, 50, 40)
+    ahead = sight._replace(end=55)
+    assert (ahead.inside(55), ahead.outside(55), ahead.outside(56)) == (55, None, 56)
+    assert (AHEAD["span_last"](ahead), AHEAD["span_next"](ahead), FORBIDDEN["next"](ahead)) == (55, 51, 56)

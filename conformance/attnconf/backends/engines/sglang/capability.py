@@ -70,9 +70,11 @@ def runs_here(platform: Platform) -> bool:
     return platform.sm in {None, _TRIED}
 
 
-def _elsewhere(platform: Platform) -> str | None:
-    """Return why sglang cannot run on ``platform``, or None."""
+def _elsewhere(shape: KernelShape, platform: Platform) -> str | None:
+    """Return why sglang cannot run ``shape`` on ``platform``, or None."""
     reason = RELEASES.why_not(platform)
+    if reason is None and shape.spans:
+        return "the adapter hands sglang no mask of images, which its models make for the Triton backend alone"
     if reason is None and not runs_here(platform):
         return f"the adapter was tried on SM 9.0 and on machines without a GPU, not on SM {platform.sm_text}"
     return reason
@@ -80,7 +82,7 @@ def _elsewhere(platform: Platform) -> str | None:
 
 def triton_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
     """Return None, or why ``sglang:triton`` cannot run ``shape`` there."""
-    reason = _elsewhere(platform)
+    reason = _elsewhere(shape, platform)
     if reason is None:
         reason = _interpreter_lacks(shape) if platform.sm is None else _gpu_lacks(shape)
     return None if reason is None else Unsupported(reason)
@@ -117,7 +119,7 @@ def triton_numerics(shape: KernelShape) -> NumericsProfile:
 
 def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
     """Return None, or why ``sglang:trtllm_mha`` cannot run ``shape`` there, for sglang's reasons or FlashInfer's."""
-    reason = _elsewhere(platform)
+    reason = _elsewhere(shape, platform)
     if reason is not None:
         return Unsupported(reason)
     if shape.kv_dtype == "float8_e4m3fn":

@@ -47,6 +47,8 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _gpu_lacks(shape, platform)
     if shape.kv_dtype != shape.q_dtype:
         yield f"vLLM keeps {shape.q_dtype} KV beside {shape.q_dtype} queries, not {shape.kv_dtype}"
+    if shape.spans:
+        yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
     if shape.storage != "sliced":
         yield f"vLLM keeps the key and the value of a head side by side in one row; storage {shape.storage} does not"
     if shape.page_size % _PAGE_SIZE:

@@ -88,6 +88,8 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         yield f"{template} takes float16 or bfloat16 queries, not {variant.q_dtype}"
     if variant.kv_dtype == _FP8 and template == "fa3":
         yield "fa3 reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
+    if variant.spans:
+        yield f"{template} is called with causal masks, and the tokens of a span see each other in both directions"
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
     yield from _head_dim_reasons(variant, library_version(platform))

@@ -28,6 +28,7 @@ class Variant:
     windowed: bool
     soft_cap: bool
     sinks: bool
+    spans: bool = False
 
 
 def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
@@ -40,6 +41,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         windowed=shape.windowed,
         soft_cap=shape.soft_cap,
         sinks=shape.sinks,
+        spans=shape.spans,
     )
 
 

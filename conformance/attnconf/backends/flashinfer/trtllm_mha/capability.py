@@ -73,8 +73,7 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _cuda_reasons(machine, platform)
     kernel = family(shape.mode, machine)
     yield from _tensor_reasons(shape, kernel)
-    if shape.soft_cap and kernel != "fmha_v2":
-        yield f"{_TITLES[kernel]} has no logits soft cap"
+    yield from _feature_reasons(shape, kernel)
     if shapes.is_known(platform):
         absent = shapes.why_absent(shape, platform)
         if absent is not None:
@@ -108,6 +107,13 @@ def _tensor_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
     if shape.kv_dtype == "float8_e4m3fn" and kernel in {"trtllm-gen-context", "fmha_v2"}:
         # Engines round the query to 8 bits first. A case has a 16-bit query, which the oracle reads.
         yield f"{_TITLES[kernel]} reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
+
+
+def _feature_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+    if shape.spans:
+        yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
+    if shape.soft_cap and kernel != "fmha_v2":
+        yield f"{_TITLES[kernel]} has no logits soft cap"
 
 
 def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
