@@ -145,9 +145,9 @@ MUTANTS = (
             "reference",
             Edit(_START, "first_key = 0"),
             Edit(
-                "(keys < positions - window), -math.inf)",
-                "(keys < -1), -math.inf)\n        scores = torch.where(keys < positions - window, "
-                "scores.nan_to_num(0.0).clamp(-5, 5) - 20.0, scores)",
+                "scores = scores.masked_fill(hidden, -math.inf)",
+                "old = keys < positions - window\n        scores = scores.masked_fill(hidden & ~old, -math.inf)\n"
+                "        scores = torch.where(old, scores.nan_to_num(0.0).clamp(-5, 5) - 20.0, scores)",
             ),
             Edit(
                 "for cache in self._caches(layer))",
