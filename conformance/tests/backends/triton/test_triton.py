@@ -518,13 +518,13 @@ from attnconf.backends.triton import kernel
 from attnconf.backends.triton.tuning import LayerSizes, extend_tuning, merge_warps, split_tuning
 
 POINTERS = dict(q="bf16", k="KV", v="KV", out="bf16", lse="fp32", sinks="fp32", partial="fp32", stats="fp32",
-                work="i32", qo_indptr="i32", seq_lens="i32", tables="i32")
+                work="i32", qo_indptr="i32", seq_lens="i32", row_spans="i32", tables="i32")
 
 def shared(cut, kv, group, head_dim):
     constants = dict(
         GROUP=group, HEAD_DIM=head_dim, PAGE_SIZE=16, BLOCK_M=cut.block_m, BLOCK_N=cut.block_n, BLOCK_D=cut.block_d,
         MAX_SPLITS=cut.max_splits, MIN_SPLIT=cut.min_split, SAME_STRIDES=True, WINDOWED=True, SOFT_CAP=True, SINKS=True,
-        LSE=True, Q_FORMAT="native", KV_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
+        SPANS=True, LSE=True, Q_FORMAT="native", KV_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
     for function in (kernel.attend, kernel.merge) if cut.max_splits > 1 else (kernel.attend,):
