@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "fc16cc6721f2e72639be9221eb5ffb3d5bae042265a8704b4f33db7ed76765c6",
-    ("smoke", True): "6b7a091c13b9fea3f302e9526f66222d94ffb2fb39d26254092c58b969d3c50e",
-    ("gate", False): "9b117e9d0cd61a334fb44da825524368065b1a3308b580b8d3f7f6dab5ff044a",
-    ("gate", True): "3cd00756cfee50453cd429a3d796082f28f01b147b51dbff1ed46b7eec168687",
+    ("smoke", False): "c8b654ada7ebb5f2ef67ede90e3dd9bc9991baf87a624c9a5c0b0820bd95da9c",
+    ("smoke", True): "4da25f45c8c9af2dd1db273471ef53d9106794e67348a7bd1dbed3cd4d8a3bec",
+    ("gate", False): "76e841cbbe8bb7f3e3f446eec0ff6841a624da021e9912ac02ba21cb61d47a06",
+    ("gate", True): "17761f027a1ca9fefd4773f1088961bba0750afd31c3c197b13f743ebebb904d",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 
