@@ -17,6 +17,7 @@ from pytest_attnconf.markers import MARKERS, pytest_runtest_setup
 from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_makereport
 from pytest_attnconf.reporting import Reporter
 from pytest_attnconf.state import KEY, State
+from pytest_attnconf.timing import attnconf_benchmark
 from pytest_attnconf.workers.pinning import pytest_load_initial_conftests, pytest_xdist_auto_num_workers
 from pytest_attnconf.workers.sharing import pytest_xdist_make_scheduler, pytest_xdist_setupnodes
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attnconf",
+    "attnconf_benchmark",
     "pytest_addhooks",
     "pytest_addoption",
     "pytest_collection_modifyitems",

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from attnconf.backends.protocol import Backend
+    from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Batch
     from attnconf.platforms import Platform
-    from attnconf.running.bench.captured import Launcher
+    from attnconf.running.bench.captured import Captured, Launcher
     from attnconf.running.bench.questions import Question
 
 _OVER_L2 = 4
 """Cold launches go over so many times the size of L2."""
 
+_MOST_COPIES = 128
 _LAUNCHES = 20
 _GRAPH_MICROS = 4000.0
 """A graph has so many launches, or as many as take so long, and one for each copy of the inputs at least."""
@@ -76,7 +78,7 @@ class CudaDevice:
 
     def pair(self, question: Question) -> Pair:
         """Make both sides ready over the same copies of the inputs, and the candidate a second time."""
-        batches = self._copies(question)
+        batches = self._copies(question.case, question.layer)
         sides = [self._launcher(name, batches, question.layer) for name in (question.candidate, question.baseline)]
         sides.append(self._launcher(question.candidate, batches, question.layer))
         copies = len(batches)
@@ -100,6 +102,15 @@ class CudaDevice:
             bytes=copies * work(question.case, question.layer)[0],
         )
 
+    def side(self, case: Case, layer: int, name: str) -> Captured:
+        """Capture one backend alone, cold."""
+        batches = self._copies(case, layer)
+        copies = len(batches)
+        ready = self._launcher(name, batches, layer)
+        once = ready.capture(copies, copies).timed(self._readings.take)()
+        most = max(1, min(_LAUNCHES, round(_GRAPH_MICROS / once)))
+        return ready.capture(math.ceil(most / copies) * copies, copies)
+
     def _launcher(self, name: str, batches: Sequence[Batch], layer: int) -> Launcher:
         if name not in self._backends:
             surroundings = Surroundings()
@@ -108,11 +119,14 @@ class CudaDevice:
         backend, surroundings = self._backends[name]
         return launcher(backend, batches, layer, surroundings)
 
-    def _copies(self, question: Question) -> list[Batch]:
+    def _copies(self, case: Case, layer: int) -> list[Batch]:
         """Return copies of the inputs, so many that the bytes that launches touch exceed L2 several times."""
-        posed = PosedCase(question.case, self._device)
-        touched = work(question.case, question.layer)[0]
-        wanted = max(1, math.ceil(_OVER_L2 * self.l2_bytes / touched))
+        touched = work(case, layer)[0]
+        wanted = min(_MOST_COPIES, max(1, math.ceil(_OVER_L2 * self.l2_bytes / touched)))
+        if wanted * touched <= self.l2_bytes:
+            message = f"a launch touches {touched} bytes: {wanted} copies of its inputs still fit L2, so none is cold"
+            raise NotTimedError(message)
+        posed = PosedCase(case, self._device)
         batches = [posed.fresh_batch()]
         size = sum(whole.numel() for _, whole in batches[0].memory())
         free, _ = torch.cuda.mem_get_info(self._device)

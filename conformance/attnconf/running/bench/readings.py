@@ -24,6 +24,9 @@ REASONS = (
 )
 """Bits of ``nvmlClocksThrottleReasons`` of nvml.h, in the words of ``speed_receipt.HARMFUL``."""
 
+_ONE_IN = 8
+"""A reading takes about as long as what is timed."""
+
 _REMEDY = 'NVML cannot be asked without nvidia-ml-py; pip install "attnconf[speed]"'
 
 
@@ -34,6 +37,7 @@ class Readings:
     unknown: str = ""
     _nvml: Any = None
     _handle: Any = None
+    _calls: int = 0
     _seen: list[tuple[int, int, int, float, int]] = field(default_factory=list)
 
     @classmethod
@@ -50,8 +54,9 @@ class Readings:
             return cls(unknown=one_line(error))
 
     def take(self) -> None:
-        """Read once, best while the GPU works: what is idle has other clocks."""
-        if self._nvml is None:
+        """Read at one of some calls, best made while the GPU works: what is idle has other clocks."""
+        self._calls += 1
+        if self._nvml is None or self._calls % _ONE_IN:
             return
         nvml, handle = self._nvml, self._handle
         try:
