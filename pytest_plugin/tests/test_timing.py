@@ -61,7 +61,9 @@ def test_without_a_gpu_a_test_that_times_is_not_run(pytester: pytest.Pytester) -
     pytester.makepyfile(TEST)
     result = pytester.runpytest_inprocess("-rs", "-W", "error")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["not_run: 1 test: attnconf_benchmark times kernels on a GPU, and this machine has none"])
+    result.stdout.fnmatch_lines(
+        ["not_run: 1 test: attnconf_benchmark times kernels on a GPU, and this machine has none"]
+    )
     assert result.parseoutcomes() == {"not_run": 1}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.errors import BackendUnavailableError
+from attnconf.errors import BackendUnavailableError, one_line
 from attnconf.gate.git import git_sha
 from attnconf.gate.receipt import Receipt, record_platform
 from attnconf.gate.speeds.cell import Side, SpeedCell
@@ -162,14 +162,24 @@ def run_bench(
     do: Callable[[Task], Measured] = run_task,
 ) -> SpeedReceipt:
     """Judge and time ``questions``; ``do`` is what a process does. Raises ``BackendUnavailableError`` of a backend."""
-    started, clock = dt.datetime.now(dt.UTC), time.monotonic()
     for name in dict.fromkeys(name for one in questions for name in (one.candidate, one.baseline)):
         session.registry.refuse_unknown(name)
         reason = session.why_not(name)
         if reason is not None:
             raise BackendUnavailableError(reason)
-    judged = judge(session, questions, say, plan.seed)
-    measured = _processes(judged.questions, session.platform, plan, say, do) if judged.questions else []
+    return time_judged(judge(session, questions, say, plan.seed), session.platform, plan, say, do)
+
+
+def time_judged(
+    judged: Judged,
+    platform: Platform,
+    plan: Plan,
+    say: Callable[[str], None],
+    do: Callable[[Task], Measured] = run_task,
+) -> SpeedReceipt:
+    """Time the questions whose kernels are right."""
+    started, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    measured = _processes(judged.questions, platform, plan, say, do) if judged.questions else []
     done = [one for one in measured if not isinstance(one, LostError)]
     lost = [f"process {number}: {one}" for number, one in enumerate(measured, 1) if isinstance(one, LostError)]
     cells = [_cell(index, question, done, judged) for index, question in enumerate(judged.questions)]
@@ -212,12 +222,18 @@ def _processes(
         share = max(_LEAST_SHARE, (end - time.monotonic()) / (plan.processes - number))
         say(f"timing {len(questions)} questions in process {number + 1} of {plan.processes}")
         task = Task(questions=questions, platform=platform, plan=plan, number=number, seconds=share)
-        if do is run_task:
-            with Crew(1) as crew:
-                found += crew.map(do, [task])
-        else:
-            found.append(do(task))
+        found.append(_in_new_process(task) if do is run_task else do(task))
+        if isinstance(found[-1], LostError):
+            say(f"process {number + 1} is lost: {found[-1]}")
     return found
+
+
+def _in_new_process(task: Task) -> Measured | LostError:
+    try:
+        with Crew(1) as crew:
+            return next(crew.map(run_task, [task]))
+    except Exception as error:  # noqa: BLE001 - whatever torch or a driver raises where nothing could be timed
+        return LostError(one_line(error))
 
 
 def _cell(index: int, question: Question, done: Iterable[Measured], judged: Judged) -> SpeedCell | None:

@@ -111,12 +111,16 @@ class CudaDevice:
         most = max(1, min(_LAUNCHES, round(_GRAPH_MICROS / once)))
         return ready.capture(math.ceil(most / copies) * copies, copies)
 
-    def _launcher(self, name: str, batches: Sequence[Batch], layer: int) -> Launcher:
+    def backend(self, name: str) -> tuple[Backend, Surroundings]:
+        """Return a backend, made once, and its surroundings. Raises what making it raises."""
         if name not in self._backends:
             surroundings = Surroundings()
             with surroundings.of_process():
                 self._backends[name] = (self._registry.make(name, self._platform), surroundings)
-        backend, surroundings = self._backends[name]
+        return self._backends[name]
+
+    def _launcher(self, name: str, batches: Sequence[Batch], layer: int) -> Launcher:
+        backend, surroundings = self.backend(name)
         return launcher(backend, batches, layer, surroundings)
 
     def _copies(self, case: Case, layer: int) -> list[Batch]:

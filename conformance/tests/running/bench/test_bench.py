@@ -125,6 +125,15 @@ def test_a_bench_judges_first_and_writes_what_it_measured() -> None:
     assert said[-1] == "timing 1 questions in process 3 of 3"
 
 
+def test_a_process_that_cannot_time_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    receipt = run_bench(session(), [QUESTION], Plan(processes=1), lambda _: None)
+    assert (receipt.cells, receipt.processes) == ((), ())
+    (lost,) = receipt.left_out
+    assert lost.startswith("process 1: ")
+    assert "CUDA" in lost or "NVIDIA" in lost
+
+
 def test_what_is_declined_or_no_kernel_is_left_out_with_its_reason() -> None:
     narrow = LAYER.model_copy(update={"head_dim": 24, "logits_soft_cap": 30.0})
     capped = CASE.model_copy(update={"layers": (narrow,)})
