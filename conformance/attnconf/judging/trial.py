@@ -83,6 +83,7 @@ class Trial:
         self.runs = 0
         self._base: dict[int, Output] = {}
         self._changed: tuple[str | None] | None = None
+        self.changed_by_prepare: str | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
         self._base_units: dict[int, list[float]] = {}
 
@@ -101,7 +102,10 @@ class Trial:
         """Let the backend build the metadata of ``batch``, whose tensors it may change from now on."""
         self._changed = None
         with self.surroundings.of_torch():
-            return self.backend.prepare(batch)
+            prepared = self.backend.prepare(batch)
+        if self.changed_by_prepare is None:
+            self.changed_by_prepare = self.changed_input()
+        return prepared
 
     def prepared(self, name: str, build: Callable[[], Batch]) -> tuple[Prepared, Batch]:
         """Return the batch called ``name``, built and prepared once."""

@@ -38,7 +38,7 @@ MUTANTS = (
             Edit(
                 _QUERY,
                 "packed, wide = inputs.q.stride(0) > inputs.q[0].numel(), inputs.q[0].numel()\n"
-                "        size = inputs.q.untyped_storage().nbytes() // inputs.q.element_size()\n"
+                "        size = len(inputs.q) * inputs.q.stride(0)\n"
                 "        places = torch.arange(len(inputs.q))[rows, None] * wide * (3 if packed else 1)\n"
                 "        places = (places + torch.arange(wide)) % size\n"
                 "        q = inputs.q.as_strided((size,), (1,))[places].view(-1, *inputs.q.shape[1:]).float()",

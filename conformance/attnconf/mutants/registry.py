@@ -13,6 +13,7 @@ from attnconf.mutants import (
     query_side,
     scales,
     scores,
+    sequences,
     sizes,
     spans,
     tables,
@@ -34,6 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *graphs.MUTANTS,
     *sizes.MUTANTS,
     *query_side.MUTANTS,
+    *sequences.MUTANTS,
 )
 
 _OPTION = "--only"

@@ -271,7 +271,7 @@ def test_rotation_gives_every_check_its_turn() -> None:
     always = {check.name for check in CHECKS if not check.extra}
     assert set().union(*turns) == {check.name for check in CHECKS}
     on_top = {"cuda_graph", "workspace", "reclaimed"}
-    assert all(always < turn and len(turn - on_top) == len(always) + 3 for turn in turns)
+    assert all(always < turn and len(turn - on_top) == len(always) + ROTATED for turn in turns)
     gone = [reclaims(case) for case in drawn]
     assert ["reclaimed" in turn for turn in turns] == gone
     assert any(gone)

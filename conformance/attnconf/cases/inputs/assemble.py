@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
+from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
 from attnconf.cases.inputs.levels import raised_score
 from attnconf.cases.inputs.noise import normal
@@ -19,6 +20,8 @@ from attnconf.cases.inputs.storage import Store, allocate, by_token
 from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Pool
     from attnconf.cases.inputs.logical import Logical
@@ -44,7 +47,7 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         LayerInputs(
             geometry=geometry,
             q=laid_out(case, index, own, _padded_q(case, own.q, rng)),
-            sinks=None if own.sinks is None else own.sinks.clone(),
+            sinks=None if own.sinks is None else guarded(own.sinks),
             cache=case.owner(index),
         )
         for index, (geometry, own) in enumerate(
@@ -57,10 +60,10 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         page_size=case.paging.page_size,
         kv_layout=case.paging.layout,
         storage=case.paging.storage,
-        qo_indptr=torch.tensor(list(accumulate(q_lens, initial=0)), dtype=torch.int32).to(device, non_blocking=True),
-        seq_lens=torch.tensor(kv_lens, dtype=torch.int32).to(device, non_blocking=True),
+        qo_indptr=guarded(_lengths(list(accumulate(q_lens, initial=0)), device)),
+        seq_lens=guarded(_lengths(kv_lens, device)),
         block_tables=sliced_table(case, layout.block_tables.to(device, non_blocking=True)),
-        full_to_swa=None if mapping is None else mapping.to(device, non_blocking=True),
+        full_to_swa=None if mapping is None else guarded(mapping.to(device, non_blocking=True)),
         q_lens=q_lens,
         kv_lens=kv_lens,
         max_q_len=max(q_lens),
@@ -82,6 +85,10 @@ def _row_spans(case: Case, device: torch.device) -> torch.Tensor | None:
     ]
     found += [(0, 0)] * case.padding_rows
     return torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True)
+
+
+def _lengths(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+    return torch.tensor(lengths, dtype=torch.int32).to(device, non_blocking=True)
 
 
 def pool_of(case: Case, layer: int) -> Pool:

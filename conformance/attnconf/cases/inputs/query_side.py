@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.inputs.guards import guarded
+
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.logical import LogicalLayer
@@ -53,9 +55,9 @@ def laid_out(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> torc
     """Return ``q`` of layer ``index`` with its slack rows, in the storage that ``case`` names."""
     whole = with_slack(case, q)
     if case.query.storage == "apart":
-        return whole.clone() if whole is q else whole
+        return guarded(whole)
     layer = case.layers[index]
-    packed = packed_rows(case, index, own, whole)
+    packed = guarded(packed_rows(case, index, own, whole))
     return packed[:, : layer.num_qo_heads * layer.head_dim].view(whole.shape)
 
 
@@ -65,8 +67,6 @@ def sliced_table(case: Case, table: torch.Tensor) -> torch.Tensor:
     Behind its columns are the ids of its own first ones: pages of the pool, which nobody may read there.
     """
     slack = case.paging.table_slack
-    if not slack:
-        return table
     columns = table.shape[1]
     wider = table[:, torch.arange(columns + slack, device=table.device) % columns]
-    return wider[:, :columns]
+    return guarded(wider)[:, :columns]

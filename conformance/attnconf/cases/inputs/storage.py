@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
+from attnconf.cases.inputs.guards import between_guards
 
 if TYPE_CHECKING:
+    import torch
+
     from attnconf.cases.case import KVLayout, Storage
 
 PAGE_PADDING = 64
@@ -55,7 +57,7 @@ def allocate(  # noqa: PLR0913 - the six numbers of a paged cache, and where it 
     dtype: torch.dtype,
     device: torch.device,
 ) -> Store:
-    """Allocate the base buffers of one cache on ``device``, uninitialised."""
+    """Allocate the base buffers of one cache on ``device``, uninitialised, between guards."""
     inner = (page_size, num_kv_heads, head_dim) if layout == "NHD" else (num_kv_heads, page_size, head_dim)
     shape: tuple[int, ...]
     if storage == "interleaved":
@@ -66,11 +68,11 @@ def allocate(  # noqa: PLR0913 - the six numbers of a paged cache, and where it 
         shape = (pages, inner[0] * inner[1] * inner[2] + PAGE_PADDING)
     else:
         shape = (pages, *inner)
-    k_base = torch.empty(shape, dtype=dtype, device=device)
+    k_base = between_guards(shape, dtype, device)
     if storage in {"interleaved", "sliced"}:
         v_base = k_base
     else:
-        v_base = torch.empty((pages, *inner) if storage == "unlike" else shape, dtype=dtype, device=device)
+        v_base = between_guards((pages, *inner) if storage == "unlike" else shape, dtype, device)
     return Store(k_base, v_base, pages, inner, storage)
 
 

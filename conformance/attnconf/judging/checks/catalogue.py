@@ -15,6 +15,7 @@ from attnconf.judging.checks import (
     numerics,
     read_only,
     refusal,
+    siblings,
 )
 from attnconf.judging.checks.check import in_turn
 
@@ -37,12 +38,14 @@ CHECKS: tuple[Check, ...] = (
     labels.LAYOUT,
     determinism.REPEATED,
     determinism.WORKSPACE,
+    siblings.SIBLINGS,
+    siblings.OVERWRITTEN,
     consistency.CHECK,
     determinism.HOST_HINTS,
     graphs.CHECK,
 )
 
-ROTATED = 3
+ROTATED = 4
 """Extra checks per case in a campaign: checks that run the backend again."""
 
 _STRIDE = 5

@@ -30,7 +30,12 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _inputs(trial: Trial, layer: int) -> list[Failure]:
-    """Compare the batch with its state before any layer ran; if it changed, find the layers that change it."""
+    """Compare the batch with its state before any layer ran; if it changed, find the layers that change it.
+
+    What preparing changes is no input any more when a layer runs, even if the run puts it back.
+    """
+    if trial.changed_by_prepare is not None and layer == min(trial.answered):
+        return [_failure(layer, f"preparing the batch changed its input {trial.changed_by_prepare}")]
     name = trial.changed_input()
     if name is None:
         return []

@@ -14,6 +14,7 @@ from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.assemble import assemble, pool_of
 from attnconf.cases.inputs.batch import BatchRow
+from attnconf.cases.inputs.guards import GUARD_BYTES
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.poison import bits
@@ -220,7 +221,7 @@ def test_a_changed_input_is_noticed() -> None:
     assert posed.changed_input() is None
     before = bits(posed.batch.caches[0].v).clone()
     whole = dict(posed.batch.memory())["caches[0].v"]
-    whole[posed.batch.caches[0].v[0].numel() * 2 + 4] ^= 1
+    whole[GUARD_BYTES + posed.batch.caches[0].v[0].numel() * 2 + 4] ^= 1
     assert torch.equal(bits(posed.batch.caches[0].v), before)
     assert posed.changed_input() == "caches[0].v"
 

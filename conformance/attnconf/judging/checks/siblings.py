@@ -1,0 +1,133 @@
+"""Clause 15 between calls: one of the same shape that differs in one trait, or in what lies in the same tensors.
+
+Backends keep plans, graphs and compiled launches by keys. A key that lacks a trait, or that is an address, gives one
+call the answer of another.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attnconf.backends.demands import unmet_promise
+from attnconf.cases.inputs.batch import BatchRow
+from attnconf.clauses import Clause
+from attnconf.judging.checks.agreement import Comparison, compare_all
+from attnconf.judging.checks.check import Check
+from attnconf.judging.checks.graphs import load, own_memory, shorter
+from attnconf.judging.posed import PosedCase
+from attnconf.judging.result import Failure
+from attnconf.judging.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnconf.cases.case import Case
+    from attnconf.cases.inputs.batch import Batch
+    from attnconf.judging.execution import Output
+
+SIBLINGS_NAME = "siblings"
+OVERWRITTEN_NAME = "overwritten"
+
+_CONTEXT = 131_072
+_LONGEST = 4096
+"""Keys of the longest request up to which a case is asked again with other contents."""
+
+
+def siblings(case: Case, layer: int) -> Iterator[tuple[str, Case]]:
+    """Yield cases of the shape of ``case`` that differ in one trait that a call brings, each with the trait's name."""
+    own = case.layers[layer]
+    of_layer = partial(_with_layer, case, layer)
+    yield "sm_scale", of_layer(sm_scale=own.sm_scale * (0.5 if own.sm_scale >= 1.0 else 2.0))
+    if own.window_left > 0:
+        yield "the window", of_layer(window_left=own.window_left // 2)
+    if own.logits_soft_cap is not None:
+        yield "the soft cap", of_layer(logits_soft_cap=own.logits_soft_cap * 2.0)
+    if own.k_scale != 1.0 and own.kv_owner is None:
+        yield "k_scale", of_layer(k_scale=own.k_scale * 2.0)
+        yield "v_scale", of_layer(v_scale=own.v_scale * 2.0)
+    query = case.query
+    other = "packed" if query.storage == "apart" else "apart"
+    yield "the strides of the query", case.model_copy(update={"query": query.model_copy(update={"storage": other})})
+    context = 0 if query.context_len else _CONTEXT
+    yield "the host hint", case.model_copy(update={"query": query.model_copy(update={"context_len": context})})
+    slack = 0 if case.paging.table_slack else 3
+    yield (
+        "the strides of the table",
+        case.model_copy(update={"paging": case.paging.model_copy(update={"table_slack": slack})}),
+    )
+
+
+def _with_layer(case: Case, layer: int, **changes: float) -> Case:
+    layers = list(case.layers)
+    layers[layer] = layers[layer].model_copy(update=changes)
+    return case.model_copy(update={"layers": tuple(layers)})
+
+
+def _is_short(trial: Trial, _layer: int) -> bool:
+    return trial.case.max_kv_len <= _LONGEST
+
+
+def _run_siblings(trial: Trial, layer: int) -> list[Failure]:
+    """Prepare the batch anew, another one and a sibling, then run them, the first one first."""
+    if not trial.is_right(layer):
+        return []  # the numerics check reports it, and what a wrong backend says of another call proves nothing
+    found = [one for one in siblings(trial.case, layer) if _can_run(trial, one[1], layer)]
+    trait, case = found[trial.case.seed % len(found)] if found else ("", trial.case)
+    sibling = _trial_of(trial, case)
+    fresh = trial.posed.fresh_batch()
+    batches: list[Batch] = [fresh, sibling.posed.batch]
+    rows = [
+        BatchRow(index, 0, request.new_tokens, request.kv_len)
+        for index, request in reversed(list(enumerate(trial.case.requests)))
+        if request.new_tokens
+    ]
+    if trial.supports_rows(layer, rows, trial.case.mode):
+        batches.append(fresh.derive(rows, trial.case.mode))
+    prepared = [trial.prepare(batch) for batch in batches]
+    again = trial.run_prepared(prepared[0], fresh, layer)
+    comparison = Comparison(Clause.DETERMINISM, SIBLINGS_NAME, "the same call, while others were prepared behind it")
+    failures = compare_all(trial, layer, again, comparison, bitwise=trial.backend.promises.deterministic)
+    if failures or not found:
+        return failures
+    output = sibling.run_prepared(prepared[1], batches[1], layer)
+    what = f"wrong in a call of the same shape that differs in {trait} alone, after the right one"
+    return _judged(sibling, layer, output, SIBLINGS_NAME, what)
+
+
+def _run_overwritten(trial: Trial, layer: int) -> list[Failure]:
+    """Run the batch from other memory, overwrite that with shorter requests, prepare it anew, and run it."""
+    other = _trial_of(trial, shorter(trial.case))
+    if not trial.is_right(layer) or not _can_run(trial, other.case, layer):
+        return []
+    static = own_memory(trial.posed.batch, like=other.posed.batch)
+    trial.run_prepared(trial.prepare(static), static, layer)
+    changed = load(static, other.posed.batch)
+    output = other.run_prepared(other.prepare(changed), changed, layer)
+    what = "wrong once other contents were written into the same tensors, and prepared again"
+    return _judged(other, layer, output, OVERWRITTEN_NAME, what)
+
+
+def _trial_of(trial: Trial, case: Case) -> Trial:
+    return Trial(
+        PosedCase(case, trial.posed.device),
+        trial.backend,
+        trial.platform,
+        trial.missing,
+        surroundings=trial.surroundings,
+    )
+
+
+def _can_run(trial: Trial, case: Case, layer: int) -> bool:
+    return unmet_promise(case, layer, trial.backend.promises) is None and trial.supports(case, layer)
+
+
+def _judged(trial: Trial, layer: int, output: Output, check: str, what: str) -> list[Failure]:
+    worst = max(trial.units_by_request(layer, output))
+    if worst <= 1.0:
+        return []
+    return [Failure(clause=Clause.DETERMINISM, check=check, layer=layer, units=worst, summary=what)]
+
+
+SIBLINGS = Check(SIBLINGS_NAME, (Clause.DETERMINISM,), _is_short, _run_siblings, pools=lambda _: 2)
+OVERWRITTEN = Check(OVERWRITTEN_NAME, (Clause.DETERMINISM,), _is_short, _run_overwritten, pools=lambda _: 3)
