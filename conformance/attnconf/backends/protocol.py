@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 from attnconf.cases.shape import batch_shape
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 EvidenceKind = Literal["kernel", "contract"]
 LseBase = Literal["natural", "two"]
+Corruption = Literal["negative_lengths", "long_lengths", "query_starts", "page_ids", "hints"]
+CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
+"""Metadata that no batch can have: lengths below 0 or beyond their table, starts beyond the queries, pages outside the
+pool, hints below a length."""
+
 CONTRACT = "[contract]"
 """What readers see behind the name of a backend whose contract is executed; no backend's own name ends so."""
 
@@ -51,7 +56,8 @@ class Promises:
     19). ``cuda_graph``: prepared batches are ``Replayable`` (clause 16). ``lse``: the base of the returned log-sum-exp,
     or None. ``query_storage``: how the queries may lie; a packed one is a slice of a larger tensor (clause 14).
     ``table_slack``: the block table may be a slice, too. ``slack_rows``: queries, output and LSE may have rows behind
-    the last request's (clause 10). ``least_window``: the smallest ``window_left`` that counts as a window (clause 2):
+    the last request's (clause 10). ``validates``: corrupted metadata that is refused, or answered right (clause 20).
+    ``least_window``: the smallest ``window_left`` that counts as a window (clause 2):
     in engines a smaller value, often 0, means no window.
 
     A bitwise clause that is not promised is judged within the error bound instead. Promises hold for every kernel of
@@ -73,6 +79,7 @@ class Promises:
     query_storage: frozenset[QueryStorage] = frozenset({"apart", "packed"})
     table_slack: bool = True
     slack_rows: bool = True
+    validates: frozenset[Corruption] = frozenset()
 
 
 class Prepared(Protocol):

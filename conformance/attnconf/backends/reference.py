@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
+from attnconf.backends.protocol import CORRUPTIONS, EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
+from attnconf.backends.validation import why_corrupt
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ReferenceBackend:
 
     name = "reference"
     evidence: EvidenceKind = "kernel"
-    promises = Promises(lse="natural")
+    promises = Promises(lse="natural", validates=frozenset(CORRUPTIONS))
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         """Everything is supported."""
@@ -49,7 +50,10 @@ class ReferenceBackend:
         return NumericsProfile()
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Translate the block tables once a layer, when it runs."""
+        """Translate the block tables once a layer, when it runs. Raises ``ValueError`` for metadata that cannot be."""
+        fault = why_corrupt(batch)
+        if fault is not None:
+            raise ValueError(fault)
         return _Run(batch)
 
 

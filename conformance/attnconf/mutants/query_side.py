@@ -130,6 +130,31 @@ MUTANTS = (
         proof=ask("decode", query={"context_len": 131_072}),
     ),
     Mutant(
+        id="corrupted-pages-clamped",
+        summary="page ids are said to be validated, and clamped to the pool without a word",
+        clause=Clause.REFUSAL,
+        make=edited(
+            "reference",
+            Edit("fault is not None:", 'fault is not None and "the pool has" not in fault:'),
+            Edit(
+                "by_token[table.long()[tokens // size],",
+                "by_token[table.long()[tokens // size].clamp(0, len(cache) - 1),",
+            ),
+        ),
+        proof=ask("decode"),
+    ),
+    Mutant(
+        id="corrupted-length-is-empty",
+        summary="lengths are said to be validated, and a negative one is taken for a request without keys",
+        clause=Clause.REFUSAL,
+        make=edited(
+            "reference",
+            Edit("fault is not None:", 'fault is not None and "negative" not in fault:'),
+            Edit("if kv_len == 0:", "if kv_len <= 0:"),
+        ),
+        proof=ask("decode"),
+    ),
+    Mutant(
         id="splits-end-before-the-hint",
         summary="keys are split by max_seq_len, and under a long one the last part of each request is not merged",
         clause=Clause.HOST_HINTS,

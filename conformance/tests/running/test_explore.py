@@ -18,7 +18,7 @@ from attnconf.cases.drawing.strategies import free_layers
 from attnconf.cases.inputs.batch import Batch
 from attnconf.cases.inputs.layout import reclaims
 from attnconf.errors import UnsupportedError
-from attnconf.judging.checks.catalogue import CHECKS, all_checks, rotated_checks
+from attnconf.judging.checks.catalogue import CHECKS, ROTATED, all_checks, rotated_checks
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
@@ -270,7 +270,7 @@ def test_rotation_gives_every_check_its_turn() -> None:
     turns = [{check.name for check in rotated_checks(case)} for case in drawn]
     always = {check.name for check in CHECKS if not check.extra}
     assert set().union(*turns) == {check.name for check in CHECKS}
-    on_top = {"cuda_graph", "workspace", "reclaimed"}
+    on_top = {"cuda_graph", "workspace", "corrupted", "reclaimed"}
     assert all(always < turn and len(turn - on_top) == len(always) + ROTATED for turn in turns)
     gone = [reclaims(case) for case in drawn]
     assert ["reclaimed" in turn for turn in turns] == gone

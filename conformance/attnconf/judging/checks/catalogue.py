@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attnconf.judging.checks import (
     consistency,
+    corrupted,
     dead_slots,
     determinism,
     empty_rows,
@@ -43,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     consistency.CHECK,
     determinism.HOST_HINTS,
     graphs.CHECK,
+    corrupted.CHECK,
 )
 
 ROTATED = 4
