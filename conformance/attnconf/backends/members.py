@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _METHODS = {"supports": ("shape", "platform"), "numerics": ("shape",), "prepare": ("batch",)}
-_SETS = ("dead_k", "dead_v", "table_tail", "reclaimed_v")
+_SETS = ("dead_k", "dead_v", "table_tail", "reclaimed_v", "query_storage", "validates")
 
 
 def faults(backend: object, name: str) -> list[str]:

@@ -133,7 +133,9 @@ def _line(mutant: Mutant, catch: Catch) -> str:
 def _summary(hunted: Sequence[Catch]) -> str:
     caught = [catch for catch in hunted if catch.caught]
     median = f", median {statistics.median(catch.cases for catch in caught):g} cases" if caught else ""
-    return f"{len(caught)} of {len(hunted)} mutants caught by their clause{median}"
+    at_once = sum(catch.first == catch.clause for catch in hunted)
+    share = f"; their clause cited first in {100 * at_once / len(hunted):.0f} %" if caught else ""
+    return f"{len(caught)} of {len(hunted)} mutants caught by their clause{median}{share}"
 
 
 def _processors() -> int:

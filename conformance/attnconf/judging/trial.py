@@ -196,7 +196,6 @@ class Trial:
             mode=mode,
             max_q_len=max(row.q_stop - row.q_start for row in rows),
             num_requests=len(rows),
-            max_kv_len=max(row.kv_stop - row.kv_start for row in rows),
         )
         return self._can_run(shape)
 

@@ -99,7 +99,7 @@ class Hunter:
             seconds += time.perf_counter() - started
             cases += 1
             broken = broken_clauses(result)
-            first = first if first is not None or not broken else min(broken)
+            first = first if first is not None else first_clause(result)
             if mutant.clause in broken:
                 case = self._smallest(item, mutant, result.case) if self.orders.shrink else result.case
                 caught = replace(blank, caught=True, check=broken[mutant.clause], first=first)
@@ -128,6 +128,13 @@ class Hunter:
             return replace(result, layers=tuple(_by_clause(layer, mutant.clause) for layer in result.layers))
 
         return judged
+
+
+def first_clause(result: CaseResult) -> int | None:
+    """Return the clause that ``result`` cites first, or None if it breaks none."""
+    if result.failures:
+        return result.failures[0].clause
+    return next(iter(broken_clauses(result)), None)
 
 
 def broken_clauses(result: CaseResult) -> dict[int, str]:

@@ -13,7 +13,7 @@ _LSE = "lse[rows] = row_lse"
 _NAME = 'KERNEL = "torch-paged"'
 
 SCRATCHED = (
-    Edit("import EvidenceKind, Promises, Unsupported", "import EvidenceKind, Promises, Unsupported, Workspace"),
+    Edit("EvidenceKind, Promises, Unsupported\n", "EvidenceKind, Promises, Unsupported, Workspace\n"),
     Edit("return _Run(batch)", "return _Run(batch, torch.zeros(80, dtype=torch.uint8, device=batch.device))"),
     Edit(
         "    batch: Batch\n\n    def run",
@@ -113,6 +113,24 @@ MUTANTS = (
                 ":columns]))",
             ),
             Edit("from dataclasses import dataclass", "from dataclasses import dataclass, replace"),
+        ),
+        proof=ask("decode", seed=1),
+    ),
+    Mutant(
+        id="metadata-moved-at-first-run",
+        summary="a batch's tables move to one static buffer when it first runs, which the next one to run overwrites",
+        catalogue=("M31",),
+        clause=Clause.DETERMINISM,
+        make=edited(
+            "reference",
+            Edit(_NAME, f"{_NAME}\n_STATIC = torch.zeros((64, 8192), dtype=torch.int32)\n_MOVED = {{}}"),
+            Edit(
+                "tables = block_tables_for(self.batch, layer)\n",
+                "tables = block_tables_for(self.batch, layer)\n        rows, columns = tables.shape\n"
+                "        if (id(self), layer) not in _MOVED:\n"
+                "            _MOVED[id(self), layer] = self\n            _STATIC[:rows, :columns] = tables\n"
+                "        tables = _STATIC[:rows, :columns].clone()\n",
+            ),
         ),
         proof=ask("decode", seed=1),
     ),

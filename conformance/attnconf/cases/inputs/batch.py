@@ -124,7 +124,10 @@ class Batch:
         return list(found.values())
 
     def derive(self, rows: Sequence[BatchRow], mode: Mode) -> Batch:
-        """Return a batch of ``rows`` over the same caches, such as a part of this batch or one request twice."""
+        """Return a batch of ``rows`` over the same caches, such as a part of this batch or one request twice.
+
+        The host hint of the longest sequence stays: only a check of hints changes it.
+        """
         starts = [0]
         for length in self.q_lens:
             starts.append(starts[-1] + length)
@@ -150,7 +153,7 @@ class Batch:
             q_lens=q_lens,
             kv_lens=kv_lens,
             max_q_len=max(q_lens),
-            max_seq_len=max(kv_lens),
+            max_seq_len=max(self.max_seq_len, *kv_lens),
             layers=tuple(replace(layer, q=layer.q[picked]) for layer in self.layers),
             row_spans=self._derived_spans(rows, picked),
         )

@@ -61,7 +61,7 @@ class Target:
         Everything is counted on the device, which is waited for once.
         """
         wholes = self._wholes
-        counts = [_sentinels(part) for one in wholes for part in (self._asked(one), one)]
+        counts = [sentinels(part) for one in wholes for part in (self._asked(one), one)]
         found: list[int] = torch.stack(counts).tolist()
         inside, whole = sum(found[::2]), sum(found[1::2])
         guards = sum((2 * GUARD_ROWS + self.slack) * one[0].numel() for one in wholes)
@@ -105,5 +105,6 @@ def _guarded(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> tor
     return whole
 
 
-def _sentinels(tensor: torch.Tensor) -> torch.Tensor:
+def sentinels(tensor: torch.Tensor) -> torch.Tensor:
+    """Return how many elements of ``tensor`` are unwritten, as a tensor on its device."""
     return (bits(tensor) == _SENTINEL[tensor.element_size()]).sum()

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
 
+_AGAIN = 2
+"""Repetitions of a call before a difference is put down to another cause: what alternates differs in one of them."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The clause that a difference would break. ``what`` describes how the other run differs from the base run."""
@@ -50,9 +54,7 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
     base = trial.base_rerun(rerun.layer, rerun.request)
     if _same(rerun, base):
         return None
-    again = trial.run(rerun.layer)
-    whole = slice(None)
-    if not _same(replace(base, output=again, rows=whole), replace(base, rows=whole)):
+    if not repeats(trial, rerun.layer):
         what = f"the same call again gives other bits, so nothing can be said of this: {comparison.what}"
         comparison = replace(comparison, clause=Clause.DETERMINISM, what=what)
     expected, actual = base.output.out[base.rows], rerun.output.out[rerun.rows]
@@ -70,6 +72,12 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
         place=place,
         summary=f"{comparison.what}: {changed}",
     )
+
+
+def repeats(trial: Trial, layer: int) -> bool:
+    """Return whether the base run's call gives its bits again."""
+    base, rows = trial.base(layer), slice(0, trial.posed.batch.num_rows)
+    return all(_same_rows(trial.run(layer), base, rows) for _ in range(_AGAIN))
 
 
 def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failure | None:

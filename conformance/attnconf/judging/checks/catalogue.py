@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from attnconf.judging.checks.check import Check
 
 CHECKS: tuple[Check, ...] = (
-    numerics.CHECK,
     read_only.OUTPUTS,
+    numerics.CHECK,
     read_only.INPUTS,
     refusal.FALLBACK,
     empty_rows.CHECK,

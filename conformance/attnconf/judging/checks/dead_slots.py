@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Poison
@@ -9,11 +11,13 @@ from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place, reclaims
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
-from attnconf.judging.checks.check import Check, always, one_pool
+from attnconf.judging.checks.check import Check, always
+from attnconf.judging.execution import same_bits
 from attnconf.values import digest
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
+    from attnconf.cases.inputs.batch import Batch
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
 
@@ -36,7 +40,24 @@ def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
     was = trial.case.poison
     what = f"dead slots hold {poison.k} keys and {poison.v} values, not {was.k} and {was.v}"
     variant = trial.case.model_copy(update={"poison": poison})
-    return _compare_variant(trial, layer, variant, Comparison(Clause.DEAD_SLOTS, "dead_slots", what))
+    failures = _compare_variant(trial, layer, variant, Comparison(Clause.DEAD_SLOTS, "dead_slots", what))
+    if failures and _is_gone(trial, layer) and _bears(trial, layer, variant):
+        return [replace(failure, clause=Clause.RECLAIMED_PAGES) for failure in failures]
+    return failures
+
+
+def _bears(trial: Trial, layer: int, variant: Case) -> bool:
+    """Return whether the contents of dead slots change no bit where no page is reclaimed."""
+    outputs = []
+    for one in (trial.case, variant):
+        kept = one.model_copy(update={"paging": one.paging.model_copy(update={"reclaimed": False})})
+        name = f"kept, {one.poison}"
+        outputs.append(trial.run(layer, name, partial(_assembled, trial, kept)))
+    return same_bits(outputs[0].out, outputs[1].out)
+
+
+def _assembled(trial: Trial, case: Case) -> Batch:
+    return assemble(case, place(case), trial.posed.logical, trial.posed.device)
 
 
 def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
@@ -63,7 +84,13 @@ def _is_gone(trial: Trial, layer: int) -> bool:
     return _has_reclaimed(trial, layer) and reclaims(trial.case)
 
 
-DEAD_SLOTS = Check("dead_slots", (Clause.DEAD_SLOTS,), always, _dead_slots, pools=one_pool)
+DEAD_SLOTS = Check(
+    "dead_slots",
+    (Clause.DEAD_SLOTS, Clause.RECLAIMED_PAGES),
+    always,
+    _dead_slots,
+    pools=lambda case: 1 + 2 * case.paging.reclaimed,
+)
 
 RECLAIMED = Check(
     "reclaimed",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.clauses import Clause
 from attnconf.judging.blame import blamed
+from attnconf.judging.checks.agreement import repeats
 from attnconf.judging.checks.check import Check, always
 from attnconf.judging.diagnose import UNEXPLAINED_CLAUSE, explain
 from attnconf.judging.result import Failure, Place
@@ -25,6 +26,7 @@ ANSWER_CLAUSES = (
     Clause.KV_SHARING,
     Clause.READ_ONLY,
     Clause.LAYOUT,
+    Clause.DETERMINISM,
     Clause.QUANTISED_KV,
 )
 
@@ -66,6 +68,17 @@ def _failure(trial: Trial, layer: int, request: int) -> Failure:
             units=float(by_element[token, head, dim]),
             place=Place(layer=layer, request=request, token=token, head=head, dim=dim),
             summary=f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}",
+        )
+    if not repeats(trial, layer):
+        return Failure(
+            clause=Clause.DETERMINISM,
+            check=CHECK_NAME,
+            layer=layer,
+            units=float(by_element[token, head, dim]),
+            place=Place(layer=layer, request=request, token=token, head=head, dim=dim),
+            summary=f"out = {float(output.out[rows][token, head, dim]):.6g}, but should be {wanted:.6g}",
+            suspicion="the same call again gives other bits",
+            diagnosis="the same call again gives other bits",
         )
     explanation = explain(trial, layer, request, token, head)
     removal = blamed(trial, layer, request, explanation.clause, neutral=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.inputs.target import sentinels
 from attnconf.clauses import Clause
 from attnconf.judging.checks.check import Check, always
 from attnconf.judging.result import Failure
 
 if TYPE_CHECKING:
+    from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
 
 OUTPUTS_NAME = "outputs_written"
@@ -25,8 +28,18 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
         failures.append(_failure(layer, summary, OUTPUTS_NAME))
     if output.unwritten:
         summary = f"{output.unwritten} elements of the output or the LSE were not written"
-        failures.append(_failure(layer, summary, OUTPUTS_NAME))
+        failure = _failure(layer, summary, OUTPUTS_NAME)
+        failures.append(replace(failure, clause=Clause.EMPTY_ROWS) if _of_empty_rows(trial, output) else failure)
     return failures
+
+
+def _of_empty_rows(trial: Trial, output: Output) -> bool:
+    """Return whether all that was not written belongs to rows over no key."""
+    if trial.case.padding_kv_len:
+        return False
+    padding = slice(trial.posed.logical.q_starts[-1], trial.posed.batch.num_rows)
+    parts = [output.out[padding], *([] if output.lse is None else [output.lse[padding]])]
+    return sum(int(sentinels(part)) for part in parts) == output.unwritten
 
 
 def _inputs(trial: Trial, layer: int) -> list[Failure]:
@@ -62,5 +75,5 @@ def _failure(layer: int, summary: str, check: str = INPUTS_NAME) -> Failure:
     return Failure(clause=Clause.READ_ONLY, check=check, layer=layer, summary=summary)
 
 
-OUTPUTS = Check(OUTPUTS_NAME, (Clause.READ_ONLY,), always, _run, extra=False)
+OUTPUTS = Check(OUTPUTS_NAME, (Clause.READ_ONLY, Clause.EMPTY_ROWS), always, _run, extra=False)
 INPUTS = Check(INPUTS_NAME, (Clause.READ_ONLY,), always, _inputs, extra=False)
