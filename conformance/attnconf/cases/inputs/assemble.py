@@ -84,7 +84,7 @@ def _row_spans(case: Case, device: torch.device) -> torch.Tensor | None:
         for position in range(request.prefix_len, request.kv_len)
     ]
     found += [(0, 0)] * case.padding_rows
-    return torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True)
+    return guarded(torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True))
 
 
 def _lengths(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
