@@ -61,6 +61,7 @@ def own_memory(batch: Batch, *, like: Batch) -> Batch:
         qo_indptr=batch.qo_indptr.clone(),
         block_tables=batch.block_tables.new_zeros((batch.block_tables.shape[0], columns)),
         full_to_swa=slots,
+        row_spans=_copy(batch.row_spans),
         max_seq_len=max(batch.max_seq_len, like.max_seq_len),
         layers=tuple(
             replace(layer, q=_room(layer.q, len(layer.q)), sinks=_copy(layer.sinks)) for layer in batch.layers
@@ -85,7 +86,10 @@ def load(static: Batch, batch: Batch) -> Batch:
     for kept, cache in zip(static.caches, batch.caches, strict=True):
         for memory, contents in ((kept.k, cache.k), (kept.v, cache.v)):
             bits(memory)[: contents.shape[0]].copy_(bits(contents))
-    return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens)
+    spans = _copy(batch.row_spans)
+    if static.row_spans is not None and spans is not None:
+        spans = static.row_spans.copy_(spans)
+    return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens, row_spans=spans)
 
 
 def _room(view: torch.Tensor, pages: int) -> torch.Tensor:
