@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.escape import picture
 from attnconf.report.figures import figure_class, save
 from attnconf.report.speed_rows import scale_of, speed_reports
 from attnconf.speeds.verdicts import RESOLUTION
@@ -32,9 +33,9 @@ def draw_forest(receipts: Sequence[SpeedReceipt], path: Path) -> None:
     _draw_shares(right, rows)
     for axes in (left, right):
         axes.set_ylim(len(rows) - 0.4, -0.6)
-    title = "; ".join(dict.fromkeys(f"{report.machine}, {report.how}" for report in reports))
+    title = "; ".join(dict.fromkeys(picture(f"{report.machine}, {report.how}") for report in reports))
     if any(report.faults for report in reports):
-        title += "\nVOID: " + next(fault for report in reports for fault in report.faults)
+        title += "\nVOID: " + picture(next(fault for report in reports for fault in report.faults))
     figure.suptitle(title, fontsize=10, parse_math=False, wrap=True)
     save(figure, path)
 
@@ -59,8 +60,8 @@ def _draw_ratios(axes: Axes, rows: Sequence[SpeedRow]) -> None:
         if scale.least <= tick <= scale.most
     ]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    names = [f"{row.versus}\n{row.what}".replace("$", r"\$") for row in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=7.5)
+    names = [f"{picture(row.versus)}\n{picture(row.what)}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=7.5, parse_math=False)
     axes.set_xlabel("speed of the candidate over the baseline, cold with its 95 % interval (circle: warm)", fontsize=8)
 
 

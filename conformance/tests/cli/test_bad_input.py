@@ -75,6 +75,7 @@ def test_what_never_ends_is_refused_by_every_reader(
     for words in (
         *(("report", source), ("matrix", source), ("merge", source, "-o", "m.json"), ("picture", source)),
         *(("replay", source), ("power", source), ("verify-requests", source), ("sign", source, "--key", "k")),
+        *(("report", "--speed", source), ("paired", source, "--candidate", "a", "--over", "b", "-o", "p.json")),
         *(("verify", *policy, "--plan", source), ("plan", *policy, "--fleet", source)),
         *(("policy", "check", "endless.toml"), ("plan", "--policy", "endless.toml", "--sm", "10.0")),
     ):

@@ -32,7 +32,9 @@ from attnconf.gate.plans.fleet import Fleet
 from attnconf.gate.plans.fleet_plan import FleetPlan
 from attnconf.gate.provider import Provider, Source
 from attnconf.gate.receipt import Receipt
-from attnconf.gate.sealed import seal
+from attnconf.gate.sealed import Sealed, seal
+from attnconf.gate.speeds.paired import Paired
+from attnconf.gate.speeds.speed_receipt import SpeedReceipt
 from attnconf.platforms import Platform
 from attnconf.policy.policy import Policy
 from attnconf.running.replay import Replay
@@ -49,6 +51,7 @@ from conformance.tests.support.sinks import (
     shell_faults,
     terminal_faults,
 )
+from conformance.tests.support.speed_receipts import speed_cell, speed_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,12 +59,20 @@ if TYPE_CHECKING:
     from attnconf.values import Value
 
 _FROM_A_FILE = Provider(sources=(Source(path="conftest.py", sha256=None, committed=False),))
+_ONE = [[{"order": "ABBA", "micros": [1.0, 1.0, 1.0, 1.0]}]]
+SPEED = speed_receipt(speed_cell(cold=_ONE, warm=_ONE, control=_ONE), left_out=("x",))
+_RUN = {"source": "s", "sha256": "0" * 64, "requests": 2, "speeds": {"output_throughput": 2.5}, "faults": ["f"]}
+PAIRED = Paired.model_validate(
+    {"git_sha": "s", "candidate": "a", "over": "b", "runs": [{**_RUN, "side": "A"}, {**_RUN, "side": "B"}]}
+)
 _MODELS: dict[str, tuple[type[Value], dict[str, Any]]] = {
     "receipt": (Receipt, everything(providers={"wrong": _FROM_A_FILE}).model_dump(mode="json", by_alias=True)),
     "planned": (Receipt, receipt_of(PLAN, "cpu").model_dump(mode="json", by_alias=True)),
     "plan": (FleetPlan, PLAN.to_data()),
     "policy": (Policy, LENIENT.model_dump(mode="json", by_alias=True)),
     "fleet": (Fleet, tomllib.loads(FLEET)),
+    "speed": (SpeedReceipt, {**SPEED.to_data(), "correctness": {**SPEED.correctness.to_data(), "digest": None}}),
+    "paired": (Paired, PAIRED.to_data()),
     "case": (Case, SMALL.to_data()),
     "vectors": (
         VectorFile,
@@ -89,7 +100,7 @@ class Place:
 
     def write(self, kind: str, data: dict[str, Any]) -> None:
         model, _ = _MODELS[kind]
-        if issubclass(model, Receipt | FleetPlan):
+        if issubclass(model, Sealed):
             data = {**data, "digest": seal(data)}
         Path(self.file(kind)).write_text(toml(data) if kind in {"policy", "fleet"} else json.dumps(data))
 
@@ -169,6 +180,30 @@ def test_reports_of_poisoned_receipts(place: Place, tmp_path: Path) -> None:
     place.check("picture", place.file("receipt"), "-o", str(tmp_path / "o.png"))
 
 
+def test_reports_of_a_poisoned_speed_receipt(place: Place, tmp_path: Path) -> None:
+    page, summary = tmp_path / "o.html", tmp_path / "o.md"
+    file, paired = place.file("speed"), str(tmp_path / "paired.json")
+    assert json.loads(Path(file).read_text())["left_out"] == [EVIL]
+    report = ("report", "--speed", file, "--html", str(page), "--md", str(summary), "--json", str(tmp_path / "o.json"))
+    assert "VOID: " in place.check(*report, "--against", file, "--picture", str(tmp_path / "o.png"))
+    assert list(markdown_faults(summary.read_text())) == []
+    assert list(page_faults(page.read_text())) == []
+    for kind in ("speed", "paired"):
+        place.check("sign", place.file(kind), "--key", EVIL)
+    result = {
+        "date": EVIL,
+        "num_prompts": 2,
+        "completed": 1,
+        "errors": ["", EVIL],
+        "output_throughput": 3.5,
+        EVIL: EVIL,
+    }
+    served = place.folder / f"served{FILE}.json"
+    served.write_text(json.dumps(result))
+    place.check("paired", str(served), str(served), "--candidate", "a", "--over", "b", "-o", paired)
+    place.check("paired", str(served), "--candidate", EVIL, "--over", EVIL, "--order", EVIL, "-o", paired)
+
+
 @pytest.mark.parametrize("command", ["attnconf replay x; touch pwned", "pytest $(touch pwned)", "touch pwned", "it's"])
 def test_a_command_of_a_receipt_runs_nothing_but_ours(command: str, tmp_path: Path) -> None:
     assert list(shell_faults(foreign_command(command), tmp_path)) == []
@@ -186,6 +221,8 @@ def test_the_gate_on_poisoned_files(place: Place) -> None:
     place.check("verify", *receipts, "--policy", policy, "--plan", plan, "--sha", SHA)
     place.check("verify", *receipts, "--policy", "sglang-gemma4", "--plan", plan, "--sha", SHA, "--fleet", fleet)
     place.check("verify", EVIL, "--policy", policy, "--plan", plan, "--sha", SHA)
+    speeds = ("--speed", place.file("speed"), "--speed", place.file("paired"), "--speed", EVIL)
+    place.check("verify", *receipts, "--policy", policy, "--plan", plan, "--sha", SHA, *speeds)
     place.check("merge", *receipts, "-o", str(place.folder / "merged.json"))
     place.check("sign", receipts[0], "--key", EVIL)
     for form in ("text", "json", "github"):
@@ -224,7 +261,11 @@ def test_what_is_refused_is_refused_in_one_safe_line(place: Place, kind: str) ->
         file = place.file(kind)
         fleet = ("plan", "--policy", "sglang-gemma4", "--fleet", file)
         plan = ("verify", "--policy", "sglang-gemma4", "--plan", file, "--sha", SHA)
-        words = {"fleet": fleet, "plan": plan}.get(kind, (*commands.get(kind, ("report",)), file))
+        gate = ("verify", "--policy", "sglang-gemma4", "--plan", place.file("plan"), "--sha", SHA, "--speed", file)
+        speed = ("report", "--speed", file)
+        words = {"fleet": fleet, "plan": plan, "speed": speed, "paired": gate}.get(
+            kind, (*commands.get(kind, ("report",)), file)
+        )
         place.check(*words)
 
 
@@ -240,6 +281,8 @@ def test_what_is_refused_is_refused_in_one_safe_line(place: Place, kind: str) ->
         ("campaign", "--backend", "reference", "--model", EVIL),
         ("mutants", "--only", EVIL),
         ("mutants", "--model", EVIL),
+        ("bench", "--candidate", EVIL, "--over", EVIL),
+        ("bench", "--candidate", "triton", "--over", "triton", "--model", EVIL, "--policy", EVIL),
         ("build", "--sm", EVIL),
         ("build", "--sm", "9.0", "--family", EVIL),
         ("build", "--jobs", EVIL),

@@ -9,6 +9,7 @@ import pytest
 
 from attnconf.report.document import compose
 from attnconf.report.page import render_page
+from attnconf.report.speed_rows import speed_reports
 from attnconf.running.judge import NotJudged
 from conformance.tests.support import browser
 from conformance.tests.support.receipts import (
@@ -23,6 +24,8 @@ from conformance.tests.support.receipts import (
     excused,
     proven,
 )
+from conformance.tests.support.simulated_clock import SimulatedClock
+from conformance.tests.support.speed_receipts import recorded, speed_cell, speed_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,6 +144,32 @@ def test_everything_is_legible_and_nothing_is_cut_off(look: Look, width: int, da
     assert assert_legible(shown, width) > 100
     background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background.removeprefix("rgb(").rstrip(")").split(","))) < 200) == dark
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [DESK, PHONE, 320])
+def test_ratios_of_speed_are_legible(
+    chromium: browser.Browser,
+    tmp_path: Path,
+    width: int,
+    dark: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    page = tmp_path / "page.html"
+    void = speed_receipt(speed_cell(control=SimulatedClock(speedup=1.04).blocks(3)))
+    speeds = speed_reports({"speed.json": recorded(), "void.json": void})
+    page.write_text(render_page(compose({"r.json": recorded().correctness}), speeds), encoding="utf-8")
+    chromium.complaints.clear()
+    chromium.open(page, width=width, dark=dark)
+    chromium.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert assert_legible(chromium, width) > 60
+    assert chromium.complaints == []
+    assert text_of(chromium, ".forest .verdict") == ["faster", "slower", "no difference", "faster"]
+    spans = chromium.evaluate(
+        "[...document.querySelectorAll('.forest-line')].map((line) => [line, ...line.children].map((e) =>"
+        " { const box = e.getBoundingClientRect(); return [box.left, box.right]; }))"
+    )
+    for (left, right), *marks in spans:
+        assert all(left <= start <= end <= right for start, end in marks)
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])

@@ -24,6 +24,7 @@ from attnconf_fixtures import ROOT
 from conformance.tests.support.gate_receipts import receipt_of
 from conformance.tests.support.gate_repository import AFTER, FLEET
 from conformance.tests.support.receipts import everything
+from conformance.tests.support.speed_receipts import speed_cell, speed_receipt
 
 SHA = "0" * 40
 PLAN = plan_fleet(parse_policy(AFTER, "after"), parse_fleet(FLEET, "fleet"), SHA)
@@ -80,6 +81,11 @@ _verify_policy = _command("verify", "--policy", "{file}", "--plan", "{folder}/pl
 def _report(folder: Path, file: Path, rng: random.Random) -> int:
     files = ["--html", str(folder / "o.html"), "--md", str(folder / "o.md")]
     return main(["report", str(file), *files, "--format", rng.choice(("text", "github"))])
+
+
+def _report_speed(folder: Path, file: Path, _rng: random.Random) -> int:
+    files = ["--html", str(folder / "o.html"), "--md", str(folder / "o.md"), "--json", str(folder / "o.json")]
+    return main(["report", "--speed", str(file), "--against", str(file), *files])
 
 
 def _model(_folder: Path, file: Path, _rng: random.Random) -> int:
@@ -167,6 +173,9 @@ _SERVING = (
 )
 _RECEIPT = json.dumps(receipt_of(PLAN, "b200").to_data())
 _EVERYTHING = json.dumps({**everything().to_data(), "digest": None})
+_SPEED = json.dumps(speed_receipt(speed_cell(processes=3, warm=(), control=()), left_out=("x",)).to_data())
+_COUNTS = {"num_prompts": 3, "completed": 3, "total_input_tokens": 9}
+_SERVED = json.dumps({"backend": "vllm", "date": "1", "output_throughput": 12.5, **_COUNTS})
 _PLAN = json.dumps(PLAN.to_data())
 _MERGED = json.dumps(evidence_of([Receipt.from_data(json.loads(_RECEIPT), "b200")]).to_data())
 _SHIPPED = (ROOT / "policies" / "sglang-gemma4.toml").read_text()
@@ -181,6 +190,15 @@ TARGETS = (
     Target("verify --plan", ".json", (_PLAN,), _verify_plan, (0, 10, *NO_GREEN), _same_plan, sealed=True, weight=2),
     Target("verify --policy", ".toml", (AFTER,), _verify_policy, (0, 10, *NO_GREEN), _same_policy),
     Target("report", ".json", (_EVERYTHING,), _report, weight=2),
+    Target("report --speed", ".json", (_SPEED,), _report_speed, sealed=True),
+    Target(
+        "paired",
+        ".json",
+        (_SERVED,),
+        _command("paired", "{file}", "{file}", "--candidate", "a", "--over", "b", "-o", "{folder}/paired.json"),
+        (0, EXIT_BAD_INPUT, 10),
+        lambda _text: False,
+    ),
     Target("matrix", ".json", (_EVERYTHING,), _command("matrix", "{file}")),
     Target("merge", ".json", (_RECEIPT, _MERGED), _command("merge", "{file}", "-o", "{folder}/merged.json")),
     Target("policy check", ".toml", (AFTER, _SHIPPED), _command("policy", "check", "{file}"), weight=2),
