@@ -255,7 +255,7 @@ class State:
             yield f"of {plan.git_sha or 'no commit'}", f"a plan of {here or 'no commit'}, which is checked out"
 
     def _provider_faults(self, plan: FleetPlan) -> Iterator[str]:
-        from attnconf.gate.verify import provider_fault
+        from attnconf.gate.provider import provider_fault
 
         given = self.providers()
         for name in plan.job_named(self.option("job")).backends:

@@ -43,10 +43,16 @@ def add(commands: Commands) -> None:
     parser.add_argument("--tp", type=int, default=1, metavar="N", help="one rank of so many (1)")
     parser.add_argument("--kv-dtype", choices=("bfloat16", "float8_e4m3fn"), default="bfloat16", help="(bfloat16)")
     parser.add_argument("--page-size", type=int, default=64, metavar="N", help="tokens of a page (64)")
+    parser.add_argument(
+        "--storage", choices=("interleaved", "apart"), default="interleaved", help="K and V of a page (interleaved)"
+    )
     parser.add_argument("--all-sizes", action="store_true", help="every size that serving runs, not one or two a mode")
     parser.add_argument("--processes", type=int, default=5, metavar="N", help="one after the other; 3 at least (5)")
     parser.add_argument("--blocks", type=int, default=12, metavar="N", help="of each question in each process (12)")
     parser.add_argument("--seconds", type=seconds, default=600.0, metavar="S", help="begin nothing after S (600)")
+    parser.add_argument(
+        "--build-budget", type=seconds, metavar="S", help="CPU seconds that one kernel module may take to build"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="draw other lengths and orders (0)")
     parser.add_argument(
         "--plant-slowdown", type=float, default=0.0, metavar="P", help="slow the candidate by P %%: a trial"
@@ -71,7 +77,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             " is shown anywhere: attnconf report --speed SPEED.json"
         )
         return EXIT_BAD_INPUT
-    shape = Shape(kv_dtype=arguments.kv_dtype, tp=arguments.tp, page_size=arguments.page_size)
+    if arguments.build_budget is not None:
+        session.build_budget = arguments.build_budget
+    shape = Shape(
+        kv_dtype=arguments.kv_dtype, tp=arguments.tp, page_size=arguments.page_size, storage=arguments.storage
+    )
     try:
         questions = ask(
             places, arguments.candidate, arguments.over, shape, few=not arguments.all_sizes, seed=arguments.seed

@@ -7,6 +7,7 @@ from typing import Annotated
 from packaging.utils import canonicalize_name
 from pydantic import Field
 
+from attnconf.backends.entries import OURS, shipped_names
 from attnconf.gate.sealed import Digest
 from attnconf.values import Value
 
@@ -62,3 +63,15 @@ class Provider(Value):
         """Whether an entry point of ``distribution`` provides the backend."""
         own = self.distribution if self.entry_point is not None else None
         return own is not None and canonicalize_name(own) == canonicalize_name(distribution)
+
+
+def provider_fault(backend: str, provider: Provider | None) -> str:
+    """Return why evidence of ``backend`` does not count when it is from ``provider``, empty if it does."""
+    if provider is None:
+        return f"nothing says who provided {backend}"
+    if provider.strangers:
+        files = " and ".join(provider.strangers)
+        return f"{backend} comes from {files}, which the commit does not contain as it was run: commit it"
+    if backend in shipped_names() and not provider.is_of(OURS):
+        return f"{backend} was provided by {provider.name}, but attnconf ships a backend of that name"
+    return ""

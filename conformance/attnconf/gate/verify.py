@@ -11,13 +11,13 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.backends.entries import OURS, shipped_names
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.cells import merge_cells
 from attnconf.gate.evidence import providers_in
 from attnconf.gate.invariants import cell_contradictions, contradictions
 from attnconf.gate.plans.fleet import differences
 from attnconf.gate.plans.fleet_plan import required_on
+from attnconf.gate.provider import provider_fault
 from attnconf.gate.receipt import recorded_platform
 from attnconf.gate.verdict import narrowed, reach_verdict
 from attnconf.policy.resolution import resolve_all
@@ -175,18 +175,6 @@ def provider_faults(cells: Iterable[Cell], providers: Mapping[str, Provider], ba
     judged = {cell.backend for cell in cells if cell.executed or cell.broken}
     faults = (provider_fault(name, providers.get(name)) for name in backends if name in judged)
     return (fault for fault in faults if fault)
-
-
-def provider_fault(backend: str, provider: Provider | None) -> str:
-    """Return why evidence of ``backend`` does not count when it is from ``provider``, empty if it does."""
-    if provider is None:
-        return f"nothing says who provided {backend}"
-    if provider.strangers:
-        files = " and ".join(provider.strangers)
-        return f"{backend} comes from {files}, which the commit does not contain as it was run: commit it"
-    if backend in shipped_names() and not provider.is_of(OURS):
-        return f"{backend} was provided by {provider.name}, but attnconf ships a backend of that name"
-    return ""
 
 
 def _missing(plan: FleetPlan, runner: Runner, job: Job) -> Finding:

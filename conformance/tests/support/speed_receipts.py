@@ -11,6 +11,7 @@ from typing import Any
 from attnconf.gate.receipt import PlatformRecord, Receipt
 from attnconf.gate.speeds.cell import Side, SpeedCell
 from attnconf.gate.speeds.speed_receipt import Ceilings, Clocks, Process, SpeedReceipt
+from conformance.tests.support.gate_receipts import ATTNCONF
 from conformance.tests.support.receipts import a_cell
 from conformance.tests.support.simulated_clock import SimulatedClock
 
@@ -82,7 +83,7 @@ def correctness(cells: tuple[SpeedCell, ...], platform: PlatformRecord, sha: str
     )
     found = Receipt(
         git_sha=sha, platform=platform, policy=None, profile="bench", seed=1, started=HOUR, seconds=3.0, cells=judged,
-        exit_status=0,
+        exit_status=0, providers={name: ATTNCONF for name, *_ in sorted(sides)},
     )  # fmt: skip
     return Receipt.from_data(found.to_data(), "test")
 

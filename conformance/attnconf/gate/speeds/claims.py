@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attnconf.cases.geometry import unsharded
 from attnconf.gate.invariants import cell_contradictions, contradictions
+from attnconf.gate.provider import provider_fault
 from attnconf.gate.receipt import recorded_platform
 from attnconf.policy.requirements import merged
 from attnconf.policy.resolution import resolve_all
@@ -100,6 +101,8 @@ def _why_not(found: SpeedReceipt | Paired, sha: str | None) -> Iterator[str]:
             yield "its correctness receipt has no digest"
         wrong = [*contradictions(found.correctness), *cell_contradictions(found.correctness)]
         yield from (f"its correctness receipt contradicts itself: {text}" for text in wrong[:1])
+        names = dict.fromkeys(side.backend for cell in found.cells for side in (cell.candidate, cell.baseline))
+        yield from filter(None, (provider_fault(name, found.correctness.providers.get(name)) for name in names))
     yield from found.faults()
 
 

@@ -12,7 +12,7 @@ from attnconf.running.bench.sizes import sized_requests
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from attnconf.cases.case import KVDtype, Mode, QDtype
+    from attnconf.cases.case import KVDtype, Mode, QDtype, Storage
     from attnconf.cases.geometry import ModelGeometry
 
 _PAGE_SIZE = 64
@@ -46,12 +46,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Shape:
-    """What cases have beside their model and size: dtypes, degree of tensor parallelism, tokens of a page."""
+    """What cases have beside their model and size: dtypes, degree of tensor parallelism, tokens of a page.
+
+    ``storage`` interleaved lays the values of a page behind its keys: a layout that every kernel here reads as it is.
+    Where K and V are apart, FMHA v2 copies pages, and its time has the copy in it, as its name says.
+    """
 
     q_dtype: QDtype = "bfloat16"
     kv_dtype: KVDtype = "bfloat16"
     tp: int = 1
     page_size: int = _PAGE_SIZE
+    storage: Storage = "interleaved"
 
 
 def ask(  # noqa: PLR0913 - who, what, how large
@@ -87,7 +92,7 @@ def _cases(
             kv_dtype=shape.kv_dtype,
             layers=tuple(Layer.model_validate(one.model_dump()) for one in kept),
             requests=requests,
-            paging=Paging(page_size=shape.page_size, layout="HND"),
+            paging=Paging(page_size=shape.page_size, layout="HND", storage=shape.storage),
             seed=seed,
         )
         yield case, len(kept) - 1, load

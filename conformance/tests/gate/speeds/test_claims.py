@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from attnconf.cli import main as cli
+from attnconf.gate.provider import Provider, Source
+from attnconf.gate.receipt import Receipt
 from attnconf.gate.speeds.claims import JudgedClaim, SpeedEvidence, judge_claims
 from attnconf.gate.speeds.paired import Paired, pair_files
 from attnconf.policy.policy import Policy, load_policy
@@ -106,6 +108,20 @@ def test_a_control_that_differs_and_a_contract_prove_nothing() -> None:
     found = judged(CLAIM, speed_receipt(speed_cell(1.17, candidate=side)))
     assert found.standing == "undecided"
     assert "does not show that trtllm_mha[contract] is right there" in found.why[1]
+
+
+def test_a_kernel_of_a_stranger_proves_nothing() -> None:
+    receipt = speed_receipt(speed_cell(1.17))
+    right = receipt.correctness
+    file = Provider(sources=(Source(path="conftest.py", sha256=None, committed=False),))
+    for providers, why in (
+        ({**right.providers, "triton": file}, "triton comes from conftest.py, which the commit does not contain"),
+        ({"triton": right.providers["triton"]}, "nothing says who provided trtllm_mha"),
+    ):
+        other = Receipt.from_data(right.model_copy(update={"providers": providers, "digest": None}).to_data(), "r")
+        found = judged(CLAIM, speed_receipt(speed_cell(1.17), correctness=other))
+        assert found.standing == "undecided"
+        assert found.why[1].startswith(f"0.json does not count: {why}")
 
 
 def test_a_single_run_is_shown_and_never_judged() -> None:

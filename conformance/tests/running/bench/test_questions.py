@@ -71,4 +71,5 @@ def test_a_question_is_about_one_layer_of_the_real_model_for_every_baseline() ->
     assert not ask([Place("llama3-8b", "sliding", "decode")], "a", ["b"], Shape(), few=True, seed=0)
     sharded = ask(places[:1], "a", ["b"], Shape(tp=2, page_size=16), few=True, seed=0)[0]
     assert (sharded.case.model, sharded.case.paging.page_size) == ("gemma4-e2b@tp2", 16)
+    assert sharded.case.paging.storage == "interleaved"
     assert isinstance(sharded, Question)
