@@ -28,8 +28,8 @@ def main() -> int:
         return 2
     place = Place(arguments.model, arguments.kind, arguments.mode)
     asked = ask([place], arguments.backend, [arguments.backend], Shape(), few=True, seed=0)[:1]
-    judged = judge(session, asked, print, 0)
     plan = Plan(processes=arguments.processes, blocks=arguments.blocks, planted=arguments.plant, seconds=120.0)
+    judged = judge(session, asked, plan, print)
     wanted = "slower" if arguments.plant else "no difference"
     end, rows = time.monotonic() + arguments.seconds, list[SpeedRow]()
     for number in range(arguments.trials):

@@ -8,7 +8,7 @@ import platform as python_platform
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from attnconf.gate.receipt import Receipt, record_platform
 from attnconf.gate.speeds.cell import Side, SpeedCell
 from attnconf.gate.speeds.speed_receipt import SpeedReceipt
 from attnconf.judging.result import Outcome
-from attnconf.running.bench.process import measure
+from attnconf.running.bench.process import OVER, measure
 from attnconf.running.bench.work import work
 from attnconf.running.processes.crew import Crew
 from attnconf.running.processes.engine import LostError
@@ -48,7 +48,8 @@ _LEAST_SHARE = 20.0
 class Plan:
     """How much is measured: ``processes`` one after the other, ``blocks`` of each question in each.
 
-    No question is begun after ``seconds`` in all, of which every process gets its share. ``planted`` slows candidates.
+    Nothing is begun after ``seconds`` in all: judging gets a half at most, and every process its share of the rest.
+    ``planted`` slows candidates by so many percent.
     """
 
     processes: int = 5
@@ -99,8 +100,11 @@ class Judged:
     kernels: dict[tuple[str, int, str], str]
 
 
-def judge(session: Session, questions: Sequence[Question], say: Callable[[str], None], seed: int) -> Judged:
-    """Judge each case once on each backend that is asked, and close the session: its processes hold memory."""
+def judge(session: Session, questions: Sequence[Question], plan: Plan, say: Callable[[str], None]) -> Judged:
+    """Judge each case once on each backend that is asked, and close the session: its processes hold memory.
+
+    No case is begun after half of the plan's seconds.
+    """
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     results: dict[tuple[str, str], CaseResult] = {}
     left_out: list[str] = []
@@ -108,13 +112,13 @@ def judge(session: Session, questions: Sequence[Question], say: Callable[[str], 
         for question in questions:
             for name in (question.candidate, question.baseline):
                 key = (question.case.id, name)
-                if key in results:
+                if key in results or time.perf_counter() - clock >= plan.seconds / 2:
                     continue
                 say(f"judging {name}: {question.case.model} {question.case.mode}, {question.load}")
                 results[key] = session.run(question.case, name, "base", explain=False)
         wrong = {}
         for question in questions:
-            sides = {name: results[question.case.id, name] for name in (question.candidate, question.baseline)}
+            sides = {name: results.get((question.case.id, name)) for name in (question.candidate, question.baseline)}
             wrong[question] = _why_left_out(question, sides)
         names = dict.fromkeys(name for _, name in results)
         providers = providers_of(session, names, Path.cwd())
@@ -129,7 +133,7 @@ def judge(session: Session, questions: Sequence[Question], say: Callable[[str], 
         platform=record_platform(session.platform, python_platform.python_version()),
         policy=None,
         profile=PROFILE,
-        seed=seed,
+        seed=plan.seed,
         started=started.isoformat(),
         seconds=round(time.perf_counter() - clock, 3),
         cells=tuple(record.cells),
@@ -142,9 +146,11 @@ def judge(session: Session, questions: Sequence[Question], say: Callable[[str], 
     return Judged(right, tuple(left_out), Receipt.from_data(receipt.to_data(), "correctness"), kernels)
 
 
-def _why_left_out(question: Question, sides: dict[str, CaseResult]) -> str:
+def _why_left_out(question: Question, sides: dict[str, CaseResult | None]) -> str:
     """Return why the question is not timed: a side declines it, is wrong, or ran no kernel; empty if both are right."""
     for name, result in sides.items():
+        if result is None:
+            return f"{name} was not judged: {OVER}"
         layer = result.layers[question.layer]
         if result.evidence == "contract":
             return f"{name} executes a contract here, and no kernel"
@@ -167,7 +173,10 @@ def run_bench(
         reason = session.why_not(name)
         if reason is not None:
             raise BackendUnavailableError(reason)
-    return time_judged(judge(session, questions, say, plan.seed), session.platform, plan, say, do)
+    clock = time.monotonic()
+    judged = judge(session, questions, plan, say)
+    rest = max(0.0, plan.seconds - (time.monotonic() - clock))
+    return time_judged(judged, session.platform, replace(plan, seconds=rest), say, do)
 
 
 def time_judged(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from attnconf.speeds.blocks import Block
 
 
+OVER = "the time was over; --seconds gives more"
+
+
 class NotTimedError(AttnconfError):
     """A question that cannot be timed: the sentence says why."""
 
@@ -94,7 +97,7 @@ def measure(  # noqa: PLR0913 - what is timed, on what, how long
     left_out: dict[int, str] = {}
     for index, question in enumerate(questions):
         if time.monotonic() - started >= seconds:
-            left_out[index] = "the time was over; --seconds gives more"
+            left_out[index] = OVER
             continue
         try:
             answers[index] = _answer(device.pair(question), blocks, f"{seed}/{number}/{index}")

@@ -16,7 +16,7 @@ from attnconf.errors import AttnconfError
 from attnconf.gate.invariants import cell_contradictions, contradictions
 from attnconf.gate.speeds.speed_receipt import Ceilings, Process
 from attnconf.running.bench.bench import Plan, Task, run_bench
-from attnconf.running.bench.process import Measured, NotTimedError, Pair, measure
+from attnconf.running.bench.process import OVER, Measured, NotTimedError, Pair, measure
 from attnconf.running.bench.questions import Question
 from attnconf.speeds.verdicts import difference
 from conformance.tests.support.speed_receipts import CALM
@@ -24,11 +24,16 @@ from conformance.tests.support.speed_receipts import CALM
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from attnconf.gate.receipt import Receipt
     from attnconf.running.session import Session
 
 LAYER = Layer(kind="sliding", window_left=7, num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
 CASE = Case(mode="decode", layers=(LAYER,), requests=(Request(prefix_len=20), Request(prefix_len=3)))
 QUESTION = Question(CASE, 0, "2 requests of 3 to 20 keys", "reference", "torch_sdpa")
+
+
+def contradictions_of(receipt: Receipt) -> list[str]:
+    return [*contradictions(receipt), *cell_contradictions(receipt)]
 
 
 def session() -> Session:
@@ -115,7 +120,7 @@ def test_a_bench_judges_first_and_writes_what_it_measured() -> None:
     assert found.low <= 1.2 <= found.high
     assert (cell.model, cell.layer_kind, cell.mode, cell.launches) == ("free", "sliding", "decode", 4)
     assert [one.passed for one in receipt.correctness.cells] == [1, 1]
-    assert not [*contradictions(receipt.correctness), *cell_contradictions(receipt.correctness)]
+    assert not contradictions_of(receipt.correctness)
     assert cell.candidate.judged != ("",)
     timed_otherwise = [fault for fault in receipt.faults() if "was timed with" in fault]
     assert len(timed_otherwise) == 2  # the simulated device names kernels that the judged backends do not have
@@ -132,6 +137,12 @@ def test_a_process_that_cannot_time_is_said_and_ends_nothing(monkeypatch: pytest
     (lost,) = receipt.left_out
     assert lost.startswith("process 1: ")
     assert "CUDA" in lost or "NVIDIA" in lost
+
+
+def test_what_there_was_no_time_to_judge_is_left_out() -> None:
+    receipt = run_bench(session(), [QUESTION], Plan(processes=3, seconds=0.0), lambda _: None, do({}))
+    assert receipt.left_out == (f"{QUESTION.text}: reference was not judged: {OVER}",)
+    assert not contradictions_of(receipt.correctness)
 
 
 def test_what_is_declined_or_no_kernel_is_left_out_with_its_reason() -> None:
