@@ -13,8 +13,9 @@ from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.families import space_of
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Case, KVDtype, QDtype, Storage
+    from attnconf.cases.case import Case, Storage
     from attnconf.cases.drawing.families import Family
+    from attnconf.cases.dtypes import Dtypes
 
 
 def fitting_cases(  # noqa: PLR0913 - what is asked, and how much of it
@@ -22,7 +23,7 @@ def fitting_cases(  # noqa: PLR0913 - what is asked, and how much of it
     model: str,
     *,
     storage: Storage,
-    dtypes: tuple[tuple[QDtype, KVDtype], ...],
+    dtypes: tuple[Dtypes, ...],
     max_kv_len: int,
     examples: int,
 ) -> list[Case]:

@@ -25,7 +25,7 @@ class Clause(IntEnum):
     DETERMINISM = 15
     CUDA_GRAPHS = 16
     CONSISTENCY = 17
-    QUANTISED_KV = 18
+    QUANTISED = 18
     HOST_HINTS = 19
     REFUSAL = 20
     REQUESTS = 21
@@ -46,7 +46,7 @@ _TITLES = {
     Clause.KV_SHARING: "KV sharing",
     Clause.READ_ONLY: "read-only",
     Clause.CUDA_GRAPHS: "CUDA graphs",
-    Clause.QUANTISED_KV: "quantised KV",
+    Clause.QUANTISED: "8-bit storage",
     Clause.REQUESTS: "conservation of requests",
     Clause.PAGES: "conservation of pages",
     Clause.DRAFTS: "rejected drafts",

@@ -25,9 +25,10 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    is one more key with v = 0 and d = 2^-21 |sink| + 2^-23 (m - sink) + 2^-22; it counts in m, since kernels start the
    running maximum at it.
 3. P rounded to its dtype errs by u_p p_j in the numerator, and by u_p' p_j in the denominator, which may sum P in
-   another dtype p': at most u_p sum_j p_j |v_j| + max(u_p, u_p') |o|. Below the dtype's smallest number eta_p it errs
-   by no more than itself, and no more than eta_p. P is scaled to exp(s_j - m), so that 1 stands for P_max = exp(m) / L:
-   at most sum_j min(p_j, eta_p P_max) |v_j|, and for the denominator S' |o| with S' = sum_j min(p_j, eta_p' P_max).
+   another dtype p': at most u_p sum_j p_j |v_j| + u_p' |o|. Below the dtype's smallest number eta_p it errs
+   by no more than itself, and no more than eta_p. P is scaled to exp(s_j - m), so that 1 stands for P_max = exp(m) / L,
+   or to c exp(s_j - m) where the kernel multiplies by c first (448 in FlashInfer's fa3, StandardFP8Attention): at most
+   sum_j min(p_j, eta_p P_max / c) |v_j|, and for the denominator S' |o| with S' = sum_j min(p_j, eta_p' P_max).
 4. The sum over N visible keys and its rescalings: (sqrt(N) + 8) u_acc sum_j p_j |v_j|. Split-KV partial outputs are
    rounded once more: u_part sum_j p_j |v_j|. Dequantised values: u_kv sum_j p_j |v_j|.
 5. The output is rounded: u_out |o| and (1 + u_out) on all above, and it is never better than the smallest number of its
@@ -57,15 +58,21 @@ if TYPE_CHECKING:
 UNIT_ROUNDOFF = {
     "float64": 2.0**-53,
     "float32": 2.0**-24,
+    "float22": 2.0**-13,
     "float16": 2.0**-11,
     "bfloat16": 2.0**-8,
     "float8_e4m3fn": 2.0**-4,
 }
-"""Half the distance from 1 to the next larger number of the dtype."""
+"""Half the distance from 1 to the next larger number of the dtype.
+
+``float22`` is what Hopper's tensor cores keep of a sum of 8-bit products: 13 bits behind the point, the rest cut off,
+so the whole distance counts (DeepSeek-V3, arXiv 2412.19437, section 3.3.2: "around 14 bits").
+"""
 
 _SMALLEST = {
     "float64": 2.0**-1022,
     "float32": 2.0**-126,
+    "float22": 2.0**-126,
     "float16": 2.0**-24,
     "bfloat16": 2.0**-126,
     "float8_e4m3fn": 2.0**-9,
@@ -96,12 +103,13 @@ EFFECTIVE_UNITS = 10.0
 class NumericsProfile:
     """The dtypes of a kernel's intermediate values, as a backend declares them per kernel.
 
-    ``p``: dtype of the probabilities that enter the product with V. ``row_sum``: dtype of the probabilities that the
-    denominator sums. ``accumulator``: dtype of both products' sums. ``partials``: dtype of split-KV partial outputs,
-    None without splits. ``tanh``: relative error of the soft cap's tanh. ``dequantised``: dtype into which scaled 8-bit
-    keys and values are rounded before the products, None when the scales are applied in the accumulator. ``query``:
-    dtype into which the kernel rounds the query, None when it does not round it. ``reason`` explains a bound that lies
-    more than tenfold above the errors of campaigns; two profiles that differ in it alone are equal.
+    ``p``: dtype of the probabilities that enter the product with V, ``p_scale`` times what exp() gave. ``row_sum``:
+    dtype of the probabilities that the denominator sums. ``accumulator``: dtype of both products' sums. ``partials``:
+    dtype of split-KV partial outputs, None without splits. ``tanh``: relative error of the soft cap's tanh.
+    ``dequantised``: dtype into which scaled 8-bit keys and values are rounded before the products, None when the scales
+    are applied in the accumulator. ``query``: dtype into which the kernel rounds the query, None when it does not round
+    it. ``reason`` explains a bound that lies more than tenfold above the errors of campaigns; two profiles that differ
+    in it alone are equal.
     """
 
     p: str = "float32"
@@ -111,6 +119,7 @@ class NumericsProfile:
     tanh: float = 2.0**-21
     dequantised: str | None = None
     query: str | None = None
+    p_scale: float = 1.0
     reason: str = field(default="", compare=False)
 
     @property
@@ -120,6 +129,11 @@ class NumericsProfile:
         parts |= {"dequantised": self.dequantised, "query": self.query}
         named = [f"{name} {dtype}" for name, dtype in parts.items() if dtype not in {None, "float32"}]
         return ", ".join(named) or "float32"
+
+
+def usual_profile(products: str) -> NumericsProfile:
+    """Return the profile of a usual kernel whose products are in this dtype: P is, and 8-bit P is rounded 256-fold."""
+    return NumericsProfile(p=products, p_scale=256.0 if products == "float8_e4m3fn" else 1.0)
 
 
 APPROXIMATE_TANH = 2.0**-10
@@ -245,7 +259,7 @@ class _Moments:
             (self.weighted_errors + shift * magnitude) / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
             + sums * self.weighted_values
             + u_p * self.weighted_values
-            + max(u_p, UNIT_ROUNDOFF[self.profile.row_sum]) * magnitude
+            + UNIT_ROUNDOFF[self.profile.row_sum] * magnitude
             + self.lost_values
             + self.lost_sums[..., None] * magnitude
         )
@@ -267,7 +281,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
     d = _score_errors(block, weights.scores, top, profile)
     weighted = weights.p * d.clamp_max_(_LARGEST_EXPONENT).expm1_()
     values = block.v.abs()
-    lost = torch.minimum(weights.p, _SMALLEST[profile.p] * largest)
+    lost = torch.minimum(weights.p, _SMALLEST[profile.p] / profile.p_scale * largest)
     sums = lost if profile.row_sum == profile.p else torch.minimum(weights.p, _SMALLEST[profile.row_sum] * largest)
     return _Moments(
         profile=profile,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnconf import oracle
-from attnconf.oracle import Answer, Problem, attend, attend_all, parts, solve
+from attnconf.oracle import Answer, Problem, attend, attend_all, parts, scaled, solve
 
 if TYPE_CHECKING:
     from attnconf.oracle import Block
@@ -296,8 +296,8 @@ def test_a_part_that_asks_one_query_twice_stands_beside_one_with_as_many_queries
 def test_stored_numbers_count_scaled_and_exactly(kv_dtype: torch.dtype, mapping: list[int]) -> None:
     problem = replace(make(3, 9, qo=4, kv=2, dim=8), kv_head_of=torch.tensor(mapping))
     stored = replace(problem, k=problem.k.to(kv_dtype), v=problem.v.to(kv_dtype), k_scale=0.5, v_scale=3.0)
-    plain = replace(stored, k=stored.keys, v=stored.values, k_scale=1.0, v_scale=1.0)
-    assert torch.equal(stored.keys, 0.5 * stored.k.double())
+    plain = replace(stored, k=scaled(stored.k, stored.k_scale), v=stored.values, k_scale=1.0, v_scale=1.0)
+    assert torch.equal(scaled(stored.k, stored.k_scale), 0.5 * stored.k.double())
     for one, other in ((attend(stored), attend(plain)), (attend_all([stored, plain]), attend_all([plain, plain]))):
         assert close(one.out, other.out)
         assert close(one.lse, other.lse)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from attnconf.cases.case import KVDtype, KVLayout, Mode, QDtype, Storage
+    from attnconf.cases.case import KVLayout, Mode, Storage
+    from attnconf.cases.dtypes import KVDtype, QDtype
 
     Draw = Callable[[random.Random], "Cell"]
 

@@ -10,7 +10,7 @@ from ci.benchmarks.peerstyles.cell import Cell, cut, layer_of, mode_of
 if TYPE_CHECKING:
     import random
 
-    from attnconf.cases.case import QDtype
+    from attnconf.cases.dtypes import QDtype
     from ci.benchmarks.peerstyles.cell import Dead
 
     Requests = tuple[tuple[int, int], ...]

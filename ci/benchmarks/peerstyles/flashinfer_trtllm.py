@@ -10,7 +10,8 @@ from ci.benchmarks.peerstyles import tolerances
 from ci.benchmarks.peerstyles.cell import Cell, cut, layer_of
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import KVDtype, KVLayout, QDtype
+    from attnconf.cases.case import KVLayout
+    from attnconf.cases.dtypes import KVDtype, QDtype
 
 _DTYPES: list[tuple[QDtype, KVDtype]] = [
     ("bfloat16", "bfloat16"),

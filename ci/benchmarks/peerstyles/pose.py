@@ -299,7 +299,7 @@ def _batch(  # noqa: PLR0913 - one private step of pose
         kv_lens=kv_lens,
         max_q_len=max(q_lens),
         max_seq_len=max(kv_lens),
-        layers=(LayerInputs(layer, q.clone(), sinks, 0),),
+        layers=(LayerInputs(layer, q.clone(), sinks, 0, q.dtype),),
         caches=(KVCache(*store.views(), "full"),),
     )
 

@@ -15,7 +15,7 @@ from ci.benchmarks.peerstyles.cell import Cell, layer_of, mode_of
 if TYPE_CHECKING:
     import random
 
-    from attnconf.cases.case import KVDtype
+    from attnconf.cases.dtypes import KVDtype
     from ci.benchmarks.peerstyles.cell import Tolerance
 
 _NOMINAL = 1024

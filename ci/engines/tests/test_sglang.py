@@ -18,6 +18,7 @@ from attnconf.backends.engines.sglang.library import library
 from attnconf.backends.engines.sglang.trtllm import SglangTrtllmMha
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.cases.drawing.profiles import GEMMA4
+from attnconf.cases.dtypes import Dtypes
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
@@ -96,7 +97,7 @@ def test_triton_decodes_every_gemma_4_once_it_sees_its_whole_window(
 ) -> None:
     """The suite draws few decodes of the large sizes on a CPU, and most in dtypes that the interpreter cannot do."""
     drawn = fitting_cases(
-        "decode", model, storage="apart", dtypes=(("float16", "float16"),), max_kv_len=200, examples=1
+        "decode", model, storage="apart", dtypes=(Dtypes("float16", "float16", "float16"),), max_kv_len=200, examples=1
     )
     results = [judge(whole_window, asked) for asked in drawn]
     assert [sentence for result in results for sentence in sentences(result)] == []

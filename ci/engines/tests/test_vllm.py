@@ -15,6 +15,7 @@ from attnconf.backends.engines.vllm.backend import VllmTriton, make_triton
 from attnconf.backends.engines.vllm.engine import as_vllm
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.cases.drawing.families import applies
+from attnconf.cases.dtypes import Dtypes
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
@@ -41,7 +42,7 @@ REQUESTS = {
     "mixed": (Request(prefix_len=36, new_tokens=9), Request(prefix_len=40)),
     "verify": (Request(prefix_len=36, new_tokens=3), Request(prefix_len=20, new_tokens=3)),
 }
-DTYPES = (("float16", "float16"), ("float32", "float32"))
+DTYPES = (Dtypes("float16", "float16", "float16"), Dtypes("float32", "float32", "float32"))
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,6 @@ class Run:
         k, v = (part if self.batch.kv_layout == "NHD" else part.transpose(1, 2) for part in (cache.k, cache.v))
         k, v = (part[table[keys // size], keys % size].float() for part in (k, v))
         query, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
-        seen, scale = (behind >= 0) & (behind <= window), geometry.sm_scale * owner.k_scale
+        seen, scale = (behind >= 0) & (behind <= window), geometry.sm_scale * inputs.q_scale * owner.k_scale
         answer = scaled_dot_product_attention(query, k, v, seen, scale=scale, enable_gqa=True)
-        return answer[0].transpose(0, 1) * owner.v_scale
+        return answer[0].transpose(0, 1) * (owner.v_scale / inputs.out_scale)

@@ -78,7 +78,7 @@ class _Run:
     def _attend(self, layer: int, table: torch.Tensor, rows: slice, kv_len: int) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = self.batch.layers[layer]
         geometry = inputs.geometry
-        q = inputs.q[rows].float()
+        q = inputs.q[rows].float() * inputs.q_scale
         q_len = q.shape[0]
         window = geometry.window_left if geometry.window_left >= 0 else kv_len
         first_key = max(0, kv_len - q_len - window)
@@ -102,7 +102,7 @@ class _Run:
         lse = torch.logsumexp(scores, dim=3)
         p = torch.softmax(scores, dim=3)[..., : k.shape[0]]
         out = torch.einsum("hgmn,nhd->mhgd", p, v.float()).flatten(1, 2) * self._owner(layer).v_scale
-        return out.to(inputs.q.dtype), lse.flatten(0, 1).transpose(0, 1)
+        return (out / inputs.out_scale).to(inputs.out_dtype), lse.flatten(0, 1).transpose(0, 1)
 
     def _owner(self, layer: int) -> Layer:
         return self.batch.layers[self.batch.layers[layer].cache].geometry

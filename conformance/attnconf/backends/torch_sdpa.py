@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
+from attnconf.cases.dtypes import FP8
 from attnconf.errors import UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -58,12 +59,13 @@ class TorchSdpa:
         CPU, ``cpu_flash_attention`` (native/cpu/FlashAttentionKernel.cpp): scores, sums and outputs accumulate in
         float32 (``opmath_type``), and 16-bit P is rounded (``qk_reduced_data``) after its float32 sum was taken.
         CUDA, ``_scaled_dot_product_attention_math`` (native/transformers/attention.cpp): 16-bit inputs become float32
-        first and stay float32. For float8_e4m3fn KV the rounded output is multiplied by v_scale and rounded again,
-        which ``partials`` accounts for.
+        first and stay float32. 8-bit queries are computed with in bfloat16, exactly. For float8_e4m3fn KV the rounded
+        output is multiplied by v_scale and rounded again, which ``partials`` accounts for.
         """
+        computed = "bfloat16" if shape.q_dtype == FP8 else shape.q_dtype
         return NumericsProfile(
-            p="float32" if self.platform.sm is not None else shape.q_dtype,
-            partials=shape.q_dtype if shape.kv_dtype == "float8_e4m3fn" else None,
+            p="float32" if self.platform.sm is not None else computed,
+            partials=computed if shape.kv_dtype == FP8 else None,
         )
 
     def prepare(self, batch: Batch) -> Prepared:
@@ -101,19 +103,24 @@ class _Run:
                 continue
             followed = self.batch.row_spans if geometry.spans else None
             spans = None if followed is None else followed[rows]
-            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len, spans)
+            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len, spans).to(out.dtype)
         return f"sdpa-{self.kernel.name.lower()}"
 
     def _attend(
         self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int, spans: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return one request's output, [q_len, num_qo_heads, head_dim]; ``spans`` [q_len, 2] are those that count."""
+        """Return one request's output, [q_len, num_qo_heads, head_dim], in the dtype that it was computed in.
+
+        ``spans`` [q_len, 2] are those that count.
+        """
         inputs = self.batch.layers[layer]
         cache = self.batch.caches[inputs.cache]
         stored = self.batch.layers[inputs.cache].geometry
-        first = _first_visible(inputs.geometry, q.shape[0], kv_len)
+        geometry = inputs.geometry
+        computed = torch.bfloat16 if q.dtype is torch.float8_e4m3fn else q.dtype
+        first = _first_visible(geometry, q.shape[0], kv_len)
         query, k, v = (
-            tensor.to(q.dtype).transpose(0, 1)[None]
+            tensor.to(computed).transpose(0, 1)[None]
             for tensor in (q, *(self._gather(part, table, first, kv_len) for part in (cache.k, cache.v)))
         )
         with sdpa_kernel(self.kernel):
@@ -121,12 +128,13 @@ class _Run:
                 query,
                 k,
                 v,
-                attn_mask=_visible(inputs.geometry, q.shape[0], first, kv_len, q.device, spans),
-                scale=inputs.geometry.sm_scale * stored.k_scale,
+                attn_mask=_visible(geometry, q.shape[0], first, kv_len, q.device, spans),
+                scale=geometry.sm_scale * inputs.q_scale * stored.k_scale,
                 enable_gqa=stored.group_size > 1,
             )
         answer = attended[0].transpose(0, 1)
-        return answer if stored.v_scale == 1.0 else (answer.float() * stored.v_scale).to(q.dtype)
+        scale = stored.v_scale / inputs.out_scale
+        return answer if scale == 1.0 else answer.float() * scale
 
     def _gather(self, cache: torch.Tensor, table: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Return tokens [first, last) of one sequence as [tokens, num_kv_heads, head_dim]: no other slot is read."""

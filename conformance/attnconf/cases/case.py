@@ -10,13 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from attnconf.cases.dtypes import FP8, Dtypes, KVDtype, OutDtype, QDtype
 from attnconf.cases.geometry import LayerGeometry, Positive, check_owners
 from attnconf.cases.recorded import Recorded, Tenant
 from attnconf.values import Value, digest
 
 Mode = Literal["decode", "extend", "mixed", "verify"]
-QDtype = Literal["float32", "float16", "bfloat16"]
-KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 KVLayout = Literal["NHD", "HND"]
 Storage = Literal["apart", "interleaved", "padded", "sliced", "unlike"]
 QueryStorage = Literal["apart", "packed"]
@@ -34,11 +33,21 @@ MAX_VERIFY_TOKENS = 8
 """Draft tokens that one request may bring to a verify step."""
 
 
+LEAST_OUT_SCALE = 2.0**-6
+"""The smallest out_scale: answers are averages of values, which reach 4.9, and float8_e4m3fn ends at 448."""
+
+
 class Layer(LayerGeometry):
-    """A layer of a case: its geometry, and the scales of its stored keys and values (key = stored * k_scale)."""
+    """A layer of a case: its geometry, and the scales of what is stored in 8 bits (key = stored * k_scale).
+
+    ``q_scale`` is that of queries, ``out_scale`` that of the answer: what a backend writes is the answer / out_scale. A
+    calibrated layer has both, whatever the dtypes: over a query or an answer of 16 bits they must not count.
+    """
 
     k_scale: Scale = 1.0
     v_scale: Scale = 1.0
+    q_scale: Scale = 1.0
+    out_scale: Annotated[float, Field(ge=LEAST_OUT_SCALE, le=2.0**20, allow_inf_nan=False)] = 1.0
 
 
 class Request(Value):
@@ -134,13 +143,17 @@ class Poison(Value):
 
 
 class Case(Value):
-    """One conformance question; ``conformance/CONTRACT.md`` says what a right answer is."""
+    """One conformance question; ``conformance/CONTRACT.md`` says what a right answer is.
+
+    ``out_dtype`` is the dtype of the answer; None is that of the query. Under an 8-bit query it must be said.
+    """
 
     schema_id: Literal["attnconf.case/1"] = Field(default="attnconf.case/1", alias="schema")
     model: str = "free"
     mode: Mode
     q_dtype: QDtype = "bfloat16"
     kv_dtype: KVDtype = "bfloat16"
+    out_dtype: OutDtype | None = None
     layers: tuple[Layer, ...] = Field(min_length=1)
     requests: tuple[Request, ...] = Field(min_length=1)
     paging: Paging = Paging()
@@ -164,6 +177,24 @@ class Case(Value):
     def max_seq_len(self) -> int:
         """The host hint of the longest request, in keys: at least 1, as of a batch of padding."""
         return max(1, self.max_kv_len, self.padding_kv_len if self.padding_rows else 0, self.query.context_len)
+
+    @property
+    def answer_dtype(self) -> OutDtype:
+        """The dtype of the answer."""
+        return self.out_dtype or self.q_dtype
+
+    @property
+    def dtypes(self) -> Dtypes:
+        """The dtypes of queries, KV and answer."""
+        return Dtypes(self.q_dtype, self.kv_dtype, self.answer_dtype)
+
+    def q_scale(self, layer: int) -> float:
+        """Return how many times a stored query of ``layer`` counts."""
+        return self.layers[layer].q_scale if self.q_dtype == FP8 else 1.0
+
+    def out_scale(self, layer: int) -> float:
+        """Return how many times a stored answer of ``layer`` counts."""
+        return self.layers[layer].out_scale if self.answer_dtype == FP8 else 1.0
 
     def owner(self, layer: int) -> int:
         """Return the index of the layer whose KV ``layer`` reads."""
@@ -199,15 +230,34 @@ class Case(Value):
 
 
 def _check_dtypes(case: Case) -> None:
-    quantised = case.kv_dtype == "float8_e4m3fn"
-    if not quantised and case.kv_dtype != case.q_dtype:
-        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or float8_e4m3fn")
-    if quantised and case.q_dtype == "float32":
-        raise ValueError("kv_dtype float8_e4m3fn needs a 16-bit q_dtype")
-    if not quantised and any((layer.k_scale, layer.v_scale) != (1.0, 1.0) for layer in case.layers):
-        raise ValueError(f"k_scale and v_scale belong to float8_e4m3fn KV, not to {case.kv_dtype}")
+    quantised = case.kv_dtype == FP8
+    if case.q_dtype == FP8:
+        if not quantised:
+            raise ValueError(f"q_dtype {FP8} needs kv_dtype {FP8}, not {case.kv_dtype}")
+        if case.out_dtype is None or case.out_dtype == "float32":
+            raise ValueError(f"q_dtype {FP8} needs an out_dtype of float16, bfloat16 or {FP8}")
+    elif not quantised and case.kv_dtype != case.q_dtype:
+        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or {FP8}")
+    elif quantised and case.q_dtype == "float32":
+        raise ValueError(f"kv_dtype {FP8} needs a q_dtype of 16 or 8 bits")
+    elif case.answer_dtype not in {case.q_dtype, *([FP8] if quantised else [])}:
+        allowed = f"{case.q_dtype} or {FP8}" if quantised else f"the q_dtype {case.q_dtype}, since KV is not {FP8}"
+        raise ValueError(f"out_dtype {case.out_dtype} must be {allowed}")
+    if case.out_dtype is not None and case.out_dtype == case.q_dtype != FP8:
+        raise ValueError(f"out_dtype {case.out_dtype} is that of the query: it is left out")
+    _check_scales(case)
     if quantised and "inf" in (case.poison.k, case.poison.v):
-        raise ValueError("float8_e4m3fn has no infinity to poison with")
+        raise ValueError(f"{FP8} has no infinity to poison with")
+
+
+def _check_scales(case: Case) -> None:
+    """Refuse the scales of a calibrated layer where nothing is stored in 8 bits."""
+    if case.kv_dtype == FP8:
+        return
+    for names in (("k_scale", "v_scale"), ("q_scale",), ("out_scale",)):
+        if any(getattr(layer, name) != 1.0 for layer in case.layers for name in names):
+            verb = "belongs" if len(names) == 1 else "belong"
+            raise ValueError(f"{' and '.join(names)} {verb} to {FP8} KV, not to {case.kv_dtype}")
 
 
 def _check_modes(case: Case) -> None:

@@ -10,7 +10,8 @@ from attnconf.cases.sight import follows_spans
 if TYPE_CHECKING:
     import torch
 
-    from attnconf.cases.case import Case, KVDtype, KVLayout, Mode, QDtype, Storage
+    from attnconf.cases.case import Case, KVLayout, Mode, Storage
+    from attnconf.cases.dtypes import KVDtype, OutDtype, QDtype
     from attnconf.cases.inputs.batch import Batch
 
 
@@ -27,6 +28,7 @@ class KernelShape:
     mode: Mode
     q_dtype: QDtype
     kv_dtype: KVDtype
+    out_dtype: OutDtype
     head_dim: int
     num_qo_heads: int
     num_kv_heads: int
@@ -55,6 +57,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         mode=case.mode,
         q_dtype=case.q_dtype,
         kv_dtype=case.kv_dtype,
+        out_dtype=case.answer_dtype,
         head_dim=geometry.head_dim,
         num_qo_heads=geometry.num_qo_heads,
         num_kv_heads=geometry.num_kv_heads,
@@ -80,6 +83,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         mode=batch.mode,
         q_dtype=_name(layer.q.dtype),  # type: ignore[arg-type]
         kv_dtype=_name(batch.caches[layer.cache].k.dtype),  # type: ignore[arg-type]
+        out_dtype=_name(layer.out_dtype),  # type: ignore[arg-type]
         head_dim=geometry.head_dim,
         num_qo_heads=geometry.num_qo_heads,
         num_kv_heads=geometry.num_kv_heads,

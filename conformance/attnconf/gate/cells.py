@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from attnconf.backends.protocol import CONTRACT, EvidenceKind, shown_name
-from attnconf.cases.case import KVDtype, Mode, QDtype
+from attnconf.cases.case import Mode
+from attnconf.cases.dtypes import Dtypes, KVDtype, OutDtype, QDtype
 from attnconf.cases.geometry import CellKind
 from attnconf.cases.models import credited_model
 from attnconf.judging.result import Outcome
@@ -30,7 +31,8 @@ _LONGEST_REASON = 600
 class CellKey(Value):
     """What a cell counts; ``model`` is the geometry's name with its shard suffix, as in ``gemma4-e2b@tp4``.
 
-    ``evidence`` says whether the kernels of ``backend`` ran, or its documented contract in their place.
+    ``evidence`` says whether the kernels of ``backend`` ran, or its documented contract in their place. ``out_dtype``
+    is None where the answer has the query's dtype.
     """
 
     backend: str
@@ -40,11 +42,17 @@ class CellKey(Value):
     mode: Mode
     q_dtype: QDtype
     kv_dtype: KVDtype
+    out_dtype: OutDtype | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
         """The identity of the cell, which also orders cells."""
-        return (self.shown_backend, self.model, self.layer_kind, self.mode, self.q_dtype, self.kv_dtype)
+        return (self.shown_backend, self.model, self.layer_kind, self.mode, *self.dtypes)
+
+    @property
+    def dtypes(self) -> Dtypes:
+        """The dtypes of queries, KV and answer."""
+        return Dtypes(self.q_dtype, self.kv_dtype, self.out_dtype or self.q_dtype)
 
     @property
     def shown_backend(self) -> str:
@@ -180,6 +188,7 @@ def _cells(results: Iterable[CaseResult]) -> Iterator[Cell]:
                 mode=case.mode,
                 q_dtype=case.q_dtype,
                 kv_dtype=case.kv_dtype,
+                out_dtype=case.out_dtype,
             )
 
 

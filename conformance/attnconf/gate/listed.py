@@ -14,7 +14,9 @@ from pydantic import Field, model_validator
 from attnconf.backends.flashinfer.package import library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes
 from attnconf.backends.flashinfer.trtllm_gen.releases import release_of
-from attnconf.cases.case import KVDtype, Mode, QDtype
+from attnconf.cases.case import Mode
+from attnconf.cases.drawing.space import MODEL_DTYPES
+from attnconf.cases.dtypes import FP8, Dtypes, KVDtype, OutDtype, QDtype, read_dtypes
 from attnconf.cases.geometry import CellKind, LayerGeometry
 from attnconf.cases.models import load_model
 from attnconf.cases.shape import KernelShape
@@ -24,21 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from attnconf.platforms import Platform
-    from attnconf.policy.requirements import Dtypes, RequiredCell
-
-Pair = tuple[QDtype, KVDtype]
+    from attnconf.policy.requirements import RequiredCell
 
 LISTED_BACKENDS = frozenset({"trtllm_mha"})
 """Backends whose kernels on the SM100 family are those of the list, with the dtypes of the case."""
 
 _PAGE_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _Q_LENS: dict[Mode, tuple[int, ...]] = {"decode": (1,), "verify": (2, 3, 4, 8), "extend": (24,), "mixed": (24,)}
-_PAIRS: tuple[Pair, ...] = (
-    ("float16", "float16"),
-    ("bfloat16", "bfloat16"),
-    ("float16", "float8_e4m3fn"),
-    ("bfloat16", "float8_e4m3fn"),
-)
+_ALL_DTYPES = (*MODEL_DTYPES, Dtypes(FP8, FP8, "float16"), Dtypes(FP8, FP8, FP8))
 _SM100 = (10, 0)
 
 
@@ -56,6 +51,7 @@ class ListedCell(Value):
     mode: Mode
     q_dtype: QDtype
     kv_dtype: KVDtype
+    out_dtype: OutDtype | None = None
     sm: Annotated[str, Field(pattern=r"^10\.\d$")]
     flashinfer: str
     kernel_list: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -84,8 +80,8 @@ def listed_cells(backends: Iterable[str], models: Iterable[str], platform: Platf
     found = []
     for backend, model in product(sorted(LISTED_BACKENDS & set(backends)), models):
         layers = {(layer.cell_kind, layer.head_dim): layer for layer in load_model(model).case_layers()}
-        for layer, mode, pair in product(layers.values(), _Q_LENS, _PAIRS):
-            asked = tuple(_shapes((layer,), (pair,), mode))
+        for layer, mode, dtypes in product(layers.values(), _Q_LENS, _ALL_DTYPES):
+            asked = tuple(_shapes((layer,), (dtypes,), mode))
             names = frozenset().union(*(shapes.names(shape, where) for shape in asked))
             found.append(
                 ListedCell(
@@ -93,8 +89,9 @@ def listed_cells(backends: Iterable[str], models: Iterable[str], platform: Platf
                     model=model,
                     layer_kind=cast("CellKind", layer.cell_kind),
                     mode=mode,
-                    q_dtype=pair[0],
-                    kv_dtype=pair[1],
+                    q_dtype=dtypes.q,
+                    kv_dtype=dtypes.kv,
+                    out_dtype=None if dtypes.out == dtypes.q else dtypes.out,
                     sm=where.sm_text,
                     flashinfer=str(version),
                     kernel_list=release.kernels.header,
@@ -111,7 +108,7 @@ def why_unlisted(cell: RequiredCell, platform: Platform) -> str:
         return ""
     layers = [layer for layer in load_model(cell.model).case_layers() if layer.cell_kind == cell.layer_kind]
     first = ""
-    for shape in _shapes(layers, _pairs(cell.dtypes), cell.mode):
+    for shape in _shapes(layers, _dtypes_of(cell.dtypes), cell.mode):
         reason = shapes.why_absent(shape, platform)
         if reason is None:
             return ""
@@ -123,23 +120,19 @@ def _on_sm100(platform: Platform) -> Platform:
     return platform.model_copy(update={"sm": _SM100, "simulated": True})
 
 
-def _pairs(dtypes: Dtypes) -> tuple[Pair, ...]:
-    """Return the pairs of dtypes of queries and KV that a requirement's word stands for."""
-    if dtypes == "any":
-        return _PAIRS
-    if dtypes == "float32":
-        return (("float32", "float32"),)
-    q_dtype, _, kv_dtype = dtypes.partition("+")
-    return tuple(pair for pair in _PAIRS if pair == (q_dtype, kv_dtype or q_dtype))
+def _dtypes_of(word: str) -> tuple[Dtypes, ...]:
+    """Return the dtypes that a requirement's word stands for."""
+    return _ALL_DTYPES if word == "any" else (read_dtypes(word),)
 
 
-def _shapes(layers: Iterable[LayerGeometry], pairs: Iterable[Pair], mode: Mode) -> Iterator[KernelShape]:
+def _shapes(layers: Iterable[LayerGeometry], dtypes: Iterable[Dtypes], mode: Mode) -> Iterator[KernelShape]:
     """Yield every shape that a case can have, as far as the list tells shapes apart."""
-    for layer, (q_dtype, kv_dtype), page_size, q_len in product(layers, pairs, _PAGE_SIZES, _Q_LENS[mode]):
+    for layer, stored, page_size, q_len in product(layers, dtypes, _PAGE_SIZES, _Q_LENS[mode]):
         yield KernelShape(
             mode=mode,
-            q_dtype=q_dtype,
-            kv_dtype=kv_dtype,
+            q_dtype=stored.q,
+            kv_dtype=stored.kv,
+            out_dtype=stored.out,
             head_dim=layer.head_dim,
             num_qo_heads=layer.num_qo_heads,
             num_kv_heads=layer.num_kv_heads,

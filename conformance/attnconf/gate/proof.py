@@ -52,7 +52,7 @@ def prove(
     unsupported: list[tuple[RequiredCell, str]] = []
     for cell in wanted:
         found = index.get((cell.backend, cell.model, cell.layer_kind, cell.mode), [])
-        found = [one for one in found if cell.dtypes in {"any", _dtypes(one)}]
+        found = [one for one in found if cell.dtypes in {"any", one.dtypes.text}]
         lack = _strange(cell, found, policy, providers) or _lack(cell, found)
         waiver = next((waiver for waiver in valid if waiver.has(cell)), None)
         if not lack:
@@ -80,10 +80,6 @@ def _index(cells: Iterable[Cell]) -> _Index:
         # a contract reading proves the adapter, not the kernel: it is kept to explain what is not proven
         index.setdefault((cell.backend, unsharded(cell.model), cell.layer_kind, cell.mode), []).append(cell)
     return index
-
-
-def _dtypes(cell: Cell) -> str:
-    return cell.q_dtype if cell.q_dtype == cell.kv_dtype else f"{cell.q_dtype}+{cell.kv_dtype}"
 
 
 def _strange(wanted: RequiredCell, found: Sequence[Cell], policy: Policy, providers: Providers) -> str:

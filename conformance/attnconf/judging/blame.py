@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Request
+from attnconf.cases.dtypes import FP8
 from attnconf.clauses import Clause
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
@@ -127,8 +128,27 @@ def _own_kv(case: Case, layer: int, _request: int) -> Case:
     return case.model_copy(update={"layers": tuple(layers)})
 
 
-def _as_stored(case: Case, _layer: int, _request: int) -> Case:
-    return _layers(case.model_copy(update={"kv_dtype": case.q_dtype}), k_scale=1.0, v_scale=1.0)
+def _wide_answer(case: Case, _layer: int, _request: int) -> Case:
+    """Ask for an answer of 16 bits."""
+    if case.answer_dtype != FP8:
+        return case
+    out_dtype = "bfloat16" if case.q_dtype == FP8 else None
+    return case.model_copy(update={"out_dtype": out_dtype})
+
+
+def _wide_query(case: Case, _layer: int, _request: int) -> Case:
+    """Ask with queries of 16 bits."""
+    if case.q_dtype != FP8:
+        return case
+    changes = {"q_dtype": "bfloat16", "out_dtype": FP8 if case.answer_dtype == FP8 else None}
+    return case.model_copy(update=changes)
+
+
+def _as_stored(case: Case, layer: int, request: int) -> Case:
+    """Ask with nothing in 8 bits."""
+    wide = _wide_query(_wide_answer(case, layer, request), layer, request)
+    scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0}
+    return _layers(wide.model_copy(update={"kv_dtype": wide.q_dtype}), **scales)
 
 
 def _with_query_tokens(case: Case, _layer: int, _request: int) -> Case:
@@ -191,7 +211,14 @@ REMOVALS = (
     Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
     _AS_NHD,
     _AS_HND,
-    Removal(Clause.QUANTISED_KV, "8-bit keys and values", _as_stored),
+    Removal(
+        Clause.QUANTISED,
+        "a calibrated query and answer",
+        lambda case, _l, _r: _layers(case, q_scale=1.0, out_scale=1.0),
+    ),
+    Removal(Clause.QUANTISED, "8-bit answers", _wide_answer),
+    Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
+    Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
     Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
     Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, needs_symptom=True),

@@ -62,17 +62,17 @@ class Explanation:
 
 def explain(trial: Trial, layer: int, request: int, token: int, head: int) -> Explanation:
     """Explain the base run's answer to query row ``token`` and ``head`` of ``request``."""
-    actual = trial.base(layer).out[trial.posed.rows(request)]
+    actual = trial.base(layer).out[trial.posed.rows(request)].double()
     scene = trial.posed.scene(layer, request)
     if not bool(torch.isfinite(actual[token, head]).all()):
         return _not_finite(trial, layer, request, token)
     tolerance = 2.0 * trial.expected(layer, request).out_bound[token, head]
     row = _row(scene, token, head, tolerance)
-    keys = _suspect_key(trial, scene, row, actual[token, head].double())
+    keys = _suspect_key(trial, scene, row, actual[token, head])
     by_mistake = _matching_mistakes(scene, trial, layer, actual)
     if by_mistake is not None:
         return replace(by_mistake, keys=keys.keys, page=keys.page, slot=keys.slot)
-    return _read_range(scene, row, actual[token, head].double()) or keys
+    return _read_range(scene, row, actual[token, head]) or keys
 
 
 def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanation:
@@ -120,7 +120,7 @@ def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Ten
         if isinstance(mistaken, Answer):
             wrong = Bounded(mistaken, right.out_bound, right.lse_bound)
         else:
-            wrong = bounded_answer(mistaken, profile, trial.case.q_dtype)
+            wrong = bounded_answer(mistaken, profile, trial.case.answer_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:
             found.append(mistake)
     if not found:
@@ -158,8 +158,8 @@ class _Row:
 def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
     problem = scene.problem
     kv_head = int(problem.kv_head_of[head])
-    keys, values = scaled(problem.k[:, kv_head], problem.k_scale), scaled(problem.v[:, kv_head], problem.v_scale)
-    scores = problem.sm_scale * (keys @ problem.q[token, head].double())
+    keys, values = problem.k[:, kv_head].double(), scaled(problem.v[:, kv_head], problem.value_scale)
+    scores = problem.score_scale * (keys @ problem.q[token, head].double())
     if problem.soft_cap is not None:
         scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
     position = int(problem.positions[token])

@@ -103,7 +103,7 @@ class PosedCase:
         key = (layer, None, profile)
         if key not in self._answers:
             problems = [self.problem(layer, request) for request in range(len(self.case.requests))]
-            self._answers[key] = bounded_answers(problems, profile, self.case.q_dtype)
+            self._answers[key] = bounded_answers(problems, profile, self.case.answer_dtype)
         return self._answers[key]
 
     def answer(self, layer: int, request: int, profile: NumericsProfile) -> Bounded:
@@ -113,5 +113,5 @@ class PosedCase:
             return rows_of(whole, self.rows(request))
         key = (layer, request, profile)
         if key not in self._answers:
-            self._answers[key] = bounded_answers([self.problem(layer, request)], profile, self.case.q_dtype)
+            self._answers[key] = bounded_answers([self.problem(layer, request)], profile, self.case.answer_dtype)
         return self._answers[key]

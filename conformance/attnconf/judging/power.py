@@ -13,7 +13,7 @@ from attnconf.judging.effects import effect, effective_features
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.surroundings import Surroundings
 from attnconf.judging.units import Units
-from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile
+from attnconf.numerics import EFFECTIVE_UNITS, NumericsProfile, usual_profile
 from attnconf.values import Value
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def layer_power(
     With ``lse`` false the kernel returns no LSE. Each mistake is evaluated over all rows in float64, so a long case
     takes as many attentions as there are mistakes.
     """
-    kernel = profile or NumericsProfile(p=posed.case.q_dtype)
+    kernel = profile or usual_profile(posed.case.q_dtype)
     requests = tuple(
         RequestPower(request=index, exposures=_exposures(posed, layer, index, kernel, lse=lse))
         for index in range(len(posed.case.requests))

@@ -58,9 +58,9 @@ MUTANTS = (
             ),
             Edit(
                 "out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, "
-                "Q_FORMAT,\n    )  # fmt: skip\n",
+                "OUT_FORMAT,\n    )  # fmt: skip\n",
                 "out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, "
-                "Q_FORMAT,\n    )  # fmt: skip\n    if LSE:\n        tl.store(lse + (token * "
+                "OUT_FORMAT,\n    )  # fmt: skip\n    if LSE:\n        tl.store(lse + (token * "
                 "lse_token + head * lse_head), last * LN_2, mask=mask)\n",
                 _KERNEL,
             ),

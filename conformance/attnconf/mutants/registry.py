@@ -6,6 +6,7 @@ from attnconf.errors import InvalidInputError
 from attnconf.mutants import (
     batches,
     calls,
+    dtypes,
     graphs,
     memory,
     merge,
@@ -28,6 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *pools.MUTANTS,
     *scores.MUTANTS,
     *scales.MUTANTS,
+    *dtypes.MUTANTS,
     *batches.MUTANTS,
     *memory.MUTANTS,
     *merge.MUTANTS,

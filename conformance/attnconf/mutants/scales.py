@@ -17,7 +17,7 @@ MUTANTS = (
         summary="k_scale is left out of the scores",
         bug="sgl-project/sglang#28144",
         catalogue=("M33",),
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited("reference", Edit(_SCALE, "geometry.sm_scale")),
         proof=quantised("decode"),
     ),
@@ -26,7 +26,7 @@ MUTANTS = (
         summary="v_scale is left out where requests bring several tokens",
         bug="flashinfer-ai/flashinfer#1416",
         catalogue=("M33",),
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited(
             "reference", Edit("self._owner(layer).v_scale", "(self._owner(layer).v_scale if q_len == 1 else 1.0)")
         ),
@@ -37,7 +37,7 @@ MUTANTS = (
         summary="k_scale and v_scale change places",
         bug="flashinfer-ai/flashinfer#1254",
         catalogue=("M33",),
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited(
             "reference",
             Edit("self._owner(layer).k_scale", "self._owner(layer).v_scale"),
@@ -50,7 +50,7 @@ MUTANTS = (
         summary="v_scale is applied when values are loaded, and again to the output",
         bug="vllm-project/vllm#48016",
         catalogue=("M33",),
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited("reference", Edit(_OUT, "p, v.float() * self._owner(layer).v_scale)")),
         proof=quantised("decode"),
     ),
@@ -59,7 +59,7 @@ MUTANTS = (
         summary="the new tokens are read without v_scale, as if they had not been quantised",
         bug="sgl-project/sglang#18882",
         catalogue=("M33",),
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited(
             "reference",
             Edit(
@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         id="k-scale-of-first-layer",
         summary="every layer takes the first layer's k_scale",
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited("reference", Edit("self._owner(layer).k_scale", "self.batch.layers[0].geometry.k_scale")),
         proof=quantised("decode", SCALED, SCALED.model_copy(update={"k_scale": 2.0})),
     ),

@@ -141,8 +141,9 @@ MUTANTS = (
         make=edited(
             "reference",
             Edit(
-                "q = inputs.q[rows].float()\n",
-                "q = inputs.q[rows].float()\n        group = geometry.group_size\n        heads = torch.arange("
+                "q = inputs.q[rows].float() * inputs.q_scale\n",
+                "q = inputs.q[rows].float() * inputs.q_scale\n        group = geometry.group_size\n"
+                "        heads = torch.arange("
                 "q.shape[1], device=q.device)\n        q = q[:, heads // group * group + heads % group % 8]\n",
             ),
         ),
@@ -208,9 +209,9 @@ MUTANTS = (
             "reference",
             Edit(_SCALED, f"lost = (scores < -5e4).all(dim=3)\n        {_SCALED}"),
             Edit(
-                "return out.to(inputs.q.dtype), lse",
+                "return (out / inputs.out_scale).to(inputs.out_dtype), lse",
                 "out = out.masked_fill(lost.flatten(0, 1).transpose(0, 1)[:, :, None], 0.0)\n"
-                "        return out.to(inputs.q.dtype), lse",
+                "        return (out / inputs.out_scale).to(inputs.out_dtype), lse",
             ),
         ),
         proof=ask("decode", FAINT, seed=_LOW),
@@ -228,14 +229,14 @@ MUTANTS = (
     Mutant(
         id="eight-bits-of-another-format",
         summary="stored 8-bit values end at 240, as in the format of other hardware",
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited("reference", Edit("p, v.float())", "p, v.float().clamp(-240.0, 240.0))")),
         proof=quantised("decode", NARROW.model_copy(update={"k_scale": 1.0, "v_scale": 2.0**-7})),
     ),
     Mutant(
         id="eight-bits-without-subnormals",
         summary="stored 8-bit values below the smallest normal one are read as zero",
-        clause=Clause.QUANTISED_KV,
+        clause=Clause.QUANTISED,
         make=edited(
             "reference",
             Edit("p, v.float())", "p, v.float() * (v.float().abs() >= (2.0**-6 if v.element_size() == 1 else 0.0)))"),

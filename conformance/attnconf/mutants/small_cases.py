@@ -40,7 +40,8 @@ def ask(mode: Mode, *layers: Layer, **fields: object) -> Case:
 
 def quantised(mode: Mode, *layers: Layer, **fields: object) -> Case:
     """Return such a case over 8-bit keys and values, whose scales are those of ``layers``."""
-    return ask(mode, *(layers or (SCALED,)), q_dtype="bfloat16", kv_dtype="float8_e4m3fn", **fields)
+    given = {"q_dtype": "bfloat16", "kv_dtype": "float8_e4m3fn", **fields}
+    return ask(mode, *(layers or (SCALED,)), **given)
 
 
 def served(mode: Mode, *layers: Layer, **fields: object) -> Case:

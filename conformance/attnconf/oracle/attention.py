@@ -2,12 +2,13 @@
 
 For query row i at position ``positions[i]`` and query head h, over keys j of KV head ``kv_head_of[h]``::
 
-    x_j = sm_scale * sum_c q[i,h,c] k[j,c]
+    x_j = sm_scale * sum_c q[i,h,c] k[j,c]      q, k and v: stored numbers times their scales
     s_j = x_j                             without a soft cap
         = cap * tanh(x_j / cap)           with one (Gemma 2, arXiv 2408.00118, section 2)
     visible: (j <= position  or  j and position in one span)  and  (window_left < 0 or j >= position - window_left)
     L   = sum over visible j of exp(s_j)  (+ exp(sink_h): gpt-oss, denominator only)
     out = sum over visible j of exp(s_j) v_j / L,     lse = log L
+    stored: out / out_scale
 
 A row that sees no key and has no sink yields zeros and lse -inf.
 """

@@ -24,7 +24,7 @@ class Block:
 
     Scales are not applied. Each KV head serves query heads / KV heads consecutive ones. ``query_of`` [parts, rows]
     int64 is the query of each row, None where each row has its own: rows of several pieces may ask the same one.
-    ``visible`` is [parts, 1, rows, keys]. ``score_scale`` (sm_scale x k_scale), ``soft_cap`` and ``v_scale`` are
+    ``visible`` is [parts, 1, rows, keys]. ``score_scale``, ``soft_cap`` and ``value_scale`` are
     numbers, or [parts, 1, rows, 1] where they differ; ``sinks`` is [parts, query heads, rows], or None.
     """
 
@@ -37,7 +37,7 @@ class Block:
     visible: torch.Tensor
     score_scale: torch.Tensor | float
     soft_cap: torch.Tensor | float | None
-    v_scale: torch.Tensor | float
+    value_scale: torch.Tensor | float
     sinks: torch.Tensor | None
 
     def products(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -57,7 +57,8 @@ class Block:
         parts, heads, rows, keys = p.shape
         kv_heads, dim = v.shape[1], v.shape[3]
         found = (p.reshape(parts, kv_heads, heads // kv_heads * rows, keys) @ v).view(parts, heads, rows, dim)
-        return found if isinstance(self.v_scale, float) and self.v_scale == 1.0 else found * self.v_scale
+        plain = isinstance(self.value_scale, float) and self.value_scale == 1.0
+        return found if plain else found * self.value_scale
 
     def put(self, target: torch.Tensor, found: torch.Tensor) -> None:
         """Write ``found`` [parts, query heads, rows, ...] to its rows of ``target`` [rows of all problems, heads, ...].
@@ -96,9 +97,9 @@ def stacked(parts: list[Part]) -> Block:
         k=_stack([one.k[seen, heads] for one, seen in over], keys),
         v=_stack([one.v[seen, heads] for one, seen in over], keys),
         visible=_visible(parts, rows, keys),
-        score_scale=_numbers(parts, rows, lambda one: one.sm_scale * one.k_scale),
+        score_scale=_numbers(parts, rows, lambda one: one.score_scale),
         soft_cap=None if problem.soft_cap is None else _numbers(parts, rows, lambda one: one.soft_cap or 0.0),
-        v_scale=_numbers(parts, rows, lambda one: one.v_scale),
+        value_scale=_numbers(parts, rows, lambda one: one.value_scale),
         sinks=None if problem.sinks is None else _sinks(parts, rows, own),
     )
 

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 class Problem:
     """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` and ``v`` [n, num_kv_heads, D], on one device.
 
-    They have any floating-point dtype: their numbers are exact, and those of ``k`` and ``v`` count ``k_scale`` and
-    ``v_scale`` times. ``positions`` [m] int64 are the absolute positions of the query rows, ``kv_head_of``
-    [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks`` [num_qo_heads] has any
-    floating-point dtype. Keys stand at positions ``start`` to ``start`` + n - 1. The rows within one of the ``spans``
-    [begin, end) see all of its keys at and behind their own position, whatever their window. Beside these, ``causal``
-    false lets each row see all later keys, and ``ahead`` so many: both are mistakes.
+    They have any floating-point dtype: their numbers are exact, and count ``q_scale``, ``k_scale`` and ``v_scale``
+    times. The answer is asked for in units of ``out_scale``: what is stored is the answer / out_scale. ``positions``
+    [m] int64 are the absolute positions of the query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each
+    query head reads, both on the CPU; ``sinks`` [num_qo_heads] has any floating-point dtype. Keys stand at positions
+    ``start`` to ``start`` + n - 1. The rows within one of the ``spans`` [begin, end) see all of its keys at and behind
+    their own position, whatever their window. Beside these, ``causal`` false lets each row see all later keys, and
+    ``ahead`` so many: both are mistakes.
     """
 
     q: torch.Tensor
@@ -36,6 +37,8 @@ class Problem:
     start: int = 0
     k_scale: float = 1.0
     v_scale: float = 1.0
+    q_scale: float = 1.0
+    out_scale: float = 1.0
 
     def sight(self, position: int) -> tuple[int, int]:
         """Return the first and the last key, as indices of ``k``, that the row at ``position`` sees.
@@ -54,14 +57,19 @@ class Problem:
         return replace(self, q=q, positions=self.positions[rows])
 
     @property
-    def keys(self) -> torch.Tensor:
-        """The keys in float64, scaled."""
-        return scaled(self.k, self.k_scale)
+    def score_scale(self) -> float:
+        """The factor of a product of stored numbers in a score."""
+        return self.sm_scale * (self.q_scale * self.k_scale)
+
+    @property
+    def value_scale(self) -> float:
+        """The factor of a stored value in the answer."""
+        return self.v_scale / self.out_scale
 
     @property
     def values(self) -> torch.Tensor:
-        """The values in float64, scaled."""
-        return scaled(self.v, self.v_scale)
+        """The values in float64, as they count in the answer."""
+        return scaled(self.v, self.value_scale)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from packaging.utils import canonicalize_name
 
-from attnconf.cases.case import KVDtype
+from attnconf.cases.dtypes import KVDtype
 from attnconf.platforms import platform_text
 from attnconf.policy.question import Deterministic, Mask, Named, Question, UserChoice
 from attnconf.policy.ranges import UNSET, Sm, sm_in, sm_samples, version_in, version_samples, whole_in, whole_samples

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from packaging.utils import canonicalize_name
 from pydantic import Field, model_validator
 
-from attnconf.cases.case import KVDtype
+from attnconf.cases.dtypes import KVDtype
 from attnconf.policy.axes import AXES, package_axis
 from attnconf.policy.question import Algorithm, Deterministic, Mask, Named, Question
 from attnconf.policy.ranges import OpenRange, SmPattern, Specifier, WholeRange

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from attnconf.cases.case import KVDtype
+from attnconf.cases.dtypes import KVDtype
 from attnconf.platforms import Platform
 from attnconf.values import Value
 

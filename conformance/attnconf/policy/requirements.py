@@ -26,8 +26,21 @@ MOST = 200
 Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST)]
 AtLeast = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
-Dtypes = Literal["any", "float32", "float16", "bfloat16", "float16+float8_e4m3fn", "bfloat16+float8_e4m3fn"]
-"""The dtypes of a cell: one for queries and KV, or ``queries+KV``; ``any`` counts the cells of all dtypes together."""
+Dtypes = Literal[
+    "any",
+    "float32",
+    "float16",
+    "bfloat16",
+    "float16+float8_e4m3fn",
+    "bfloat16+float8_e4m3fn",
+    "float16+float8_e4m3fn->float8_e4m3fn",
+    "bfloat16+float8_e4m3fn->float8_e4m3fn",
+    "float8_e4m3fn->float16",
+    "float8_e4m3fn->bfloat16",
+    "float8_e4m3fn",
+]
+"""The dtypes of a cell, as in ``cases.dtypes``: one for queries and KV, or ``queries+KV``, and ``->answer`` where that
+is another than the query's; ``any`` counts the cells of all dtypes together."""
 
 
 _IMAGE_MODES: tuple[Mode, ...] = ("extend", "mixed")

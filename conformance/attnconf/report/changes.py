@@ -25,7 +25,7 @@ Place = tuple[str, str, str, str]
 _LEAST_WORSE = 0.05
 """Units by which a worst error must grow to be named: below that, another machine's rounding does it."""
 
-_SAME_DTYPES = {"q_dtype": "bfloat16", "kv_dtype": "bfloat16"}
+_SAME_DTYPES = {"q_dtype": "bfloat16", "kv_dtype": "bfloat16", "out_dtype": None}
 """Cells of one place are added up, whatever their dtypes."""
 
 _LEAST_SLOWER = 1.25

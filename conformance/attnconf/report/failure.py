@@ -33,10 +33,11 @@ def render_failure(result: CaseResult, replay_command: str) -> str:
 def describe_failure(result: CaseResult) -> str:
     """Return what is wrong with ``result``, layer by layer; only the lines of this text are lines of it."""
     case = result.case
+    answer = f"out {case.out_dtype}, " if case.out_dtype else ""
     lines = [
         (
             f"{shown_name(result.backend, result.evidence)} fails case {case.id} of model {case.model}"
-            f" (mode {case.mode}, q {case.q_dtype}, kv {case.kv_dtype}, {result.evidence} evidence)"
+            f" (mode {case.mode}, q {case.q_dtype}, kv {case.kv_dtype}, {answer}{result.evidence} evidence)"
         )
     ]
     for layer in result.layers:

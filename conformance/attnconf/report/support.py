@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.cases.case import Mode
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import FREE_MODEL
 from attnconf.escape import markdown, markdown_link
@@ -101,7 +102,7 @@ def _listed(runs: Iterable[tuple[str, Receipt]]) -> str:
             markdown(f"{one.backend} on SM {one.sm}, FlashInfer {one.flashinfer}"),
             f"{markdown(one.model)}<br>{one.layer_kind}",
             one.mode,
-            f"{_SHORT[one.q_dtype]}/{_SHORT[one.kv_dtype]}",
+            f"{_SHORT[one.q_dtype]}/{_SHORT[one.kv_dtype]}" + (f" to {_SHORT[one.out_dtype]}" if one.out_dtype else ""),
             f"{one.kernels} listed" if one.kernels else f"none: {markdown(one.missing)}",
         )
         for _, receipt in runs
@@ -185,8 +186,15 @@ def _cell(cells: Sequence[Cell], notes: dict[str, int]) -> str:
     reasons = sorted({reason for cell in cells for reason in cell.reasons})
     numbers = [str(notes.setdefault(reason, len(notes) + 1)) for reason in reasons]
     text = ", ".join(parts) + (f" <sup>{','.join(numbers)}</sup>" if numbers else "")
-    dtypes = sorted({_SHORT[cell.kv_dtype] for cell in cells if cell.executed})
+    dtypes = sorted({_stored(cell) for cell in cells if cell.executed})
     return (text + (f"<br>{' '.join(dtypes)}" if dtypes else "")).replace(" ", "&nbsp;")
+
+
+def _stored(cell: Cell) -> str:
+    """Return the dtype of keys and values, with those of query and answer where these are of 8 bits, too."""
+    dtypes = cell.dtypes
+    query = f" under {_SHORT[dtypes.q]}" if dtypes.q == FP8 else ""
+    return f"{_SHORT[dtypes.kv]}{query}" + (f" to {_SHORT[dtypes.out]}" if dtypes.out == FP8 else "")
 
 
 def _worst(cells: Iterable[Cell]) -> float | None:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.draws import Draws
     from attnconf.policy.requirements import RequiredCell
 
-Key: TypeAlias = "tuple[str, Mode, str, str]"
-"""A kind of layer, a mode, and the dtypes of queries and KV: what a profile counts, for a backend and a model."""
+Key: TypeAlias = "tuple[str, Mode, str]"
+"""A kind of layer, a mode, and the word for the dtypes: what a profile counts, for a backend and a model."""
 
 ANY = "any"
-"""Stands for every pair of dtypes, as in a policy."""
+"""Stands for all dtypes, as in a policy."""
 
 Declines: TypeAlias = "Callable[[Case], Sequence[str | None]]"
 """For each layer of a case why the backend does not execute it, or None."""
@@ -124,32 +124,30 @@ class _Count:
     def unreached(self) -> dict[str, int]:
         """Return what is missing of each key, in words, with the reason that was given most often."""
         found: Counter[str] = Counter()
-        for (kind, mode, q_dtype, kv_dtype), layers in self.wanted.items():
-            key = (kind, mode, q_dtype, kv_dtype)
+        for (kind, mode, dtypes), layers in self.wanted.items():
+            key = (kind, mode, dtypes)
             missing = layers - self.had[key]
             if missing <= 0:
                 continue
             reasons = {reason: many for reason, many in self.reasons.get(key, Counter()).items() if reason}
             why = max(sorted(reasons), key=reasons.__getitem__) if reasons else "no case of it was drawn"
-            dtypes = q_dtype if q_dtype == kv_dtype else f"{q_dtype}+{kv_dtype}"
             found[f"{kind} {mode} {dtypes}: {why}"] += missing
         return dict(sorted(found.items()))
 
 
 def _of_any(key: Key) -> Key:
-    return (*key[:2], ANY, ANY)
+    return (*key[:2], ANY)
 
 
 def required_layers(cells: Iterable[RequiredCell]) -> dict[tuple[str, str], dict[Key, int]]:
     """Return how many layers ``cells`` want of each key, by backend and model."""
     found: dict[tuple[str, str], dict[Key, int]] = {}
     for cell in cells:
-        q_dtype, _, kv_dtype = cell.dtypes.partition("+")
         wanted = found.setdefault((cell.backend, cell.model), {})
-        wanted[cell.layer_kind, cell.mode, q_dtype, kv_dtype or q_dtype] = cell.executed
+        wanted[cell.layer_kind, cell.mode, cell.dtypes] = cell.executed
     return found
 
 
 def keys_of(case: Case) -> list[Key]:
     """Return the key of each layer of ``case``."""
-    return [(layer.cell_kind, case.mode, case.q_dtype, case.kv_dtype) for layer in case.layers]
+    return [(layer.cell_kind, case.mode, case.dtypes.text) for layer in case.layers]

@@ -30,7 +30,7 @@ class Replay:
     def run(self, name: str, case: Case, backends: Sequence[str]) -> Iterator[str]:
         """Yield the lines of one case, as the backends get to it. Raises ``InvalidInputError`` for one too large."""
         self.session.refuse_too_large(case, name)
-        dtypes = f"q {case.q_dtype}, kv {case.kv_dtype}"
+        dtypes = f"q {case.q_dtype}, kv {case.kv_dtype}" + (f", out {case.out_dtype}" if case.out_dtype else "")
         yield f"case {case.id} ({name}): model {case.model}, mode {case.mode}, {dtypes}"
         for backend in backends:
             yield from self._on(case, backend)

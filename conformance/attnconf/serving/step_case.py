@@ -10,7 +10,8 @@ from attnconf.cases.recorded import NULL_PAGE, Recorded
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from attnconf.cases.case import Mode, PoisonKind, QDtype
+    from attnconf.cases.case import Mode, PoisonKind
+    from attnconf.cases.dtypes import QDtype
     from attnconf.cases.inputs.batch import Pool
     from attnconf.serving.world import BatchRow
 

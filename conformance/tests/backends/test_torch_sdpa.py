@@ -11,6 +11,7 @@ from attnconf.cases.drawing.choices import Choices
 from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.space import DTYPES, MODES, Space
 from attnconf.cases.drawing.strategies import free_layers
+from attnconf.cases.dtypes import FP8, Dtypes
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
@@ -44,12 +45,14 @@ def ask(given: Case) -> CaseResult:
     return run_case(given, make(CPU), CPU, torch.device("cpu"), choose=all_checks)
 
 
-@pytest.mark.parametrize(("q_dtype", "kv_dtype"), DTYPES)
-def test_every_clause_holds_in_every_dtype(q_dtype: str, kv_dtype: str) -> None:
+@pytest.mark.parametrize("dtypes", DTYPES, ids=lambda dtypes: dtypes.text)
+def test_every_clause_holds_in_every_dtype(dtypes: Dtypes) -> None:
     layers: tuple[Layer, ...] = (FULL, SLIDING)
-    if kv_dtype == "float8_e4m3fn":
-        layers = tuple(layer.model_copy(update={"k_scale": 0.4, "v_scale": 1.5}) for layer in layers)
-    result = ask(case(q_dtype=q_dtype, kv_dtype=kv_dtype, layers=layers))
+    if dtypes.kv == FP8:
+        scales = {"k_scale": 0.4, "v_scale": 1.5, "q_scale": 0.2, "out_scale": 0.05}
+        layers = tuple(layer.model_copy(update=scales) for layer in layers)
+    out_dtype = None if dtypes.out == dtypes.q != FP8 else dtypes.out
+    result = ask(case(q_dtype=dtypes.q, kv_dtype=dtypes.kv, out_dtype=out_dtype, layers=layers))
     assert [layer.outcome for layer in result.layers] == [Outcome.PASSED, Outcome.PASSED], result
     assert result.layers[0].kernel == "sdpa-flash_attention"
 

@@ -10,6 +10,7 @@ import torch
 
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.judging.diagnose import Explanation, explain
 from attnconf.judging.execution import Output
@@ -40,12 +41,24 @@ def trial_with(case: Case, layer: int, request: int, change: object) -> Trial:
     trial = Trial(PosedCase(case, torch.device("cpu")), ReferenceBackend(), Platform())
     out = torch.cat([attend(trial.posed.scene(layer, r).problem).out for r in range(len(case.requests))])
     out[trial.posed.rows(request)] = change(trial.posed.scene(layer, request))
-    trial._base[layer] = Output(out.to(torch.bfloat16), None, "fake", 0, guards_intact=True)
+    trial._base[layer] = Output(out.to(getattr(torch, case.answer_dtype)), None, "fake", 0, guards_intact=True)
     return trial
 
 
-LAYER_FOR = {"own KV": 1, "own scales": 1, "neighbour's pages": 2, "window everywhere": 2, "oldest key lost": 2}
+LAYER_FOR = {
+    "owner's q_scale": 1,
+    "own KV": 1,
+    "own scales": 1,
+    "neighbour's pages": 2,
+    "window everywhere": 2,
+    "oldest key lost": 2,
+}
 LONG = {"requests": (Request(prefix_len=200, new_tokens=4), Request(prefix_len=150, new_tokens=40))}
+CALIBRATED = tuple(
+    layer.model_copy(update={"q_scale": scale, "out_scale": 0.05, "v_scale": 16.0})
+    for layer, scale in zip(RICH.layers, (0.06, 0.5, 0.01), strict=True)
+)
+EIGHT_BIT = {"q_dtype": FP8, "out_dtype": "bfloat16", "layers": CALIBRATED}
 _IMAGE_LAYER = (RICH.layers[0].model_copy(update={"spans": True}),)
 _IMAGES = {
     "layers": _IMAGE_LAYER,
@@ -62,6 +75,12 @@ CASE_FOR = {
         _IMAGES,
     ),
     "spans everywhere": _CAUSAL,
+    "q_scale off": EIGHT_BIT,
+    "q_scale once more": {"layers": CALIBRATED},
+    "owner's q_scale": EIGHT_BIT,
+    "out_scale off": EIGHT_BIT | {"out_dtype": FP8},
+    "out_scale once more": {"layers": CALIBRATED},
+    "out_scale inverted": EIGHT_BIT | {"out_dtype": FP8},
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

@@ -21,7 +21,7 @@ from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.power import CasePower, LayerPower, case_power, layer_power
-from attnconf.numerics import NumericsProfile
+from attnconf.numerics import NumericsProfile, usual_profile
 from attnconf.platforms import Platform
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
@@ -126,7 +126,7 @@ def test_a_declined_layer_has_its_reason_and_no_figures() -> None:
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_power_counts_the_features_that_a_run_counts(case: Case) -> None:
     asked = PosedCase(case, torch.device("cpu"))
-    profile = NumericsProfile(p=case.q_dtype)
+    profile = usual_profile(case.q_dtype)
     for layer in range(len(case.layers)):
         requests = range(len(case.requests))
         pairs = [(asked.scene(layer, request), asked.answer(layer, request, profile)) for request in requests]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.shape import KernelShape
 
 _PLAIN = KernelShape(
     mode="decode",
     q_dtype="bfloat16",
     kv_dtype="bfloat16",
+    out_dtype="bfloat16",
     head_dim=256,
     num_qo_heads=32,
     num_kv_heads=16,
@@ -26,5 +28,10 @@ _PLAIN = KernelShape(
 
 
 def a_shape(**changes: Any) -> KernelShape:  # noqa: ANN401 - any field
-    """Return a decode of Gemma's sizes in 16 bits, without any feature, with ``changes``."""
-    return replace(_PLAIN, **changes)
+    """Return a decode of Gemma's sizes in 16 bits, without any feature, with ``changes``.
+
+    The answer has the query's dtype, if nothing else is said, and 16 bits under an 8-bit query.
+    """
+    q_dtype = changes.get("q_dtype", _PLAIN.q_dtype)
+    answer = "bfloat16" if q_dtype == FP8 else q_dtype
+    return replace(_PLAIN, **{"out_dtype": answer, **changes})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported, refusals
 from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.backends.triton.variants import launch_builds
+from attnconf.cases.dtypes import FP8
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -62,16 +63,18 @@ class TritonBackend:
             return Unsupported(
                 f"{shape.group_size} query heads per KV head at head_dim {shape.head_dim} do not fit one block of rows"
             )
-        if shape.kv_dtype == "float8_e4m3fn" and platform.sm is not None and platform.sm < FP8_SM:
+        if shape.kv_dtype == FP8 and platform.sm is not None and platform.sm < FP8_SM:
             return Unsupported(f"Triton compiles float8_e4m3fn from SM 8.9 on, and this is SM {platform.sm_text}")
         return None
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """P is rounded to q's dtype before the product with V; everything else is float32.
+        """P is rounded to the products' dtype before the one with V; everything else is float32.
 
-        float8_e4m3fn keys and values become q's dtype exactly, and their scales are applied in float32.
+        The products are in q's dtype, or in bfloat16 under an 8-bit query. What is stored in float8_e4m3fn becomes that
+        dtype exactly, and scales are applied in float32.
         """
-        return NumericsProfile(p=shape.q_dtype, accumulator="float32", partials="float32")
+        products = "bfloat16" if shape.q_dtype == FP8 else shape.q_dtype
+        return NumericsProfile(p=products, accumulator="float32", partials="float32")
 
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
         """Return the launches to compile for the supported ones of ``shapes``; none where kernels are interpreted.

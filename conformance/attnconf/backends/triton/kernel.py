@@ -20,6 +20,7 @@ from attnconf.backends.triton.tile import (
     device_function,
     load_or_zero,
     round_to_bf16,
+    round_to_e4m3,
     visit_tile,
 )
 
@@ -74,7 +75,7 @@ def block_range(
 def store_rows(
     acc, m, total, token, head, mask, d, out, lse, sinks,
     out_token, out_head, out_dim, lse_token, lse_head, v_scale,
-    HEAD_DIM: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr,
+    HEAD_DIM: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr,
 ):  # fmt: skip
     """Write the output and log-sum-exp of complete rows from their softmax state; rows over no key become 0."""
     largest = m
@@ -89,8 +90,10 @@ def store_rows(
     result = acc * (v_scale / total)[:, None]
     where_out = (out + (token * out_token + head * out_head))[:, None] + (d * out_dim)[None, :]
     mask_out = mask[:, None] & (d < HEAD_DIM)[None, :]
-    if Q_FORMAT == "bf16":
+    if OUT_FORMAT == "bf16":
         tl.store(where_out, round_to_bf16(result).to(tl.int16), mask=mask_out)
+    elif OUT_FORMAT == "e4m3":
+        tl.store(where_out, round_to_e4m3(result).to(tl.uint8), mask=mask_out)
     else:
         tl.store(where_out, result.to(out.dtype.element_ty), mask=mask_out)
     if LSE:
@@ -108,8 +111,8 @@ def attend(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr,
-    SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr,
-    DOT: tl.constexpr, INDEX: tl.constexpr,
+    SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, OUT_FORMAT: tl.constexpr,
+    P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
 
@@ -161,7 +164,7 @@ def attend(
     if splits == 1:
         store_rows(
             acc, m, total, token, head, mask, d, out, lse, sinks,
-            out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, Q_FORMAT,
+            out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, OUT_FORMAT,
         )  # fmt: skip
     elif MAX_SPLITS > 1:
         place = (token * num_qo_heads + head) * num_splits + split
@@ -176,7 +179,7 @@ def merge(
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr,
+    WINDOWED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr,
     INDEX: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
@@ -214,5 +217,5 @@ def merge(
         m = largest
     store_rows(
         acc, m, total, token, head, mask, d, out, lse, sinks,
-        out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, Q_FORMAT,
+        out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, OUT_FORMAT,
     )  # fmt: skip

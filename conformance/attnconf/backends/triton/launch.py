@@ -124,7 +124,9 @@ class Launches:
     def _plan(self, layer: LayerInputs) -> list[Stage]:
         """Return the stages of a layer. A request's q_len alone decides which stage takes it."""
         geometry = layer.geometry
-        sizes = LayerSizes(geometry.group_size, geometry.head_dim, geometry.num_kv_heads, layer.q.element_size())
+        sizes = LayerSizes(
+            geometry.group_size, geometry.head_dim, geometry.num_kv_heads, max(2, layer.q.element_size())
+        )
         stages = []
         for name, fewest, most in STAGES:
             requests = [row for row, length in enumerate(self._batch.q_lens) if fewest <= length <= most]
@@ -178,6 +180,7 @@ class Launches:
         page, slot, head = (0, 1, 2) if batch.kv_layout == "NHD" else (0, 2, 1)
         cap, spans = geometry.logits_soft_cap, geometry.spans and batch.row_spans is not None
         q_format, kv_format = self._format(layer.q.dtype), self._format(stored.k.dtype)
+        dot = torch.bfloat16 if layer.q.dtype is torch.float8_e4m3fn else layer.q.dtype
         q, k, v, target = (self._bits(tensor) for tensor in (layer.q, stored.k, stored.v, out))
         norm = lse if lse is not None else self._stats.view(-1, 1)
         sinks = layer.sinks if layer.sinks is not None else self._stats
@@ -189,12 +192,13 @@ class Launches:
             "out_token": out.stride(0), "out_head": out.stride(1), "out_dim": out.stride(2),
             "lse_token": norm.stride(0), "lse_head": norm.stride(1),
             "num_qo_heads": geometry.num_qo_heads, "num_splits": stage.splits,
-            "v_scale": owner.v_scale, "window_left": geometry.window_left,
+            "v_scale": owner.v_scale / layer.out_scale, "window_left": geometry.window_left,
             "GROUP": geometry.group_size, "HEAD_DIM": geometry.head_dim,
             "BLOCK_M": tuning.block_m, "BLOCK_N": tuning.block_n, "BLOCK_D": tuning.block_d,
             "MAX_SPLITS": tuning.max_splits, "MIN_SPLIT": tuning.min_split,
             "WINDOWED": geometry.window_left >= 0, "SINKS": layer.sinks is not None, "SPANS": spans,
-            "LSE": lse is not None, "Q_FORMAT": q_format, "INDEX": tl.int64 if self._interpreted else tl.int32,
+            "LSE": lse is not None, "OUT_FORMAT": self._format(out.dtype),
+            "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip
         grid = (stage.work.shape[0], geometry.num_kv_heads, stage.splits)
         attend: dict[str, Any] = {
@@ -203,11 +207,12 @@ class Launches:
             "k_page": k.stride(page), "k_slot": k.stride(slot), "k_head": k.stride(head), "k_dim": k.stride(3),
             "v_page": v.stride(page), "v_slot": v.stride(slot), "v_head": v.stride(head), "v_dim": v.stride(3),
             "table_row": tables.stride(0), "table_column": tables.stride(1),
-            "scale": geometry.sm_scale * owner.k_scale * (LOG2E if cap is None else 1.0), "cap": cap or 1.0,
-            "PAGE_SIZE": batch.page_size, "SOFT_CAP": cap is not None, "KV_FORMAT": kv_format,
+            "scale": geometry.sm_scale * layer.q_scale * owner.k_scale * (LOG2E if cap is None else 1.0),
+            "cap": cap or 1.0,
+            "PAGE_SIZE": batch.page_size, "SOFT_CAP": cap is not None, "Q_FORMAT": q_format, "KV_FORMAT": kv_format,
             "SAME_STRIDES": k.stride() == v.stride(),
-            "P_BITS": self._p_bits(layer.q.dtype),
-            "DOT": tl.float32 if self._interpreted else names[layer.q.dtype],
+            "P_BITS": self._p_bits(dot),
+            "DOT": tl.float32 if self._interpreted else names[dot],
             "num_warps": tuning.num_warps, "num_stages": tuning.num_stages,
         }  # fmt: skip
         start(kernels().attend, grid, common | attend)

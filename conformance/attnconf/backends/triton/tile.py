@@ -68,6 +68,18 @@ def round_to_bf16(x):
 
 
 @device_function
+def round_to_e4m3(x):
+    """Return float32 ``x`` rounded to float8_e4m3fn, to nearest even, saturating, as its bits: interpreter only."""
+    magnitude = tl.minimum(tl.abs(x), 448.0)
+    bits = magnitude.to(tl.int32, bitcast=True).to(tl.int64)
+    normal = ((bits + 524287 + ((bits >> 20) & 1)) >> 20) - 960  # 3 bits behind the point, and the exponent less by 120
+    subnormal = ((magnitude * 512.0 + 8388608.0) - 8388608.0).to(tl.int64)  # multiples of 2**-9, to nearest even
+    code = tl.where(magnitude < 0.015625, subnormal, normal)  # noqa: PLR2004 - the smallest normal number
+    code = tl.where(x != x, 127, code)  # noqa: PLR0124 - NaN alone
+    return tl.where(x < 0.0, code + 128, code)
+
+
+@device_function
 def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
     """Return loaded elements as a dot operand of dtype ``DOT``, exactly.
 

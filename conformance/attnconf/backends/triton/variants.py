@@ -11,7 +11,8 @@ from attnconf.backends.builds import Build
 from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS, LayerSizes, split_tuning
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import KVDtype, KVLayout, QDtype, Storage
+    from attnconf.cases.case import KVLayout, Storage
+    from attnconf.cases.dtypes import KVDtype, OutDtype, QDtype
     from attnconf.cases.shape import KernelShape
 
 STAGES = (
@@ -29,7 +30,9 @@ CPU_SECONDS = 3.0
 (Triton 3.9, ahead of time for SM 9.0, on one core)."""
 
 _ALIGNED = 16
-_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
+"""Bytes of an operand of the products: 8-bit queries are multiplied in bfloat16."""
+
 _DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
 
 
@@ -47,6 +50,7 @@ class Variant:
     most: int
     q_dtype: QDtype
     kv_dtype: KVDtype
+    out_dtype: OutDtype
     head_dim: int
     num_qo_heads: int
     num_kv_heads: int
@@ -65,6 +69,7 @@ class Variant:
             self.kernel,
             _DTYPES[self.q_dtype],
             _DTYPES[self.kv_dtype],
+            *([_DTYPES[self.out_dtype]] if self.out_dtype != self.q_dtype else []),
             f"hd{self.head_dim}",
             f"{self.num_qo_heads}x{self.num_kv_heads}",
             f"ps{self.page_size}",
@@ -113,6 +118,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         most=most,
         q_dtype=shape.q_dtype,
         kv_dtype=shape.kv_dtype,
+        out_dtype=shape.out_dtype,
         head_dim=shape.head_dim,
         num_qo_heads=shape.num_qo_heads,
         num_kv_heads=shape.num_kv_heads,

@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Layer
 from attnconf.cases.drawing.layers import model_layers
-from attnconf.cases.drawing.space import DTYPES, CompiledShape
+from attnconf.cases.drawing.space import CompiledShape
+from attnconf.cases.dtypes import FP8, Dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.cases.case import KVDtype, QDtype
     from attnconf.cases.drawing.choices import Choices
     from attnconf.cases.drawing.space import Draw
     from attnconf.cases.geometry import LayerGeometry
 
-_BF16: tuple[QDtype, KVDtype] = ("bfloat16", "bfloat16")
-_FP16: tuple[QDtype, KVDtype] = ("float16", "float16")
-_FP32: tuple[QDtype, KVDtype] = ("float32", "float32")
-_BF16_FP8: tuple[QDtype, KVDtype] = ("bfloat16", "float8_e4m3fn")
-_FP16_FP8: tuple[QDtype, KVDtype] = ("float16", "float8_e4m3fn")
+_BF16 = Dtypes("bfloat16", "bfloat16", "bfloat16")
+_FP16 = Dtypes("float16", "float16", "float16")
+_FP32 = Dtypes("float32", "float32", "float32")
+_BF16_FP8 = Dtypes("bfloat16", FP8, "bfloat16")
+_FP16_FP8 = Dtypes("float16", FP8, "float16")
+_FP8_BF16 = Dtypes(FP8, FP8, "bfloat16")
+_FP8_FP16 = Dtypes(FP8, FP8, "float16")
+_FP8 = Dtypes(FP8, FP8, FP8)
+_BF16_FP8_FP8 = Dtypes("bfloat16", FP8, FP8)
 
 # head_dim, group, KV heads, page, dtypes, window, soft cap, sinks, spans
-_ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool, bool], ...] = (
+_ROWS: tuple[tuple[int, int, int, int, Dtypes, int, float | None, bool, bool], ...] = (
     (64, 8, 2, 16, _BF16, 127, None, True, False),
     (64, 1, 3, 32, _FP16, 63, None, False, False),
     (128, 4, 2, 16, _FP16, 200, None, False, True),
@@ -51,12 +55,14 @@ _ROWS: tuple[tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None
     (64, 6, 1, 8, _FP32, 31, 5.0, True, False),
     (256, 1, 2, 128, _FP32, 17, None, False, False),
     (128, 4, 2, 256, _BF16, 127, None, False, False),
+    (128, 8, 1, 32, _FP8_BF16, 127, None, False, False),
+    (512, 4, 1, 64, _FP8, 65, None, False, False),
+    (512, 8, 1, 16, _FP8_FP16, 15, None, True, False),
+    (128, 4, 2, 64, _BF16_FP8_FP8, 63, None, False, False),
 )
 
 _FEW = 3
 """A few shapes are every third row: each still has a head_dim, group size, page size and feature of its own."""
-
-SIXTEEN_BIT = tuple(pair for pair in DTYPES if pair[0] != "float32")
 
 
 def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
@@ -65,8 +71,8 @@ def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
     return lambda choices: _shape(choices.pick("shape", rows))
 
 
-def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | None, bool, bool]) -> CompiledShape:
-    head_dim, group, kv_heads, page_size, (q_dtype, kv_dtype), window, cap, sinks, spans = row
+def _shape(row: tuple[int, int, int, int, Dtypes, int, float | None, bool, bool]) -> CompiledShape:
+    head_dim, group, kv_heads, page_size, dtypes, window, cap, sinks, spans = row
     full = Layer(
         kind="full",
         num_qo_heads=group * kv_heads,
@@ -79,23 +85,23 @@ def _shape(row: tuple[int, int, int, int, tuple[QDtype, KVDtype], int, float | N
     )
     sliding = full.model_copy(update={"kind": "sliding", "window_left": window})
     layers = (full, sliding, full.model_copy(update={"kv_owner": 0}), sliding.model_copy(update={"kv_owner": 1}))
-    return CompiledShape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+    return CompiledShape(layers=layers, page_size=page_size, dtypes=dtypes)
 
 
 def model_shapes(
-    layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[tuple[QDtype, KVDtype]]
+    layers: Sequence[LayerGeometry], page_sizes: Sequence[int], dtypes: Sequence[Dtypes]
 ) -> Draw[CompiledShape]:
     """Draw the layers of a model under some pairs of a page size and dtypes: every pair would cost builds.
 
     bfloat16, in which these models are served, gets every page size; the other dtypes take turns over them.
     """
-    others = [pair for pair in dtypes if pair != _BF16]
+    others = [one for one in dtypes if one != _BF16]
     builds = [(size, _BF16) for size in page_sizes]
-    builds += [(page_sizes[index % len(page_sizes)], pair) for index, pair in enumerate(others)]
+    builds += [(page_sizes[index % len(page_sizes)], one) for index, one in enumerate(others)]
     fixed = model_layers(layers)
 
     def drawn(choices: Choices) -> CompiledShape:
-        page_size, (q_dtype, kv_dtype) = choices.pick("build", builds)
-        return CompiledShape(layers=fixed(choices), page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+        page_size, picked = choices.pick("build", builds)
+        return CompiledShape(layers=fixed(choices), page_size=page_size, dtypes=picked)
 
     return drawn

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from attnconf.cases.drawing.covering import SIXTEEN_BIT, covering_shapes, model_shapes
+from attnconf.cases.drawing.covering import covering_shapes, model_shapes
 from attnconf.cases.drawing.layers import free_layers, model_layers
-from attnconf.cases.drawing.space import MODES, PAGE_SIZES, VERIFY_LENS, Space
+from attnconf.cases.drawing.space import MODEL_DTYPES, MODES, PAGE_SIZES, VERIFY_LENS, Space
 from attnconf.cases.models import CPU_QUERY_HEADS, FREE_MODEL, load_model
 from attnconf.errors import InvalidInputError
 
@@ -109,12 +109,12 @@ def _space_of(family: Family, model: str, *, accelerated: bool, max_kv_len: int,
         layers=model_layers(layers),
         model=geometry.name,
         modes=tuple(mode for mode in MODES if mode == family) or MODES,
-        dtypes=SIXTEEN_BIT,
+        dtypes=MODEL_DTYPES,
         page_sizes=PAGE_SIZES if own else ENGINE_PAGE_SIZES,
         max_requests=2 if own else 3,
         max_kv_len=max_kv_len,
         hybrid={"hybrid_pools": True, "windows": False}.get(family),
-        shapes=model_shapes(layers, built, SIXTEEN_BIT) if accelerated else None,
+        shapes=model_shapes(layers, built, MODEL_DTYPES) if accelerated else None,
         verify_lens=BUILT_VERIFY_LENS if accelerated else VERIFY_LENS,
     )
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attnconf.cases.case import MAX_VERIFY_TOKENS, Layer
+from attnconf.cases.dtypes import FP8, Dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.cases.case import KVDtype, Mode, QDtype
+    from attnconf.cases.case import Mode
     from attnconf.cases.drawing.choices import Choices
     from attnconf.cases.drawing.extremes import Card
     from attnconf.cases.drawing.serving import Load
@@ -22,12 +23,21 @@ Draw: TypeAlias = "Callable[[Choices], T]"
 MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
 PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
 VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
-DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (
-    ("float32", "float32"),
-    ("float16", "float16"),
-    ("bfloat16", "bfloat16"),
-    ("bfloat16", "float8_e4m3fn"),
-    ("float16", "float8_e4m3fn"),
+MODEL_DTYPES: tuple[Dtypes, ...] = (
+    Dtypes("float16", "float16", "float16"),
+    Dtypes("bfloat16", "bfloat16", "bfloat16"),
+    Dtypes("bfloat16", FP8, "bfloat16"),
+    Dtypes("float16", FP8, "float16"),
+    Dtypes(FP8, FP8, "bfloat16"),
+)
+"""The dtypes in which engines serve a model's layers."""
+
+DTYPES: tuple[Dtypes, ...] = (
+    Dtypes("float32", "float32", "float32"),
+    *MODEL_DTYPES,
+    Dtypes(FP8, FP8, "float16"),
+    Dtypes(FP8, FP8, FP8),
+    Dtypes("bfloat16", FP8, FP8),
 )
 
 
@@ -37,8 +47,7 @@ class CompiledShape:
 
     layers: tuple[Layer, ...]
     page_size: int
-    q_dtype: QDtype
-    kv_dtype: KVDtype
+    dtypes: Dtypes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +66,7 @@ class Space:
     layers: Draw[tuple[Layer, ...]]
     model: str = "free"
     modes: tuple[Mode, ...] = MODES
-    dtypes: tuple[tuple[QDtype, KVDtype], ...] = DTYPES
+    dtypes: tuple[Dtypes, ...] = DTYPES
     page_sizes: tuple[int, ...] = PAGE_SIZES
     max_requests: int = 3
     max_kv_len: int = 300

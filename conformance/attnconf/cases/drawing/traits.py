@@ -81,6 +81,7 @@ def _of_case(case: Case) -> Iterator[str]:
     yield f"mode {case.mode}"
     yield f"query {case.q_dtype}"
     yield f"cache {case.kv_dtype}"
+    yield f"answer {case.answer_dtype if case.out_dtype else 'as the query'}"
     yield f"page {_size_class(paging.page_size)}"
     yield f"layout {paging.layout}"
     yield f"storage {'padded' if paging.storage == 'unlike' else paging.storage}"

@@ -5,27 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
-from attnconf.cases.case import Case, Layer, Poison, QuerySide, QueryStorage
+from attnconf.cases.case import Case, Poison, QuerySide, QueryStorage
 from attnconf.cases.drawing.extremes import FAINT, LARGE_PAGES, draw_extreme, ladder, modes_of
 from attnconf.cases.drawing.layers import narrow_layers
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
+from attnconf.cases.drawing.scales import with_scales
 from attnconf.cases.drawing.serving import Load, load_requests
 from attnconf.cases.drawing.space import CompiledShape, T
 from attnconf.cases.drawing.spans import with_spans
+from attnconf.cases.dtypes import FP8, Dtypes, KVDtype
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import KVDtype, PoisonKind, QDtype
+    from attnconf.cases.case import PoisonKind
     from attnconf.cases.drawing.choices import Choices
     from attnconf.cases.drawing.extremes import Card, Extreme, Feature
     from attnconf.cases.drawing.space import Space
 
-KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
-K_SCALES = (*KV_SCALES, 2.0**-6, 16.0)
-V_SCALES = (*KV_SCALES, 2.0**-7, 64.0)
-"""The last two bring stored values to the limits of 8 bits: +-448, and below the smallest normal number."""
-
 SERVED_PAGE_SIZES = (16, 32, 64)
-SERVED_DTYPES: tuple[tuple[QDtype, KVDtype], ...] = (("float16", "float16"), ("bfloat16", "bfloat16"))
+SERVED_DTYPES = (Dtypes("float16", "float16", "float16"), Dtypes("bfloat16", "bfloat16", "bfloat16"))
 """What engines serve and every kernel takes. It is drawn twice as often: a kernel runs a layer only if it takes all."""
 
 SLACK_ROWS = (0, 0, 1, 5, 16)
@@ -51,9 +48,9 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
             draw_extreme(choices, mode, built=space.shapes is not None, far=space.far) if card is None else card.extreme
         )
     shape = _built_shape(space, choices, extreme, feature) or _any_shape(space, choices, extreme, feature)
-    layers, page_size, q_dtype, kv_dtype = shape.layers, shape.page_size, shape.q_dtype, shape.kv_dtype
-    if kv_dtype == "float8_e4m3fn":
-        layers = tuple(_scaled(choices.within(f"scales {index}"), layer) for index, layer in enumerate(layers))
+    layers, page_size, dtypes = shape.layers, shape.page_size, shape.dtypes
+    if dtypes.kv == FP8:
+        layers = tuple(with_scales(choices.within(f"scales {index}"), one, dtypes) for index, one in enumerate(layers))
     windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
     if load is None:
         requests = draw_requests(choices, space, mode, page_size, windows, extreme)
@@ -73,15 +70,16 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
     return Case(
         model=space.model,
         mode=mode,
-        q_dtype=q_dtype,
-        kv_dtype=kv_dtype,
+        q_dtype=dtypes.q,
+        kv_dtype=dtypes.kv,
+        out_dtype=None if dtypes.out == dtypes.q != FP8 else dtypes.out,
         layers=layers,
         requests=requests,
         paging=paging,
         padding_rows=padding_rows,
         padding_kv_len=choices.below("padding kv_len", 2) if padding_rows else 0,
         query=_query_side(choices.within("query")),
-        poison=choices.pick("poison", _poisons(kv_dtype)),
+        poison=choices.pick("poison", _poisons(dtypes.kv)),
         seed=_seed(choices, extreme),
     )
 
@@ -108,7 +106,7 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
     clause 6 asks every case again with all that a backend promises to tolerate.
     """
     calm: tuple[PoisonKind, ...] = ("stale", "zero")
-    harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype == "float8_e4m3fn" else ("huge", "inf", "nan")
+    harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype == FP8 else ("huge", "inf", "nan")
     calm_pairs = [Poison(k=k, v=v) for k in calm for v in calm]
     pairs = [Poison(k=k, v=v) for k in calm + harsh for v in calm + harsh if k in harsh or v in harsh]
     return calm_pairs * (len(pairs) // len(calm_pairs)) + pairs
@@ -134,7 +132,7 @@ def _has(shape: CompiledShape, feature: Feature) -> bool:
     return {
         "cap": shape.layers[0].logits_soft_cap is not None,
         "sinks": shape.layers[0].sinks,
-        "fp8": shape.kv_dtype == "float8_e4m3fn",
+        "fp8": shape.dtypes.kv == FP8,
     }.get(feature, True)
 
 
@@ -143,23 +141,17 @@ def _any_shape(space: Space, choices: Choices, extreme: Extreme, feature: Featur
         layers = space.layers(choices)
     else:
         layers = narrow_layers(choices, extreme, feature, far=space.far, part=space.part)
-    dtypes = tuple(pair for pair in space.dtypes if feature != "fp8" or pair[1] == "float8_e4m3fn")
-    q_dtype, kv_dtype = choices.pick("dtypes", _weighted(dtypes or space.dtypes, SERVED_DTYPES))
+    fitting = tuple(one for one in space.dtypes if feature != "fp8" or one.kv == FP8)
+    dtypes = choices.pick("dtypes", _weighted(fitting or space.dtypes, SERVED_DTYPES))
     if extreme == "page ids":
         page_size = 1
     elif extreme == "page size":
         page_size = choices.pick("page_size", ladder(extreme, LARGE_PAGES, far=space.far, part=space.part))
     else:
         page_size = choices.pick("page_size", _weighted(space.page_sizes, SERVED_PAGE_SIZES))
-    return CompiledShape(layers=layers, page_size=page_size, q_dtype=q_dtype, kv_dtype=kv_dtype)
+    return CompiledShape(layers=layers, page_size=page_size, dtypes=dtypes)
 
 
 def _weighted(options: tuple[T, ...], often: tuple[T, ...]) -> tuple[T, ...]:
     """Return ``options`` with those that are drawn ``often`` twice."""
     return (*options, *(option for option in often if option in options))
-
-
-def _scaled(choices: Choices, layer: Layer) -> Layer:
-    k_scale = choices.pick("k_scale", K_SCALES)
-    v_scale = choices.pick("v_scale", [scale for scale in V_SCALES if scale != k_scale])
-    return layer.model_copy(update={"k_scale": k_scale, "v_scale": v_scale})

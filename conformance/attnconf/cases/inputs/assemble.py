@@ -18,6 +18,7 @@ from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
 from attnconf.cases.inputs.query_side import laid_out, sliced_table
 from attnconf.cases.inputs.storage import Store, allocate, by_token
 from attnconf.cases.recorded import NULL_PAGE
+from attnconf.oracle import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
             q=laid_out(case, index, own, _padded_q(case, own.q, rng)),
             sinks=None if own.sinks is None else guarded(own.sinks),
             cache=case.owner(index),
+            out_dtype=getattr(torch, case.answer_dtype),
         )
         for index, (geometry, own) in enumerate(
             (geometry, logical.on(index, device)) for index, geometry in enumerate(case.layers)
@@ -100,7 +102,7 @@ def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor
     if not case.padding_rows:
         return q
     extra = normal((case.padding_rows, *q.shape[1:]), rng, q.device, stream="queries").to(q.dtype)
-    return torch.cat([q, extra])
+    return torch.cat([bits(q), bits(extra)]).view(q.dtype)
 
 
 def _cache(  # noqa: PLR0913 - one private step of assemble
@@ -200,7 +202,9 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
         q = logical.on(reader, device).q[
             rows[mine].to(device, non_blocking=True)[:, None], heads.to(device, non_blocking=True)
         ]
-        keys[mine.to(device, non_blocking=True)] = aimed(q, layer, raised_score(case, layer, rise))
+        keys[mine.to(device, non_blocking=True)] = aimed(
+            scaled(q, case.q_scale(reader)), layer, raised_score(case, layer, rise)
+        )
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
     scale = case.layers[index].k_scale
     return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp(-most, most)

@@ -35,13 +35,25 @@ class LayerInputs:
 
     ``q`` may be a slice of a packed tensor, with rows further apart than their width, and may have more rows than the
     batch has query tokens (``Batch.num_rows``): those behind belong to nobody.
-    ``cache`` indexes ``Batch.caches``: the layer's own, or its owner's when the layer is redirected.
+    ``out_dtype`` is the dtype of its answer. ``cache`` indexes ``Batch.caches``: the layer's own, or its owner's when
+    the layer is redirected.
     """
 
     geometry: Layer
     q: torch.Tensor
     sinks: torch.Tensor | None
     cache: int
+    out_dtype: torch.dtype
+
+    @property
+    def q_scale(self) -> float:
+        """How many times a stored query counts: the layer's q_scale, or 1 for a query that is not of 8 bits."""
+        return self.geometry.q_scale if self.q.element_size() == 1 else 1.0
+
+    @property
+    def out_scale(self) -> float:
+        """How many times a stored answer counts: the layer's out_scale, or 1 for one that is not of 8 bits."""
+        return self.geometry.out_scale if self.out_dtype.itemsize == 1 else 1.0
 
 
 @dataclass(frozen=True)

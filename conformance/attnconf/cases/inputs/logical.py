@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.levels import base_score, raw_base
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
 from attnconf.cases.inputs.witnesses import Probe, plan_probes
-from attnconf.oracle import Problem
+from attnconf.oracle import Problem, scaled
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -95,6 +96,8 @@ class Logical:
             soft_cap=geometry.logits_soft_cap,
             sinks=own.sinks,
             spans=spec.queried_spans if geometry.spans else (),
+            q_scale=self.case.q_scale(layer),
+            out_scale=self.case.out_scale(layer),
         )
 
 
@@ -118,10 +121,11 @@ def make_logical(case: Case, device: torch.device = _CPU) -> Logical:
         if origins is not None:
             tokens = origins[torch.tensor(tokens, dtype=torch.int64)].tolist()
         owner = case.owner(index)
-        plant(case, case.layers[index], drafts[owner].k, draft.q, draft.directions, probes, rows, tokens)
+        own = scaled(draft.q, case.q_scale(index))
+        plant(case, case.layers[index], drafts[owner].k, own, draft.directions, probes, rows, tokens)
         if owner != index:
             # The decoy has the same probes, so that its keys matter to a kernel that reads it by mistake.
-            plant(case, case.layers[index], draft.k, draft.q, draft.directions, probes, rows, tokens)
+            plant(case, case.layers[index], draft.k, own, draft.directions, probes, rows, tokens)
     origins = None if origins is None else origins.to(device)
     layers = []
     for draft, probes, geometry in zip(drafts, planned, case.layers, strict=True):
@@ -167,7 +171,7 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
         visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
         level = math.log(visible) + _SINK_RISE + base_score(case, layer)
         sinks = (level + _SINK_SPREAD * normal((layer.num_qo_heads,), rng)).to(device)
-    return _Draft(q.to(getattr(torch, case.q_dtype)), x, k, v, sinks)
+    return _Draft(_cast(q, case.q_scale(index), case.q_dtype), x, k, v, sinks)
 
 
 def _signs(case: Case, dim: int) -> torch.Tensor:
@@ -205,12 +209,17 @@ def _origins(case: Case, kv_starts: tuple[int, ...]) -> torch.Tensor | None:
 
 def _stored(case: Case, drafted: torch.Tensor, origins: torch.Tensor | None, scale: float) -> torch.Tensor:
     """Return keys or values in stored form; steps that would change nothing are skipped."""
-    dtype = getattr(torch, case.kv_dtype)
     if origins is not None:
         drafted = drafted[origins]
+    return _cast(drafted, scale, case.kv_dtype)
+
+
+def _cast(drafted: torch.Tensor, scale: float, name: str) -> torch.Tensor:
+    """Return numbers as they are stored in the dtype ``name``, of which each counts ``scale`` times."""
+    dtype = getattr(torch, name)
     if scale != 1.0:
         drafted = drafted * (1.0 / scale)  # a GPU divides by a number so, too
-    if case.kv_dtype == "float8_e4m3fn":
+    if name == FP8:
         most = torch.finfo(dtype).max
         drafted = drafted.clamp(-most, most)
     return drafted.to(dtype)

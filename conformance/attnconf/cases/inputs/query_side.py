@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.inputs.guards import guarded
+from attnconf.cases.inputs.poison import bits
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -21,7 +22,8 @@ def with_slack(case: Case, q: torch.Tensor) -> torch.Tensor:
     slack = case.query.slack_rows
     if not slack:
         return q
-    return torch.cat([q, -q[torch.arange(slack, device=q.device) % q.shape[0]]])
+    behind = q[torch.arange(slack, device=q.device) % q.shape[0]]
+    return torch.cat([bits(q), bits((-behind.float()).to(q.dtype))]).view(q.dtype)  # torch negates no 8 bits
 
 
 def packed_rows(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,12 @@ GUARD_ROWS = 4
 """Rows before and after the output; writing to them is a failure."""
 
 
-_SENTINEL = {1: 0x7F, 2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
+_SENTINEL = {2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
 """A NaN with an unusual payload, by element size: an element that still has it was not written."""
+
+_STEP, _START, _BYTES = 151, 89, 256
+"""Elements of 8 bits have no number to spare. Theirs differ from one to the next along the last dimension, and a vector
+that still has all of them was not written. A part of one that was not is wrong by its numbers."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ class Target:
         Everything is counted on the device, which is waited for once.
         """
         wholes = self._wholes
-        counts = [sentinels(part) for one in wholes for part in (self._asked(one), one)]
-        found: list[int] = torch.stack(counts).tolist()
-        inside, whole = sum(found[::2]), sum(found[1::2])
-        guards = sum((2 * GUARD_ROWS + self.slack) * one[0].numel() for one in wholes)
-        return inside, whole - inside == guards
+        inside = [sentinels(self._asked(one)) for one in wholes]
+        edges = [_same(edge).all() for one in wholes for edge in self._edges(one)]
+        found: list[int] = torch.stack([*inside, *(edge.long() for edge in edges)]).tolist()
+        return sum(found[: len(inside)]), all(found[len(inside) :])
+
+    def _edges(self, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the guards of an allocation, those that a backend can reach among them."""
+        return whole[:GUARD_ROWS], whole[len(whole) - GUARD_ROWS - self.slack :]
 
     def _asked(self, whole: torch.Tensor) -> torch.Tensor:
         """Return the rows of an allocation that belong to query tokens."""
@@ -84,7 +91,7 @@ class Target:
     def reset(self) -> None:
         """Make every element unwritten again."""
         for whole in self._wholes:
-            bits(whole[GUARD_ROWS:-GUARD_ROWS]).fill_(_SENTINEL[whole.element_size()])
+            _fill(whole[GUARD_ROWS:-GUARD_ROWS])
 
     @property
     def guards_intact(self) -> bool:
@@ -96,15 +103,31 @@ def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:
     """Allocate the guarded outputs of ``layer``."""
     q = batch.layers[layer].q
     rows = _guarded(q.shape[:2], torch.float32, batch.device) if lse else None
-    return Target(_guarded(q.shape, q.dtype, batch.device), rows, q.shape[0] - batch.num_rows)
+    return Target(_guarded(q.shape, batch.layers[layer].out_dtype, batch.device), rows, q.shape[0] - batch.num_rows)
 
 
 def _guarded(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     whole = torch.empty((shape[0] + 2 * GUARD_ROWS, *shape[1:]), dtype=dtype, device=device)
-    bits(whole).fill_(_SENTINEL[whole.element_size()])
+    _fill(whole)
     return whole
 
 
+def _sentinel(tensor: torch.Tensor) -> torch.Tensor | int:
+    """Return what an element that was not written holds, as bits, or what those of the last dimension hold."""
+    if tensor.element_size() > 1:
+        return _SENTINEL[tensor.element_size()]
+    return (torch.arange(tensor.shape[-1], device=tensor.device) * _STEP + _START).remainder(_BYTES).to(torch.uint8)
+
+
+def _fill(tensor: torch.Tensor) -> None:
+    bits(tensor)[...] = _sentinel(tensor)
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(bits(tensor) == _sentinel(tensor))
+
+
 def sentinels(tensor: torch.Tensor) -> torch.Tensor:
-    """Return how many elements of ``tensor`` are unwritten, as a tensor on its device."""
-    return (bits(tensor) == _SENTINEL[tensor.element_size()]).sum()
+    """Return the number of elements that were not written, on the device."""
+    same = _same(tensor)
+    return same.sum() if tensor.element_size() > 1 else same.all(dim=-1).sum() * tensor.shape[-1]

@@ -35,10 +35,8 @@ def undrawn(
     for family in FAMILIES:
         for model in (name for name in profile.targets(family) if name in models):
             for case in drawn.cases(family, model):
-                same = case.q_dtype == case.kv_dtype
-                dtypes = case.q_dtype if same else f"{case.q_dtype}+{case.kv_dtype}"
                 for layer in case.layers:
-                    for one in (dtypes, "any"):
+                    for one in (case.dtypes.text, "any"):
                         key = (unsharded(case.model), layer.cell_kind, case.mode, one)
                         counts[key] += 1
                         spans[key] += follows_spans(layer, case.requests)

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from attnconf.backends.protocol import EvidenceKind, shown_name
-from attnconf.cases.case import KVDtype, Mode, QDtype
+from attnconf.cases.case import Mode
+from attnconf.cases.dtypes import KVDtype, QDtype
 from attnconf.cases.geometry import CellKind
 from attnconf.speeds.blocks import Block
 from attnconf.speeds.estimate import Estimate, estimate

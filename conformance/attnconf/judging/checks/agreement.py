@@ -57,7 +57,7 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
     if not repeats(trial, rerun.layer):
         what = f"the same call again gives other bits, so nothing can be said of this: {comparison.what}"
         comparison = replace(comparison, clause=Clause.DETERMINISM, what=what)
-    expected, actual = base.output.out[base.rows], rerun.output.out[rerun.rows]
+    expected, actual = base.output.out[base.rows].double(), rerun.output.out[rerun.rows].double()
     different = (expected != actual) & ~(expected.isnan() & actual.isnan())
     place = None
     if bool(different.any()):

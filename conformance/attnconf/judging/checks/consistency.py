@@ -144,7 +144,7 @@ def _merged_units(
                     spans=(),  # the last row has seen all keys, whatever its span
                 ),
                 profile,
-                trial.case.q_dtype,
+                trial.case.answer_dtype,
             )
             for start, stop in ranges
         ]

@@ -27,7 +27,7 @@ ANSWER_CLAUSES = (
     Clause.READ_ONLY,
     Clause.LAYOUT,
     Clause.DETERMINISM,
-    Clause.QUANTISED_KV,
+    Clause.QUANTISED,
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.dtypes import FP8
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 
@@ -49,6 +50,30 @@ def _kv_factors(change: Callable[[float, float], tuple[float, float]]) -> Apply:
         return None if wrong == right else replace(scene.problem, k_scale=wrong[0], v_scale=wrong[1])
 
     return apply
+
+
+def _q_factor(change: Callable[[float, float], float]) -> Apply:
+    """Count stored queries with another scale than they have, by that one and the layer's q_scale."""
+
+    def apply(scene: Scene) -> Problem | None:
+        wrong = change(scene.problem.q_scale, scene.case.layers[scene.layer].q_scale)
+        return None if wrong == scene.problem.q_scale else replace(scene.problem, q_scale=wrong)
+
+    return apply
+
+
+def _out_factor(change: Callable[[float, float], float]) -> Apply:
+    """Store the answer with another scale than it has, by that one and the layer's out_scale."""
+
+    def apply(scene: Scene) -> Problem | None:
+        wrong = change(scene.problem.out_scale, scene.case.layers[scene.layer].out_scale)
+        return None if wrong == scene.problem.out_scale else replace(scene.problem, out_scale=wrong)
+
+    return apply
+
+
+def _owners_q_scale(scene: Scene) -> Mistaken:
+    return None if scene.case.q_dtype != FP8 else _q_factor(lambda _right, _own: scene.owner.q_scale)(scene)
 
 
 def _own_scales(scene: Scene) -> Mistaken:
@@ -125,27 +150,65 @@ SOURCES = (
     Mistake(
         "another's KV", "shared_kv", Clause.KV_SHARING, "the redirected layer reads another owner's cache", _others_kv
     ),
-    Mistake("k_scale off", "k_scale", Clause.QUANTISED_KV, "k_scale is ignored", _kv_factors(lambda _k, v: (1.0, v))),
-    Mistake("v_scale off", "v_scale", Clause.QUANTISED_KV, "v_scale is ignored", _kv_factors(lambda k, _v: (k, 1.0))),
+    Mistake("k_scale off", "k_scale", Clause.QUANTISED, "k_scale is ignored", _kv_factors(lambda _k, v: (1.0, v))),
+    Mistake("v_scale off", "v_scale", Clause.QUANTISED, "v_scale is ignored", _kv_factors(lambda k, _v: (k, 1.0))),
     Mistake(
         "scales swapped",
         "k_scale",
-        Clause.QUANTISED_KV,
+        Clause.QUANTISED,
         "k_scale and v_scale are swapped",
         _kv_factors(lambda k, v: (v, k)),
     ),
     Mistake(
         "k_scale squared",
         "k_scale",
-        Clause.QUANTISED_KV,
+        Clause.QUANTISED,
         "k_scale is applied twice",
         _kv_factors(lambda k, v: (k * k, v)),
     ),
     Mistake(
         "v_scale squared",
         "v_scale",
-        Clause.QUANTISED_KV,
+        Clause.QUANTISED,
         "v_scale is applied twice",
         _kv_factors(lambda k, v: (k, v * v)),
+    ),
+    Mistake("q_scale off", "q_scale", Clause.QUANTISED, "q_scale is ignored", _q_factor(lambda _right, _own: 1.0)),
+    Mistake(
+        "q_scale once more",
+        "q_scale",
+        Clause.QUANTISED,
+        "q_scale is applied once too often",
+        _q_factor(lambda right, own: right * own),
+    ),
+    Mistake(
+        "owner's q_scale",
+        "q_scale",
+        Clause.QUANTISED,
+        "the redirected layer's queries are counted with its owner's q_scale",
+        _owners_q_scale,
+        claimed=False,
+    ),
+    Mistake(
+        "out_scale off",
+        "out_scale",
+        Clause.QUANTISED,
+        "the answer is stored without its out_scale",
+        _out_factor(lambda _right, _own: 1.0),
+    ),
+    Mistake(
+        "out_scale once more",
+        "out_scale",
+        Clause.QUANTISED,
+        "out_scale is applied once too often",
+        _out_factor(lambda right, own: right * own),
+    ),
+    Mistake(
+        "out_scale inverted",
+        "out_scale",
+        Clause.QUANTISED,
+        "the answer is multiplied by out_scale, not divided",
+        _out_factor(lambda right, _own: 1.0 / right),
+        claimed=False,
     ),
 )

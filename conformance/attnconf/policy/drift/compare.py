@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import KVDtype
+from attnconf.cases.dtypes import KVDtype
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform
 from attnconf.policy.axes import question_text

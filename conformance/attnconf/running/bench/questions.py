@@ -12,7 +12,8 @@ from attnconf.running.bench.sizes import sized_requests
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from attnconf.cases.case import KVDtype, Mode, QDtype, Storage
+    from attnconf.cases.case import Mode, Storage
+    from attnconf.cases.dtypes import KVDtype, QDtype
     from attnconf.cases.geometry import ModelGeometry
 
 _PAGE_SIZE = 64

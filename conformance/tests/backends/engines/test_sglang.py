@@ -146,7 +146,7 @@ def test_what_triton_declines(changes: dict[str, object], platform: Platform, re
     ("changes", "reason"),
     [
         ({"kv_dtype": "float8_e4m3fn"}, "by quantising it"),
-        ({"q_dtype": "float32", "kv_dtype": "float32"}, "takes float16 or bfloat16 queries"),
+        ({"q_dtype": "float32", "kv_dtype": "float32"}, "takes float16, bfloat16 or float8_e4m3fn queries"),
         ({"soft_cap": True}, "has no logits soft cap"),
         ({"page_size": 128, "num_kv_heads": 8}, "page_size 128 for grouped heads only"),
         ({"page_size": 8}, "page_size 16, 32, 64"),

@@ -145,7 +145,7 @@ def build(  # noqa: PLR0913 - everything that a batch can vary in
         kv_lens=tuple(kv_lens),
         max_q_len=max(q_lens) + hint,
         max_seq_len=max(kv_lens) + hint,
-        layers=(LayerInputs(geometry, q, sinks.to(DEVICE) if geometry.sinks else None, 0),),
+        layers=(LayerInputs(geometry, q, sinks.to(DEVICE) if geometry.sinks else None, 0, q.dtype),),
         caches=(KVCache(k, v, "full"),),
     )
     return Scene(batch, keys, values)
@@ -396,7 +396,7 @@ def test_two_layers_share_one_workspace(backend: Backend) -> None:
     q = torch.randn(2, 8, 32, generator=torch.Generator().manual_seed(1)).to(DEVICE, BF16)
     stored = scene.batch.caches[0]
     rubbish = KVCache(*(torch.full_like(t.float(), math.nan).to(FP8) for t in (stored.k, stored.v)), "full")
-    layers = (*scene.batch.layers, LayerInputs(reader, q, None, 0))
+    layers = (*scene.batch.layers, LayerInputs(reader, q, None, 0, q.dtype))
     batch = replace(scene.batch, layers=layers, caches=(stored, rubbish))
     prepared = backend.prepare(batch)
     outs = []
@@ -405,7 +405,7 @@ def test_two_layers_share_one_workspace(backend: Backend) -> None:
         prepared.run(index, outs[-1], None)
     assert torch.equal(outs[0], outs[2])
     alone = reader.model_copy(update={"kv_owner": None, "k_scale": 0.5, "v_scale": 2.0})
-    redirected = replace(scene.batch, layers=(LayerInputs(alone, q, None, 0),))
+    redirected = replace(scene.batch, layers=(LayerInputs(alone, q, None, 0, q.dtype),))
     assert torch.equal(outs[1].cpu(), run(backend, redirected)[0])
     check(backend, replace(scene, batch=redirected))
 
@@ -524,7 +524,8 @@ def shared(cut, kv, group, head_dim):
     constants = dict(
         GROUP=group, HEAD_DIM=head_dim, PAGE_SIZE=16, BLOCK_M=cut.block_m, BLOCK_N=cut.block_n, BLOCK_D=cut.block_d,
         MAX_SPLITS=cut.max_splits, MIN_SPLIT=cut.min_split, SAME_STRIDES=True, WINDOWED=True, SOFT_CAP=True, SINKS=True,
-        SPANS=True, LSE=True, Q_FORMAT="native", KV_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
+        SPANS=True, LSE=True, Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native", P_BITS="none",
+        DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
     for function in (kernel.attend, kernel.merge) if cut.max_splits > 1 else (kernel.attend,):

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from attnconf.cases.drawing.profiles import GEMMA4, profile_named
-from attnconf.cases.drawing.space import DTYPES
+from attnconf.cases.drawing.space import MODEL_DTYPES
 from attnconf.platforms import simulate
 from attnconf.running.build_plan import PLANNED_CASES, asked_shapes, shapes_asked
 from attnconf.running.session import Session
@@ -18,11 +18,11 @@ HOPPER = simulate("9.0")
 @pytest.mark.parametrize("model", GEMMA4)
 def test_a_gate_on_a_gpu_asks_every_dtype_and_most_often_the_one_that_models_are_served_in(model: str) -> None:
     session = Session(platform=HOPPER, profile=profile_named("gate"))
-    asked: Counter[tuple[str, str]] = Counter()
+    asked: Counter[str] = Counter()
     for family in ("decode", "extend"):
-        asked.update((case.q_dtype, case.kv_dtype) for case in session.drawn.cases(family, model))
-    assert set(asked) == {pair for pair in DTYPES if pair[0] != "float32"}
-    assert asked["bfloat16", "bfloat16"] >= sum(asked.values()) / 4
+        asked.update(case.dtypes.text for case in session.drawn.cases(family, model))
+    assert set(asked) == {dtypes.text for dtypes in MODEL_DTYPES}
+    assert asked["bfloat16"] >= sum(asked.values()) / 4
 
 
 def test_shapes_are_planned_for_the_cases_that_are_asked() -> None:
@@ -47,8 +47,9 @@ def test_every_page_size_that_picks_another_kernel_of_trtllm_gen_is_drawn() -> N
         for one in drawn
         if supports(
             a_shape(
-                q_dtype=one.q_dtype,
-                kv_dtype=one.kv_dtype,
+                q_dtype=one.dtypes.q,
+                kv_dtype=one.dtypes.kv,
+                out_dtype=one.dtypes.out,
                 page_size=one.page_size,
                 head_dim=one.layers[1].head_dim,
                 num_qo_heads=one.layers[1].num_qo_heads,

@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "c8b654ada7ebb5f2ef67ede90e3dd9bc9991baf87a624c9a5c0b0820bd95da9c",
-    ("smoke", True): "4da25f45c8c9af2dd1db273471ef53d9106794e67348a7bd1dbed3cd4d8a3bec",
-    ("gate", False): "76e841cbbe8bb7f3e3f446eec0ff6841a624da021e9912ac02ba21cb61d47a06",
-    ("gate", True): "17761f027a1ca9fefd4773f1088961bba0750afd31c3c197b13f743ebebb904d",
+    ("smoke", False): "d755800f6251fd89d6aa5f3b8c10da27fa7c9a7424762d172640d5f169034ad8",
+    ("smoke", True): "d67b70513b47b62ffc47a596cc5d839c2e5a0e03b66c6d0619b18d07ae317ca9",
+    ("gate", False): "6e5bc2448241cfa3beeffaf89812d579a30ccb09cb00a8781438071b7dd28c46",
+    ("gate", True): "6344cccef95dde13ec07d57bcb7faa55d530e83367bc1684e2edc1aa511e70c3",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

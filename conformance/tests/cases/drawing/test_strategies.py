@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from attnconf.cases.case import Case, Layer, Mode, Storage
 from attnconf.cases.drawing.space import DTYPES, Space
 from attnconf.cases.drawing.strategies import cases, free_layers, model_layers
+from attnconf.cases.dtypes import Dtypes
 from attnconf.cases.inputs.layout import pages_needed
 
 FREE = Space(name="free", layers=free_layers())
@@ -78,7 +79,7 @@ def test_the_space_is_honoured() -> None:
         name="small",
         layers=free_layers(),
         modes=("decode", "verify"),
-        dtypes=(("float16", "float8_e4m3fn"),),
+        dtypes=(Dtypes("float16", "float8_e4m3fn", "float16"),),
         page_sizes=(4, 8),
         max_requests=1,
         max_kv_len=50,
@@ -99,7 +100,10 @@ def test_model_layers_are_drawn_as_they_are() -> None:
     for case in draw(GEMMA, 30):
         assert case.model == "gemma"
         assert case.paging.hybrid
-        plain = tuple(layer.model_copy(update={"k_scale": 1.0, "v_scale": 1.0}) for layer in case.layers)
+        plain = tuple(
+            layer.model_copy(update=dict.fromkeys(("k_scale", "v_scale", "q_scale", "out_scale"), 1.0))
+            for layer in case.layers
+        )
         assert plain == GEOMETRY
 
 
@@ -113,7 +117,7 @@ def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
     drawn = draw(FREE, 400)
     assert len({case.id for case in drawn}) > 350
     assert {case.mode for case in drawn} == {"decode", "extend", "mixed", "verify"}
-    assert {(case.q_dtype, case.kv_dtype) for case in drawn} == set(DTYPES)
+    assert {case.dtypes for case in drawn} == set(DTYPES)
     assert {case.poison.k for case in drawn} == {"stale", "zero", "huge", "inf", "nan"}
     assert {case.paging.storage for case in drawn} == set(get_args(Storage))
     assert {case.paging.placement for case in drawn} == {"random", "identity", "reversed", "fragmented", "high"}

@@ -23,6 +23,7 @@ from attnconf.cases.recorded import NULL_PAGE
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
+from attnconf.oracle import scaled
 from attnconf.platforms import Platform
 
 CPU = torch.device("cpu")
@@ -190,7 +191,7 @@ def test_fp8_keys_are_stored_bytes_and_scales_apply_in_the_question() -> None:
     logical = make_logical(case)
     problem = logical.problem(0, 0)
     assert logical.layers[0].k.dtype == torch.float8_e4m3fn
-    assert torch.equal(problem.keys, logical.layers[0].k[:21].double() * 0.5)
+    assert torch.equal(scaled(problem.k, problem.k_scale), logical.layers[0].k[:21].double() * 0.5)
     assert torch.equal(problem.values, logical.layers[0].v[:21].double() * 2.0)
 
 

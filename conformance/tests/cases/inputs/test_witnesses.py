@@ -17,14 +17,14 @@ from attnconf.cases.inputs.witnesses import AHEAD, FORBIDDEN, REQUIRED, SATURATE
 from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, change_in_units
-from attnconf.oracle import Answer, Block, Problem, solve
+from attnconf.oracle import Answer, Block, Problem, scaled, solve
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
 LAYER = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 0.125}
 
 
 def scores_of(problem: Problem) -> torch.Tensor:
-    keys = problem.keys[:, problem.kv_head_of]
+    keys = scaled(problem.k, problem.k_scale)[:, problem.kv_head_of]
     return problem.sm_scale * torch.einsum("mhd,nhd->hmn", problem.q.double(), keys)
 
 

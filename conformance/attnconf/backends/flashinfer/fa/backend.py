@@ -29,6 +29,7 @@ from attnconf.backends.flashinfer.fa.variant import Template, variant_of_layer, 
 from attnconf.backends.flashinfer.fa.workspace import workspace
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY
 from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Unsupported, Workspace
+from attnconf.cases.dtypes import FP8
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
 
@@ -79,8 +80,12 @@ class FlashInferFa(BuiltByFlashInfer):
         Both round P to q's dtype and accumulate in float32. fa2's denominator sums the rounded P
         (``m16k16_rowsum_f16f16f32``) and its split-KV partial outputs are in the output's dtype (``DTypeO* tmp_v``);
         fa3's denominator sums float32 and it has no splits. float8_e4m3fn keys and values become q's dtype, exactly;
-        v_scale multiplies the rounded output, and ``partials`` accounts for that rounding where nothing was split.
+        v_scale multiplies the rounded output, and ``partials`` accounts for that rounding where nothing was split. fa3
+        under an 8-bit query multiplies 8 bits by 8 bits, P's included, which it rounds 448 times as large (``p_scale``
+        of ``StandardFP8Attention``), and its scales are applied in float32.
         """
+        if shape.q_dtype == FP8:
+            return NumericsProfile(p=FP8, p_scale=448.0, accumulator="float22", tanh=APPROXIMATE_TANH)
         if self.template == "fa3":
             return NumericsProfile(p=shape.q_dtype, tanh=APPROXIMATE_TANH)
         return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype, tanh=APPROXIMATE_TANH)

@@ -69,5 +69,7 @@ def sink_arguments(variant: Variant) -> dict[str, Any]:
 
 def _types(variant: Variant) -> tuple[Any, ...]:
     """Return the dtypes of q, cache, output and indices, and the head_dim of keys and of values."""
-    q_dtype, kv_dtype = getattr(torch, variant.q_dtype), getattr(torch, variant.kv_dtype)
-    return q_dtype, kv_dtype, q_dtype, torch.int32, variant.head_dim, variant.head_dim
+    q_dtype, kv_dtype, out_dtype = (
+        getattr(torch, one) for one in (variant.q_dtype, variant.kv_dtype, variant.out_dtype)
+    )
+    return q_dtype, kv_dtype, out_dtype, torch.int32, variant.head_dim, variant.head_dim

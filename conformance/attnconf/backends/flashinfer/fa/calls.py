@@ -4,6 +4,7 @@
 - ``sm_scale`` is an argument of the plan, ``k_scale`` and ``v_scale`` are arguments of the run: FlashInfer multiplies
   sm_scale by the first, and the rounded output by the second. Both are the owner's, whose bytes are read.
 - A sink variant gets its scale, with k_scale, in the run.
+- Under an 8-bit query the run gets three scales as tensors by head, behind q and the cache; the kernel applies them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from attnconf.backends.flashinfer.fa.indices import PageIndices, host_qo_indptr
 
 if TYPE_CHECKING:
     from attnconf.backends.flashinfer.fa.variant import Variant
-    from attnconf.cases.inputs.batch import Batch, Pool
+    from attnconf.cases.case import Layer
+    from attnconf.cases.inputs.batch import Batch, LayerInputs, Pool
 
 WrapperKind = Literal["prefill", "decode"]
 
@@ -93,6 +95,8 @@ def plan_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, indices: PageI
         "q_data_type": getattr(torch, key.variant.q_dtype),
         "kv_data_type": getattr(torch, key.variant.kv_dtype),
     }
+    if key.variant.out_dtype != key.variant.q_dtype:
+        common["o_data_type"] = getattr(torch, key.variant.out_dtype)
     if kind == "decode":
         return common | {
             "indptr": indices.kv_indptr,
@@ -113,18 +117,31 @@ def plan_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, indices: PageI
 def run_arguments(
     batch: Batch, layer: int, out: torch.Tensor, lse: torch.Tensor | None
 ) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """Return the keyword arguments of the wrapper's run, and a sink variant's arguments after q and the cache."""
+    """Return the keyword arguments of the wrapper's run, and its variant's own arguments after q and the cache."""
     inputs = batch.layers[layer]
     cache = batch.caches[inputs.cache]
     stored = batch.layers[inputs.cache].geometry
     arguments: dict[str, Any] = {
         "q": inputs.q[: batch.num_rows].contiguous(),
         "paged_kv_cache": (cache.k, cache.v),
-        "v_scale": stored.v_scale,
         "out": out,
         "lse": lse,
         "return_lse": lse is not None,
     }
+    if inputs.q.dtype is torch.float8_e4m3fn:
+        return arguments, _scales_by_head(inputs, stored)
+    arguments["v_scale"] = stored.v_scale
     if inputs.sinks is None:
         return arguments | {"k_scale": stored.k_scale}, ()
     return arguments, (inputs.sinks, inputs.geometry.sm_scale * stored.k_scale)
+
+
+def _scales_by_head(inputs: LayerInputs, stored: Layer) -> tuple[torch.Tensor, ...]:
+    """Return q_scale [num_qo_heads], k_scale and v_scale [num_kv_heads], float32."""
+    geometry = inputs.geometry
+    heads = geometry.num_qo_heads, geometry.num_kv_heads, geometry.num_kv_heads
+    scales = inputs.q_scale, stored.k_scale, stored.v_scale
+    return tuple(
+        torch.full((count,), scale, dtype=torch.float32, device=inputs.q.device)
+        for count, scale in zip(heads, scales, strict=True)
+    )

@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.protocol import Unsupported
+from attnconf.cases.dtypes import FP8 as _FP8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,6 @@ _SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _HEAD_DIMS = (64, 128, 256)
 _LARGE_HEAD = 512
 _SMALL_HEAD = 64
-_FP8 = "float8_e4m3fn"
 
 
 def missing(template: Template, platform: Platform) -> str | None:
@@ -84,15 +84,27 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
     lacking = missing(template, platform)
     if lacking is not None:
         yield f"{template} {lacking}"
-    if variant.q_dtype not in _SIXTEEN_BIT:
+    if variant.out_dtype not in _SIXTEEN_BIT:
+        yield f"{template} answers in float16 or bfloat16, not {variant.out_dtype}"
+    if variant.q_dtype == _FP8 and template == "fa3":
+        yield from _eight_bit_reasons(variant)
+    elif variant.q_dtype not in _SIXTEEN_BIT:
         yield f"{template} takes float16 or bfloat16 queries, not {variant.q_dtype}"
-    if variant.kv_dtype == _FP8 and template == "fa3":
-        yield "fa3 reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
+    elif variant.kv_dtype == _FP8 and template == "fa3":
+        yield f"fa3 reads {_FP8} KV only under a {_FP8} query, not under {variant.q_dtype}"
     if variant.spans:
         yield f"{template} is called with causal masks, and the tokens of a span see each other in both directions"
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
     yield from _head_dim_reasons(variant, library_version(platform))
+
+
+def _eight_bit_reasons(variant: Variant) -> Iterator[str]:
+    """Yield what ``StandardFP8Attention`` (attention/hopper/variants.cuh), the only variant for 8 bits, has not."""
+    if variant.soft_cap:
+        yield "fa3 has no logits soft cap under a float8_e4m3fn query"
+    if variant.sinks:
+        yield "fa3 has no sinks under a float8_e4m3fn query"
 
 
 def _head_dim_reasons(variant: Variant, version: Version | None) -> Iterator[str]:

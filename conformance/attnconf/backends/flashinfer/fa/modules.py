@@ -36,8 +36,8 @@ _SHORT = {"float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
 _LONG = {short: dtype for dtype, short in _SHORT.items()}
 _ENDINGS: dict[Template, str] = {"fa2": "", "fa3": "_sm90"}
 _NAME = re.compile(
-    r"batch_prefill_with_(?P<sinks>attention_sink_)?kv_cache_dtype_q_(?P<q>f16|bf16)_dtype_kv_(?P<kv>f16|bf16|e4m3)"
-    r"_dtype_o_(?P=q)_dtype_idx_i32_head_dim_qk_(?P<dim>\d+)_head_dim_vo_(?P=dim)_(?:posenc_0_)?"
+    r"batch_prefill_with_(?P<sinks>attention_sink_)?kv_cache_dtype_q_(?P<q>f16|bf16|e4m3)_dtype_kv_(?P<kv>f16|bf16|e4m3)"
+    r"_dtype_o_(?P<out>f16|bf16)_dtype_idx_i32_head_dim_qk_(?P<dim>\d+)_head_dim_vo_(?P=dim)_(?:posenc_0_)?"
     r"use_swa_(?P<window>True|False)_(?:use_logits_cap_(?P<cap>True|False)_f16qk_False)?"
     rf"(?P<fa3>_sm90)?(?P<strides>{STRIDE_SUFFIX})?"
 )
@@ -70,12 +70,14 @@ def module_name(variant: Variant, version: Version) -> str:
 
 def read(name: str) -> Variant | None:
     """Return the variant of the module that some release calls ``name``, or None for any other name."""
-    if (found := _NAME.fullmatch(name)) is None:
+    found = _NAME.fullmatch(name)
+    if found is None or (found["q"] != "e4m3" and found["out"] != found["q"]):
         return None
     variant = Variant(
         template="fa3" if found["fa3"] else "fa2",
         q_dtype=_LONG[found["q"]],
         kv_dtype=_LONG[found["kv"]],
+        out_dtype=_LONG[found["out"]],
         head_dim=int(found["dim"]),
         windowed=found["window"] == "True",
         soft_cap=found["cap"] == "True",
@@ -96,6 +98,6 @@ def builds(template: Template, shapes: Iterable[KernelShape], platform: Platform
 
 
 def _types(variant: Variant) -> str:
-    q, kv = _SHORT[variant.q_dtype], _SHORT[variant.kv_dtype]
+    q, kv, out = (_SHORT[one] for one in (variant.q_dtype, variant.kv_dtype, variant.out_dtype))
     head_dim = f"head_dim_qk_{variant.head_dim}_head_dim_vo_{variant.head_dim}"
-    return f"dtype_q_{q}_dtype_kv_{kv}_dtype_o_{q}_dtype_idx_i32_{head_dim}"
+    return f"dtype_q_{q}_dtype_kv_{kv}_dtype_o_{out}_dtype_idx_i32_{head_dim}"

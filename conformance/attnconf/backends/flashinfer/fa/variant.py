@@ -24,6 +24,7 @@ class Variant:
     template: Template
     q_dtype: str
     kv_dtype: str
+    out_dtype: str
     head_dim: int
     windowed: bool
     soft_cap: bool
@@ -37,6 +38,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         template=template,
         q_dtype=shape.q_dtype,
         kv_dtype=shape.kv_dtype,
+        out_dtype=shape.out_dtype,
         head_dim=shape.head_dim,
         windowed=shape.windowed,
         soft_cap=shape.soft_cap,

@@ -38,7 +38,8 @@ def why_absent(shape: KernelShape, platform: Platform) -> str | None:
             return None
         first = first or absent.key
     if not first:
-        return f"trtllm-gen has no kernels for {shape.q_dtype} queries over {shape.kv_dtype} keys"
+        dtypes = f"{shape.q_dtype} queries over {shape.kv_dtype} keys and {shape.out_dtype} answers"
+        return f"trtllm-gen has no kernels for {dtypes}"
     return f"trtllm-gen of {PACKAGE} {library_version(platform)} has no such kernel ({first})"
 
 
@@ -54,7 +55,7 @@ def names(shape: KernelShape, platform: Platform) -> frozenset[str]:
 
 def _launches(shape: KernelShape) -> Iterator[KernelShape]:
     """Yield ``shape`` with every length, or with some where it leaves them open."""
-    if shape.q_dtype not in DTYPES or shape.kv_dtype not in DTYPES:
+    if not {shape.q_dtype, shape.kv_dtype, shape.out_dtype} <= DTYPES.keys():
         return
     lengths = _ANY_LENGTHS if shape.max_kv_len is None else (shape.max_kv_len,)
     requests = _ANY_REQUESTS if shape.num_requests is None else (shape.num_requests,)
@@ -73,7 +74,7 @@ def _asked(shape: KernelShape, platform: Platform) -> Iterator[Question]:
             context=shape.mode in {"extend", "mixed"},
             q_dtype=DTYPES[shape.q_dtype],
             kv_dtype=DTYPES[shape.kv_dtype],
-            o_dtype=DTYPES[shape.q_dtype],
+            o_dtype=DTYPES[shape.out_dtype],
             num_qo_heads=shape.num_qo_heads,
             num_kv_heads=shape.num_kv_heads,
             head_dim=shape.head_dim,

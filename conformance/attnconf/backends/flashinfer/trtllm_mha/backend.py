@@ -13,7 +13,7 @@ from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes as listed
 from attnconf.backends.flashinfer.trtllm_gen.launched import launched
-from attnconf.backends.flashinfer.trtllm_mha import capability, contract, variants
+from attnconf.backends.flashinfer.trtllm_mha import capability, contract, precision, variants
 from attnconf.backends.flashinfer.trtllm_mha.build import jit_spec
 from attnconf.backends.flashinfer.trtllm_mha.calls import Call, Metadata, build_call, build_metadata
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family, Generation, family, generation
@@ -21,8 +21,9 @@ from attnconf.backends.flashinfer.trtllm_mha.signature import bind
 from attnconf.backends.flashinfer.trtllm_mha.stacked import stacked_view
 from attnconf.backends.flashinfer.trtllm_mha.workspace import workspace, zero_bytes
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported, Workspace
+from attnconf.cases.dtypes import FP8
 from attnconf.errors import BackendUnavailableError, UnsupportedError
-from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
+from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,18 +40,6 @@ _COPIED = "+page-copy"
 
 _MISSING_KERNEL = ("Missing TRTLLM-GEN kernel", "Trtllm-gen kernels not found")
 """How FlashInfer says it (trtllm_fmha_kernel_launcher.cu and fmhaKernels.cuh of every release to 0.7.4)."""
-
-_HALF_ACCUMULATOR = (
-    "every key's score is a float16 sum whose rounding errors are allowed at once and with the worst sign, while real"
-    " ones average out; a bound for float32 sums is too narrow (3.2 units of it on an H200)"
-)
-"""Why FMHA v2's bound for float16 is wide."""
-
-_ROUNDED_QUERY = (
-    "the query is rounded to float8_e4m3fn; five standard deviations of its error are allowed (Hoeffding) in every"
-    " score at once and with the worst sign, while the errors of many keys cancel"
-)
-"""Why the bound of XQA over 8-bit KV is wide."""
 
 
 @dataclass(frozen=True)
@@ -122,29 +111,8 @@ class TrtllmMha(BuiltByFlashInfer):
         return capability.supports(shape, platform)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return the dtypes of the kernel's intermediate values, as read from the kernels' sources.
-
-        XQA and trtllm-gen store split-KV partial outputs in 16 bits. XQA's denominator sums the rounded probabilities.
-        Hopper's XQA over 8-bit KV computes in 8 bits, with the query, too. FMHA v2 accumulates float16 in float16, and
-        bfloat16 in float32.
-        """
-        if self.reads_contract:
-            return NumericsProfile()
-        kernel = family(shape.mode, self.machine)
-        if kernel == "fmha_v2":
-            if shape.q_dtype == "float16":
-                return NumericsProfile(
-                    p="float16", accumulator="float16", tanh=APPROXIMATE_TANH, reason=_HALF_ACCUMULATOR
-                )
-            return NumericsProfile(p=shape.q_dtype, tanh=APPROXIMATE_TANH)
-        if kernel == "xqa":
-            if shape.kv_dtype == "float8_e4m3fn" and self.machine == "sm90":
-                return NumericsProfile(
-                    p="float8_e4m3fn", partials=shape.q_dtype, query="float8_e4m3fn", reason=_ROUNDED_QUERY
-                )
-            return NumericsProfile(p=shape.q_dtype, row_sum=shape.q_dtype, partials=shape.q_dtype)
-        partials = shape.q_dtype if kernel == "trtllm-gen-decode" else None
-        return NumericsProfile(p=shape.q_dtype, partials=partials)
+        """Return the dtypes of the kernel's intermediate values."""
+        return NumericsProfile() if self.reads_contract else precision.numerics(shape, self.machine)
 
     def kernels(self, shape: KernelShape) -> frozenset[str]:
         """Return the kernel family for ``shape``, also over copied pages, or the documented function instead.
@@ -294,7 +262,7 @@ def refuse_caches(batch: Batch, kernel: Family) -> None:
 
 def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
     wanted, stored = (str(dtype).removeprefix("torch.") for dtype in (q_dtype, kv_dtype))
-    if wanted not in capability.SIXTEEN_BIT:
+    if wanted not in (*capability.SIXTEEN_BIT, FP8):
         raise UnsupportedError(f"fmha_v2 has no module for {wanted} queries")
     if stored != wanted:
         message = f"fmha_v2 would read {stored} keys as {wanted}: its kernel is picked by the query's dtype alone"

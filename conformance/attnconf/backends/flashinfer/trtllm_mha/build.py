@@ -18,9 +18,10 @@ def jit_spec(name: str) -> Any:  # noqa: ANN401 - FlashInfer's JitSpec
         raise InvalidInputError("kernel module", given=ascii(name), allowed="a name of an XQA or FMHA v2 module")
     if isinstance(found, FmhaV2):
         generate = library.load("flashinfer.jit.attention.modules", "gen_fmha_v2_module")
-        return generate(found.input_layout, getattr(torch, found.dtype), None)
+        out_dtype = None if found.out_dtype == found.dtype else getattr(torch, found.out_dtype)
+        return generate(found.input_layout, getattr(torch, found.dtype), out_dtype)
     generate = library.load("flashinfer.jit.xqa", "gen_xqa_module")
-    q_dtype, kv_dtype = getattr(torch, found.q_dtype), getattr(torch, found.kv_dtype)
+    q_dtype, kv_dtype, out_dtype = (getattr(torch, one) for one in (found.q_dtype, found.kv_dtype, found.out_dtype))
     return generate(
-        q_dtype, kv_dtype, found.page_size, found.head_dim, found.group_size, found.windowed, q_dtype, found.q_len
+        q_dtype, kv_dtype, found.page_size, found.head_dim, found.group_size, found.windowed, out_dtype, found.q_len
     )

@@ -2,8 +2,8 @@
 
 - ``window_left`` has the same meaning as in attnconf (the query's own key and ``window_left`` keys before it; -1 is
   unlimited). FMHA v2 uses it only with ``mask_mode="sliding_window"``.
-- Each product has one fused scale: ``bmm1_scale`` is sm_scale * k_scale, ``bmm2_scale`` is v_scale. The query of a case
-  is never scaled.
+- Each product has one fused scale: ``bmm1_scale`` is sm_scale * k_scale * q_scale, ``bmm2_scale`` v_scale / out_scale.
+  XQA is told the out_scale of an 8-bit answer as ``o_scale``, too, from which it gets v_scale back.
 - Page tables contain ids of the pool that the layer reads. K and V share a table.
 """
 
@@ -101,8 +101,8 @@ def build_call(  # noqa: PLR0913 - the parts of one launch
     common = {
         "workspace_buffer": workspace,
         "seq_lens": batch.seq_lens,
-        "bmm1_scale": geometry.sm_scale * stored.k_scale,
-        "bmm2_scale": stored.v_scale,
+        "bmm1_scale": geometry.sm_scale * stored.k_scale * inputs.q_scale,
+        "bmm2_scale": stored.v_scale / inputs.out_scale,
         "window_left": geometry.window_left,
         "out": out,
         "sinks": inputs.sinks,
@@ -130,6 +130,8 @@ def build_call(  # noqa: PLR0913 - the parts of one launch
         }
         if metadata.mask is not None:
             arguments["mask"] = metadata.mask
+        if kernel == "xqa" and inputs.out_scale != 1.0:
+            arguments["o_scale"] = inputs.out_scale
     return Call(module, function, arguments)
 
 

@@ -17,6 +17,7 @@ from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
 from attnconf.backends.protocol import Unsupported
+from attnconf.cases.dtypes import FP8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
     if platform.sm is not None:
         yield from _cuda_reasons(machine, platform)
     kernel = family(shape.mode, machine)
-    yield from _tensor_reasons(shape, kernel)
+    yield from _tensor_reasons(shape, kernel, machine)
     yield from _feature_reasons(shape, kernel)
     if shapes.is_known(platform):
         absent = shapes.why_absent(shape, platform)
@@ -99,14 +100,20 @@ def _cuda_reasons(machine: Generation, platform: Platform) -> Iterator[str]:
         yield f"CUDA {found} is older than {floor}, which SM {platform.sm_text} needs"
 
 
-def _tensor_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> Iterator[str]:
+    title = _TITLES[kernel]
     if shape.storage == "unlike" and kernel != "fmha_v2":
-        yield f"{_TITLES[kernel]} reads keys and values with one set of strides"
-    if shape.q_dtype not in SIXTEEN_BIT:
-        yield f"{_TITLES[kernel]} takes float16 or bfloat16 queries, not {shape.q_dtype}"
-    if shape.kv_dtype == "float8_e4m3fn" and kernel in {"trtllm-gen-context", "fmha_v2"}:
-        # Engines round the query to 8 bits first. A case has a 16-bit query, which the oracle reads.
-        yield f"{_TITLES[kernel]} reads float8_e4m3fn KV only under a float8_e4m3fn query, and a case's query is 16-bit"
+        yield f"{title} reads keys and values with one set of strides"
+    if shape.q_dtype == FP8 and kernel == "xqa":
+        yield f"XQA takes float16 or bfloat16 queries, not {FP8}"
+    if shape.q_dtype == FP8 and machine == "sm120":
+        yield f"FMHA v2 takes no {FP8} queries on SM 12.x"
+    if shape.q_dtype not in (*SIXTEEN_BIT, FP8):
+        yield f"{title} takes float16, bfloat16 or {FP8} queries, not {shape.q_dtype}"
+    if shape.kv_dtype == FP8 != shape.q_dtype and kernel in {"trtllm-gen-context", "fmha_v2"}:
+        yield f"{title} reads {FP8} KV only under a {FP8} query, not under {shape.q_dtype}"
+    if shape.out_dtype == FP8 != shape.q_dtype and kernel != "xqa":
+        yield f"{title} answers in {FP8} only under a {FP8} query, not under {shape.q_dtype}"
 
 
 def _feature_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:

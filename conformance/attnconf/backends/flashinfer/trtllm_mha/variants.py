@@ -30,7 +30,8 @@ from attnconf.backends.flashinfer.trtllm_mha.dispatch import Generation, family,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from attnconf.cases.case import KVDtype, KVLayout, QDtype
+    from attnconf.cases.case import KVLayout
+    from attnconf.cases.dtypes import KVDtype, OutDtype, QDtype
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
 
@@ -43,14 +44,16 @@ _FMHA_V2_SOURCES: dict[Generation, int] = {"sm90": 134, "sm120": 26}
 _FMHA_V2_SOURCE_SECONDS = 13.5
 
 _SHORT = {"float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
-_FMHA_V2_SHORT = {"float16": "fp16", "bfloat16": "bf16"}
+_FMHA_V2_SHORT = {"float16": "fp16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
 _LONG = {short: dtype for names in (_SHORT, _FMHA_V2_SHORT) for dtype, short in names.items()}
 _XQA = re.compile(
-    r"xqa_input_(?P<q>f16|bf16)_kv_cache_(?P<kv>f16|bf16|e4m3)_output_(?P=q)_page_size_(?P<page>\d+)_head_dim_(?P<dim>\d+)"
+    r"xqa_input_(?P<q>f16|bf16)_kv_cache_(?P<kv>f16|bf16|e4m3)_output_(?P<out>f16|bf16|e4m3)_page_size_(?P<page>\d+)_head_dim_(?P<dim>\d+)"
     r"_head_group_ratio_(?P<group>\d+)_use_sliding_window_(?P<window>True|False)_use_spec_dec_(?:True|False)"
     r"_spec_q_seq_len_(?P<q_len>\d+)"
 )
-_FMHA_V2 = re.compile(r"trtllm_fmha_v2_q_paged_kv_(?P<layout>nhd|hnd)_(?P<dtype>fp16|bf16)_(?P=dtype)")
+_FMHA_V2 = re.compile(
+    r"trtllm_fmha_v2_q_paged_kv_(?P<layout>nhd|hnd)_(?P<dtype>fp16|bf16|e4m3)_(?P<out>fp16|bf16|e4m3)"
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Xqa:
 
     q_dtype: QDtype
     kv_dtype: KVDtype
+    out_dtype: OutDtype
     page_size: int
     head_dim: int
     group_size: int
@@ -67,10 +71,10 @@ class Xqa:
 
     @property
     def name(self) -> str:
-        """FlashInfer's name: the output has the query's dtype."""
-        q = _SHORT[self.q_dtype]
+        """FlashInfer's name."""
+        q, out = _SHORT[self.q_dtype], _SHORT[self.out_dtype]
         return (
-            f"xqa_input_{q}_kv_cache_{_SHORT[self.kv_dtype]}_output_{q}_page_size_{self.page_size}"
+            f"xqa_input_{q}_kv_cache_{_SHORT[self.kv_dtype]}_output_{out}_page_size_{self.page_size}"
             f"_head_dim_{self.head_dim}_head_group_ratio_{self.group_size}_use_sliding_window_{self.windowed}"
             f"_use_spec_dec_{self.q_len > 1}_spec_q_seq_len_{self.q_len}"
         )
@@ -78,10 +82,11 @@ class Xqa:
 
 @dataclass(frozen=True)
 class FmhaV2:
-    """One FMHA v2 module over a paged cache; input and output have one dtype."""
+    """One FMHA v2 module over a paged cache; only an 8-bit input has outputs of other dtypes."""
 
     kv_layout: KVLayout
     dtype: QDtype
+    out_dtype: OutDtype
 
     @property
     def input_layout(self) -> str:
@@ -91,8 +96,8 @@ class FmhaV2:
     @property
     def name(self) -> str:
         """FlashInfer's name."""
-        dtype = _FMHA_V2_SHORT[self.dtype]
-        return f"trtllm_fmha_v2_{self.input_layout.lower()}_{dtype}_{dtype}"
+        dtype, out = _FMHA_V2_SHORT[self.dtype], _FMHA_V2_SHORT[self.out_dtype]
+        return f"trtllm_fmha_v2_{self.input_layout.lower()}_{dtype}_{out}"
 
 
 Variant = Xqa | FmhaV2
@@ -102,22 +107,37 @@ def variant(shape: KernelShape, machine: Generation) -> Variant | None:
     """Return the module for a supported ``shape``, or None where FlashInfer ships compiled kernels."""
     kernel = family(shape.mode, machine)
     if kernel == "fmha_v2":
-        return FmhaV2(shape.kv_layout, shape.q_dtype)
+        return FmhaV2(shape.kv_layout, shape.q_dtype, shape.out_dtype)
     if kernel != "xqa":
         return None
     q_len = 1 if shape.mode == "decode" else shape.max_q_len
-    return Xqa(shape.q_dtype, shape.kv_dtype, shape.page_size, shape.head_dim, shape.group_size, shape.windowed, q_len)
+    return Xqa(
+        shape.q_dtype,
+        shape.kv_dtype,
+        shape.out_dtype,
+        shape.page_size,
+        shape.head_dim,
+        shape.group_size,
+        shape.windowed,
+        q_len,
+    )
 
 
 def read(name: str) -> Variant | None:
     """Return the module that FlashInfer calls ``name``, or None for any other name."""
-    if found := _FMHA_V2.fullmatch(name):
-        return FmhaV2(cast("KVLayout", found["layout"].upper()), cast("QDtype", _LONG[found["dtype"]]))
-    if (found := _XQA.fullmatch(name)) is None:
+    if (found := _FMHA_V2.fullmatch(name)) and (found["dtype"] == "e4m3" or found["out"] == found["dtype"]):
+        return FmhaV2(
+            cast("KVLayout", found["layout"].upper()),
+            cast("QDtype", _LONG[found["dtype"]]),
+            cast("OutDtype", _LONG[found["out"]]),
+        )
+    found = _XQA.fullmatch(name)
+    if found is None or found["out"] not in {found["q"], "e4m3"}:
         return None
     module = Xqa(
         cast("QDtype", _LONG[found["q"]]),
         cast("KVDtype", _LONG[found["kv"]]),
+        cast("OutDtype", _LONG[found["out"]]),
         int(found["page"]),
         int(found["dim"]),
         int(found["group"]),

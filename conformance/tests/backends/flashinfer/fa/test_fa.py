@@ -71,7 +71,7 @@ def batch(
         q = torch.zeros(sum(q_lens), geometry.num_qo_heads, geometry.head_dim, dtype=torch.bfloat16)
         sinks = torch.zeros(geometry.num_qo_heads) if geometry.sinks else None
         owner = index if geometry.kv_owner is None else geometry.kv_owner
-        inputs.append(LayerInputs(geometry, q, sinks, owner))
+        inputs.append(LayerInputs(geometry, q, sinks, owner, q.dtype))
     return Batch(
         mode=mode,  # type: ignore[arg-type]
         page_size=PAGE,
@@ -262,6 +262,21 @@ def test_a_redirected_layer_takes_its_owners_cache_and_scales(calls: Install) ->
     assert ran["paged_kv_cache"][0] is given.caches[0].k
 
 
+def test_an_8_bit_query_brings_its_scales_by_head_and_names_the_answers_dtype(calls: Install) -> None:
+    made = calls()
+    given = batch([layer(head_dim=128, q_scale=0.5, k_scale=0.25, v_scale=2.0)], kv_dtype=torch.float8_e4m3fn)
+    (own,) = given.layers
+    given = replace(given, layers=(replace(own, q=own.q.to(torch.float8_e4m3fn), out_dtype=torch.bfloat16),))
+    prepared = make_fa3(platform()).prepare(given)
+    prepared.run(0, torch.empty(own.q.shape, dtype=torch.bfloat16), None)
+    (planned,) = (kwargs for name, _, kwargs in made if name.endswith("plan"))
+    _, args, ran = made[-1]
+    assert (planned["q_data_type"], planned["o_data_type"]) == (torch.float8_e4m3fn, torch.bfloat16)
+    q_scale, k_scale, v_scale = args[2:]
+    assert (q_scale.tolist(), k_scale.tolist(), v_scale.tolist()) == ([0.5] * 6, [0.25] * 2, [2.0] * 2)
+    assert not {"k_scale", "v_scale"} & set(ran)
+
+
 def test_sinks_build_their_variant_under_a_name_of_its_own(calls: Install) -> None:
     made = calls()
     windowed = layer(sinks=True, head_dim=128, kind="sliding", window_left=3, k_scale=0.5, v_scale=2.0)
@@ -396,6 +411,22 @@ UNSUPPORTED: dict[str, tuple[Template, dict[str, Any], tuple[int, int] | None, s
     "head_dim 512, fa3": ("fa3", {"head_dim": 512}, (9, 0), NEW, "fa3 takes head_dim 64, 128 or 256, not 512"),
     "head_dim 96": ("fa2", {"head_dim": 96}, (9, 0), NEW, "not 96"),
     "head_dim 192": ("fa2", {"head_dim": 192}, (9, 0), NEW, "not 192"),
+    "fp8 answer": (
+        "fa2",
+        {**FP8, "head_dim": 128, "out_dtype": "float8_e4m3fn"},
+        (9, 0),
+        NEW,
+        "float16 or bfloat16, not",
+    ),
+    "fp8 query, fa2": ("fa2", {**FP8, "q_dtype": "float8_e4m3fn"}, (9, 0), NEW, "queries, not float8_e4m3fn"),
+    "fp8 query, soft cap": (
+        "fa3",
+        {**FP8, "q_dtype": "float8_e4m3fn", "soft_cap": True},
+        (9, 0),
+        NEW,
+        "no logits soft cap",
+    ),
+    "fp8 query, sinks": ("fa3", {**FP8, "q_dtype": "float8_e4m3fn", "sinks": True}, (9, 0), NEW, "no sinks under"),
     "fp8 KV, fa3": ("fa3", FP8, (9, 0), NEW, "only under a float8_e4m3fn query"),
     "fp8 KV at head_dim 64": ("fa2", {**FP8, "head_dim": 64}, (9, 0), NEW, "KV at head_dim 64"),
     "float32": ("fa2", FP32, (9, 0), NEW, "not float32"),

@@ -49,6 +49,7 @@ VARIANTS = [
         template=template,
         q_dtype=q_dtype,
         kv_dtype=kv_dtype or q_dtype,
+        out_dtype=q_dtype,
         head_dim=head_dim,
         windowed=windowed,
         soft_cap=features == "soft cap",
@@ -71,7 +72,13 @@ FMHA = "trtllm_fmha_v2_q_paged_kv_hnd_bf16_bf16"
 
 
 def variant(**changes: object) -> Variant:
-    fields: dict[str, Any] = {"template": "fa2", "q_dtype": "bfloat16", "kv_dtype": "bfloat16", "head_dim": 256}
+    fields: dict[str, Any] = {
+        "template": "fa2",
+        "q_dtype": "bfloat16",
+        "kv_dtype": "bfloat16",
+        "head_dim": 256,
+        "out_dtype": "bfloat16",
+    }
     return Variant(**(fields | {"windowed": True, "soft_cap": False, "sinks": False} | changes))
 
 

@@ -28,6 +28,7 @@ def platform(sm: tuple[int, int] | None, version: str = "0.7.2.post1", cuda: str
 VERIFY = {"mode": "verify", "max_q_len": 4}
 EXTEND = {"mode": "extend", "max_q_len": 40}
 FP8 = {"kv_dtype": "float8_e4m3fn"}
+FP8_QUERY = {"q_dtype": "float8_e4m3fn", **FP8}
 
 SUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str]] = {
     "Gemma 4 sliding decode": ({"windowed": True}, B200, "0.6.10.post1"),
@@ -42,6 +43,11 @@ SUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str]] = {
     "gpt-oss verify": ({**VERIFY, "head_dim": 64, "sinks": True, "windowed": True}, B200, "0.6.13"),
     "fp8 KV decode": (FP8, B200, "0.6.13"),
     "fp8 KV decode, XQA": (FP8, HOPPER, "0.6.13"),
+    "fp8 query, decode": (FP8_QUERY, B200, "0.6.13"),
+    "fp8 query, extend": ({**EXTEND, **FP8_QUERY}, B200, "0.6.13"),
+    "fp8 query and answer, extend": ({**EXTEND, **FP8_QUERY, "out_dtype": "float8_e4m3fn"}, CPU, "0.7.2.post1"),
+    "fp8 query, FMHA v2": ({**EXTEND, **FP8_QUERY}, HOPPER, "0.6.13"),
+    "fp8 answer, XQA": ({**FP8, "out_dtype": "float8_e4m3fn"}, HOPPER, "0.6.13"),
     "fp16": ({"q_dtype": "float16", "kv_dtype": "float16"}, CPU, "0.6.13"),
     "pages of 128": ({"page_size": 128}, B200, "0.6.13"),
     "pages of 128, XQA": ({"page_size": 128}, HOPPER, "0.6.10.post1"),
@@ -88,6 +94,11 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], tuple[int, int] | None, str, str]] 
     "soft cap, XQA": ({"soft_cap": True}, HOPPER, "0.7.2.post1", "XQA has no logits soft cap"),
     "fp8 KV in extend": ({**EXTEND, **FP8}, CPU, "0.7.2.post1", "only under a float8_e4m3fn query"),
     "fp8 KV in extend, FMHA v2": ({**EXTEND, **FP8}, HOPPER, "0.7.2.post1", "only under a float8_e4m3fn query"),
+    "fp8 query, XQA": (FP8_QUERY, HOPPER, "0.7.2.post1", "XQA takes float16 or bfloat16 queries"),
+    "fp8 query, FMHA v2 on SM 12.x": ({**EXTEND, **FP8_QUERY}, RTX, "0.7.2.post1", "no float8_e4m3fn queries"),
+    "fp8 answer, trtllm-gen": (
+        {**FP8, "out_dtype": "float8_e4m3fn"}, CPU, "0.7.2.post1", "in float8_e4m3fn only under a float8_e4m3fn query",
+    ),
     "verify with a window, XQA": ({**VERIFY, "windowed": True}, HOPPER, "0.6.13", "window per query token since"),
     "padded, XQA": ({"storage": "padded"}, HOPPER, "0.7.2.post1", "strides in whole heads"),
     "Ampere": ({}, (8, 0), "0.7.2.post1", "not 8.0"),

@@ -61,7 +61,7 @@ def arguments(kernel: Family, *, lse: bool = False, q_len: int = 2) -> dict[str,
         kv_lens=(9, 16),
         max_q_len=q_len,
         max_seq_len=16,
-        layers=(LayerInputs(geometry, q, torch.zeros(4), 0),),
+        layers=(LayerInputs(geometry, q, torch.zeros(4), 0, q.dtype),),
         caches=(KVCache(data[:, 0], data[:, 1], "full"),),
     )
     workspace = torch.zeros(8, dtype=torch.uint8)

@@ -97,7 +97,7 @@ def batch(  # noqa: PLR0913 - a batch has this many independent properties
         kv_lens=tuple(kv for _, kv in lens),
         max_q_len=max(q for q, _ in lens),
         max_seq_len=max(kv for _, kv in lens) + 5,
-        layers=(LayerInputs(geometry, q, sinks, 0),),
+        layers=(LayerInputs(geometry, q, sinks, 0, q.dtype),),
         caches=(KVCache(k, v, "swa" if swa else "full"),),
     )
 

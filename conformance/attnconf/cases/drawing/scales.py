@@ -1,0 +1,55 @@
+"""Scales: those of what is stored in 8 bits, drawn so that stored numbers meet the ends of the format."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from attnconf.cases.case import LEAST_OUT_SCALE
+from attnconf.cases.dtypes import FP8
+
+if TYPE_CHECKING:
+    from attnconf.cases.case import Layer
+    from attnconf.cases.drawing.choices import Choices
+    from attnconf.cases.dtypes import Dtypes
+
+KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
+K_SCALES = (*KV_SCALES, 2.0**-6, 16.0)
+V_SCALES = (*KV_SCALES, 2.0**-7, 64.0)
+"""The last two bring stored values to the limits of 8 bits: +-448, and below the smallest normal number."""
+
+FAR_SCALES = (2.0**-6, 0.03, 16.0, 64.0)
+"""Scales under an 8-bit query, whose kernels round P to 8 bits, or answer: smaller factors are hidden by the bound."""
+
+OUT_SCALES = (LEAST_OUT_SCALE, 0.02, 0.05, 0.25)
+"""Answers are averages of values of deviation 1: larger scales would leave few of their bits."""
+
+Q_DEVIATIONS = (0.5, 4.0, 24.0)
+"""Standard deviations of stored queries: where all scores are raised, their components are ten times as large."""
+
+CALIBRATED = (0.03, 0.2, 4.0)
+"""Scales for queries of a calibrated layer that come in 16 bits, over which they must not count."""
+
+_DIGITS = 3
+_LEAST_FACTOR = 1.4
+"""A scale nearer to 1 would not show where it is left out."""
+
+
+def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes) -> Layer:
+    """Draw the scales of a calibrated ``layer`` over 8-bit KV: distinct, so that one taken for another shows."""
+    coarse = FP8 in {dtypes.q, dtypes.out}
+    k_scale = choices.pick("k_scale", FAR_SCALES if coarse else K_SCALES)
+    v_scales = FAR_SCALES if coarse else V_SCALES
+    v_scale = choices.pick("v_scale", [scale for scale in v_scales if scale != k_scale])
+    q_scale = choices.pick("q_scale", q_scales(layer) if dtypes.q == FP8 else CALIBRATED)
+    out_scale = choices.pick("out_scale", [scale for scale in OUT_SCALES if scale != v_scale])
+    found = {"k_scale": k_scale, "v_scale": v_scale, "q_scale": q_scale, "out_scale": out_scale}
+    return layer.model_copy(update=found)
+
+
+def q_scales(layer: Layer) -> list[float]:
+    """Return scales for the queries of ``layer``, whose numbers have deviation 1 / (sm_scale sqrt(head_dim))."""
+    deviation = 1.0 / (layer.sm_scale * math.sqrt(layer.head_dim))
+    scales = (float(f"{deviation / stored:.{_DIGITS}g}") for stored in Q_DEVIATIONS)
+    bounded = (min(max(scale, 2.0**-20), 2.0**20) for scale in scales)
+    return [scale for scale in bounded if max(scale, 1.0 / scale) >= _LEAST_FACTOR]

@@ -1,0 +1,32 @@
+"""Dtypes: what queries, keys and values, and answers are stored in, and the word for the three of them."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, cast
+
+FP8: Literal["float8_e4m3fn"] = "float8_e4m3fn"
+
+QDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
+KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
+OutDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
+
+
+class Dtypes(NamedTuple):
+    """The dtypes of queries, of keys and values, and of the answer."""
+
+    q: QDtype
+    kv: KVDtype
+    out: OutDtype
+
+    @property
+    def text(self) -> str:
+        """The word in policies, receipts and reports: ``Q``, or ``Q+KV``, and ``->OUT`` where that is not Q."""
+        pair = self.q if self.kv == self.q else f"{self.q}+{self.kv}"
+        return pair if self.out == self.q else f"{pair}->{self.out}"
+
+
+def read_dtypes(text: str) -> Dtypes:
+    """Return the dtypes that ``text`` is the word for: what ``Dtypes.text`` writes."""
+    pair, _, out = text.partition("->")
+    q, _, kv = pair.partition("+")
+    return Dtypes(cast("QDtype", q), cast("KVDtype", kv or q), cast("OutDtype", out or q))
