@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from attnconf.backends.protocol import EvidenceKind, shown_name
 from attnconf.cases.case import Mode
-from attnconf.cases.dtypes import KVDtype, QDtype
+from attnconf.cases.dtypes import Dtypes, KVDtype, OutDtype, QDtype
 from attnconf.cases.geometry import CellKind
 from attnconf.speeds.blocks import Block
 from attnconf.speeds.estimate import Estimate, estimate
@@ -65,6 +65,7 @@ class SpeedCell(Value):
     mode: Mode
     q_dtype: QDtype
     kv_dtype: KVDtype
+    out_dtype: OutDtype | None = None
     candidate: Side
     baseline: Side
     bytes: Amount
@@ -84,13 +85,17 @@ class SpeedCell(Value):
     def place(self) -> tuple[str, ...]:
         """What is compared where: a later receipt has the same one for the same question."""
         sides = (self.candidate.shown, self.baseline.shown)
-        return (*sides, self.model, self.layer_kind, self.mode, self.q_dtype, self.kv_dtype, self.load)
+        return (*sides, self.model, self.layer_kind, self.mode, *self.dtypes, self.load)
+
+    @property
+    def dtypes(self) -> Dtypes:
+        """The dtypes of queries, KV and answer."""
+        return Dtypes(self.q_dtype, self.kv_dtype, self.out_dtype or self.q_dtype)
 
     @property
     def text(self) -> str:
         """The question in words, without the sides."""
-        dtypes = self.q_dtype if self.q_dtype == self.kv_dtype else f"{self.q_dtype}+{self.kv_dtype}"
-        return f"{self.model} {self.layer_kind} {self.mode} {dtypes}, {self.load}"
+        return f"{self.model} {self.layer_kind} {self.mode} {self.dtypes.text}, {self.load}"
 
     @property
     def versus(self) -> str:

@@ -177,12 +177,11 @@ def _is(timed: SpeedCell, cell: RequiredCell, over: str, rule: Rule) -> bool:
     """Return whether ``timed`` is about ``cell``, of an engine's own backends where it asks for those."""
     backends = rule.choice.backends if rule.choice else ()
     engine = next((cell.backend.removesuffix(name) for name in backends if cell.backend.endswith(f":{name}")), "")
-    dtypes = timed.q_dtype if timed.q_dtype == timed.kv_dtype else f"{timed.q_dtype}+{timed.kv_dtype}"
     return (
         (timed.candidate.backend, timed.baseline.backend) == (cell.backend, engine + over)
         and "contract" not in {timed.candidate.evidence, timed.baseline.evidence}
         and (unsharded(timed.model), timed.layer_kind, timed.mode) == (cell.model, cell.layer_kind, cell.mode)
-        and cell.dtypes in {"any", dtypes}
+        and cell.dtypes in {"any", timed.dtypes.text}
     )
 
 

@@ -150,8 +150,7 @@ def _unjudged(receipt: SpeedReceipt) -> Iterator[str]:
             known = [
                 one
                 for one in right.cells
-                if (one.backend, one.evidence, one.model, one.layer_kind, one.mode, one.q_dtype, one.kv_dtype)
-                == (side.backend, side.evidence, cell.model, cell.layer_kind, cell.mode, cell.q_dtype, cell.kv_dtype)
+                if one.key == (side.shown, cell.model, cell.layer_kind, cell.mode, *cell.dtypes)
             ]
             if not any(one.passed for one in known) or any(one.broken for one in known):
                 yield f"{cell.text}: the correctness receipt does not show that {side.shown} is right there"

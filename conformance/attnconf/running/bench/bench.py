@@ -262,6 +262,7 @@ def _cell(index: int, question: Question, done: Iterable[Measured], judged: Judg
         mode=case.mode,
         q_dtype=case.q_dtype,
         kv_dtype=case.kv_dtype,
+        out_dtype=case.out_dtype,
         candidate=_side(0, question.candidate, timed, judged.kernels[case.id, layer, question.candidate]),
         baseline=_side(1, question.baseline, timed, judged.kernels[case.id, layer, question.baseline]),
         bytes=moved,

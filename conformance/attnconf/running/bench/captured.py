@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.inputs.target import make_target
 from attnconf.errors import one_line
 from attnconf.running.bench.process import NotTimedError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Backend, Prepared
     from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.inputs.target import Target
     from attnconf.judging.surroundings import Surroundings
 
 _WARM_UPS = 3
@@ -72,7 +74,7 @@ class Launcher:
     """One layer of one backend over copies of its inputs, made ready to be captured."""
 
     prepared: Sequence[Prepared]
-    outs: Sequence[torch.Tensor]
+    targets: Sequence[Target]
     layer: int
     kernel: str
     prepare_micros: float
@@ -83,14 +85,14 @@ class Launcher:
 
         Raises ``NotTimedError`` where a capture fails, or a replay leaves an output unwritten.
         """
-        outs = self.outs[:copies]
-        for out in outs:
-            out.fill_(torch.nan)
+        targets = self.targets[:copies]
+        for target in targets:
+            target.reset()
         graph = torch.cuda.CUDAGraph()
         try:
             with self.surroundings.of_torch(), torch.cuda.graph(graph):
                 for number in range(launches):
-                    self.prepared[number % copies].run(self.layer, outs[number % copies], None)
+                    self.prepared[number % copies].run(self.layer, targets[number % copies].out, None)
                     if sleep:
                         idle(sleep)
         except Exception as error:
@@ -98,7 +100,7 @@ class Launcher:
             raise NotTimedError(message) from error
         graph.replay()
         torch.cuda.synchronize()
-        if any(bool(out.isnan().any()) for out in outs):
+        if any(target.unwritten for target in targets):
             message = "a replay of its graph leaves outputs unwritten, so it does not time the whole kernel"
             raise NotTimedError(message)
         return Captured(graph, launches, self.kernel, self.prepare_micros)
@@ -106,25 +108,25 @@ class Launcher:
 
 def launcher(backend: Backend, batches: Sequence[Batch], layer: int, surroundings: Surroundings) -> Launcher:
     """Prepare each batch and launch it some times. Raises what the backend raises."""
-    prepared, outs, host = [], [], []
+    prepared, targets, host = [], [], []
     kernel = ""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with surroundings.of_torch(), torch.cuda.stream(stream):
         for batch in batches:
-            out = torch.empty_like(batch.layers[layer].q, memory_format=torch.contiguous_format)
+            target = make_target(batch, layer, lse=False)
             started = time.perf_counter()
             ready = backend.prepare(batch)
-            kernel = ready.run(layer, out, None)
+            kernel = ready.run(layer, target.out, None)
             host.append(1e6 * (time.perf_counter() - started))
             for _ in range(_WARM_UPS - 1):
-                ready.run(layer, out, None)
+                ready.run(layer, target.out, None)
             prepared.append(ready)
-            outs.append(out)
+            targets.append(target)
         for _ in range(_WARM_UPS):  # the first ones compile and load
             started = time.perf_counter()
-            backend.prepare(batches[0]).run(layer, outs[0], None)
+            backend.prepare(batches[0]).run(layer, targets[0].out, None)
             host.append(1e6 * (time.perf_counter() - started))
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
-    return Launcher(prepared, outs, layer, kernel, statistics.median(host[1:]), surroundings)
+    return Launcher(prepared, targets, layer, kernel, statistics.median(host[1:]), surroundings)

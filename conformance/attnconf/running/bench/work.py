@@ -30,7 +30,8 @@ def work(case: Case, layer: int) -> tuple[int, int]:
         keys += request.kv_len - first_visible(request.prefix_len, window)
         pairs += _pairs(request.prefix_len, request.new_tokens, window)
     rows = sum(request.new_tokens for request in case.requests)
-    queries = 2 * rows * geometry.num_qo_heads * geometry.head_dim * _SIZE[case.q_dtype]
+    both = _SIZE[case.q_dtype] + _SIZE[case.answer_dtype]
+    queries = rows * geometry.num_qo_heads * geometry.head_dim * both
     cached = 2 * keys * geometry.num_kv_heads * geometry.head_dim * _SIZE[case.kv_dtype]
     return queries + cached, 4 * pairs * geometry.num_qo_heads * geometry.head_dim
 
