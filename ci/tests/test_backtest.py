@@ -1,0 +1,174 @@
+"""The backtest: its table, its loading of releases, its verdicts and its page, without any release."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnconf.cases.drawing.families import FAMILIES
+from attnconf.cases.models import FREE_MODEL, shipped_models
+from attnconf.errors import InvalidInputError
+from ci.backtest.__main__ import RESULT, main
+from ci.backtest.loading import load
+from ci.backtest.outcome import Backtest, Find, Outcome, Side
+from ci.backtest.page import headline, page
+from ci.backtest.releases import prepare, wheel_digest
+from ci.backtest.running import Plan, run_entry
+from ci.backtest.table import TABLE, read_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ci.backtest.table import Table
+
+_BUG = """\
+schema = "attnconf.backtest/1"
+chosen = "by hand"
+
+[[entries]]
+id = "toy"
+bug = "one key too many"
+project = "some/project"
+number = "#1"
+package = "toy-package"
+broken = "1.0"
+fixed = "1.1"
+adapter = "toy"
+families = ["free"]
+models = ["free"]
+clauses = [2]
+source = "both wheels"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    path = tmp_path / "entries.toml"
+    path.write_text(_BUG, encoding="utf-8")
+    return path
+
+
+def test_every_entry_names_an_adapter_that_is_there_and_families_and_models_of_the_suite() -> None:
+    folder = TABLE.parent / "adapters"
+    for entry in read_table().entries:
+        module, _, function = entry.adapter.partition(":")
+        if entry.machine == "cpu":
+            assert f"def {function or 'make'}(" in (folder / f"{module}.py").read_text(encoding="utf-8"), entry.id
+        assert set(entry.families) <= set(FAMILIES), entry.id
+        assert set(entry.models) <= {FREE_MODEL, *shipped_models()}, entry.id
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('broken = "1.1"', "broken and fixed are both 1.1"),
+        ("clauses = [0]", "clauses"),
+        ('machine = "tpu"', "machine"),
+        ('number = "1"', "number"),
+        ('severity = "high"', "severity"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_its_field(toy: Path, line: str, field: str) -> None:
+    name = line.partition(" ")[0]
+    kept = [old for old in _BUG.splitlines() if old.partition(" ")[0] != name]
+    toy.write_text("\n".join([*kept, line]), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=field):
+        read_table(toy)
+
+
+def test_two_entries_of_one_name_are_refused(toy: Path) -> None:
+    toy.write_text(_BUG + _BUG.partition("\n\n")[2], encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="two entries have the id toy"):
+        read_table(toy)
+
+
+def test_a_module_is_loaded_without_the_packages_above_it(tmp_path: Path) -> None:
+    package = tmp_path / "backtested_toy"
+    (package / "ops").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('the whole engine')", encoding="utf-8")
+    (package / "ops" / "kernel.py").write_text(
+        "from backtested_toy.platform import is_cuda\nfrom .part import SIZE\nSEEN = (is_cuda(), SIZE)",
+        encoding="utf-8",
+    )
+    (package / "ops" / "part.py").write_text("SIZE = 16", encoding="utf-8")
+    names = ["backtested_toy.newer.kernel", "backtested_toy.ops.kernel"]
+    stand_ins = {"backtested_toy.platform": {"is_cuda": lambda: False}}
+    try:
+        module = load(tmp_path, names, also=["backtested_toy.ops.part"], stand_ins=stand_ins)
+        assert module.SEEN == (False, 16)
+        with pytest.raises(ModuleNotFoundError, match="neither a stand-in nor a module that the adapter names"):
+            importlib.import_module("backtested_toy.gone")
+        with pytest.raises(ModuleNotFoundError, match="has none of a, b"):
+            load(tmp_path, ["a", "b"], stand_ins={})
+    finally:
+        sys.meta_path[:] = [one for one in sys.meta_path if type(one).__module__ != "ci.backtest.loading"]
+        for name in [name for name in sys.modules if name.startswith("backtested_toy")]:
+            del sys.modules[name]
+
+
+def test_an_entry_whose_release_is_not_prepared_cannot_run(toy: Path, tmp_path: Path) -> None:
+    (entry,) = read_table(toy).entries
+    found = run_entry(entry, Plan(store=tmp_path))
+    assert (found.verdict, found.why) == ("not_runnable", "toy-package 1.0 is not prepared")
+
+
+def test_a_release_that_the_index_has_not_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(InvalidInputError, match=r"toy-package==1\.0: .*pip says"):
+        prepare("toy-package", "1.0", tmp_path)
+    assert not wheel_digest(tmp_path)
+
+
+def _side(**counts: int) -> Side:
+    return Side(release="1.0", drawn=9, **{"cases": 5, "layers": 4, "seconds": 2.0, **counts})
+
+
+def _result(table: Table, *, passes: bool | None) -> Backtest:
+    case = {"mode": "decode", "requests": [{}], "layers": [{}]}
+    find = Find(
+        clause=2,
+        check="numerics",
+        units=40.0,
+        summary="wrong",
+        cases=3,
+        seconds=1.5,
+        first=case,
+        case=case,
+        passes=passes,
+    )
+    one = Outcome(
+        id=table.entries[0].id,
+        verdict="found" if passes else "missed",
+        broken=_side(failing=1),
+        fixed=_side(failing=2, broken={"3": 2}),
+        find=find if passes else None,
+    )
+    return Backtest(profile="gate", seed=0, seconds=20, machine="cpu", versions={"torch": "2"}, outcomes=(one,))
+
+
+def test_the_page_has_misses_with_their_gap_and_finds_with_their_cost(toy: Path) -> None:
+    table = read_table(toy)
+    found, missed = (page(table, _result(table, passes=passes)) for passes in (True, False))
+    assert headline(table, _result(table, passes=True)).startswith(
+        "Of 1 released bug of 1 project that ran both ways, the suite finds 1 "
+    )
+    assert "| one key too many (some/project#1) | toy-package 1.0 → 1.1 | clause 2" in found
+    assert "3 cases, 1.5 s" in found
+    assert "3 of 5 cases pass" in found
+    assert "- toy: 2 of 5 cases" in found
+    assert "not explained yet" in found
+    assert "| 5 cases of 9, 2 s | not known yet |" in missed
+
+
+def test_the_committed_page_and_headline_are_those_of_the_committed_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--check", str(RESULT.parent / "README.md")]) == 0
+    said = capsys.readouterr().out
+    assert " ".join(said.split()) in " ".join((TABLE.parents[2] / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_committed_result_has_every_entry_of_the_table() -> None:
+    outcomes = {one.id for one in Backtest.read(RESULT).outcomes}
+    assert outcomes == {entry.id for entry in read_table().entries}
