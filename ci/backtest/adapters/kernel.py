@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,7 +64,10 @@ class _Run:
         del lse  # promised by none
         if layer in self.declined:
             raise UnsupportedError(f"layer {layer}: {self.declined[layer]}")
-        return self.backend.answer(self.batch, layer, out)
+        rows = self.batch.num_rows  # engines cut off what lies behind the last request
+        layers = list(self.batch.layers)
+        layers[layer] = replace(layers[layer], q=layers[layer].q[:rows])
+        return self.backend.answer(replace(self.batch, layers=tuple(layers)), layer, out[:rows])
 
 
 def attend_dense(batch: Batch, layer: int, out: torch.Tensor, attend: Attend) -> None:
