@@ -12,6 +12,8 @@
 #                      ci/readings/READINGS.md, which says what attnconf reads of the same configurations (half an hour)
 #   make trtllm-gen    hold the answers about SM100's kernels against FlashInfer's own lists and its selector, compiled by
 #                      nvcc (NVCC); without a GPU. It downloads 2 GB once, into build/trtllm_gen
+#   make backtest      fetch the releases of ci/backtest/entries.toml without their dependencies, ask the suite of both
+#                      sides of every bug that runs on a CPU, and write the page and picture (some 20 minutes on 2 cores)
 #   make machine       play 10,000 events of serving over our memory, sglang's, transformers' and vLLM's
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
@@ -39,7 +41,7 @@ ENGINE_FAMILIES := "decode or extend or mixed or verify or windows or shared_kv 
 BY_CONTRACT := $(if $(shell command -v nvidia-smi),0,10)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test fuzz trtllm-gen drift drift-sglang drift-vllm engines engines-sglang engines-vllm machine readings check venv clean
+.PHONY: help conformance test fuzz trtllm-gen backtest drift drift-sglang drift-vllm engines engines-sglang engines-vllm machine readings check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +70,14 @@ fuzz: $(READY)
 trtllm-gen: $(READY)
 	$(BIN)/python -m ci.trtllm_gen lists
 	$(BIN)/python -m ci.trtllm_gen selectors --nvcc $(NVCC) --seed $(SEED)
+
+BACKTEST := fixtures/evidence/backtest
+
+backtest: $(READY)
+	$(BIN)/python -m ci.backtest prepare
+	$(BIN)/python -m ci.backtest run --jobs 2 --json $(BACKTEST)/result.json; \
+	status=$$?; \
+	$(BIN)/python -m ci.backtest show --page $(BACKTEST)/README.md --picture $(BACKTEST)/backtest.png && exit $$status
 
 drift: drift-sglang drift-vllm
 

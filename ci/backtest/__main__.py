@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.errors import AttnconfError
-from ci.backtest.outcome import Backtest
+from attnconf.files import write_text
+from ci.backtest.outcome import Backtest, Outcome
 from ci.backtest.page import headline, page
 from ci.backtest.releases import prepare
 from ci.backtest.running import Plan, run_all
@@ -78,21 +79,25 @@ def _prepare(given: argparse.Namespace, table: Table) -> int:
 
 def _run(given: argparse.Namespace, table: Table) -> int:
     plan = Plan(profile=given.profile, seed=given.seed, seconds=given.seconds)
-    asked = _asked(given, table)
-    outcomes = run_all(asked, plan, given.jobs, given.machine, lambda line: print(line, flush=True))
     versions = {"python": python_platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-    versions["commit"] = _commit()
-    result = Backtest(
+    empty = Backtest(
         profile=plan.profile,
         seed=plan.seed,
         seconds=plan.seconds,
         machine=given.machine,
-        versions=versions,
-        outcomes=outcomes,
+        versions={**versions, "commit": _commit()},
+        outcomes=(),
     )
     if given.json is not None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result.to_data(), indent=1) + "\n", encoding="utf-8")
+
+    def show(one: Outcome) -> None:
+        print(f"{one.id}: {one.verdict}{f' ({one.why})' if one.why else ''}", flush=True)
+
+    outcomes = run_all(_asked(given, table), plan, given.jobs, given.machine, show)
+    result = empty.model_copy(update={"outcomes": outcomes})
+    if given.json is not None:
+        write_text(given.json, json.dumps(result.to_data(), indent=1) + "\n")
     print(headline(table, result))
     return 1 if any(one.verdict == "not_runnable" for one in outcomes) else 0
 

@@ -39,14 +39,17 @@ class Plan:
 
 
 def run_all(
-    entries: Iterable[Entry], plan: Plan, jobs: int, machine: str, say: Callable[[str], None]
+    entries: Iterable[Entry], plan: Plan, jobs: int, machine: str, done: Callable[[Outcome], None]
 ) -> tuple[Outcome, ...]:
-    """Run ``entries``, ``jobs`` at a time, in their order; those of another machine are not run."""
+    """Run ``entries``, ``jobs`` at a time, and return what came of each, in their order; ``done`` hears of it at once.
+
+    Those of another machine are not run.
+    """
 
     def one(entry: Entry) -> Outcome:
-        done = run_entry(entry, plan) if entry.machine == machine else _elsewhere(entry)
-        say(f"{entry.id}: {done.verdict}{f' ({done.why})' if done.why else ''}")
-        return done
+        found = run_entry(entry, plan) if entry.machine == machine else _elsewhere(entry)
+        done(found)
+        return found
 
     with ThreadPoolExecutor(jobs) as pool:
         return tuple(pool.map(one, entries))

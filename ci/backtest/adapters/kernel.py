@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     Reasons = Callable[[KernelShape], Iterator[str]]
 
 
+_KNOWN = frozenset({"windowed", "soft_cap", "sinks"})
+"""Features of a shape that adapters pass on, or decline by their own reasons."""
+
+
 @dataclass(frozen=True)
 class KernelBackend:
     """A backend whose ``answer`` fills the output of one layer of a batch, and returns the name of the kernel.
@@ -41,9 +46,14 @@ class KernelBackend:
     evidence: EvidenceKind = "kernel"
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
-        """Return None, or the first reason why the release does not take this shape."""
+        """Return None, or the first reason why the release does not take this shape.
+
+        A feature that adapters were not written for is declined, whatever the release does.
+        """
         del platform
-        return next((Unsupported(reason) for reason in self.reasons(shape)), None)
+        new = (one.name for one in fields(shape) if one.name not in _KNOWN and getattr(shape, one.name) is True)
+        reasons = chain((f"the adapter does not pass {name} on" for name in new), self.reasons(shape))
+        return next((Unsupported(reason) for reason in reasons), None)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
         """Return the dtypes of the kernel's intermediate values."""
@@ -90,8 +100,8 @@ def attend_dense(batch: Batch, layer: int, out: torch.Tensor, attend: Attend) ->
 
 def interpreted(shape: KernelShape) -> Iterator[str]:
     """Say what Triton's interpreter, or an adapter on a CPU, does not do."""
-    if shape.q_dtype == "bfloat16":
-        yield "Triton's interpreter multiplies bfloat16 wrongly; it runs float16 and float32"
+    if shape.q_dtype not in {"float16", "float32"}:
+        yield f"Triton's interpreter multiplies float16 and float32, and no {shape.q_dtype}"
     if shape.kv_dtype != shape.q_dtype:
         yield f"the adapter asks for {shape.q_dtype} KV beside {shape.q_dtype} queries, not for {shape.kv_dtype}"
 

@@ -60,7 +60,13 @@ def _exp2(x: Any) -> Any:  # noqa: ANN401 - a block of Triton
     return tl.exp2(x)
 
 
-_OURS = {"tanh": _tanh, "fast_dividef": _fast_divide, "tl_exp2": _exp2, "tl_log2": math.log2}
+@triton.jit  # type: ignore[untyped-decorator]
+def _exp(x: Any) -> Any:  # noqa: ANN401 - a block of Triton
+    """Return e ** x, as libdevice's fast exponential does within its error."""
+    return tl.exp(x)
+
+
+_OURS = {"tanh": _tanh, "fast_dividef": _fast_divide, "fast_expf": _exp, "tl_exp2": _exp2, "tl_log2": math.log2}
 """Names of the kernel's module, and what stands for them: the only logarithm is that of a constant."""
 
 
@@ -82,6 +88,8 @@ def make(folder: Path, name: str) -> KernelBackend:
         yield from interpreted(shape)
         if shape.page_size % _MULTIPLE or shape.page_size & (shape.page_size - 1):
             yield f"lmdeploy's pages are powers of two from {_MULTIPLE} on, not {shape.page_size}"
+        if shape.windowed:
+            yield "the release joins the masks of windows by `and`, which the interpreter reads as Python's"
         if shape.sinks:
             yield "the adapter passes no sinks"
         if shape.soft_cap and not takes(decode, "logit_softcapping"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attnconf.backends.protocol import Promises
+from attnconf.backends.protocol import REQUIRED, Promises
 from attnconf.numerics import NumericsProfile
 from ci.backtest.adapters.calling import call, takes
 from ci.backtest.adapters.kernel import KernelBackend, interpreted
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 _BYTES = 16
 _MULTIPLE = 16
-PROMISES = Promises(empty_kv=False, empty_q=False, batch_invariant=False, hint_invariant=False, least_window=1)
+PROMISES = Promises(
+    reclaimed_v=REQUIRED,
+    empty_kv=False,
+    empty_q=False,
+    batch_invariant=False,
+    hint_invariant=False,
+    least_window=1,
+)
+"""Values behind the window are read and weighed with 0 in every release: NaN of a page given back is not borne."""
 
 
 def make_prefill(folder: Path, name: str) -> KernelBackend:
