@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,9 @@ _WALL = 6
 """A side is ended after so many times its CPU seconds, since a machine is shared, and ``_START`` more."""
 
 _START = 240
+
+_PLACE = re.compile(r" \(/[^)]*\)$")
+"""The place on this machine at the end of an ImportError's text."""
 
 _FIXED = 0.25
 """The fixed release is asked for this share of the time, behind the cases that the other one failed."""
@@ -115,7 +119,7 @@ def _side(
             return f"ended after {limit:.0f} s without an answer"
         if not result.is_file():
             said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            return f"its process ended with {done.returncode}: {said[:300]}"
+            return f"its process ended with {done.returncode}: {_PLACE.sub('', said)[:300]}"
         answer = json.loads(result.read_text(encoding="utf-8"))
     find = answer["find"] and Find.from_data(answer["find"], release)
     return Side.from_data(answer["side"], release), find, answer["passes"]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _KNOWN = frozenset({"windowed", "soft_cap", "sinks"})
 """Features of a shape that adapters pass on, or decline by their own reasons."""
 
+_DTYPES = frozenset({"float32", "float16", "bfloat16"})
+
 
 @dataclass(frozen=True)
 class KernelBackend:
@@ -53,6 +55,8 @@ class KernelBackend:
         del platform
         new = (one.name for one in fields(shape) if one.name not in _KNOWN and getattr(shape, one.name) is True)
         reasons = chain((f"the adapter does not pass {name} on" for name in new), self.reasons(shape))
+        if shape.out_dtype != shape.q_dtype or shape.q_dtype not in _DTYPES:
+            return Unsupported(f"the adapter asks for 16 or 32 bits, not {shape.q_dtype} to {shape.out_dtype}")
         return next((Unsupported(reason) for reason in reasons), None)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
