@@ -32,6 +32,15 @@ def _heads(mapping: str) -> Edited:
     )
 
 
+_KERNEL = 'KERNEL = "torch-paged"'
+_LSE = "lse = torch.logsumexp(scores, dim=3)"
+_TOP = (
+    f"{_KERNEL}\n\n\ndef _top(part, scores):\n    part = part if scores.shape[-1] > 1 else scores\n"
+    "    top = part.amax(dim=3, keepdim=True)\n"
+    "    return top[..., 0] + torch.log(torch.exp(scores - top).sum(dim=3))"
+)
+"""The log-sum-exp of ``scores``, over weights relative to the largest of ``part``; of no other row without sinks."""
+
 MUTANTS = (
     Mutant(
         id="head-by-kv-heads",
@@ -271,5 +280,19 @@ MUTANTS = (
             "reference", Edit(_OUT, "p, v.float() * (torch.arange(geometry.head_dim) < geometry.head_dim // 64 * 64))")
         ),
         proof=ask("decode", FULL.model_copy(update={"head_dim": 80})),
+    ),
+    Mutant(
+        id="sink-outside-the-maximum",
+        summary="weights are relative to the largest score of a key: the weight of a sink far above it is infinite",
+        clause=Clause.SCORES,
+        make=edited("reference", Edit(_LSE, "lse = _top(scores[..., :-1], scores)"), Edit(_KERNEL, _TOP)),
+        proof=ask("decode", SINKS, seed=3),
+    ),
+    Mutant(
+        id="sink-for-the-maximum",
+        summary="weights are relative to the sink: those of keys far above it are infinite",
+        clause=Clause.SCORES,
+        make=edited("reference", Edit(_LSE, "lse = _top(scores[..., -1:], scores)"), Edit(_KERNEL, _TOP)),
+        proof=ask("verify", SINKS, seed=4),
     ),
 )

@@ -22,6 +22,8 @@ def _launch_kept(changed: str) -> Edit:
     return Edit(_RUN, f"{_KEPT}\n        return _Run(replace(batch, layers={layers}))")
 
 
+_NAME = 'KERNEL = "torch-paged"'
+
 MUTANTS = (
     Mutant(
         id="scale-kept-by-shape",
@@ -46,7 +48,38 @@ MUTANTS = (
             ),
             _REPLACE,
         ),
-        proof=ask("decode", seed=5),
+        proof=ask("decode", seed=1),
+    ),
+    Mutant(
+        id="cache-strides-kept-by-shape",
+        summary="a descriptor of the cache is kept by its shape, with the strides that the first one had",
+        clause=Clause.DETERMINISM,
+        make=edited(
+            "reference",
+            Edit(_NAME, f"{_NAME}\n_STRIDES = {{}}"),
+            Edit(
+                "return cache.k, cache.v",
+                "kept = _STRIDES.setdefault((cache.k.shape, self.batch.kv_lens), cache.k.stride())\n"
+                "        strides = [min(pair) for pair in zip(kept, cache.k.stride(), strict=True)]\n"
+                "        return cache.k.as_strided(cache.k.shape, strides), cache.v",
+            ),
+        ),
+        proof=ask("decode", seed=4),
+    ),
+    Mutant(
+        id="cache-dtype-kept-by-shape",
+        summary="whether keys and values are scaled is kept by their shape: the first call was over 16-bit ones",
+        clause=Clause.DETERMINISM,
+        make=edited(
+            "reference",
+            Edit(_NAME, f"{_NAME}\n_PLAIN = {{}}"),
+            Edit(
+                "return cache.k, cache.v",
+                "plain = _PLAIN.setdefault((cache.k.shape, self.batch.kv_lens), cache.k.itemsize > 1)\n"
+                "        return (cache.k, cache.v) if plain == (cache.k.itemsize > 1) else (cache.v, cache.k)",
+            ),
+        ),
+        proof=ask("decode", q_dtype="bfloat16", kv_dtype="bfloat16", seed=5),
     ),
     Mutant(
         id="metadata-kept-by-address",

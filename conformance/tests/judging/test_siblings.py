@@ -25,12 +25,21 @@ def test_a_sibling_has_the_shape_of_the_case_and_another_answer_or_memory() -> N
         "the strides of the query",
         "the host hint",
         "the strides of the table",
+        "the strides of the cache",
     }
     for trait, case in found.items():
         assert case != ask("decode", rich), trait
-        if trait not in {"the host hint", "the window"}:
+        if trait not in {"the host hint", "the window", "the strides of the cache"}:
             assert kernel_shape(case, 0) == kernel_shape(ask("decode", rich), 0)
-    assert {"k_scale", "v_scale"} <= set(dict(siblings(quantised("decode"), 0)))
+    assert {"k_scale", "v_scale", "the dtype of keys and values"} <= set(dict(siblings(quantised("decode"), 0)))
+
+
+def test_the_sibling_of_another_cache_dtype_is_stored_so_and_has_no_infinity() -> None:
+    case = ask("decode", q_dtype="bfloat16", kv_dtype="bfloat16", poison={"k": "inf", "v": "nan"})
+    eight = dict(siblings(case, 0))["the dtype of keys and values"]
+    assert (eight.kv_dtype, eight.poison.k, eight.poison.v) == ("float8_e4m3fn", "huge", "nan")
+    sixteen = dict(siblings(quantised("decode"), 0))["the dtype of keys and values"]
+    assert (sixteen.kv_dtype, sixteen.layers[0].k_scale, sixteen.layers[0].v_scale) == ("bfloat16", 1.0, 1.0)
 
 
 @pytest.mark.parametrize("layer", [FULL, CAPPED, SCALED], ids=["full", "capped", "scaled"])

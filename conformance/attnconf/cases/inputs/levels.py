@@ -35,6 +35,15 @@ _LEVEL = 160.0
 _LEVEL_EVERY = 8
 """Of so many seeds one raises all scores by ``_LEVEL``, and one lowers them."""
 
+_FAR_SINK = 100.0
+"""Distance of a far sink from its scores: exp(100) and exp(-100) leave float32, so its place decides about a row."""
+
+_FAR_SINKS = {3: _FAR_SINK, 4: -_FAR_SINK}
+"""Of ``_LEVEL_EVERY`` seeds one has sinks far above the scores, and one far below."""
+
+_FAR_HEADS = 4
+"""Of so many heads one has a far sink: above the scores it takes all of the row's attention, and no key shows there."""
+
 _LOG_MEAN_WEIGHT = 0.5
 """The logarithm of the mean of exp(s) over scores of standard deviation one: an ordinary key's weight."""
 
@@ -53,6 +62,20 @@ def base_score(case: Case, layer: Layer) -> float:
     cap = layer.logits_soft_cap
     base = raw_base(case, layer)
     return base if cap is None else cap * math.tanh(base / cap)
+
+
+def sink_shift(case: Case, layer: Layer, head: int) -> float:
+    """Return how far the sink of ``head`` lies from its usual place, just above the scores of ordinary keys.
+
+    Where all scores are raised or lowered, the sinks of half the seeds stay around zero: beyond all of them, or below.
+    A layer of few heads keeps all sinks that are not below its scores.
+    """
+    turn, rest = case.seed % _LEVEL_EVERY, case.seed // _LEVEL_EVERY
+    base = raw_base(case, layer) if layer.logits_soft_cap is None else 0.0
+    shift = -base if base and rest % 2 else _FAR_SINKS.get(turn, 0.0)
+    if shift > 0.0 and layer.num_qo_heads < _FAR_HEADS:
+        return 0.0
+    return shift if (head + rest) % _FAR_HEADS == 0 or layer.num_qo_heads < _FAR_HEADS else 0.0
 
 
 def raised_score(case: Case, layer: Layer, rise: float) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.dtypes import FP8
-from attnconf.cases.inputs.levels import base_score, raw_base
+from attnconf.cases.inputs.levels import base_score, raw_base, sink_shift
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
 from attnconf.cases.inputs.witnesses import Probe, plan_probes
@@ -170,7 +170,8 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
     if layer.sinks:
         visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
         level = math.log(visible) + _SINK_RISE + base_score(case, layer)
-        sinks = (level + _SINK_SPREAD * normal((layer.num_qo_heads,), rng)).to(device)
+        shifts = torch.tensor([sink_shift(case, layer, head) for head in range(layer.num_qo_heads)])
+        sinks = (level + _SINK_SPREAD * normal((layer.num_qo_heads,), rng) + shifts).to(device)
     return _Draft(_cast(q, case.q_scale(index), case.q_dtype), x, k, v, sinks)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
@@ -52,10 +53,30 @@ def siblings(case: Case, layer: int) -> Iterator[tuple[str, Case]]:
     context = 0 if query.context_len else _CONTEXT
     yield "the host hint", case.model_copy(update={"query": query.model_copy(update={"context_len": context})})
     slack = 0 if case.paging.table_slack else 3
-    yield (
-        "the strides of the table",
-        case.model_copy(update={"paging": case.paging.model_copy(update={"table_slack": slack})}),
-    )
+    yield "the strides of the table", _with_paging(case, table_slack=slack)
+    storage = "padded" if case.paging.storage == "apart" else "apart"
+    yield "the strides of the cache", _with_paging(case, storage=storage)
+    yield from _other_dtype(case)
+
+
+def _other_dtype(case: Case) -> Iterator[tuple[str, Case]]:
+    """Yield the case over 8-bit keys and values, or over those of the query's dtype, if its query has 16 bits."""
+    if case.q_dtype in {"float32", FP8} or case.out_dtype is not None:
+        return
+    plain = case.kv_dtype == case.q_dtype
+    kinds = case.poison.model_dump()
+    poison = {part: "huge" if kind == "inf" else kind for part, kind in kinds.items()}  # 8 bits have no infinity
+    layers = tuple(layer.model_copy(update={"k_scale": 1.0, "v_scale": 1.0}) for layer in case.layers)
+    changed = {
+        "kv_dtype": FP8 if plain else case.q_dtype,
+        "poison": case.poison.model_copy(update=poison),
+        "layers": layers,
+    }
+    yield "the dtype of keys and values", case.model_copy(update=changed)
+
+
+def _with_paging(case: Case, **changes: object) -> Case:
+    return case.model_copy(update={"paging": case.paging.model_copy(update=changes)})
 
 
 def _with_layer(case: Case, layer: int, **changes: float) -> Case:

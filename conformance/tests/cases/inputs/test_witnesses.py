@@ -157,7 +157,7 @@ def test_in_some_cases_all_scores_lie_where_exp_leaves_float32(changes: dict[str
         scores = scores_of(problem)
         assert problem.sinks is not None
         tops.append(float(scores.max()))
-        assert abs(tops[-1] - float(problem.sinks.max())) < 8.0
+        assert float((problem.sinks - tops[-1]).abs().min()) < 8.0  # of the heads whose sink is not far
     assert sum(top > 89.0 for top in tops) == sum(top < -104.0 for top in tops) == 2
 
 
