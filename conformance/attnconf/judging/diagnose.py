@@ -247,5 +247,6 @@ def _suspect_key(trial: Trial, scene: Scene, row: _Row, actual: torch.Tensor) ->
 def _clause_of_key(row: _Row, key: int, *, in_sight: bool, lost: bool) -> Clause:
     """Return the clause of a key that is wholly lost (paging), has a wrong weight, or is not visible."""
     if in_sight:
-        return Clause.PAGING if lost else UNEXPLAINED_CLAUSE
+        newest = Clause.CAUSAL if key == row.last else Clause.PAGING
+        return newest if lost else UNEXPLAINED_CLAUSE
     return Clause.WINDOW if key < row.first else Clause.CAUSAL

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
 
-_AGAIN = 2
-"""Repetitions of a call before a difference is put down to another cause: what alternates differs in one of them."""
+_AGAIN = 3
+"""Repetitions of a call before a difference is put down to another cause: what takes turns differs in one of them."""
 
 
 @dataclass(frozen=True)
