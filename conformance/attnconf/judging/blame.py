@@ -29,8 +29,8 @@ class Removal:
     """A removable feature of a case, the ``clause`` about it, and ``without``, which returns the case lacking it.
 
     ``needs_symptom``: it is tried only where the answer looks like a breach of its clause. ``neutral``: the case
-    without it asks the same of the layer, from other memory, so whoever is right without it serves it wrongly, whatever
-    the numbers look like.
+    without it has the same right answer, bit for bit, so whoever is right without it serves it wrongly, whatever the
+    numbers look like.
     """
 
     clause: Clause
@@ -208,7 +208,7 @@ REMOVALS = (
         _paging(hybrid=False, reclaimed=False),
         neutral=True,
     ),
-    Removal(Clause.KV_SHARING, "KV sharing", _own_kv, neutral=True),
+    Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
     _AS_NHD,
     _AS_HND,
     Removal(

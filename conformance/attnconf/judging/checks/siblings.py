@@ -6,7 +6,6 @@ call the answer of another.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
@@ -21,9 +20,9 @@ from attnconf.judging.result import Failure
 from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from attnconf.cases.case import Case
+    from attnconf.cases.case import Case, Layer
     from attnconf.cases.inputs.batch import Batch
     from attnconf.judging.execution import Output
 
@@ -38,15 +37,15 @@ _LONGEST = 4096
 def siblings(case: Case, layer: int) -> Iterator[tuple[str, Case]]:
     """Yield cases of the shape of ``case`` that differ in one trait that a call brings, each with the trait's name."""
     own = case.layers[layer]
-    of_layer = partial(_with_layer, case, layer)
-    yield "sm_scale", of_layer(sm_scale=own.sm_scale * (0.5 if own.sm_scale >= 1.0 else 2.0))
+    factor = 0.5 if own.sm_scale >= 1.0 else 2.0
+    yield "sm_scale", _with_layers(case, lambda one: {"sm_scale": one.sm_scale * factor})
     if own.window_left > 0:
-        yield "the window", of_layer(window_left=own.window_left // 2)
+        yield "the window", _with_layers(case, lambda one: {"window_left": _halved(one.window_left)})
     if own.logits_soft_cap is not None:
-        yield "the soft cap", of_layer(logits_soft_cap=own.logits_soft_cap * 2.0)
-    if own.k_scale != 1.0 and own.kv_owner is None:
-        yield "k_scale", of_layer(k_scale=own.k_scale * 2.0)
-        yield "v_scale", of_layer(v_scale=own.v_scale * 2.0)
+        yield "the soft cap", _with_layers(case, lambda one: {"logits_soft_cap": _doubled(one.logits_soft_cap)})
+    if case.layers[case.owner(layer)].k_scale != 1.0:
+        yield "k_scale", _with_layers(case, lambda one: {"k_scale": one.k_scale * 2.0})
+        yield "v_scale", _with_layers(case, lambda one: {"v_scale": one.v_scale * 2.0})
     query = case.query
     other = "packed" if query.storage == "apart" else "apart"
     yield "the strides of the query", case.model_copy(update={"query": query.model_copy(update={"storage": other})})
@@ -79,10 +78,18 @@ def _with_paging(case: Case, **changes: object) -> Case:
     return case.model_copy(update={"paging": case.paging.model_copy(update=changes)})
 
 
-def _with_layer(case: Case, layer: int, **changes: float) -> Case:
-    layers = list(case.layers)
-    layers[layer] = layers[layer].model_copy(update=changes)
-    return case.model_copy(update={"layers": tuple(layers)})
+def _with_layers(case: Case, changes: Callable[[Layer], dict[str, object]]) -> Case:
+    """Return ``case`` with the same change to every layer: what one takes from another stays as right as it was."""
+    layers = tuple(layer.model_copy(update=changes(layer)) for layer in case.layers)
+    return case.model_copy(update={"layers": layers})
+
+
+def _halved(window_left: int) -> int:
+    return window_left // 2 if window_left > 0 else window_left
+
+
+def _doubled(cap: float | None) -> float | None:
+    return None if cap is None else cap * 2.0
 
 
 def _is_short(trial: Trial, _layer: int) -> bool:
