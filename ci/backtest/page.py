@@ -97,7 +97,8 @@ def _row(entry: Entry, one: Outcome) -> str:
     elif one.verdict == "not_runnable":
         cells += [markdown(one.why)]
     elif one.verdict == "not_run":
-        cells += [entry.adapter, ", ".join(cite(number) for number in entry.clauses)]
+        must = ", ".join(cite(number) for number in entry.clauses)
+        cells += [entry.adapter, markdown("; ".join(filter(None, (must, entry.gap))))]
     else:
         cells += _found(one)
     return f"| {' | '.join(cells)} |"
