@@ -17,6 +17,7 @@ Feature = Literal[
     "paging",
     "prefix",
     "q_scale",
+    "ragged",
     "q_strides",
     "shared_kv",
     "shared_prefix",

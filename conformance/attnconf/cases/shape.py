@@ -20,7 +20,8 @@ class KernelShape:
     """The properties of one layer of a case that pick a kernel. Tables and contents are not among them.
 
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
-    whether the feature is on, ``spans`` whether some row lies in a span that the layer follows. Most libraries compile
+    whether the feature is on, ``spans`` whether some row lies in a span that the layer follows, and
+    ``ragged`` whether the requests of a verify step differ in their number of query tokens. Most libraries compile
     for these alone. Those with precompiled kernels also pick by the number of requests, by the host hint of the longest
     request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as where a machine is planned.
     """
@@ -40,6 +41,7 @@ class KernelShape:
     soft_cap: bool
     sinks: bool
     spans: bool
+    ragged: bool
     num_requests: int | None = None
     max_kv_len: int | None = None
     window_left: int | None = None
@@ -69,6 +71,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
         spans=follows_spans(geometry, case.requests),
+        ragged=case.mode == "verify" and len({request.new_tokens for request in case.requests}) > 1,
         num_requests=len(case.requests) + case.padding_rows,
         max_kv_len=case.max_seq_len,
         window_left=geometry.window_left,
@@ -95,6 +98,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=layer.sinks is not None,
         spans=geometry.spans and batch.row_spans is not None,
+        ragged=batch.mode == "verify" and len(set(batch.q_lens)) > 1,
         num_requests=len(batch.q_lens),
         max_kv_len=batch.max_seq_len,
         window_left=geometry.window_left,

@@ -142,6 +142,7 @@ def _shapes(layers: Iterable[LayerGeometry], dtypes: Iterable[Dtypes], mode: Mod
             max_q_len=q_len,
             windowed=layer.window_left >= 0,
             spans=False,
+            ragged=False,
             soft_cap=False,
             sinks=layer.sinks,
             window_left=layer.window_left,

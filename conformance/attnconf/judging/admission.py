@@ -69,7 +69,9 @@ def _counts(case: Case) -> Iterator[tuple[str, int, int]]:
     paging, rows = case.paging, len(case.requests) + case.padding_rows
     yield "requests", len(case.requests), MOST_REQUESTS
     yield "layers", len(case.layers), MOST_LAYERS
-    queries = sum(one.new_tokens for one in case.requests) + case.padding_rows + case.query.slack_rows
+    queries = (
+        sum(one.new_tokens for one in case.requests) + case.padding_rows * case.padding_tokens + case.query.slack_rows
+    )
     yield "query rows", queries, MOST_ROWS
     yield "heads in a layer", max(layer.num_qo_heads for layer in case.layers), MOST_HEADS
     pages = sum(pages_needed(one.kv_len, paging.page_size) for one in case.requests)

@@ -117,6 +117,14 @@ def _unshared(request: Request) -> Request:
     return request.model_copy(update={"shares_with": None, "shared_pages": 0})
 
 
+def _with_drafts_alike(case: Case, _layer: int, request: int) -> Case:
+    """Give each request of a verify step as many drafts as the wrong one has."""
+    if case.mode != "verify":
+        return case
+    tokens = max(2, case.requests[request].new_tokens)
+    return case.model_copy(update={"requests": tuple(one.resized(one.prefix_len, tokens) for one in case.requests)})
+
+
 def _without_spans(case: Case, _layer: int, _request: int) -> Case:
     requests = tuple(one.model_copy(update={"spans": ()}) for one in case.requests)
     return case.model_copy(update={"requests": requests})
@@ -200,6 +208,7 @@ REMOVALS = (
     Removal(Clause.READ_ONLY, "rows behind the last request's", _query(slack_rows=0), neutral=True),
     Removal(Clause.LAYOUT, "a block table that is a slice of a wider one", _paging(table_slack=0), neutral=True),
     Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
+    Removal(Clause.CAUSAL, "requests of a verify step with other numbers of drafts", _with_drafts_alike),
     Removal(Clause.CAUSAL, "spans whose tokens see each other", _without_spans),
     Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False), neutral=True),
     Removal(

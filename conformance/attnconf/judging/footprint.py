@@ -97,7 +97,11 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
 
 
 def _rows(case: Case) -> int:
-    return sum(request.new_tokens for request in case.requests) + case.padding_rows + case.query.slack_rows
+    return (
+        sum(request.new_tokens for request in case.requests)
+        + case.padding_rows * case.padding_tokens
+        + case.query.slack_rows
+    )
 
 
 def _placing(case: Case) -> int:

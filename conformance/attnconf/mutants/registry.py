@@ -6,6 +6,7 @@ from attnconf.errors import InvalidInputError
 from attnconf.mutants import (
     batches,
     calls,
+    drafts,
     dtypes,
     graphs,
     memory,
@@ -25,6 +26,7 @@ from attnconf.mutants.mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *windows.MUTANTS,
     *spans.MUTANTS,
+    *drafts.MUTANTS,
     *tables.MUTANTS,
     *pools.MUTANTS,
     *scores.MUTANTS,

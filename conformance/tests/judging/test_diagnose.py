@@ -81,6 +81,10 @@ CASE_FOR = {
     "out_scale off": EIGHT_BIT | {"out_dtype": FP8},
     "out_scale once more": {"layers": CALIBRATED},
     "out_scale inverted": EIGHT_BIT | {"out_dtype": FP8},
+    "drafts of the first": {
+        "mode": "verify",
+        "requests": (Request(prefix_len=100, new_tokens=7), Request(prefix_len=70, new_tokens=4)),
+    },
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

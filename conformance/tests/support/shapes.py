@@ -24,6 +24,7 @@ _PLAIN = KernelShape(
     soft_cap=False,
     sinks=False,
     spans=False,
+    ragged=False,
 )
 
 

@@ -93,7 +93,7 @@ class LaunchBuild(Build):
 @cache
 def launch_builds(shape: KernelShape) -> tuple[LaunchBuild, ...]:
     """Return the launches for ``shape``: the stages for all numbers of query tokens that its requests may have."""
-    fixed = shape.mode in {"decode", "verify"}
+    fixed = shape.mode in {"decode", "verify"} and not shape.ragged
     stages = [
         (name, fewest, most)
         for name, fewest, most in STAGES

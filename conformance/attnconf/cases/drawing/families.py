@@ -21,8 +21,8 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 
 ENGINE_PAGE_SIZES = (16, 32, 64, 128)
 FEW_PAGE_SIZES = (16, 64)
-BUILT_VERIFY_LENS = (2, 5, 8)
-"""Query lengths of mode verify where each of them costs a build: the shortest, the longest, and one between."""
+BUILT_VERIFY_LENS = (2, 5, 8, 16)
+"""Query lengths of mode verify where each of them costs a build: the shortest, usual ones, and two tiles of them."""
 _LONG_REQUESTS = 2
 
 

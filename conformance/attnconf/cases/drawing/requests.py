@@ -26,6 +26,9 @@ _BRIEF_KEYS = 40
 _BRIEF_TOKENS = 3
 """The most keys and new tokens of a request where there are many requests."""
 
+_DRAFTS = ("as many", "as many", "ragged")
+"""How the requests of a verify step compare: each has other numbers of drafts, or none, in one case of three."""
+
 _FEW_TOKENS = (1, 2, 8, 15, 16, 17, 24)
 
 
@@ -76,7 +79,12 @@ def _new_tokens(choices: Choices, space: Space, mode: Mode, count: int) -> list[
     if mode == "decode":
         return [1] * count
     if mode == "verify":
-        return [choices.pick("verify tokens", space.verify_lens)] * count
+        fitting = [length for length in space.verify_lens if length <= space.max_kv_len]
+        longest = choices.pick("verify tokens", fitting or space.verify_lens[:1])
+        if count == 1 or choices.pick("drafts", _DRAFTS) == "as many":
+            return [longest] * count
+        full = choices.below("fullest", count)
+        return [longest if index == full else choices.below(f"drafts {index}", longest + 1) for index in range(count)]
     most = space.max_new_tokens
     if mode == "mixed":
         rest = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from attnconf.cases.case import MAX_VERIFY_TOKENS, Layer
+from attnconf.cases.case import Layer
 from attnconf.cases.dtypes import FP8, Dtypes
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ Draw: TypeAlias = "Callable[[Choices], T]"
 
 MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
 PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
-VERIFY_LENS = tuple(range(2, MAX_VERIFY_TOKENS + 1))
+VERIFY_LENS = (*range(2, 9), 9, 16, 33, 64)
+"""Query tokens of a verify step: those of usual drafts, beside tiles and words of mask bits, and the most."""
+
 MODEL_DTYPES: tuple[Dtypes, ...] = (
     Dtypes("float16", "float16", "float16"),
     Dtypes("bfloat16", "bfloat16", "bfloat16"),

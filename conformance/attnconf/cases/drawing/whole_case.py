@@ -66,7 +66,7 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         extreme,
         all_sliding=all_sliding,
     )
-    padding_rows = choices.pick("padding rows", (0, 1, 3)) if mode == "decode" else 0
+    padding_rows = choices.pick("padding rows", (0, 1, 3)) if mode in {"decode", "verify"} else 0
     return Case(
         model=space.model,
         mode=mode,

@@ -41,8 +41,8 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
     Paging and poison come from ``case``. Its requests, layers and dtypes must be those of ``logical``.
     """
     rng = torch.Generator().manual_seed(case.seed ^ _CONTENTS_STREAM)
-    q_lens = (*(request.new_tokens for request in case.requests), *[1] * case.padding_rows)
-    kv_lens = (*(request.kv_len for request in case.requests), *[case.padding_kv_len] * case.padding_rows)
+    q_lens = (*(request.new_tokens for request in case.requests), *[case.padding_tokens] * case.padding_rows)
+    kv_lens = (*(request.kv_len for request in case.requests), *[case.padding_keys] * case.padding_rows)
     caches = tuple(_cache(case, layout, logical, index, rng, device) for index in range(len(case.layers)))
     layers = tuple(
         LayerInputs(
@@ -85,7 +85,7 @@ def _row_spans(case: Case, device: torch.device) -> torch.Tensor | None:
         for request in case.requests
         for position in range(request.prefix_len, request.kv_len)
     ]
-    found += [(0, 0)] * case.padding_rows
+    found += [(0, 0)] * case.padding_rows * case.padding_tokens
     return guarded(torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True))
 
 
@@ -101,7 +101,7 @@ def pool_of(case: Case, layer: int) -> Pool:
 def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     if not case.padding_rows:
         return q
-    extra = normal((case.padding_rows, *q.shape[1:]), rng, q.device, stream="queries").to(q.dtype)
+    extra = normal((case.padding_rows * case.padding_tokens, *q.shape[1:]), rng, q.device, stream="queries").to(q.dtype)
     return torch.cat([bits(q), bits(extra)]).view(q.dtype)
 
 

@@ -247,7 +247,8 @@ def _reclaimed(case: Case, owned: list[list[int]]) -> set[int]:
 
 def _block_tables(case: Case, tables: tuple[tuple[int, ...], ...], total: int, rng: torch.Generator) -> torch.Tensor:
     rows = len(tables) + case.padding_rows
-    columns = max(1, *(len(table) for table in tables)) + case.paging.extra_columns
+    padding = pages_needed(case.padding_keys, case.paging.page_size) if case.padding_rows else 0
+    columns = max(1, padding, *(len(table) for table in tables)) + case.paging.extra_columns
     if case.paging.table_tail == "null":
         filled = torch.full((rows, columns), NULL_PAGE, dtype=torch.int32)
     elif case.paging.table_tail == "stale":
@@ -257,6 +258,5 @@ def _block_tables(case: Case, tables: tuple[tuple[int, ...], ...], total: int, r
         filled = outside[torch.randint(0, len(outside), (rows, columns), generator=rng)]
     for row, table in enumerate(tables):
         filled[row, : len(table)] = torch.tensor(table, dtype=torch.int32)
-    if case.padding_rows and case.padding_kv_len:
-        filled[len(tables) :, 0] = NULL_PAGE
+    filled[len(tables) :, :padding] = NULL_PAGE
     return filled

@@ -60,6 +60,15 @@ def _without_oldest(scene: Scene) -> Problem | None:
     return _after(problem, 1)
 
 
+def _as_first(scene: Scene) -> Problem | None:
+    """Take the number of query tokens of a verify step's first request for that of each."""
+    first = next(one.new_tokens for one in scene.case.requests if one.new_tokens)
+    more = scene.spec.new_tokens - first
+    if scene.case.mode != "verify" or not more:
+        return None
+    return unless_alike(scene.problem, replace(scene.problem, positions=scene.problem.positions + more))
+
+
 def _after(problem: Problem, first: int) -> Problem:
     """Return ``problem`` without its keys before ``first``."""
     return replace(problem, k=problem.k[first:], v=problem.v[first:], start=problem.start + first)
@@ -191,6 +200,13 @@ SIGHT = (
         _from_row_zero,
     ),
     Mistake("prefix lost", "prefix", Clause.CAUSAL, "only the new tokens are read, and no cached one", _without_prefix),
+    Mistake(
+        "drafts of the first",
+        "ragged",
+        Clause.CAUSAL,
+        "each request of a verify step is taken to bring as many query tokens as the first one",
+        _as_first,
+    ),
     Mistake("oldest key lost", "kv_len", Clause.CAUSAL, "the oldest key of the request is lost", _without_oldest),
     Mistake(
         "last page lost",

@@ -73,6 +73,8 @@ def runs_here(platform: Platform) -> bool:
 def _elsewhere(shape: KernelShape, platform: Platform) -> str | None:
     """Return why sglang cannot run ``shape`` on ``platform``, or None."""
     reason = RELEASES.why_not(platform)
+    if reason is None and shape.ragged:
+        return "sglang verifies as many drafts of each request as its configuration says"
     if reason is None and shape.spans:
         return "the adapter hands sglang no mask of images, which its models make for the Triton backend alone"
     if reason is None and not runs_here(platform):

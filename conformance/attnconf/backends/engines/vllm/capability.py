@@ -47,6 +47,8 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _gpu_lacks(shape, platform)
     if shape.kv_dtype != shape.q_dtype:
         yield f"vLLM keeps {shape.q_dtype} KV beside {shape.q_dtype} queries, not {shape.kv_dtype}"
+    if shape.ragged:
+        yield "the adapter was tried with as many drafts in each request as vLLM's configuration says"
     if shape.spans:
         yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
     if shape.storage != "sliced":

@@ -44,6 +44,9 @@ _GEN_DYNAMIC_PAGE_SIZES = (128, 256, 512, 1024)
 _GEN_HEAD_DIMS = (64, 128, 256, 512)
 _GEN_LARGE_HEAD = 512
 _GEN_LARGE_HEAD_Q_LEN = 4
+_MOST_VERIFIED = 8
+"""The most query tokens of a verify step with which XQA, and trtllm-gen without its list, were tried."""
+
 _XQA_HEAD_DIM = 256
 _XQA_LARGE_HEAD_DIM = 512
 _XQA_LARGE_HEAD_GROUP = 16
@@ -119,11 +122,17 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
 def _feature_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
     if shape.spans:
         yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
+    if shape.ragged:
+        yield f"{_TITLES[kernel]} is called with one number of query tokens for all requests of a verify step"
+    if shape.mode == "verify" and shape.max_q_len > _MOST_VERIFIED and kernel == "xqa":
+        yield f"XQA is known to take q_len up to {_MOST_VERIFIED}, not {shape.max_q_len}"
     if shape.soft_cap and kernel != "fmha_v2":
         yield f"{_TITLES[kernel]} has no logits soft cap"
 
 
 def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
+    if shape.mode == "verify" and shape.max_q_len > _MOST_VERIFIED:
+        yield f"trtllm-gen is known to take q_len up to {_MOST_VERIFIED} in a decode, not {shape.max_q_len}"
     if shape.head_dim not in _GEN_HEAD_DIMS:
         yield f"trtllm-gen is known to have head_dim {_either(_GEN_HEAD_DIMS)}, not {shape.head_dim}"
     if shape.head_dim == _GEN_LARGE_HEAD and shape.mode == "verify":
