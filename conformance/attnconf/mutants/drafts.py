@@ -1,4 +1,4 @@
-"""Drafts: verify steps of many or other numbers of query tokens, and their padding (clauses 1 and 10)."""
+"""Drafts: verify steps of many or other numbers of query tokens, and their padding (clauses 1 and 11)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MUTANTS = (
         id="drafts-of-padding-unwritten",
         summary="the padding rows of a verify step are left as they were",
         bug="alibaba/rtp-llm#1241",
-        clause=Clause.READ_ONLY,
+        clause=Clause.EMPTY_ROWS,
         make=edited("reference", Edit("if q_len == 0:", "if q_len == 0 or (kv_len == 0 and q_len > 1):")),
         proof=ask("verify", padding_rows=1),
     ),
