@@ -93,7 +93,6 @@ def _of_case(case: Case) -> Iterator[str]:
     yield f"first empty {case.requests[0].new_tokens == 0}"
     yield f"dead keys {'calm' if case.poison.k in _CALM else 'harsh'}"
     yield f"dead values {'calm' if case.poison.v in _CALM else 'harsh'}"
-    yield f"ragged {case.mode == 'verify' and len({one.new_tokens for one in case.requests}) > 1}"
     yield f"empty {any(request.new_tokens == 0 for request in case.requests)}"
 
 

@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "d755800f6251fd89d6aa5f3b8c10da27fa7c9a7424762d172640d5f169034ad8",
-    ("smoke", True): "d67b70513b47b62ffc47a596cc5d839c2e5a0e03b66c6d0619b18d07ae317ca9",
-    ("gate", False): "6e5bc2448241cfa3beeffaf89812d579a30ccb09cb00a8781438071b7dd28c46",
-    ("gate", True): "6344cccef95dde13ec07d57bcb7faa55d530e83367bc1684e2edc1aa511e70c3",
+    ("smoke", False): "548519a22c606ff700fde78fb16376f85c9a6bab27bfd50e89b1e5a600e000b3",
+    ("smoke", True): "d447f5948026d20472c3a46f668cc7e47652e05f4c26d4f0df23d6c39508359f",
+    ("gate", False): "656a0e2ed43e343d152a019bfbe0c1d82f61b62544978a041f229b97279b4bcb",
+    ("gate", True): "cc621dac8ac5f08b8c34303d9ac40ee5c51be14b69fb27c7cc71b86d97c5e8d1",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 
