@@ -23,7 +23,7 @@ Draw: TypeAlias = "Callable[[Choices], T]"
 MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
 PAGE_SIZES = (1, 2, 3, 8, 16, 32, 64, 128, 256)
 VERIFY_LENS = (*range(2, 9), *range(2, 9), 9, 16, 33, 64)
-"""Query tokens of a verify step: usual ones, which are drawn twice as often, and beside tiles and words of mask bits."""
+"""Query tokens of a verify step: usual ones, drawn twice as often, and beside tiles and words of mask bits."""
 
 MODEL_DTYPES: tuple[Dtypes, ...] = (
     Dtypes("float16", "float16", "float16"),

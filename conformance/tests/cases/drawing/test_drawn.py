@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "548519a22c606ff700fde78fb16376f85c9a6bab27bfd50e89b1e5a600e000b3",
-    ("smoke", True): "d447f5948026d20472c3a46f668cc7e47652e05f4c26d4f0df23d6c39508359f",
-    ("gate", False): "656a0e2ed43e343d152a019bfbe0c1d82f61b62544978a041f229b97279b4bcb",
-    ("gate", True): "cc621dac8ac5f08b8c34303d9ac40ee5c51be14b69fb27c7cc71b86d97c5e8d1",
+    ("smoke", False): "67ae3d5a43a057bd2ac8b1f7ef0944184b91acdaf6787f3d0f9a987319068673",
+    ("smoke", True): "fbce116083e7284ced6d76b08d860b27e675e679ac7dc942f74313804075594b",
+    ("gate", False): "67b3ae0805a8a36e9217f409d5ba2830357554003ee3ac1d98d6a58d3e2f15b1",
+    ("gate", True): "5b4f8cc8b09693211e738db2245d94f4bbd245e9e3db37e1249a5021b6d1f7fd",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 
