@@ -50,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=float, default=Plan.seconds, help="CPU seconds of the bad release (30)")
     run.add_argument("--profile", default=Plan.profile, help="the suite's profile (gate)")
     run.add_argument("--seed", type=int, default=Plan.seed, help="draw other cases (0)")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    run.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the result; one that is there keeps its other entries, if it was run as this one",
+    )
     show.add_argument("--of", type=Path, default=RESULT, metavar="FILE", help=f"the result ({RESULT})")
     show.add_argument("--page", type=Path, metavar="FILE", help="write the page")
     show.add_argument("--picture", type=Path, metavar="FILE", help="draw the picture (needs matplotlib)")
@@ -70,7 +75,8 @@ def _prepare(given: argparse.Namespace, table: Table) -> int:
     for entry in (one for one in _asked(given, table) if one.machine == given.machine):
         for release in (entry.broken, entry.fixed):
             try:
-                print(prepare(entry.package, release, whole=entry.machine != "cpu"), flush=True)
+                whole = entry.whole or entry.machine != "cpu"
+                print(prepare(entry.package, release, whole=whole, beside=entry.beside), flush=True)
             except AttnconfError as error:
                 lacking += 1
                 print(error, file=sys.stderr)
@@ -79,23 +85,29 @@ def _prepare(given: argparse.Namespace, table: Table) -> int:
 
 def _run(given: argparse.Namespace, table: Table) -> int:
     plan = Plan(profile=given.profile, seed=given.seed, seconds=given.seconds)
+    order = [entry.id for entry in table.entries]
+    commit = _commit()
     versions = {"python": python_platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-    empty = Backtest(
+    result = Backtest(
         profile=plan.profile,
         seed=plan.seed,
         seconds=plan.seconds,
         machine=given.machine,
-        versions={**versions, "commit": _commit()},
+        versions=versions,
         outcomes=(),
     )
     if given.json is not None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
+        if given.json.is_file():
+            result = result.keeping(Backtest.read(given.json), order)
 
     def show(one: Outcome) -> None:
         print(f"{one.id}: {one.verdict}{f' ({one.why})' if one.why else ''}", flush=True)
 
     outcomes = run_all(_asked(given, table), plan, given.jobs, given.machine, show)
-    result = empty.model_copy(update={"outcomes": outcomes})
+    ran = tuple(one.model_copy(update={"commit": commit}) for one in outcomes if one.verdict != "not_run")
+    elsewhere = tuple(one for one in outcomes if one.verdict == "not_run")
+    result = result.model_copy(update={"outcomes": ran + elsewhere}).keeping(result, order)
     if given.json is not None:
         write_text(given.json, json.dumps(result.to_data(), indent=1) + "\n")
     print(headline(table, result))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from attnconf.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Verdict = Literal["found", "missed", "not_runnable", "not_run"]
 
@@ -48,10 +51,11 @@ class Find(Value):
 
 
 class Outcome(Value):
-    """One entry of the table on this machine."""
+    """One entry of the table on this machine; ``commit`` is that of the checkout whose draws were asked."""
 
     id: str
     verdict: Verdict
+    commit: str = ""
     why: str = ""
     broken: Side | None = None
     fixed: Side | None = None
@@ -68,3 +72,15 @@ class Backtest(Value):
     machine: str
     versions: dict[str, str]
     outcomes: tuple[Outcome, ...]
+
+    def keeping(self, earlier: Backtest, order: Sequence[str]) -> Backtest:
+        """Return this run with the outcomes of ``earlier`` that it has not, in the ``order`` of ids.
+
+        Those of a run under other conditions (profile, seed, time, machine, versions) are dropped.
+        """
+        same = self._conditions() == earlier._conditions()
+        known = {one.id: one for one in (*(earlier.outcomes if same else ()), *self.outcomes)}
+        return self.model_copy(update={"outcomes": tuple(known[name] for name in order if name in known)})
+
+    def _conditions(self) -> tuple[object, ...]:
+        return self.profile, self.seed, self.seconds, self.machine, self.versions

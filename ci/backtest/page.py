@@ -41,13 +41,14 @@ def page(table: Table, result: Backtest) -> str:
     entries = {entry.id: entry for entry in table.entries}
     ordered = sorted(outcomes.values(), key=lambda one: _ORDER.index(one.verdict))
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    commits = " and ".join(sorted({one.commit for one in result.outcomes if one.commit}))
     parts = [
         "# Released bugs, and whether the suite finds them",
         f"{headline(table, result)}.",
         (
             f"The profile {result.profile}, seed {result.seed}, {result.seconds:g} CPU seconds for the bad release, on "
-            f"{versions}. The first command runs it all; the second prints this sentence from "
-            "[result.json](result.json):"
+            f"{versions}, with the draws of {commits}. The first command runs it all; the second prints this sentence "
+            "from [result.json](result.json):"
         ),
         _COMMANDS,
         "![What each bug took](backtest.png)",

@@ -27,31 +27,41 @@ def wheel_digest(folder: Path) -> str:
     return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
-def prepare(package: str, version: str, store: Path = STORE, *, whole: bool = False) -> Path:
+def prepare(
+    package: str, version: str, store: Path = STORE, *, whole: bool = False, beside: tuple[str, ...] = ()
+) -> Path:
     """Fetch a release, unless it is there, and unpack the Python files of its wheel; return the folder.
 
-    Other files are left out: they are most of a wheel, and a CPU needs none of them. A ``whole`` one has all. Raises
+    Other files are left out: they are most of a wheel, and most adapters need none of them. A ``whole`` one has all,
+    and is unpacked with the packages ``beside`` it, each NAME==VERSION, or NAME of the same version. Raises
     ``InvalidInputError`` with pip's last words where the index has no such wheel.
     """
     folder = place(package, version, store)
     if wheel_digest(folder):
         return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in beside:
+        _fetch(name if "==" in name else f"{name}=={version}", folder, whole=True)
+    digest = _fetch(f"{package}=={version}", folder, whole=whole)
+    (folder / _DIGEST).write_text(f"{digest}\n", encoding="utf-8")
+    return folder
+
+
+def _fetch(release: str, folder: Path, *, whole: bool) -> str:
+    """Unpack the wheel of one ``release`` into ``folder``, and return its SHA-256."""
     with tempfile.TemporaryDirectory() as work:
         options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", work]
-        command = [sys.executable, "-m", "pip", "download", *options, f"{package}=={version}"]
+        command = [sys.executable, "-m", "pip", "download", *options, release]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - names of the table
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
             raise InvalidInputError(
-                f"{package}=={version}", given=f"pip says: {said}", allowed="a release with a wheel for this Python"
+                release, given=f"pip says: {said}", allowed="a release with a wheel for this Python"
             )
         (wheel,) = Path(work).glob("*.whl")
-        shutil.rmtree(folder, ignore_errors=True)
         _unpack(wheel, folder, whole=whole)
         with wheel.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        (folder / _DIGEST).write_text(f"{digest}\n", encoding="utf-8")
-    return folder
+            return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _unpack(wheel: Path, folder: Path, *, whole: bool) -> None:

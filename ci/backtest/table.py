@@ -16,6 +16,7 @@ TABLE = Path(__file__).parent / "entries.toml"
 Text = Annotated[str, Field(min_length=1, max_length=600)]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 Version = Annotated[str, Field(pattern=r"^\d[\w.]*$")]
+Beside = Annotated[str, Field(pattern=r"^[a-z0-9-]+(==\d[\w.]*)?$")]
 Machine = Literal["cpu", "sm90"]
 
 
@@ -23,10 +24,11 @@ class Entry(Value):
     """One bug.
 
     ``project`` and ``number`` name its thread; ``number`` is empty where only the sources of the two releases tell.
-    ``broken`` is the last release that has it and ``fixed`` the first that has not. ``adapter`` is MODULE:FUNCTION of
-    ``ci/backtest/adapters``, or the name of a backend on a machine with a GPU. ``families`` and ``models`` are asked,
-    and one of ``clauses`` must fail. ``known`` says what else fails on the fixed release, and why. ``gap`` names the
-    kind of input that was missing, for a bug that is missed, or why it cannot run.
+    ``broken`` is the last release that has it and ``fixed`` the first that has not. A ``whole`` wheel is unpacked with
+    its binaries, and so are the packages ``beside`` it, of the version that is named or of the same one.
+    ``adapter`` is MODULE:FUNCTION of ``ci/backtest/adapters``, or the name of a backend on a machine with a GPU.
+    ``families`` and ``models`` are asked, and one of ``clauses`` must fail. ``known`` says what else fails on the fixed
+    release, and why. ``gap`` names the kind of input that was missing, for a bug that is missed, or why it cannot run.
     """
 
     id: Id
@@ -37,6 +39,8 @@ class Entry(Value):
     broken: Version
     fixed: Version
     machine: Machine = "cpu"
+    whole: bool = False
+    beside: tuple[Beside, ...] = ()
     adapter: Annotated[str, Field(pattern=r"^\w+(:\w+)?$")]
     families: tuple[str, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)

@@ -12,6 +12,7 @@ from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.models import FREE_MODEL, shipped_models
 from attnconf.errors import InvalidInputError
 from ci.backtest.__main__ import RESULT, main
+from ci.backtest.adapters.onnx_model import FLOAT, one_operator
 from ci.backtest.loading import load
 from ci.backtest.outcome import Backtest, Find, Outcome, Side
 from ci.backtest.page import headline, page
@@ -69,6 +70,7 @@ def test_every_entry_names_an_adapter_that_is_there_and_families_and_models_of_t
         ('machine = "tpu"', "machine"),
         ('number = "1"', "number"),
         ('severity = "high"', "severity"),
+        ('beside = ["jaxlib>=0.7"]', "beside"),
     ],
 )
 def test_a_wrong_entry_is_refused_by_its_field(toy: Path, line: str, field: str) -> None:
@@ -107,6 +109,27 @@ def test_a_module_is_loaded_without_the_packages_above_it(tmp_path: Path) -> Non
         sys.meta_path[:] = [one for one in sys.meta_path if type(one).__module__ != "ci.backtest.loading"]
         for name in [name for name in sys.modules if name.startswith("backtested_toy")]:
             del sys.modules[name]
+
+
+def test_a_model_of_one_operator_has_the_bytes_of_its_protobuf() -> None:
+    model = one_operator("Op", {"": 23}, "", [("A", FLOAT), ("", 0)], [("Y", FLOAT)], {"scale": 1.0, "n": -1})
+    attributes = b"*\x0f\n\x05scale\x15\0\0\x80?\xa0\x01\x01*\x11\n\x01n\x18" + b"\xff" * 9 + b"\x01\xa0\x01\x02"
+    node = b'\n\x01A\n\0\x12\x01Y"\x02Op' + attributes + b":\0"
+    values = b"Z\t\n\x01A\x12\x04\n\x02\x08\x01b\t\n\x01Y\x12\x04\n\x02\x08\x01"
+    graph = b"\n" + bytes([len(node)]) + node + b"\x12\x03one" + values
+    assert model == b"\x08\nB\x04\n\0\x10\x17" + b":" + bytes([len(graph)]) + graph
+
+
+def test_a_later_run_keeps_what_an_earlier_one_found_under_the_same_conditions() -> None:
+    def run(*names: str, seed: int = 0) -> Backtest:
+        outcomes = tuple(Outcome(id=name, verdict="missed") for name in names)
+        return Backtest(profile="gate", seed=seed, seconds=9, machine="cpu", versions={}, outcomes=outcomes)
+
+    order = ["a", "b", "c"]
+    again = run("b").model_copy(update={"outcomes": (Outcome(id="b", verdict="found"),)})
+    kept = again.keeping(run("c", "b", "a", "gone"), order)
+    assert [(one.id, one.verdict) for one in kept.outcomes] == [("a", "missed"), ("b", "found"), ("c", "missed")]
+    assert [one.id for one in again.keeping(run("a", seed=1), order).outcomes] == ["b"]
 
 
 def test_an_entry_whose_release_is_not_prepared_cannot_run(toy: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def make_past(folder: Path, name: str) -> KernelBackend:
 
 def make_masked(folder: Path, name: str) -> KernelBackend:
     """Return a backend that passes all keys, and an additive mask with the window in it."""
-    return _backend(folder, name, _masked, windows=True)
+    return _backend(folder, name, masked, windows=True)
 
 
 def make_packed(folder: Path, name: str) -> KernelBackend:
@@ -58,7 +58,7 @@ def make_packed(folder: Path, name: str) -> KernelBackend:
     """
 
     def arrange(geometry: LayerGeometry, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Arrays:
-        found = _masked(geometry, q, k, v)
+        found = masked(geometry, q, k, v)
         for part in ("Q", "K", "V"):
             tokens = found[part].transpose(0, 2, 1, 3)
             found[part] = tokens.reshape(*tokens.shape[:2], -1)
@@ -89,7 +89,8 @@ def make_boolean(folder: Path, name: str) -> KernelBackend:
     return _backend(folder, name, arrange, windows=True)
 
 
-def _masked(geometry: LayerGeometry, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Arrays:
+def masked(geometry: LayerGeometry, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Arrays:
+    """Return the operator's inputs over all keys, [1, heads, tokens, head_dim], with causality and window as a mask."""
     queries, keys = q.shape[2], k.shape[2]
     ahead = np.arange(keys)[None, :] > np.arange(keys - queries, keys)[:, None]
     hidden = ahead | _behind(geometry, queries, keys)
