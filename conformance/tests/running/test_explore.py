@@ -249,7 +249,7 @@ def test_a_crash_in_a_variant_keeps_the_failures_before_it() -> None:
     assert layer.outcome is Outcome.CRASHED
     assert layer.reason.startswith("in check ")
     assert layer.error == "RuntimeError"
-    assert layer.failures[0].check == "numerics"
+    assert "numerics" in {failure.check for failure in layer.failures}
 
 
 def test_a_backend_that_changes_its_inputs_fails_and_spoils_no_other_trial() -> None:
