@@ -83,7 +83,7 @@ def differences(layer: LayerGeometry, call: dict[str, Any], owner: int | None) -
         "KV heads": (layer.num_kv_heads, call["num_kv_heads"]),
         "head_dim": (layer.head_dim, call["head_dim"]),
         "head_dim of values": (layer.head_dim, call["head_dim_v"]),
-        "keys in sight": ({"window": window}, sees),
+        "keys in sight": ({"window": window} if layer.chunk_size is None else {"chunks": True}, sees),
         "window given to the kernel": (window, call["window"]),
         "sinks": (layer.sinks, call["sinks"]),
         "soft cap": (layer.logits_soft_cap, call["soft_cap"]),
@@ -100,7 +100,7 @@ def differences(layer: LayerGeometry, call: dict[str, Any], owner: int | None) -
 def _shape(layers: tuple[LayerGeometry, ...], left_out: tuple[str, ...], record: dict[str, Any]) -> str:
     kinds: dict[str, int] = {}
     for layer in layers:
-        window = "" if layer.window_left == -1 else f" {layer.window_left + 1}"
+        window = "" if layer.reach == -1 else f" {layer.reach + 1}"
         sinks = " sinks" if layer.sinks else ""
         text = f"{layer.cell_kind}{window} {layer.num_qo_heads}/{layer.num_kv_heads}x{layer.head_dim}{sinks}"
         kinds[text] = kinds.get(text, 0) + 1

@@ -35,6 +35,7 @@ def make(  # noqa: PLR0913
     causal: bool = True,
     ahead: int = 0,
     spans: tuple[tuple[int, int], ...] = (),
+    chunk_size: int | None = None,
     start: int = 0,
     seed: int = 0,
 ) -> Problem:
@@ -56,6 +57,7 @@ def make(  # noqa: PLR0913
         causal=causal,
         ahead=ahead,
         spans=spans,
+        chunk_size=chunk_size,
         start=start,
     )
 
@@ -82,6 +84,9 @@ def in_plain_python(problem: Problem) -> Answer:
                 if problem.causal and not behind:
                     continue
                 if problem.window_left != -1 and there < position - problem.window_left:
+                    continue
+                size = problem.chunk_size or 10**6
+                if there // size < position // size:
                     continue
                 x = problem.sm_scale * math.fsum(a * b for a, b in zip(q[i][h], k[j][g], strict=True))
                 if problem.soft_cap is not None:
@@ -213,6 +218,7 @@ problems = st.builds(
     causal=st.booleans(),
     ahead=st.sampled_from([0, 0, 1, -1]),
     spans=st.sampled_from([(), ((0, 3),), ((1, 2), (2, 20)), ((4, 9),)]),
+    chunk_size=st.sampled_from([None, None, 1, 3, 4]),
     start=st.sampled_from([0, 0, 2]),
     seed=st.integers(0, 2**31),
 )

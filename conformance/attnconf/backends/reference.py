@@ -82,6 +82,8 @@ class _Run:
         q_len = q.shape[0]
         window = geometry.window_left if geometry.window_left >= 0 else kv_len
         first_key = max(0, kv_len - q_len - window)
+        if geometry.chunk_size is not None:
+            first_key = max(0, kv_len - q_len) // geometry.chunk_size * geometry.chunk_size
         if kv_len == 0:
             return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf)
         k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))
@@ -95,6 +97,8 @@ class _Run:
         if self.batch.row_spans is not None and geometry.spans:
             ends = self.batch.row_spans[rows, 1:]
             hidden = hidden & ~((positions < keys) & (keys < ends))
+        if geometry.chunk_size is not None:
+            hidden = hidden | (keys // geometry.chunk_size < positions // geometry.chunk_size)
         scores = scores.masked_fill(hidden, -math.inf)
         if inputs.sinks is not None:
             sinks = inputs.sinks.float().view(geometry.num_kv_heads, -1, 1, 1).expand(-1, -1, q_len, 1)

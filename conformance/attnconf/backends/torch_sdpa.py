@@ -151,7 +151,7 @@ def _unsupported(*, soft_cap: bool, sinks: bool) -> Unsupported | None:
 
 def _first_visible(geometry: Layer, q_len: int, kv_len: int) -> int:
     """Return the first key that the first query token sees."""
-    return 0 if geometry.window_left < 0 else max(0, kv_len - q_len - geometry.window_left)
+    return geometry.first_seen(max(0, kv_len - q_len))
 
 
 def _visible(  # noqa: PLR0913 - one mask of one request
@@ -163,4 +163,6 @@ def _visible(  # noqa: PLR0913 - one mask of one request
     behind = keys <= positions
     if spans is not None:
         behind = behind | ((keys >= spans[:, :1]) & (keys < spans[:, 1:]))
+    if geometry.chunk_size is not None:
+        return behind & (keys // geometry.chunk_size == positions // geometry.chunk_size)
     return behind if geometry.window_left < 0 else behind & (keys >= positions - geometry.window_left)

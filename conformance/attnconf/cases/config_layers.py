@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attnconf.cases.geometry import LARGEST_SCALE, SMALLEST_SCALE, LayerGeometry, LayerKind
-from attnconf.cases.layer_kinds import FULL, SLIDING, layer_kinds
+from attnconf.cases.layer_kinds import CHUNKED, FULL, SLIDING, layer_kinds
 from attnconf.fields import Fields, quote
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ _PER_LAYER = {"num_attention_heads": "num_attention_heads_per_layer"}
 _SAYING = ("layers_block_type", "hybrid_override_pattern")
 """Fields with an entry for each layer of files without a number of layers (Nemotron-H)."""
 
-_KINDS: dict[str, LayerKind] = {SLIDING: SLIDING, FULL: FULL}
+_KINDS: dict[str, LayerKind] = {SLIDING: SLIDING, FULL: FULL, CHUNKED: CHUNKED}
+_CHUNK = "attention_chunk_size"
 _SINKS: dict[LayerKind, str] = {FULL: "add_full_attention_sink_bias", SLIDING: "add_swa_attention_sink_bias"}
 
 
@@ -125,16 +126,21 @@ class ConfigLayers:
         self._check_values(kind, override, head_dim)
         return LayerGeometry(
             kind=kind,
-            window_left=-1 if kind == FULL else self._window_left(override),
+            window_left=self._window_left(override) if kind == SLIDING else -1,
             num_qo_heads=num_qo_heads,
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,
             sm_scale=self._sm_scale(head_dim),
             logits_soft_cap=self._soft_cap(),
-            sinks=self.text.boolean(_SINKS[kind], default=kind in self.family.sinks),
+            sinks=self._sinks(kind),
             kv_owner=owner,
             spans=self._follows_images and kind in self.family.spans,
+            chunk_size=self.text.integer(_CHUNK, self.family.chunk) if kind == CHUNKED else None,
         )
+
+    def _sinks(self, kind: LayerKind) -> bool:
+        default = kind in self.family.sinks
+        return self.text.boolean(_SINKS[kind], default=default) if kind in _SINKS else default
 
     @property
     def _follows_images(self) -> bool:

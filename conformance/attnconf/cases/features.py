@@ -6,6 +6,7 @@ from typing import Literal
 
 Feature = Literal[
     "causal",
+    "chunk",
     "gqa",
     "host_hints",
     "hybrid",

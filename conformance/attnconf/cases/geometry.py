@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from attnconf.values import Value
 
-LayerKind = Literal["sliding", "full"]
-CellKind = Literal["sliding", "full", "sliding-shared", "full-shared"]
+LayerKind = Literal["sliding", "full", "chunked"]
+CellKind = Literal["sliding", "full", "chunked", "sliding-shared", "full-shared", "chunked-shared"]
 LARGEST = 2**31 - 1
 """The largest head count, size or window: kernels index with 32-bit integers, and real models stay below."""
 
@@ -29,7 +29,9 @@ class LayerGeometry(Value):
     ``window_left`` is attnconf's one window convention: a query at position i sees keys j with
     ``i - window_left <= j <= i``; -1 is unlimited. A Hugging Face ``sliding_window`` W is ``window_left = W - 1``.
     ``kv_owner`` is the index of the layer whose keys and values this layer reads; None means its own. With ``spans``
-    the tokens of a span, as of an image, see each other in both directions (``cases/sight.py``).
+    the tokens of a span, as of an image, see each other in both directions (``cases/sight.py``). A chunked layer cuts
+    each request's positions into chunks of ``chunk_size``: a query at i sees keys j <= i of its own chunk,
+    ``j // chunk_size == i // chunk_size`` (Llama 4's ``attention_chunk_size``).
     """
 
     kind: LayerKind
@@ -42,6 +44,7 @@ class LayerGeometry(Value):
     sinks: bool = False
     kv_owner: Annotated[int, Field(ge=0, strict=True)] | None = None
     spans: bool = False
+    chunk_size: Positive | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -51,6 +54,12 @@ class LayerGeometry(Value):
             raise ValueError(f"a full layer has no window, but window_left is {self.window_left}")
         if self.kind == "sliding" and self.window_left == -1:
             raise ValueError("a sliding layer needs a window: window_left of 0 or more")
+        if (self.kind == "chunked") != (self.chunk_size is not None):
+            raise ValueError(
+                f"a chunked layer has a chunk_size and no other has, but {self.kind} has {self.chunk_size}"
+            )
+        if self.kind == "chunked" and (self.window_left != -1 or self.spans):
+            raise ValueError("a chunked layer has no window and follows no spans: window_left -1, spans false")
         return self
 
     @property
@@ -59,8 +68,19 @@ class LayerGeometry(Value):
         return self.num_qo_heads // self.num_kv_heads
 
     @property
+    def reach(self) -> int:
+        """The most keys before its own that a row sees, -1 without a limit."""
+        return self.window_left if self.chunk_size is None else self.chunk_size - 1
+
+    def first_seen(self, position: int) -> int:
+        """Return the oldest key that a query at ``position`` sees."""
+        if self.chunk_size is not None:
+            return position // self.chunk_size * self.chunk_size
+        return first_visible(position, self.window_left)
+
+    @property
     def cell_kind(self) -> str:
-        """The layer kind in receipts: sliding, full, sliding-shared or full-shared."""
+        """The layer kind in receipts: sliding, full or chunked, with -shared behind it where it is redirected."""
         return self.kind if self.kv_owner is None else f"{self.kind}-shared"
 
 

@@ -99,11 +99,11 @@ def _refuse_foreign(text: Fields, family: Family, name: str) -> None:
     kind = text.data.get("att_impl_type")
     if kind not in (None, "GQA"):
         text.refuse("att_impl_type", kind, "GQA")
-    if text.data.get("attention_chunk_size") and not _says_kinds(text):
+    if text.data.get("attention_chunk_size") and family.chunk is None and not _says_kinds(text):
         text.refuse(
             "attention_chunk_size",
             text.data["attention_chunk_size"],
-            "none: chunked attention is neither sliding nor full",
+            "none without layer_types, which say which layers are chunked",
         )
     refuse_unread(text, family.harmless)
 

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 SLIDING: Final[LayerKind] = "sliding"
 FULL: Final[LayerKind] = "full"
-_ATTENTION: dict[str, LayerKind] = {"sliding_attention": SLIDING, "full_attention": FULL, "attention": FULL}
+CHUNKED: Final[LayerKind] = "chunked"
+_ATTENTION: dict[str, LayerKind] = {
+    "sliding_attention": SLIDING,
+    "full_attention": FULL,
+    "attention": FULL,
+    "chunked_attention": CHUNKED,
+}
 LEFT_OUT = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "mlp", "moe")
 """Layers without keys and values of tokens: state spaces, linear attention, convolutions, and those without a mixer."""
 
@@ -26,7 +32,6 @@ _SYMBOLS = {"M": "mamba", "-": "mlp", "E": "moe", "*": "full_attention"}
 """The letters of ``hybrid_override_pattern`` (Nemotron-H)."""
 
 _REFUSED = {
-    "chunked_attention": "chunked attention is neither sliding nor full",
     "hybrid": "its attention is one part of a layer with another mixer",
     "hybrid_sliding": "its attention is one part of a layer with another mixer",
 }
@@ -41,7 +46,7 @@ _LONGEST_PATTERN = 1024
 
 
 def layer_kinds(text: Fields, family: Family, count: int, window: int | None) -> tuple[str, ...]:
-    """Return for each of ``count`` layers ``sliding``, ``full``, or a name of ``LEFT_OUT``.
+    """Return for each of ``count`` layers ``sliding``, ``full``, ``chunked``, or a name of ``LEFT_OUT``.
 
     ``window`` is that of the file. Raises ``InvalidInputError`` for a layer that is none of them.
     """
@@ -78,6 +83,8 @@ def _named(text: Fields, family: Family, count: int) -> tuple[str, tuple[str, ..
     for field, read in _READERS.items():
         if text.has(field):
             return field, read(text, field, count)
+    if family.chunk is not None and text.data.get("attention_chunk_size", family.chunk) is not None:
+        return "no_rope_layers", _unrotated(text, count)
     if family.interval is not None:
         return "full_attention_interval", _interval(text, "full_attention_interval", count, family.interval)
     return "layer_types", None
@@ -117,6 +124,14 @@ def _interval(text: Fields, field: str, count: int, default: int | None = None) 
     """Every so many layers one is full attention, and the others are linear attention (Qwen3-Next)."""
     period = text.integer(field, default)
     return tuple("linear_attention" if (index + 1) % period else "full_attention" for index in range(count))
+
+
+def _unrotated(text: Fields, count: int) -> tuple[str, ...]:
+    """Read which layers rotate positions (1) or not (0): these are full, and the others chunked (Llama 4)."""
+    if not text.data.get("no_rope_layers"):
+        period = text.integer("no_rope_layer_interval", 4)
+        return tuple("chunked_attention" if (index + 1) % period else "full_attention" for index in range(count))
+    return _numbered("chunked_attention", "full_attention")(text, "no_rope_layers", count)
 
 
 def _letters(text: Fields, field: str, _count: int) -> tuple[str, ...]:

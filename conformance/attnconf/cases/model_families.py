@@ -34,8 +34,9 @@ class Family:
     only with ``is_decoder``. ``hybrid``: a layer of that name has full attention beside another mixer.
     ``spans`` are the kinds of layers in which the tokens of an image see each other: where the file's
     ``use_bidirectional_attention``, by default ``images``, is "vision", or "always" in a model of images.
-    ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is why no case can say what the family does;
-    ``harmless`` are fields that sound like attention, and with which its code does something else.
+    ``chunk``: the ``attention_chunk_size`` of a file without one, in a family whose layers with rotary positions are
+    chunked. ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is why no case can say what the family
+    does; ``harmless`` are fields that sound like attention, and with which its code does something else.
     """
 
     pattern: int | None = None
@@ -59,6 +60,7 @@ class Family:
     encoder: bool = False
     hybrid: bool = False
     half_scale: bool = False
+    chunk: int | None = None
     refused: str = ""
     harmless: frozenset[str] = frozenset()
 
@@ -108,7 +110,7 @@ _FAMILIES = {
     ),
     "falconmamba": _NO_ATTENTION,
     "gptneox": Family(harmless=frozenset({"is_decoder"})),
-    "llama4": Family(harmless=frozenset({"attn_scale", "attn_temperature_tuning"})),
+    "llama4": Family(chunk=8192, harmless=frozenset({"attn_scale", "attn_temperature_tuning"})),
     "mamba": _NO_ATTENTION,
     "mamba2": _NO_ATTENTION,
     "minimax": Family(harmless=frozenset({"block_size", *_MINIMAX})),

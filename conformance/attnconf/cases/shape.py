@@ -20,10 +20,11 @@ class KernelShape:
     """The properties of one layer of a case that pick a kernel. Tables and contents are not among them.
 
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
-    whether the feature is on, ``spans`` whether some row lies in a span that the layer follows, and
-    ``ragged`` whether the requests of a verify step differ in their number of query tokens. Most libraries compile
-    for these alone. Those with precompiled kernels also pick by the number of requests, by the host hint of the longest
-    request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as where a machine is planned.
+    whether the feature is on, ``chunked`` whether the layer is, ``spans`` whether some row lies in a span that the
+    layer follows, and ``ragged`` whether the requests of a verify step differ in their number of query tokens. Most
+    libraries compile for these alone. Those with precompiled kernels also pick by the number of requests, by the host
+    hint of the longest request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as where a
+    machine is planned.
     """
 
     mode: Mode
@@ -38,6 +39,7 @@ class KernelShape:
     storage: Storage
     max_q_len: int
     windowed: bool
+    chunked: bool
     soft_cap: bool
     sinks: bool
     spans: bool
@@ -68,6 +70,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         storage=case.paging.storage,
         max_q_len=max(request.new_tokens for request in case.requests),
         windowed=geometry.window_left >= 0,
+        chunked=geometry.chunk_size is not None,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
         spans=follows_spans(geometry, case.requests),
@@ -95,6 +98,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         storage=batch.storage,
         max_q_len=batch.max_q_len,
         windowed=geometry.window_left >= 0,
+        chunked=geometry.chunk_size is not None,
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=layer.sinks is not None,
         spans=geometry.spans and batch.row_spans is not None,

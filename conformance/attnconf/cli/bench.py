@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MODEL = "gemma4-e2b"
 _MODES: tuple[Mode, ...] = ("decode", "extend", "mixed", "verify")
 _FEW_MODES: tuple[Mode, ...] = ("decode", "extend")
-_KINDS = ("sliding", "full", "sliding-shared", "full-shared")
+_KINDS = ("sliding", "full", "chunked", "sliding-shared", "full-shared", "chunked-shared")
 _MOST_PLANTED = 1000.0
 
 

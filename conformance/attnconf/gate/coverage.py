@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from attnconf.gate.cells import Cell
 
 _SLIDING: tuple[CellKind, ...] = ("sliding", "sliding-shared")
-_SHARED: tuple[CellKind, ...] = ("sliding-shared", "full-shared")
-_ALL: tuple[CellKind, ...] = ("sliding", "full", "sliding-shared", "full-shared")
+_CHUNKED: tuple[CellKind, ...] = ("chunked", "chunked-shared")
+_SHARED: tuple[CellKind, ...] = ("sliding-shared", "full-shared", "chunked-shared")
+_ALL: tuple[CellKind, ...] = ("sliding", "full", "chunked", "sliding-shared", "full-shared", "chunked-shared")
 
-_OF_KIND: dict[Feature, tuple[CellKind, ...]] = {"window": _SLIDING, "shared_kv": _SHARED}
-"""Every family asks windowed layers past their window, and redirected ones with a decoy of their own."""
+_OF_KIND: dict[Feature, tuple[CellKind, ...]] = {"window": _SLIDING, "chunk": _CHUNKED, "shared_kv": _SHARED}
+"""Every family asks layers past their window or chunk, and redirected ones with a decoy of their own."""
 
 _OF_FAMILY: dict[Family, dict[Feature, tuple[CellKind, ...]]] = {
     "decode": {"paging": _ALL},

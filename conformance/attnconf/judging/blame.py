@@ -130,6 +130,10 @@ def _without_spans(case: Case, _layer: int, _request: int) -> Case:
     return case.model_copy(update={"requests": requests})
 
 
+def _all_full(case: Case, _layer: int, _request: int) -> Case:
+    return _layers(case, kind="full", window_left=-1, chunk_size=None)
+
+
 def _own_kv(case: Case, layer: int, _request: int) -> Case:
     layers = list(case.layers)
     layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
@@ -235,7 +239,7 @@ REMOVALS = (
     Removal(Clause.PAGING, "several pages", _one_page),
     Removal(Clause.PAGING, "pages of several tokens", _paging(page_size=1)),
     Removal(Clause.INDEPENDENCE, "the other requests of the batch", _alone),
-    Removal(Clause.WINDOW, "the window", lambda case, _layer, _request: _layers(case, kind="full", window_left=-1)),
+    Removal(Clause.WINDOW, "the window, or the chunks", _all_full),
     Removal(Clause.GQA, "several query heads a KV head", _one_head_each),
 )
 """All removals, the narrow ones first: removing the window would remove the need for a sliding pool, too."""

@@ -27,7 +27,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import pool_of
 from attnconf.cases.inputs.layout import pages_needed, place
 from attnconf.cases.inputs.storage import PAGE_PADDING
@@ -147,7 +146,7 @@ def _working(case: Case, layer: Layer, kind: str) -> int:
     """Return the bytes of a block of the oracle, of mistakes, and of a backend on the longest request of ``layer``."""
     keys = case.max_kv_len
     rows = max(1, *(request.new_tokens for request in case.requests))
-    visible = keys - first_visible(keys - rows, layer.window_left)
+    visible = keys - layer.first_seen(max(0, keys - rows))
     dim, heads = layer.head_dim, layer.num_qo_heads
     scores = max(MOST_SCORES[kind], layer.group_size * keys)
     block = _DOUBLE * (_BLOCK_KEYS * max(MOST_KEYS[kind], keys * dim) + _BLOCK_SCORES * scores)

@@ -6,6 +6,7 @@ from attnconf.errors import InvalidInputError
 from attnconf.mutants import (
     batches,
     calls,
+    chunks,
     drafts,
     dtypes,
     graphs,
@@ -26,6 +27,7 @@ from attnconf.mutants.mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *windows.MUTANTS,
     *spans.MUTANTS,
+    *chunks.MUTANTS,
     *drafts.MUTANTS,
     *tables.MUTANTS,
     *pools.MUTANTS,

@@ -6,6 +6,7 @@ For query row i at position ``positions[i]`` and query head h, over keys j of KV
     s_j = x_j                             without a soft cap
         = cap * tanh(x_j / cap)           with one (Gemma 2, arXiv 2408.00118, section 2)
     visible: (j <= position  or  j and position in one span)  and  (window_left < 0 or j >= position - window_left)
+             and  (no chunk_size  or  j // chunk_size >= position // chunk_size)   (Llama 4)
     L   = sum over visible j of exp(s_j)  (+ exp(sink_h): gpt-oss, denominator only)
     out = sum over visible j of exp(s_j) v_j / L,     lse = log L
     stored: out / out_scale

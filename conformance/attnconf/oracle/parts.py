@@ -166,10 +166,11 @@ def _pieces(problem: Problem, start: int) -> Iterator[Piece]:
 def _most_keys(problem: Problem, positions: list[int]) -> int:
     """Return an upper limit of the keys that as many rows as there are ``positions`` see."""
     count = problem.k.shape[0]
-    if problem.window_left < 0 or not problem.causal:
+    reach = problem.window_left if problem.chunk_size is None else problem.chunk_size - 1
+    if reach < 0 or not problem.causal:
         return count
     spread = max(positions) - min(positions) + max([0, problem.ahead, *(end - begin for begin, end in problem.spans)])
-    return min(count, problem.window_left + spread + 1)
+    return min(count, reach + spread + 1)
 
 
 def _seen(problem: Problem, positions: list[int]) -> tuple[int, int]:

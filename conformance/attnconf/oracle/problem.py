@@ -18,8 +18,9 @@ class Problem:
     [m] int64 are the absolute positions of the query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each
     query head reads, both on the CPU; ``sinks`` [num_qo_heads] has any floating-point dtype. Keys stand at positions
     ``start`` to ``start`` + n - 1. The rows within one of the ``spans`` [begin, end) see all of its keys at and behind
-    their own position, whatever their window. Beside these, ``causal`` false lets each row see all later keys, and
-    ``ahead`` so many: both are mistakes.
+    their own position, whatever their window. With a ``chunk_size`` a row sees no key before its own chunk of so many
+    positions. Beside these, ``causal`` false lets each row see all later keys, and ``ahead`` so many: both are
+    mistakes.
     """
 
     q: torch.Tensor
@@ -34,6 +35,7 @@ class Problem:
     causal: bool = True
     ahead: int = 0
     spans: tuple[tuple[int, int], ...] = ()
+    chunk_size: int | None = None
     start: int = 0
     k_scale: float = 1.0
     v_scale: float = 1.0
@@ -46,6 +48,8 @@ class Problem:
         They may lie outside of ``k``; where the first is behind the last, the row sees none.
         """
         first = position - self.window_left if self.window_left >= 0 else 0
+        if self.chunk_size is not None:
+            first = max(first, position // self.chunk_size * self.chunk_size)
         last = position + self.ahead if self.causal else self.start + self.k.shape[0] - 1
         for begin, end in self.spans:
             if begin <= position < end:

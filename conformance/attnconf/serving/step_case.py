@@ -79,7 +79,7 @@ def step_cases(  # noqa: PLR0913 - a batch, the layers that it is asked for, and
             tables=tuple(full), num_pages=sizes["full"], swa_pages=translation, num_swa_pages=sizes["swa"]
         )
         return (case(layers, recorded, hybrid=True, reclaimed=gone),)
-    kinds = [[layer for layer in layers if layer.kind == kind] for kind in ("full", "sliding")]
+    kinds = [[layer for layer in layers if (layer.kind == "sliding") == own] for own in (False, True)]
     return (
         case(_renumbered(layers, kinds[0]), Recorded(tables=tuple(full), num_pages=sizes["full"])),
         case(

@@ -64,7 +64,17 @@ def of_kind(model: ModelGeometry, kind: str) -> list[LayerGeometry]:
 
 
 def test_every_shipped_model_has_its_facts_checked_here() -> None:
-    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | {"step-3.5-flash"}
+    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | {"step-3.5-flash", "llama4-scout"}
+
+
+def test_llama_4_has_three_chunked_layers_to_a_full_one() -> None:
+    model = load_model("llama4-scout")
+    kinds = Counter((one.kind, one.chunk_size) for one in model.layers)
+    assert kinds == {("chunked", 8192): 36, ("full", None): 12}
+    assert {(one.num_qo_heads, one.num_kv_heads, one.head_dim, one.sm_scale) for one in model.layers} == {
+        (40, 8, 128, 128**-0.5)
+    }
+    assert [one.kind for one in model.layers[:4]] == ["chunked", "chunked", "chunked", "full"]
 
 
 def test_step_has_more_query_heads_in_its_sliding_layers() -> None:

@@ -35,6 +35,7 @@ READ: dict[str, dict[Kind, int]] = {
     "granite-swa": {("full", 20, 4, 128, -1, True): 6, ("sliding", 20, 4, 128, 127, True): 18},
     "hunyuan-a13b": {("full", 32, 8, 128, -1, False): 32},
     "lfm2-1.2b": {("full", 32, 8, 64, -1, False): 6},
+    "llama-4-scout": {("chunked", 40, 8, 128, -1, False): 36, ("full", 40, 8, 128, -1, False): 12},
     "minimax-m2": {("full", 48, 8, 128, -1, False): 62},
     "ministral-3-14b": {("full", 32, 8, 128, -1, False): 40},
     "ministral-8b-2410": {("sliding", 32, 8, 128, 32767, False): 36},
@@ -52,7 +53,6 @@ REFUSED = {
     "deepseek-v3": "kv_lora_rank is 512; allowed: none: latent attention",
     "gemma-4-e4b-it-assistant": "model_type is 'gemma4_assistant'; allowed: none: every layer of an assistant reads",
     "kimi-linear-48b": "kv_lora_rank is 512; allowed: none: latent attention",
-    "llama-4-scout": "text_config.attention_chunk_size is 8192; allowed: none: chunked attention",
     "mimo-v2-flash": "v_head_dim is 128; allowed: head_dim, 192: no case can say values of another size",
     "mimo-v2-flash-nochunk": "v_head_dim is 128; allowed: head_dim, 192",
     "mimo-v2-flash-tf5": "v_head_dim is 128; allowed: head_dim, 192",
@@ -113,8 +113,25 @@ def test_an_assistant_of_any_family_is_refused(shared: int) -> None:
         model_from_config(data, "config.json", "assistant")
 
 
-def test_a_chunked_layer_is_refused_by_its_name() -> None:
+def scout(**changes: object) -> list[tuple[str, int | None]]:
+    """Return the kinds and chunk sizes of a Llama 4 with ``changes``; None takes a field away."""
     data = copy.deepcopy(CONFIGS["llama-4-scout"])
-    data["text_config"]["layer_types"] = ["chunked_attention"] * 36 + ["full_attention"] * 12
-    with pytest.raises(InvalidInputError, match=r"layer_types is 'chunked_attention'; allowed: .*neither sliding nor"):
-        model_from_config(data, "config.json", "scout")
+    data["text_config"] = {**data["text_config"], **changes}
+    return [(one.kind, one.chunk_size) for one in model_from_config(data, "config.json", "scout").layers]
+
+
+def test_layers_with_rotary_positions_are_chunked() -> None:
+    """As transformers says it: by layer_types, else no_rope_layers, else the interval; null is no chunk at all."""
+    assert scout() == [("chunked", 8192), ("chunked", 8192), ("chunked", 8192), ("full", None)] * 12
+    named = scout(layer_types=["full_attention", *["chunked_attention"] * 47], attention_chunk_size=256)
+    assert named == [("full", None), *[("chunked", 256)] * 47]
+    assert scout(layer_types=None, no_rope_layers=[0, *[1] * 47])[:2] == [("full", None), ("chunked", 8192)]
+    every_second = scout(layer_types=None, no_rope_layers=[], no_rope_layer_interval=2)
+    assert every_second[:2] == [("chunked", 8192), ("full", None)]
+    assert set(scout(layer_types=None, attention_chunk_size=None)) == {("full", None)}
+
+
+def test_a_chunk_size_without_a_list_of_kinds_is_refused_in_another_family() -> None:
+    data = {**CONFIGS["glm-4.6"], "attention_chunk_size": 512}
+    with pytest.raises(InvalidInputError, match=r"attention_chunk_size is 512; allowed: none without layer_types"):
+        model_from_config(data, "config.json", "glm")

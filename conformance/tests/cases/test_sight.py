@@ -34,6 +34,15 @@ def test_a_row_sees_its_span_as_far_as_it_is_there_and_no_other() -> None:
     assert [seen(causal, IMAGE, row).last for row in range(10)] == list(range(10, 20))
 
 
+def test_a_row_of_a_chunked_layer_sees_its_chunk_alone() -> None:
+    """The first row of a chunk sees one key, the last one all; chunks count from the request's first token."""
+    layer = Layer(kind="chunked", chunk_size=8, num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=1.0)
+    request = Request(prefix_len=5, new_tokens=13)
+    assert [seen(layer, request, row)[1:] for row in (0, 2, 3, 10, 11)] == [(0, 5), (0, 7), (8, 8), (8, 15), (16, 16)]
+    assert (layer.reach, FULL.reach, SLIDING.reach) == (7, -1, 3)
+    assert layer.cell_kind == "chunked"
+
+
 def test_a_chunk_border_within_a_span_hides_the_rest_of_it() -> None:
     """The second chunk sees all of the image, and the first one only what is there."""
     whole = Request(new_tokens=12, spans=((2, 9),))

@@ -68,6 +68,11 @@ _IMAGES = {
         Request(prefix_len=70, new_tokens=12, spans=((3, 7), (66, 76), (78, 81))),
     ),
 }
+_CHUNKED = {
+    "layers": tuple(Layer(**PLAIN, kind="chunked", chunk_size=size, k_scale=0.4, v_scale=2.0) for size in (24, 15)),
+    "paging": Paging(page_size=8),
+    "requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=70, new_tokens=30)),
+}
 _CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
     **dict.fromkeys(
@@ -85,6 +90,7 @@ CASE_FOR = {
         "mode": "verify",
         "requests": (Request(prefix_len=100, new_tokens=7), Request(prefix_len=70, new_tokens=4)),
     },
+    **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "chunk"), _CHUNKED),
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

@@ -25,6 +25,7 @@ _PLAIN = KernelShape(
     sinks=False,
     spans=False,
     ragged=False,
+    chunked=False,
 )
 
 

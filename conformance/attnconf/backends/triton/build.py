@@ -105,6 +105,8 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
 
     mode: Mode = "decode" if tokens == 1 else "extend"
     window: dict[str, Any] = {"kind": "sliding", "window_left": _KEYS} if variant.windowed else {"kind": "full"}
+    if variant.chunked:
+        window = {"kind": "chunked", "chunk_size": 2 * _KEYS}
     case = Case(
         mode=mode,
         q_dtype=variant.q_dtype,

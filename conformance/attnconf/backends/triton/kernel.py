@@ -43,13 +43,14 @@ def split_range(low, high, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, BL
 def block_range(
     work, qo_indptr, seq_lens, window_left,
     row_spans,
-    GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, SPANS: tl.constexpr,
-    INDEX: tl.constexpr,
+    GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr,
+    SPANS: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Read this program's entry of the work list.
 
     Return its request, the first token of its block in the batch, the number of tokens in the block, the position of
     the first one, the first key that it sees, and the tile-aligned keys [low, high) that the block has to visit.
+    ``window_left`` is the chunk size of a chunked layer.
     """
     entry = work + tl.program_id(0).to(INDEX) * 2
     request = tl.load(entry).to(INDEX)
@@ -67,6 +68,9 @@ def block_range(
     low = 0
     if WINDOWED:
         first_key = tl.maximum(position - window_left, 0)
+        low = first_key // BLOCK_N * BLOCK_N
+    if CHUNKED:
+        first_key = tl.maximum(position, 0) // window_left * window_left
         low = first_key // BLOCK_N * BLOCK_N
     return request, begin + first, tokens, position, first_key, low, high
 
@@ -110,8 +114,9 @@ def attend(
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr, SINKS: tl.constexpr,
-    SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, OUT_FORMAT: tl.constexpr,
+    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SOFT_CAP: tl.constexpr,
+    SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr,
+    OUT_FORMAT: tl.constexpr,
     P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
@@ -120,7 +125,7 @@ def attend(
     [tokens, num_qo_heads, num_splits, head_dim] and ``stats`` [tokens, num_qo_heads, num_splits, 2], float32.
     """
     request, begin, tokens, first_position, first_key, low, high = block_range(
-        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, SPANS, INDEX
+        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, INDEX
     )  # fmt: skip
     end = high
     splits = 1
@@ -142,6 +147,11 @@ def attend(
     if SPANS:
         span_end = tl.load(row_spans + token * 2 + 1, mask=mask, other=0).to(INDEX)
         newest = tl.maximum(position, tl.minimum(span_end, end) - 1)
+    oldest = position
+    if WINDOWED:
+        oldest = position - window_left
+    if CHUNKED:
+        oldest = position // window_left * window_left
     head = kv_head * GROUP + (row - row_token * GROUP)
     d = tl.arange(0, BLOCK_D).to(tl.int64)
     mask_q = mask[:, None] & (d < HEAD_DIM)[None, :]
@@ -156,9 +166,10 @@ def attend(
     v = v + kv_head * v_head
     for start in range(low, high, BLOCK_N):
         m, total, acc = visit_tile(
-            rows, m, total, acc, start, first_key, high, position, newest, table, k, v, d,
-            k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
-            HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, SAME_STRIDES, WINDOWED, SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
+            rows, m, total, acc, start, first_key, high, oldest, newest, table, k, v, d,
+            k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
+            HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, SAME_STRIDES, WINDOWED or CHUNKED, SOFT_CAP,
+            KV_FORMAT, P_BITS, DOT, INDEX,
         )  # fmt: skip
 
     if splits == 1:
@@ -179,8 +190,8 @@ def merge(
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr,
-    INDEX: tl.constexpr,
+    WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr,
+    OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
 
@@ -188,7 +199,7 @@ def merge(
     row has to be padded for the sake of the tensor cores.
     """
     _, begin, tokens, _, _, low, high = block_range(
-        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, SPANS, INDEX
+        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, INDEX
     )  # fmt: skip
     _, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
     if splits == 1:

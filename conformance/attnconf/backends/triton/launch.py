@@ -137,8 +137,8 @@ class Launches:
             else:
                 tuning = split_tuning(sizes, most, interpreted=self._interpreted)
                 keys = self._batch.max_seq_len
-                if geometry.window_left >= 0:
-                    keys = min(keys, geometry.window_left + most + tuning.block_n)
+                if geometry.reach >= 0:
+                    keys = min(keys, geometry.reach + most + tuning.block_n)
                 splits = max(1, min(tuning.max_splits, -(-keys // tuning.min_split)))
             stages.append(self._stage(name, tuning, requests, layer, splits))
         return stages
@@ -192,11 +192,12 @@ class Launches:
             "out_token": out.stride(0), "out_head": out.stride(1), "out_dim": out.stride(2),
             "lse_token": norm.stride(0), "lse_head": norm.stride(1),
             "num_qo_heads": geometry.num_qo_heads, "num_splits": stage.splits,
-            "v_scale": owner.v_scale / layer.out_scale, "window_left": geometry.window_left,
+            "v_scale": owner.v_scale / layer.out_scale, "window_left": geometry.chunk_size or geometry.window_left,
             "GROUP": geometry.group_size, "HEAD_DIM": geometry.head_dim,
             "BLOCK_M": tuning.block_m, "BLOCK_N": tuning.block_n, "BLOCK_D": tuning.block_d,
             "MAX_SPLITS": tuning.max_splits, "MIN_SPLIT": tuning.min_split,
-            "WINDOWED": geometry.window_left >= 0, "SINKS": layer.sinks is not None, "SPANS": spans,
+            "WINDOWED": geometry.window_left >= 0, "CHUNKED": geometry.chunk_size is not None,
+            "SINKS": layer.sinks is not None, "SPANS": spans,
             "LSE": lse is not None, "OUT_FORMAT": self._format(out.dtype),
             "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip

@@ -107,19 +107,20 @@ def load_or_zero(pointers, mask, FORMAT: tl.constexpr, DOT: tl.constexpr):
 
 @device_function
 def visit_tile(
-    q, m, total, acc, start, first_key, stop, position, newest, table, k, v, d,
-    k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap, window_left,
+    q, m, total, acc, start, first_key, stop, oldest, newest, table, k, v, d,
+    k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
     HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAGE_SIZE: tl.constexpr,
-    SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, SOFT_CAP: tl.constexpr,
+    SAME_STRIDES: tl.constexpr, BOUNDED: tl.constexpr, SOFT_CAP: tl.constexpr,
     KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Add the keys [start, start + BLOCK_N) to the running softmax of a block and return its new (m, total, acc).
 
-    Lanes outside [first_key, stop) are never loaded: their page ids, keys and values may be anything.
+    Rows see the keys up to ``newest``, and if the layer is BOUNDED, from ``oldest`` on. Lanes outside [first_key, stop)
+    are never loaded: their page ids, keys and values may be anything.
     """
     n = tl.arange(0, BLOCK_N).to(INDEX) + start
     live = n < stop
-    if WINDOWED:
+    if BOUNDED:
         live = live & (n >= first_key)
     page = tl.load(table + n // PAGE_SIZE * table_column, mask=live, other=0).to(tl.int64)
     slot = n % PAGE_SIZE
@@ -133,8 +134,8 @@ def visit_tile(
     if SOFT_CAP:
         scores = soft_cap(scores, cap) * LOG2_E
     seen = n[None, :] <= newest[:, None]
-    if WINDOWED:
-        seen = seen & (n[None, :] >= (position - window_left)[:, None])
+    if BOUNDED:
+        seen = seen & (n[None, :] >= oldest[:, None])
     scores = tl.where(seen, scores, float("-inf"))
 
     # m starts at the lowest finite number: a row that has seen no key yet gets exp2(-inf) = 0 here, not NaN.

@@ -59,6 +59,7 @@ class Variant:
     soft_cap: bool
     sinks: bool
     spans: bool
+    chunked: bool
     kv_layout: KVLayout
     storage: Storage
 
@@ -75,6 +76,7 @@ class Variant:
             f"ps{self.page_size}",
         ]
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
+        flags["chunks"] = self.chunked
         parts += [flag for flag, on in flags.items() if on]
         if self.head_dim % _ALIGNED:
             parts += [self.kv_layout, self.storage]
@@ -127,6 +129,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         soft_cap=shape.soft_cap,
         sinks=shape.sinks,
         spans=shape.spans,
+        chunked=shape.chunked,
         kv_layout="NHD" if aligned else shape.kv_layout,
         storage="apart" if aligned and shape.storage != "unlike" else shape.storage,
     )

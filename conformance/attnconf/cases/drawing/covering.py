@@ -6,7 +6,7 @@ freely.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.case import Layer
 from attnconf.cases.drawing.layers import model_layers
@@ -30,8 +30,10 @@ _FP8_FP16 = Dtypes(FP8, FP8, "float16")
 _FP8 = Dtypes(FP8, FP8, FP8)
 _BF16_FP8_FP8 = Dtypes("bfloat16", FP8, FP8)
 
+_Row: TypeAlias = "tuple[int, int, int, int, Dtypes, int, float | None, bool, bool]"
+
 # head_dim, group, KV heads, page, dtypes, window, soft cap, sinks, spans
-_ROWS: tuple[tuple[int, int, int, int, Dtypes, int, float | None, bool, bool], ...] = (
+_ROWS: tuple[_Row, ...] = (
     (64, 8, 2, 16, _BF16, 127, None, True, False),
     (64, 1, 3, 32, _FP16, 63, None, False, False),
     (128, 4, 2, 16, _FP16, 200, None, False, True),
@@ -61,6 +63,9 @@ _ROWS: tuple[tuple[int, int, int, int, Dtypes, int, float | None, bool, bool], .
     (128, 4, 2, 64, _BF16_FP8_FP8, 63, None, False, False),
 )
 
+_CHUNKS = {(128, 7): 100, (128, 5): 64, (256, 3): 17, (64, 6): 48}
+"""The chunk size of rows of this head_dim and group that have a chunked layer, too: each costs a build."""
+
 _FEW = 3
 """A few shapes are every third row: each still has a head_dim, group size, page size and feature of its own."""
 
@@ -71,7 +76,7 @@ def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
     return lambda choices: _shape(choices.pick("shape", rows))
 
 
-def _shape(row: tuple[int, int, int, int, Dtypes, int, float | None, bool, bool]) -> CompiledShape:
+def _shape(row: _Row) -> CompiledShape:
     head_dim, group, kv_heads, page_size, dtypes, window, cap, sinks, spans = row
     full = Layer(
         kind="full",
@@ -84,7 +89,15 @@ def _shape(row: tuple[int, int, int, int, Dtypes, int, float | None, bool, bool]
         spans=spans,
     )
     sliding = full.model_copy(update={"kind": "sliding", "window_left": window})
-    layers = (full, sliding, full.model_copy(update={"kv_owner": 0}), sliding.model_copy(update={"kv_owner": 1}))
+    layers: tuple[Layer, ...] = (
+        full,
+        sliding,
+        full.model_copy(update={"kv_owner": 0}),
+        sliding.model_copy(update={"kv_owner": 1}),
+    )
+    chunk = _CHUNKS.get((head_dim, group))
+    if chunk is not None:
+        layers = (*layers, full.model_copy(update={"kind": "chunked", "chunk_size": chunk}))
     return CompiledShape(layers=layers, page_size=page_size, dtypes=dtypes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnconf.cases.case import Layer
 from attnconf.cases.drawing.extremes import FAINT, MANY_KV_HEADS, MANY_LAYERS, ladder
@@ -23,8 +23,15 @@ MANY_HEADS = (12, 32)
 KV_HEADS = (1, 2, 3, 4)
 MOST_QUERY_HEADS = 32
 WINDOWS = (0, 1, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200)
+CHUNKS = (2, 5, 16, 17, 48, 64, 100, 128)
+"""Chunk sizes of chunked layers: of tiles and beside them, and no power of two."""
+
+LONG_CHUNKS = (256, 300, 1024)
 LONG_WINDOWS = (127, 255, 256, 300, 511, 1023)
 """Windows of layers that meet many rows or keys."""
+
+_CHUNKED_ONE_IN = 6
+"""Of so many layers without a window one is chunked."""
 
 _SPANS_ONE_IN = 4
 """Of so many layers one follows spans."""
@@ -62,6 +69,8 @@ def _same_kernel(choices: Choices, layer: Layer) -> Layer:
     changed: dict[str, object] = {"sm_scale": choices.pick("sm_scale", _sm_scales(layer.head_dim))}
     if layer.kind == "sliding":
         changed["window_left"] = choices.pick("window", WINDOWS)
+    if layer.kind == "chunked":
+        changed["chunk_size"] = choices.pick("chunk", CHUNKS)
     if layer.logits_soft_cap is not None:
         changed["logits_soft_cap"] = choices.pick("cap", SOFT_CAPS)
     return layer.model_copy(update=changed)
@@ -72,22 +81,33 @@ def _sm_scales(head_dim: int) -> tuple[float, ...]:
     return (head_dim**-0.5, 1.0, 0.1, 0.01, 0.001, 8.0)
 
 
+def _sight(
+    choices: Choices, windows: Sequence[int], chunks: Sequence[int], *, windowed: bool = False
+) -> dict[str, Any]:
+    """Draw which keys a row sees: those of a window, of a chunk, or all; spans are followed where chunks are not."""
+    if windowed or choices.flip("windowed"):
+        kind: dict[str, Any] = {"kind": "sliding", "window_left": choices.pick("window", windows)}
+    elif choices.below("chunked", _CHUNKED_ONE_IN) == _CHUNKED_ONE_IN - 1:
+        return {"kind": "chunked", "chunk_size": choices.pick("chunk", chunks)}
+    else:
+        kind = {"kind": "full"}
+    return kind | {"spans": choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1}
+
+
 def _free_layer(choices: Choices) -> Layer:
-    window = choices.pick("window", WINDOWS) if choices.flip("windowed") else -1
+    sight = _sight(choices, WINDOWS, CHUNKS)
     head_dim = choices.pick("head_dim", (*HEAD_DIMS, *SERVED_HEAD_DIMS))
     num_kv_heads = choices.pick("kv heads", KV_HEADS)
     groups = GROUP_SIZES if num_kv_heads > 1 else (*GROUP_SIZES, *MANY_HEADS)
     group = choices.pick("group", [size for size in groups if size * num_kv_heads <= MOST_QUERY_HEADS])
     return Layer(
-        kind="full" if window < 0 else "sliding",
-        window_left=window,
+        **sight,
         num_kv_heads=num_kv_heads,
         num_qo_heads=num_kv_heads * group,
         head_dim=head_dim,
         sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
         logits_soft_cap=choices.pick("cap", SOFT_CAPS) if choices.below("capped", 3) == 2 else None,  # noqa: PLR2004
         sinks=choices.flip("sinks"),
-        spans=choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1,
     )
 
 
@@ -105,8 +125,8 @@ def narrow_layers(
     layers = [_narrow_layer(choices.within("layer 0"), extreme, feature, far=far, part=part)]
     if extreme == "layers" or feature == "hybrid":
         other = (
-            {"kind": "sliding", "window_left": WINDOWS[3]}
-            if layers[0].kind == "full"
+            {"kind": "sliding", "window_left": WINDOWS[3], "chunk_size": None}
+            if layers[0].kind != "sliding"
             else {"kind": "full", "window_left": -1}
         )
         layers.append(layers[0].model_copy(update=other))
@@ -124,20 +144,19 @@ def narrow_layers(
 
 def _narrow_layer(choices: Choices, extreme: Extreme, feature: Feature | None, *, far: bool, part: int | None) -> Layer:
     """Draw a layer of few small heads, or of many, with the ``feature`` if it is one of a layer alone."""
-    windows = (*WINDOWS, *LONG_WINDOWS) if extreme in {"rows", "keys", "far keys"} else WINDOWS
-    window = choices.pick("window", windows) if feature == "window" or choices.flip("windowed") else -1
+    long = extreme in {"rows", "keys", "far keys"}
+    windows, chunks = ((*WINDOWS, *LONG_WINDOWS), (*CHUNKS, *LONG_CHUNKS)) if long else (WINDOWS, CHUNKS)
+    sight = _sight(choices, windows, chunks, windowed=feature == "window")
     head_dim = choices.pick("head_dim", NARROW_HEAD_DIMS[: 1 if extreme in _COSTLY else None])
     num_kv_heads = choices.pick(
         "kv heads", ladder(extreme, MANY_KV_HEADS, far=far, part=part) if extreme == "heads" else KV_HEADS[:2]
     )
     return Layer(
-        kind="full" if window < 0 else "sliding",
-        window_left=window,
+        **sight,
         num_kv_heads=num_kv_heads,
         num_qo_heads=num_kv_heads * choices.pick("group", GROUP_SIZES[:3]),
         head_dim=head_dim,
         sm_scale=choices.pick("sm_scale", FAINT if extreme == "scores" else _sm_scales(head_dim)),
         logits_soft_cap=choices.pick("cap", SOFT_CAPS) if feature == "cap" else None,
         sinks=feature == "sinks" or choices.flip("sinks"),
-        spans=choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1,
     )

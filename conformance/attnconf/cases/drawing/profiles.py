@@ -69,14 +69,14 @@ class Profile:
     def count(self, family: Family, model: str, *, accelerated: bool) -> int:
         """Return how many cases ``family`` asks of ``model``.
 
-        A ``brief`` profile asks fewer of a model with a long window on a CPU: each case goes past its window.
+        A ``brief`` profile asks fewer of a model with a long window or chunk on a CPU: each case goes past it.
         """
         wanted = self.examples[family]
         if accelerated:
             return wanted * self.gpu_times
         if not self.brief or model == FREE_MODEL:
             return wanted
-        longest = max(layer.window_left for layer in load_model(model).layers)
+        longest = max(layer.reach for layer in load_model(model).layers)
         return min(wanted, max(_FEWEST, wanted // (1 + max(0, longest) // _LONG_WINDOW)))
 
     def long_count(self, family: Family, *, accelerated: bool) -> int:

@@ -35,7 +35,7 @@ _FEW_TOKENS = (1, 2, 8, 15, 16, 17, 24)
 def draw_requests(  # noqa: PLR0913 - what its requests depend on
     choices: Choices, space: Space, mode: Mode, page_size: int, windows: Sequence[int], extreme: Extreme
 ) -> tuple[Request, ...]:
-    """Draw the requests of a case whose sliding layers have ``windows``."""
+    """Draw the requests of a case whose layers reach ``windows`` keys back: by a window, or to a chunk's first."""
     least = 2 if mode == "mixed" else 1
     if extreme == "requests":
         space = replace(space, max_kv_len=_BRIEF_KEYS, max_new_tokens=_BRIEF_TOKENS)

@@ -82,7 +82,7 @@ def loads(mode: str, layers: Sequence[LayerGeometry], *, accelerated: bool, few:
         return found
     if few or mode != "extend":
         return ()
-    rows = max(layer.window_left for layer in layers) + _PAST // 2
+    rows = max(layer.reach for layer in layers) + _PAST // 2
     heads = max(layer.num_qo_heads for layer in layers)
     bears = rows > _ROWS_ON_CPU and heads * rows * rows <= _MOST_PRODUCTS_ON_CPU
     return (Load(rows if bears else _ROWS_ON_CPU, "odd"),)
@@ -91,7 +91,7 @@ def loads(mode: str, layers: Sequence[LayerGeometry], *, accelerated: bool, few:
 def load_requests(
     choices: Choices, mode: Mode, load: Load, windows: Sequence[int], verify_lens: Sequence[int]
 ) -> tuple[Request, ...]:
-    """Draw the requests of a step under ``load`` for a model whose sliding layers have ``windows``."""
+    """Draw the requests of a step under ``load`` for a model whose layers reach ``windows`` keys back."""
     tokens = choices.pick("verify tokens", verify_lens) if mode == "verify" else 1
     others = [
         _other(choices.within(f"request {index}"), tokens, windows, long=index % _LONG_ONE_IN == 0)

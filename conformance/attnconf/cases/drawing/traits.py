@@ -179,6 +179,14 @@ def _spans_class(layer: Layer, request: Request) -> str:
     return "past the end" if request.queried_spans[-1][1] > request.kv_len else "whole"
 
 
+def _chunks_class(layer: Layer, request: Request) -> str:
+    """Return whether the rows of a request lie in its first chunk, in one, or in several."""
+    if layer.chunk_size is None:
+        return "none"
+    first, last = request.prefix_len // layer.chunk_size, (request.kv_len - 1) // layer.chunk_size
+    return "several" if first < last else "one"
+
+
 def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     first = request.prefix_len - layer.window_left
     past = layer.window_left >= 0 and request.kv_len - 1 > layer.window_left
@@ -188,4 +196,5 @@ def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     yield f"window starts at a large tile {past and first > 0 and first % (2 * _SHORT) == 0}"
     yield f"longer than its window {past and request.new_tokens > layer.window_left + 1}"
     yield f"spans {_spans_class(layer, request)}"
+    yield f"chunks {_chunks_class(layer, request)}"
     yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"

@@ -52,10 +52,11 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
     if dtypes.kv == FP8:
         layers = tuple(with_scales(choices.within(f"scales {index}"), one, dtypes) for index, one in enumerate(layers))
     windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
+    reaches = [layer.reach for layer in layers if layer.reach >= 0]
     if load is None:
-        requests = draw_requests(choices, space, mode, page_size, windows, extreme)
+        requests = draw_requests(choices, space, mode, page_size, reaches, extreme)
     else:
-        requests = load_requests(choices, mode, load, windows, space.verify_lens)
+        requests = load_requests(choices, mode, load, reaches, space.verify_lens)
     requests = with_spans(choices, requests, layers, mode)
     all_sliding = len(windows) == len(layers)
     paging = draw_paging(

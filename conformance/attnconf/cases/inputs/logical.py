@@ -92,6 +92,7 @@ class Logical:
             positions=torch.arange(spec.prefix_len, spec.kv_len),
             kv_head_of=_kv_heads(geometry.num_qo_heads, geometry.group_size),
             window_left=geometry.window_left,
+            chunk_size=geometry.chunk_size,
             sm_scale=geometry.sm_scale,
             soft_cap=geometry.logits_soft_cap,
             sinks=own.sinks,
@@ -168,7 +169,7 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
         q = x
     sinks = None
     if layer.sinks:
-        visible = max(1, min(tokens, layer.window_left + 1) if layer.window_left >= 0 else tokens // len(case.requests))
+        visible = max(1, min(tokens, layer.reach + 1) if layer.reach >= 0 else tokens // len(case.requests))
         level = math.log(visible) + _SINK_RISE + base_score(case, layer)
         shifts = torch.tensor([sink_shift(case, layer, head) for head in range(layer.num_qo_heads)])
         sinks = (level + _SINK_SPREAD * normal((layer.num_qo_heads,), rng) + shifts).to(device)

@@ -194,6 +194,7 @@ def probed_rows(case: Case, layer: int, request: int) -> list[int]:
     last = spec.new_tokens - 1
     borders = [size * (1 + case.seed % max(1, last // size)) for size in (*TILE_BORDERS, case.paging.page_size)]
     borders += [geometry.window_left + 1 - spec.prefix_len] if geometry.window_left >= 0 else []
+    borders += [-spec.prefix_len % geometry.chunk_size] if geometry.chunk_size is not None else []
     borders += [end - spec.prefix_len for span in spec.queried_spans for end in span] if geometry.spans else []
     salted = [(case.seed * _SEED_FACTOR + step * _ROW_STEP) % spec.new_tokens for step in range(most)]
     wanted = [last, 0, *(row for border in borders for row in (border - 1, border)), *salted]

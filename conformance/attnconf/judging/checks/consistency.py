@@ -35,10 +35,9 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _chosen_request(case: Case, layer: int) -> int:
-    """Return a request with query tokens, if possible one in which the layer's window masks keys."""
+    """Return a request with query tokens, if possible one in which the layer's window or chunk masks keys."""
     queried = [index for index, request in enumerate(case.requests) if request.new_tokens]
-    window = case.layers[layer].window_left
-    masked = [index for index in queried if 0 <= window < case.requests[index].kv_len - 1]
+    masked = [index for index in queried if case.layers[layer].first_seen(case.requests[index].kv_len - 1) > 0]
     chosen = masked or queried
     return chosen[case.seed % len(chosen)]
 
@@ -104,9 +103,7 @@ def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
     spec, geometry = trial.case.requests[request], trial.case.layers[layer]
     size = trial.case.paging.page_size
     pages = (spec.kv_len - 1) // size
-    mergeable = (
-        trial.backend.promises.lse is not None and geometry.window_left < 0 and not geometry.sinks and pages >= 1
-    )
+    mergeable = trial.backend.promises.lse is not None and geometry.kind == "full" and not geometry.sinks and pages >= 1
     if not mergeable or trial.base_units(layer, request) > 1.0:
         return None
     cut = size * (1 + trial.case.seed % pages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnconf.judging.mistakes.chunks import CHUNKS
 from attnconf.judging.mistakes.memory import MEMORY
 from attnconf.judging.mistakes.scores import SCORES
 from attnconf.judging.mistakes.sight import SIGHT
@@ -9,4 +10,4 @@ from attnconf.judging.mistakes.sources import SOURCES
 from attnconf.judging.mistakes.spans import SPANS
 from attnconf.judging.mistakes.strides import QUERY_ROWS
 
-MISTAKES = (*SIGHT, *SPANS, *SCORES, *SOURCES, *MEMORY, *QUERY_ROWS)
+MISTAKES = (*SIGHT, *SPANS, *CHUNKS, *SCORES, *SOURCES, *MEMORY, *QUERY_ROWS)

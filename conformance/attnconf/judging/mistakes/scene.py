@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.geometry import first_visible
 from attnconf.cases.inputs.assemble import aimed_keys, pool_of
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
@@ -63,12 +62,15 @@ class Scene:
     @property
     def first_seen(self) -> int:
         """The oldest key that any row of the request sees."""
-        return first_visible(self.spec.prefix_len, self.problem.window_left)
+        return self.case.layers[self.layer].first_seen(self.spec.prefix_len)
 
     @property
     def weighs(self) -> bool:
         """Whether some row has a choice: over a single key and without a sink, scores do not matter."""
-        return self.problem.sinks is not None or (self.spec.kv_len > 1 and self.problem.window_left != 0)
+        several, chunk = self.spec.kv_len > 1 and self.problem.window_left != 0, self.problem.chunk_size
+        if chunk is not None:  # one of two neighbours is no first token of a chunk
+            several = any(position % chunk for position in self.problem.positions[:2].tolist())
+        return self.problem.sinks is not None or several
 
     def row_of_table(self) -> list[int]:
         """Return the pages of that pool for the whole row of the block table, with its unused columns.

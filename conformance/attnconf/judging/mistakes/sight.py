@@ -39,7 +39,7 @@ def _window_of_another(scene: Scene) -> Problem | None:
     windows = [layer.window_left for layer in scene.case.layers if layer.window_left >= 0]
     if scene.problem.window_left >= 0 or not windows or scene.spec.kv_len <= min(windows) + 1:
         return None
-    return replace(scene.problem, window_left=min(windows))
+    return unless_alike(scene.problem, replace(scene.problem, window_left=min(windows)))
 
 
 def _from_row_zero(scene: Scene) -> Problem | None:
@@ -49,13 +49,14 @@ def _from_row_zero(scene: Scene) -> Problem | None:
 
 def _without_prefix(scene: Scene) -> Problem | None:
     prefix = scene.spec.prefix_len
-    seen = prefix and scene.problem.window_left != 0  # a window of one key holds no cached token
+    seen = scene.first_seen < prefix  # a window of one key holds no cached token, nor does a chunk that begins here
     return _after(scene.problem, prefix) if seen else None
 
 
 def _without_oldest(scene: Scene) -> Problem | None:
     problem = scene.problem
-    if problem.k.shape[0] < 2 or problem.window_left >= 0:  # noqa: PLR2004 - one key must be left
+    bounded = problem.window_left >= 0 or problem.chunk_size is not None
+    if problem.k.shape[0] < 2 or bounded:  # noqa: PLR2004 - one key must be left
         return None
     return _after(problem, 1)
 
@@ -83,7 +84,7 @@ def _moved_end(step: int) -> Apply:
 
     def apply(scene: Scene) -> Problem | None:
         problem = scene.problem
-        none_left = problem.window_left >= 0 and problem.window_left + step < 0
+        none_left = step < 0 and (problem.window_left == 0 or problem.chunk_size == 1)
         if problem.positions.numel() < 2 or none_left:  # noqa: PLR2004 - see below
             return None  # with one row, other mistakes are the same: the newest key, or a slot behind the end
         return unless_alike(problem, replace(problem, ahead=step))

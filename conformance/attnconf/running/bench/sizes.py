@@ -50,7 +50,7 @@ def sized_requests(
         )
         found.append((load_text(mode, requests), requests))
     if mode in {"extend", "mixed"}:
-        windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
+        windows = [layer.reach for layer in layers if layer.reach >= 0]
         served = loads(mode, layers, accelerated=True, few=few)
         for load in filter(_is_a_chunk, served):
             choices = Choices(counted(seed, 0), f"bench {mode} {load.tokens} {load.prefix} {load.others}/")

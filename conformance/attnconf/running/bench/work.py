@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.cases.geometry import first_visible
-
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
+    from attnconf.cases.geometry import LayerGeometry
 
 _SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 
@@ -23,12 +22,12 @@ def work(case: Case, layer: int) -> tuple[int, int]:
     A pair of a query row and a key that it sees costs ``4 * num_qo_heads * head_dim``: two products of two operations.
     """
     geometry = case.layers[layer]
-    window, pairs, keys = geometry.window_left, 0, 0
+    pairs = keys = 0
     for request in case.requests:
         if not request.new_tokens:
             continue
-        keys += request.kv_len - first_visible(request.prefix_len, window)
-        pairs += _pairs(request.prefix_len, request.new_tokens, window)
+        keys += request.kv_len - geometry.first_seen(request.prefix_len)
+        pairs += _pairs(request.prefix_len, request.new_tokens, geometry)
     rows = sum(request.new_tokens for request in case.requests)
     both = _SIZE[case.q_dtype] + _SIZE[case.answer_dtype]
     queries = rows * geometry.num_qo_heads * geometry.head_dim * both
@@ -36,9 +35,11 @@ def work(case: Case, layer: int) -> tuple[int, int]:
     return queries + cached, 4 * pairs * geometry.num_qo_heads * geometry.head_dim
 
 
-def _pairs(prefix: int, tokens: int, window: int) -> int:
+def _pairs(prefix: int, tokens: int, layer: LayerGeometry) -> int:
     """Return how many pairs of a row and a key that it sees the new ``tokens`` behind a ``prefix`` have."""
-    positions = range(prefix, prefix + tokens)
+    positions, window = range(prefix, prefix + tokens), layer.window_left
+    if layer.chunk_size is not None:
+        return sum(position % layer.chunk_size + 1 for position in positions)
     if window < 0:
         return (positions[0] + positions[-1] + 2) * tokens // 2
     whole = min(tokens, max(0, prefix + tokens - window - 1))  # rows whose window is full without their first keys

@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "67ae3d5a43a057bd2ac8b1f7ef0944184b91acdaf6787f3d0f9a987319068673",
-    ("smoke", True): "fbce116083e7284ced6d76b08d860b27e675e679ac7dc942f74313804075594b",
-    ("gate", False): "67b3ae0805a8a36e9217f409d5ba2830357554003ee3ac1d98d6a58d3e2f15b1",
-    ("gate", True): "5b4f8cc8b09693211e738db2245d94f4bbd245e9e3db37e1249a5021b6d1f7fd",
+    ("smoke", False): "4a37eab4cf0e5ddc1104b164fa4cff8c4377f5e1ac6058ce6e33a9f17e7fcc8f",
+    ("smoke", True): "28f4a17bb6996b81c00f1e534c142b041fc67483b32dbea1474748ddaa994c37",
+    ("gate", False): "540d0bd92f061b06b81ba00e79782448573091b1ac47584d3a7f79d552ca8438",
+    ("gate", True): "45331be3622b85da8ba0296abbdbf064a5c2f98fac4c433fe4d5971c8466b8b2",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -60,7 +60,7 @@ def has(card: Card, case: Case) -> bool:
         "cap": any_layer("logits_soft_cap"),
         "fp8": case.kv_dtype == "float8_e4m3fn",
         "redirected": any(layer.kv_owner is not None for layer in case.layers),
-        "hybrid": case.paging.hybrid and len({layer.kind for layer in case.layers}) == 2,
+        "hybrid": case.paging.hybrid and {"sliding"} < {layer.kind for layer in case.layers},
     }[card.feature]
 
 

@@ -41,6 +41,7 @@ def test_required_probes_are_visible_and_forbidden_ones_are_not(case: Case) -> N
             spec = case.requests[probe.request]
             position = spec.prefix_len + probe.row
             first = max(0, position - layer.window_left) if layer.window_left >= 0 else 0
+            first = first if layer.chunk_size is None else position - position % layer.chunk_size
             together = layer.spans and any(
                 position in range(*span) and probe.token in range(*span) for span in spec.spans
             )

@@ -49,6 +49,8 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield f"vLLM keeps {shape.q_dtype} KV beside {shape.q_dtype} queries, not {shape.kv_dtype}"
     if shape.ragged:
         yield "the adapter was tried with as many drafts in each request as vLLM's configuration says"
+    if shape.chunked:
+        yield "the adapter makes vLLM's Attention, and not its ChunkedLocalAttention"
     if shape.spans:
         yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
     if shape.storage != "sliced":

@@ -94,6 +94,8 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         yield f"fa3 reads {_FP8} KV only under a {_FP8} query, not under {variant.q_dtype}"
     if variant.spans:
         yield f"{template} is called with causal masks, and the tokens of a span see each other in both directions"
+    if variant.chunked:
+        yield f"{template} is called without a chunk size: its rows would see the chunks before their own"
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
     yield from _head_dim_reasons(variant, library_version(platform))

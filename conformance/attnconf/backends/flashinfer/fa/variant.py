@@ -30,6 +30,7 @@ class Variant:
     soft_cap: bool
     sinks: bool
     spans: bool = False
+    chunked: bool = False
 
 
 def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
@@ -44,6 +45,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         soft_cap=shape.soft_cap,
         sinks=shape.sinks,
         spans=shape.spans,
+        chunked=shape.chunked,
     )
 
 

@@ -126,6 +126,8 @@ def _feature_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
         yield f"{_TITLES[kernel]} is called with one number of query tokens for all requests of a verify step"
     if shape.mode == "verify" and shape.max_q_len > _MOST_VERIFIED and kernel == "xqa":
         yield f"XQA is known to take q_len up to {_MOST_VERIFIED}, not {shape.max_q_len}"
+    if shape.chunked:
+        yield f"{_TITLES[kernel]} is given a window by FlashInfer, and no chunk size: chunked layers would see too much"
     if shape.soft_cap and kernel != "fmha_v2":
         yield f"{_TITLES[kernel]} has no logits soft cap"
 
