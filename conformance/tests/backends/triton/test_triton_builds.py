@@ -46,14 +46,14 @@ def test_decode_and_verify_are_one_kernel_where_they_are_cut_alike() -> None:
     assert len(names(replace(SHAPE, mode="extend", max_q_len=30))) == 2
 
 
-@pytest.mark.parametrize(("head_dim", "count"), [(80, 1), (72, 8)])
+@pytest.mark.parametrize(("head_dim", "count"), [(80, 2), (72, 10)])
 def test_layout_and_storage_count_where_strides_are_not_multiples_of_16(head_dim: int, count: int) -> None:
     shapes = [
         replace(SHAPE, head_dim=head_dim, kv_layout=layout, storage=storage)
         for layout in get_args(KVLayout)
         for storage in get_args(Storage)
     ]
-    assert len(names(*shapes)) == count
+    assert len(names(*shapes)) == count  # storage unlike counts everywhere: K and V have strides of their own
 
 
 def test_nothing_is_built_where_kernels_are_interpreted_or_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
