@@ -86,6 +86,17 @@ def test_a_right_backend_replays_right(storage: str) -> None:
     assert [replayed(trial, layer, _interpreted) for layer in range(2)] == [[], []]
 
 
+def test_a_graph_of_a_batch_without_spans_is_replayed_over_one_that_has_some() -> None:
+    """An image at the end of a prompt: with half of it the shorter batch has no span left."""
+    following = SLIDING.model_copy(update={"spans": True})
+    given = Case(
+        mode="verify", layers=(following,), requests=(Request(prefix_len=40, new_tokens=3, spans=((40, 43),)),)
+    )
+    assert PosedCase(shorter(given), CPU).batch.row_spans is None
+    trial = Trial(PosedCase(given, CPU), make(detect()), detect())
+    assert replayed(trial, 0, _interpreted) == []
+
+
 def test_tables_that_are_not_refreshed_show(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = make(detect())
     trial = Trial(PosedCase(case(page_size=8), CPU), backend, detect())

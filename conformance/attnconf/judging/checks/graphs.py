@@ -61,7 +61,7 @@ def own_memory(batch: Batch, *, like: Batch) -> Batch:
         qo_indptr=batch.qo_indptr.clone(),
         block_tables=batch.block_tables.new_zeros((batch.block_tables.shape[0], columns)),
         full_to_swa=slots,
-        row_spans=_copy(batch.row_spans),
+        row_spans=_cleared(batch.row_spans if batch.row_spans is not None else like.row_spans),
         max_seq_len=max(batch.max_seq_len, like.max_seq_len),
         layers=tuple(
             replace(layer, q=_room(layer.q, len(layer.q)), sinks=_copy(layer.sinks)) for layer in batch.layers
@@ -86,10 +86,11 @@ def load(static: Batch, batch: Batch) -> Batch:
     for kept, cache in zip(static.caches, batch.caches, strict=True):
         for memory, contents in ((kept.k, cache.k), (kept.v, cache.v)):
             bits(memory)[: contents.shape[0]].copy_(bits(contents))
-    spans = _copy(batch.row_spans)
-    if static.row_spans is not None and spans is not None:
-        spans = static.row_spans.copy_(spans)
-    return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens, row_spans=spans)
+    if static.row_spans is not None:
+        static.row_spans.zero_()  # what a row has that is in no span
+        if batch.row_spans is not None:
+            static.row_spans.copy_(batch.row_spans)
+    return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens)
 
 
 def _room(view: torch.Tensor, pages: int) -> torch.Tensor:
@@ -97,6 +98,10 @@ def _room(view: torch.Tensor, pages: int) -> torch.Tensor:
     shape = (pages, *view.shape[1:])
     span = sum((size - 1) * stride for size, stride in zip(shape, view.stride(), strict=True)) + 1
     return torch.zeros(span, dtype=view.dtype, device=view.device).as_strided(shape, view.stride())
+
+
+def _cleared(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    return None if tensor is None else torch.zeros_like(tensor)
 
 
 def _copy(tensor: torch.Tensor | None) -> torch.Tensor | None:
