@@ -204,7 +204,7 @@ def throw(error: BaseException) -> Callable[[torch.Tensor], None]:
         (throw(torch.OutOfMemoryError("CUDA out of memory")), Outcome.OOM, "OutOfMemoryError: CUDA out of memory"),
         (throw(UnsupportedError("not that")), Outcome.REFUSED, "UnsupportedError: not that"),
         (lambda out: out.fill_(float("nan")), Outcome.FAILED, ""),
-        (lambda out: out.mul_(1.5), Outcome.FAILED, ""),
+        (lambda out: out.copy_(1.5 * out.float()), Outcome.FAILED, ""),
     ],
 )
 def test_whatever_a_backend_does_ends_typed_and_the_campaign_goes_on(

@@ -34,19 +34,18 @@ if TYPE_CHECKING:
 
 DECODE = a_shape(windowed=True)
 EXTEND = replace(DECODE, mode="extend", max_q_len=40)
+FP16 = replace(DECODE, q_dtype="float16", kv_dtype="float16", out_dtype="float16")
 PLAIN = replace(DECODE, windowed=False)
 SHAPES = {
     "decode, windowed": DECODE,
     "decode, full": PLAIN,
     "fp8 KV": replace(DECODE, kv_dtype="float8_e4m3fn"),
-    "fp16 over fp8": replace(DECODE, q_dtype="float16", kv_dtype="float8_e4m3fn", page_size=128),
-    "fp16, group 7": replace(
-        DECODE, q_dtype="float16", kv_dtype="float16", num_qo_heads=14, num_kv_heads=2, head_dim=128
-    ),
+    "fp16 over fp8": replace(DECODE, q_dtype="float16", out_dtype="float16", kv_dtype="float8_e4m3fn", page_size=128),
+    "fp16, group 7": replace(FP16, num_qo_heads=14, num_kv_heads=2, head_dim=128),
     "verify of 5": replace(PLAIN, mode="verify", max_q_len=5),
     "verify past 32 rows": replace(PLAIN, mode="verify", max_q_len=8, num_qo_heads=16, num_kv_heads=1),
     "extend": EXTEND,
-    "mixed, NHD, fp16": replace(EXTEND, mode="mixed", kv_layout="NHD", q_dtype="float16", kv_dtype="float16"),
+    "mixed, NHD, fp16": replace(FP16, mode="mixed", max_q_len=40, kv_layout="NHD"),
 }
 LONG = "trtllm_fmha_v2_q_paged_kv_hnd_bf16_bf16"
 HOPPER = simulate("9.0")
