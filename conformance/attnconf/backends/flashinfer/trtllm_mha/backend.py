@@ -176,6 +176,7 @@ class PreparedCalls:
             raise UnsupportedError(f"{self.kernel} of flashinfer {library.version()} returns no LSE")
         if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
             raise UnsupportedError(f"{self.kernel} has no logits soft cap")
+        self._refuse_mask(layer)
         out, lse = out[: self.batch.num_rows], None if lse is None else lse[: self.batch.num_rows]
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
@@ -183,6 +184,14 @@ class PreparedCalls:
         if target is not out:
             out.copy_(target)
         return name
+
+    def _refuse_mask(self, layer: int) -> None:
+        """Refuse a layer whose mask no argument of the functions says: they would answer with another one."""
+        geometry = self.batch.layers[layer].geometry
+        if geometry.chunk_size is not None:
+            raise UnsupportedError(f"{self.kernel} is given no chunk size")
+        if geometry.spans and self.batch.row_spans is not None:
+            raise UnsupportedError(f"{self.kernel} is given no mask of images")
 
     def update(self, batch: Batch) -> None:
         """Refresh tables and cumulative lengths in place. Raises ``UnsupportedError`` where pages are copied."""

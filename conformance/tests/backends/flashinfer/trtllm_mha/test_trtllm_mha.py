@@ -450,3 +450,24 @@ def test_an_installed_function_of_another_signature_is_named(monkeypatch: pytest
     with pytest.raises(SignatureMismatchError) as caught:
         make(PLATFORM).prepare(given).run(0, torch.empty_like(given.layers[0].q), None)
     assert caught.value.function == "trtllm_batch_decode_with_kv_cache"
+
+
+@pytest.mark.parametrize("mask", ["chunks", "spans"])
+def test_a_mask_that_no_argument_says_is_refused(mask: str) -> None:
+    from attnconf.cases.case import Case, Paging, Request
+    from attnconf.judging.posed import PosedCase
+    from attnconf.platforms import detect
+
+    sizes = {"num_qo_heads": 2, "num_kv_heads": 1, "head_dim": 64, "sm_scale": 0.125}
+    chunked = Layer(kind="chunked", chunk_size=8, **sizes)
+    following = Layer(kind="sliding", window_left=20, spans=True, **sizes)
+    case = Case(
+        mode="extend",
+        layers=(chunked if mask == "chunks" else following,),
+        requests=(Request(prefix_len=20, new_tokens=5, spans=((20, 24),)),),
+        paging=Paging(page_size=16),
+    )
+    posed = PosedCase(case, torch.device("cpu"))
+    prepared = make(detect()).prepare(posed.batch)
+    with pytest.raises(UnsupportedError, match="is given no"):
+        prepared.run(0, torch.empty_like(posed.batch.layers[0].q), None)
