@@ -19,6 +19,11 @@ class Dtypes(NamedTuple):
     out: OutDtype
 
     @property
+    def stated_out(self) -> OutDtype | None:
+        """The ``out_dtype`` of a case of these dtypes: None for the dtype of a query that is not of 8 bits."""
+        return None if self.out == self.q != FP8 else self.out
+
+    @property
     def text(self) -> str:
         """The word in policies, receipts and reports: ``Q``, or ``Q+KV``, and ``->OUT`` where that is not Q."""
         pair = self.q if self.kv == self.q else f"{self.q}+{self.kv}"

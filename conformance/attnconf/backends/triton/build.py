@@ -98,7 +98,7 @@ def compile_variant(variant: Variant, device: str = "cuda") -> None:
 def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
     """Return one request of ``tokens`` query tokens and the shape of ``variant``."""
     from attnconf.cases.case import Case, Layer, Paging, Request
-    from attnconf.cases.dtypes import FP8
+    from attnconf.cases.dtypes import Dtypes
     from attnconf.cases.inputs.assemble import assemble
     from attnconf.cases.inputs.layout import place
     from attnconf.cases.inputs.logical import make_logical
@@ -111,7 +111,7 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
         mode=mode,
         q_dtype=variant.q_dtype,
         kv_dtype=variant.kv_dtype,
-        out_dtype=None if variant.out_dtype == variant.q_dtype != FP8 else variant.out_dtype,
+        out_dtype=Dtypes(variant.q_dtype, variant.kv_dtype, variant.out_dtype).stated_out,
         layers=(
             Layer(
                 **window,

@@ -73,7 +73,7 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         mode=mode,
         q_dtype=dtypes.q,
         kv_dtype=dtypes.kv,
-        out_dtype=None if dtypes.out == dtypes.q != FP8 else dtypes.out,
+        out_dtype=dtypes.stated_out,
         layers=layers,
         requests=requests,
         paging=paging,
