@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_attnconf.options import flag
-from pytest_attnconf.suite_tests import VECTORS, SuiteTest, families_named, names_suite, suite_families
+from pytest_attnconf.suite_tests import MACHINE, VECTORS, SuiteTest, families_named, names_suite, suite_families
 from pytest_attnconf.terminal import say, usage_error
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class Building:
 
         state = self.state
         recorded = state.replayed.values() if VECTORS in wanted else ()
-        shapes_of = partial(shapes_asked, state.session, tuple(self._targets(wanted)), tuple(recorded))
+        played = state.profile.machine_models if MACHINE in wanted else ()
+        targets = tuple(self._targets(wanted))
+        shapes_of = partial(shapes_asked, state.session, targets, tuple(recorded), played=played)
         return plan_builds(state.session, state.backends, shapes_of, jobs=default_jobs())
 
     def _wanted(self, args: Iterable[str]) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pytest_attnconf.state import KEY
-from pytest_attnconf.suite_tests import SM100_BACKEND, VECTORS, SuiteTest, drawn_by, family_of
+from pytest_attnconf.suite_tests import MACHINE, SM100_BACKEND, VECTORS, SuiteTest, drawn_by, family_of
 from pytest_attnconf.terminal import usage_error
 from pytest_attnconf.workers.sharing import longest_first, workers_of
 
@@ -44,13 +44,19 @@ def _values(state: State, family: str, names: list[str]) -> dict[str, tuple[str,
     if "backend" in names:
         values["backend"] = state.backends if family == VECTORS or not replaying else ()
     if "model" in names:
-        values["model"] = state.profile.targets(cast("Family", drawn_by(family)[0]))
+        values["model"] = _models(state, family)
     if "vector" in names:
         values["vector"] = tuple(state.replayed)
     if "sm100_family" in names:
         wanted = not state.option("backend") or SM100_BACKEND in state.option("backend")
         values["sm100_family"] = drawn_by(family) if wanted else ()
     return values
+
+
+def _models(state: State, family: str) -> tuple[str, ...]:
+    if family == MACHINE:
+        return state.profile.machine_models
+    return state.profile.targets(cast("Family", drawn_by(family)[0]))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -74,6 +80,8 @@ def _cost(test: SuiteTest, state: State) -> float:
     """Return about how many small cases a test of the suite is worth."""
     from attnconf.cases.drawing.families import FAMILIES
 
+    if test.family == MACHINE:
+        return state.profile.played(test.model).batches
     if test.family not in FAMILIES:
         return 1.0
     accelerated = state.platform.sm is not None

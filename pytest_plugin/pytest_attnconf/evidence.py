@@ -7,8 +7,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_attnconf.options import flag
-from pytest_attnconf.outcomes import ASKED, CELLS, COUNTED, FAILURES, FAMILY, OUTCOME, SECONDS, add_junit_properties
-from pytest_attnconf.suite_tests import SuiteTest
+from pytest_attnconf.outcomes import (
+    ASKED,
+    CELLS,
+    COUNTED,
+    FAILURES,
+    FAMILY,
+    OUTCOME,
+    PLAYED,
+    SECONDS,
+    add_junit_properties,
+)
+from pytest_attnconf.suite_tests import MACHINE, SuiteTest
 
 if TYPE_CHECKING:
     import pytest
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from attnconf.gate.cells import Cell
     from attnconf.gate.distinct import DistinctCases
     from attnconf.gate.failed_case import FailedCase
+    from attnconf.gate.played import PlayedStories
     from attnconf.gate.provider import Provider
     from attnconf.gate.verdict import Verdict
     from attnconf.policy.policy import Policy
@@ -38,6 +49,7 @@ class RunEvidence:
         self.failures: list[FailedCase] = []
         self.seconds: dict[str, float] = {}
         self.asked: dict[str, Asked] = {}
+        self.played: dict[tuple[str, str], PlayedStories] = {}
         self.tests = 0
 
     @property
@@ -94,7 +106,16 @@ class RunEvidence:
                 self.seconds[backend] = self.seconds.get(backend, 0.0) + seconds
         for data in _recorded(report, ASKED):
             self._add_asked(data)
+        for data in _recorded(report, PLAYED):
+            self._add_played(data)
         return True
+
+    def _add_played(self, data: dict[str, Any]) -> None:
+        from attnconf.gate.played import PlayedStories
+
+        one = PlayedStories.from_data(data, PLAYED)
+        known = self.played.get(one.key)
+        self.played[one.key] = one if known is None or known.broken is None else known
 
     def _add_asked(self, data: dict[str, Any]) -> None:
         from attnconf.gate.asked import Asked
@@ -226,6 +247,8 @@ def _lost(state: State, report: pytest.TestReport) -> Record | None:
     try:
         if test.vector:
             return lost.case(state.replayed[test.vector])
+        if test.family == MACHINE:
+            return lost.stories(test.model)
         return lost.family(cast("Family", test.drawn), test.model)
     except Exception:  # noqa: BLE001 - counting may fail for the same reason as the test, which fails the run
         return None

@@ -32,6 +32,7 @@ GATED = "attnconf.gated"
 REASONS = "attnconf.reasons"
 SECONDS = "attnconf.seconds"
 ASKED = "attnconf.asked"
+PLAYED = "attnconf.played"
 _GATE = "attnconf.gate"
 _CONTRACT_ONLY = "contract_only"
 _LETTERS = {"not_run": "n", "unsupported": "u", "contract_only": "c"}
@@ -49,6 +50,8 @@ def record(node: pytest.Item, evidence: Record) -> None:
     if evidence.asked:
         asked = {name: one.to_data() for name, one in evidence.asked.items()}
         node.user_properties.append((ASKED, json.dumps(asked)))
+    if evidence.played is not None:
+        node.user_properties.append((PLAYED, evidence.played.model_dump_json()))
     if evidence.family is not None:
         node.user_properties.append((FAMILY, evidence.family))
     if evidence.failures:

@@ -43,6 +43,7 @@ def write_receipt(evidence: RunEvidence, status: int, complaints: tuple[str, ...
         cases=evidence.cases,
         repeated=evidence.repeated,
         asked=evidence.asked,
+        played=tuple(evidence.played[key] for key in sorted(evidence.played)),
         agenda=_agenda(state),
         listed=listed_cells(state.backends, state.profile.models, state.platform),
     )

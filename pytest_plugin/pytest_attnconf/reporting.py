@@ -150,6 +150,7 @@ class Reporter:
         if not (evidence.cells or self.complaints or self.not_run):
             return
         from attnconf.gate.asked import asked_lines
+        from attnconf.gate.played import played_lines
         from attnconf.report.terminal import matrix_lines, verdict_lines
         from attnconf.wording import plural
 
@@ -157,6 +158,7 @@ class Reporter:
             terminalreporter.section("attnconf")
         lines = matrix_lines(evidence.cells, cases=evidence.cases)
         lines += asked_lines(evidence.asked, evidence.executed_of)
+        lines += played_lines(tuple(evidence.played.values()))
         for name, words in evidence.came_without().items():
             lines.append(f"{name} does not promise to bear {'; '.join(words)}: drawn cases come without")
         judged = {cell.backend for cell in evidence.cells if cell.executed}

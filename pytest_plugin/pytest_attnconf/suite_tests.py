@@ -20,7 +20,8 @@ SM100_BACKEND = "trtllm_mha"
 """The backend whose kernels the tests of ``sm100`` are about."""
 
 VECTORS = "vectors"
-_NOT_DRAWN = ("refusal", SM100, VECTORS)
+MACHINE = "machine"
+_NOT_DRAWN = ("refusal", SM100, VECTORS, MACHINE)
 """The families of tests that are no family of cases."""
 
 _SM100_DRAWS = ("decode", "extend")
@@ -102,7 +103,7 @@ def family_of(module: str) -> str:
 
 
 def drawn_by(family: str) -> tuple[str, ...]:
-    """Return the families of cases that tests of ``family`` draw: one for each of them, none for refusals and vectors.
+    """Return the families of cases that tests of ``family`` draw: one, or none for refusals, vectors and the machine.
 
     The tests of ``sm100`` are parametrised over theirs; every other family draws its own.
     """

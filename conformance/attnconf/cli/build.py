@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     families = _families(arguments.family)
     targets = [(family, model) for family in families for model in session.profile.targets(family)]
     vectors = () if arguments.family else tuple(cases_to_replay([]).values())
-    shapes_of = partial(shapes_asked, session, targets, vectors)
+    played = () if arguments.family else session.profile.machine_models
+    shapes_of = partial(shapes_asked, session, targets, vectors, played=played)
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     most = arguments.jobs or default_jobs()
     with closing(session):

@@ -118,6 +118,11 @@ OF_RECEIPTS: tuple[Invariant[Receipt], ...] = (
         "ended with exit status 0, but cases in it failed",
     ),
     Invariant(
+        "green breaks no clause of serving",
+        lambda it: it.exit_status != 0 or not any(one.broken for one in it.played),
+        "ended with exit status 0, but its machine of serving found a clause broken",
+    ),
+    Invariant(
         "green has no complaints",
         lambda it: it.exit_status != 0 or not it.complaints,
         "ended with exit status 0, but complains: {it.complaints[0]}",

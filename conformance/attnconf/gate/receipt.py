@@ -11,6 +11,7 @@ from attnconf.gate.asked import Asked
 from attnconf.gate.cells import Cell, Count, merge_cells, tally
 from attnconf.gate.failed_case import FailedCase
 from attnconf.gate.listed import ListedCell
+from attnconf.gate.played import PlayedStories
 from attnconf.gate.provider import Provider
 from attnconf.gate.sealed import Digest, Sealed
 from attnconf.platforms import Platform, parse_sm
@@ -86,8 +87,9 @@ class Receipt(Sealed):
     counted it again. ``providers`` says by backend who brought it into the run; empty in files of an older schema, of
     which the backends of contract readings end in ``[contract]``: that is read as their evidence. ``agenda`` is the
     digest of the ids of all cases that the profile draws here with this seed; None where they differ every time, and in
-    older files. ``asked`` says by backend what drawn cases asked of it; empty in older files. ``listed`` is what
-    FlashInfer's list says of kernels, which proves nothing; empty in older files. ``digest`` is that of everything
+    older files. ``asked`` says by backend what drawn cases asked of it, and ``played`` what the machine of serving
+    played before each; both are empty in older files. ``listed`` is what FlashInfer's list says of kernels, which
+    proves nothing; empty in older files. ``digest`` is that of everything
     else. A file of the schema ``attnconf.receipt/1`` has none of these, and no histograms. One without a digest proves
     nothing to ``attnconf verify``, unless it is allowed by name.
     """
@@ -116,6 +118,7 @@ class Receipt(Sealed):
     agenda: Digest | None = None
     listed: tuple[ListedCell, ...] = ()
     asked: dict[str, Asked] = Field(default_factory=dict)
+    played: tuple[PlayedStories, ...] = ()
 
     @property
     def ending(self) -> str:

@@ -121,3 +121,18 @@ class CaseResult:
     def is_failure(self) -> bool:
         """Whether any layer ended in a failing outcome."""
         return any(layer.outcome.is_failure for layer in self.layers)
+
+
+Kind = tuple[str, str]
+"""An outcome, and the check that failed or the exception that was raised."""
+
+
+def kinds_of_failure(result: CaseResult) -> frozenset[Kind]:
+    """Return what is wrong with ``result``, without the numbers: two failures of one kind are taken for one bug."""
+    kinds: set[Kind] = set()
+    for layer in result.layers:
+        if layer.outcome is Outcome.FAILED:
+            kinds |= {(layer.outcome.value, failure.check) for failure in layer.failures}
+        elif layer.outcome.is_failure:
+            kinds.add((layer.outcome.value, layer.error))
+    return frozenset(kinds)

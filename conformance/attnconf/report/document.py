@@ -15,6 +15,7 @@ from attnconf.gate.cells import merge_cells
 from attnconf.gate.evidence import providers_in
 from attnconf.gate.invariants import cell_contradictions, contradictions
 from attnconf.gate.plans.fleet_plan import planned_cells
+from attnconf.gate.played import broken_lines
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.report.bugs import bugs_of
 from attnconf.report.changes import changes
@@ -89,6 +90,7 @@ class Site:
         for name, receipt in self.runs.items():
             impossible = (*contradictions(receipt), *cell_contradictions(receipt))
             found += [Gap(f"{self.where}{name} contradicts itself: {sentence}") for sentence in impossible]
+            found += [Gap(f"{self.where}{name}: {line}") for line in broken_lines(receipt.played)]
             if receipt.complaints:
                 found += [Gap(f"{self.where}{name}: {sentence}") for sentence in receipt.complaints]
             elif receipt.ending and not told:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.escape import fenced, foreign_command, html, markdown
+from attnconf.gate.played import played_lines
 from attnconf.report.document import cell_name
 from attnconf.report.matrix import MODES
 from attnconf.report.speed_table import speed_markdown
@@ -137,3 +138,4 @@ def _runs(site: Site) -> Iterator[str]:
             f" {markdown(receipt.profile)}, seed {receipt.seed}{policy}, {markdown(receipt.started)},"
             f" {receipt.seconds:.0f} s{ended}"
         )
+        yield from (f"  - {markdown(line)}" for line in played_lines(receipt.played))

@@ -48,16 +48,25 @@ def asked_shapes(
 
 
 def shapes_asked(
-    session: Session, targets: Iterable[tuple[Family, str]], recorded: Iterable[Case], backend: str
+    session: Session,
+    targets: Iterable[tuple[Family, str]],
+    recorded: Iterable[Case],
+    backend: str,
+    *,
+    played: Iterable[str] = (),
 ) -> Iterator[KernelShape]:
     """Yield the shapes that drawn cases of ``targets``, and ``recorded`` ones as they are, ask of ``backend``.
 
-    Nothing is run. Of the very many cases of a target the first ``PLANNED_CASES`` count: they draw nearly every shape.
+    So do the batches that the machine of serving plays for models ``played``. Nothing is run. Of the very many cases
+    of a target the first ``PLANNED_CASES`` count: they draw nearly every shape.
     """
     promises = session.declaration(backend).promises
     for family, model in targets:
         for case in _planned(session, backend, family, model):
             yield from asked_shapes(as_promised(case, promises), promises=promises)
+    for model in played:
+        for batch in session.stories(model).batches[:PLANNED_CASES]:
+            yield from asked_shapes(as_promised(batch.case, promises), promises=promises)
     for case in recorded:
         yield from asked_shapes(case, all_checks, promises)
 

@@ -6,16 +6,21 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
-from attnconf.escape import file_name, foreign_command, shell
+from attnconf.escape import file_name, foreign_command, shell, terminal, terminal_lines
 from attnconf.files import write_bytes
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome, Reason
 from attnconf.report.failure import describe_failure, render_failure
 from attnconf.running.explore import Exploration, explore
+from attnconf.running.played import broken_stories, played_stories, shortest
 from attnconf.running.record import Record, Unexecuted, asked_of, recorded
+from attnconf.serving.judge import WrongStep
+from attnconf.serving.setting import setting_of
+from attnconf.serving.story import Story
+from attnconf.serving.violation import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from attnconf.gate.asked import Asked
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.running.session import Session
+    from attnconf.serving.setting import Setting
 
 
 _MOST_REASONS = 3
@@ -72,6 +78,48 @@ class Judge:
             explain=partial(ask, checks="all"),
         )
         self._conclude(found, backend, family, asked_of(selection))
+
+    def play(self, *, model: str, backend: str) -> None:
+        """Ask ``backend`` every batch that the machine of serving plays for ``model``, over our own memory.
+
+        Raises ``ConformanceFailure`` for a clause of 21 to 26 that the memory breaks, and for a wrong batch, with the
+        shortest story that was found; ``NotJudged`` when no batch was executed.
+        """
+        setting = setting_of(model)
+        try:
+            stories = self.session.stories(model)
+        except Violation as broken:
+            replay = self._save_story(Story(setting=setting, events=broken.story), f"{setting.memory}-{model}")
+            played = broken_stories(broken, setting, backend, model, replay)
+            self.record(Record((), Outcome.FAILED, played=played))
+            raise ConformanceFailure(
+                "\n".join([*terminal_lines(f"{setting.memory} breaks {broken}"), f"replay: {replay}"])
+            ) from None
+        reason = self.session.why_not(backend)
+        if reason is not None:
+            self.record(Unexecuted(self.session, backend, Outcome.NOT_RUN, reason).stories(model))
+            raise NotJudged(Outcome.NOT_RUN, reason)
+        ask = partial(self.session.ask, backend=backend)
+        results: list[CaseResult] = []
+        for batch in stories.batches:
+            results.append(ask(batch.case, explain=False))
+            if results[-1].is_failure:
+                self._fail_batch(results, WrongStep(results[-1], batch.events), setting, backend)
+        record = replace(recorded(results), played=played_stories(stories, backend, model))
+        self.record(record)
+        if record.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
+            raise NotJudged(record.outcome, *_reasons(results))
+
+    def _fail_batch(self, results: list[CaseResult], wrong: WrongStep, setting: Setting, backend: str) -> NoReturn:
+        ask = partial(self.session.ask, backend=backend, checks="all")
+        accelerated = self.session.platform.sm is not None
+        found = shortest(wrong, setting, partial(ask, explain=False), ask, accelerated=accelerated)
+        replay = self._save(found.result, backend)
+        again = self._save_story(found.story, f"{found.result.case.id}-{file_name(backend)}", backend)
+        story = "\n".join([*map(terminal, found.lines), f"replay: {again}"])
+        text = f"{describe_failure(found.result)}\n\n{story}"
+        self.record(replace(recorded(results), failures=(failed_case(found.result, text=text, replay=replay),)))
+        raise ConformanceFailure(f"{render_failure(found.result, replay)}\n\n{story}")
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
@@ -144,6 +192,16 @@ class Judge:
         # a conftest registered it, and only pytest reads conftest files
         command = ["pytest", "-p", "attnconf", "--pyargs", "attnconf.suite", "--attnconf-profile=replay"]
         return shell([*command, f"--attnconf-replay={path}", f"--attnconf-backend={backend}"])
+
+    def _save_story(self, story: Story, name: str, backend: str = "reference") -> str:
+        """Save a story and return the command that tells it again; a backend of a conftest is not known to it."""
+        path = self.failures / f"story-{name}.json"
+        try:
+            self.failures.mkdir(parents=True, exist_ok=True)
+            story.write(path)
+        except OSError as error:
+            return foreign_command(f"# the story could not be saved as {path}: {error.strerror}")
+        return shell(["attnconf", "machine", "--story", str(path), "--backend", backend])
 
 
 def _reasons(results: list[CaseResult]) -> list[Reason]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
     from attnconf.gate.cells import Cell
     from attnconf.gate.failed_case import FailedCase
+    from attnconf.gate.played import PlayedStories
     from attnconf.running.own_cases import Selection
     from attnconf.running.session import Session
 
@@ -39,7 +40,8 @@ class Record:
     """What each case of one test adds to the evidence, the one outcome that stands for the test, and failures.
 
     ``family`` is that of which the cases were drawn, None for recorded cases and those of your own. ``seconds`` is the
-    wall time that the cases of each backend took, ``asked`` what the profile counts for each.
+    wall time that the cases of each backend took, ``asked`` what the profile counts for each, and ``played`` what was
+    played of the machine of serving.
     """
 
     counted: tuple[CountedCase, ...]
@@ -48,6 +50,7 @@ class Record:
     family: Family | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
+    played: PlayedStories | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -91,6 +94,10 @@ class Unexecuted:
     def family(self, family: Family, model: str) -> Record:
         """Count the cases that the session would draw of ``family`` for ``model``; none of them is run."""
         return recorded([self._ended(case) for case in self.session.drawn.cases(family, model)])
+
+    def stories(self, model: str) -> Record:
+        """Count the batches that the machine of serving would play for ``model``."""
+        return recorded([self._ended(batch.case) for batch in self.session.stories(model).batches])
 
     def case(self, case: Case) -> Record:
         """Count one case."""

@@ -31,6 +31,8 @@ from attnconf.running.processes.backend_process import start_server
 from attnconf.running.processes.declaration import Declaration, declaration_of
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
 from attnconf.running.processes.served import Spec
+from attnconf.serving.setting import setting_of
+from attnconf.serving.stories import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.platforms import Platform
     from attnconf.running.own_cases import Key, Selection
+    from attnconf.serving.stories import Stories
 
 CASE_SECONDS = 600.0
 """How long one case may take before its process counts as hanging: the first one may compile kernels."""
@@ -74,6 +77,7 @@ class Session:
     _isolated: dict[str, IsolatedBackend] = field(default_factory=dict, init=False)
     _surroundings: dict[str, Surroundings] = field(default_factory=dict, init=False)
     _selections: dict[tuple[str, Family, str], Selection] = field(default_factory=dict, init=False)
+    _stories: dict[str, Stories] = field(default_factory=dict, init=False)
     _declined: dict[str, dict[KernelShape, str | None] | None] = field(default_factory=dict, init=False)
     drawn: DrawnCases = field(init=False)
 
@@ -187,6 +191,22 @@ class Session:
             declines = partial(self._declines, backend, self.declaration(backend).promises)
             self._selections[key] = select(self.drawn.draws(family, model), declines, wanted)
         return self._selections[key]
+
+    def stories(self, model: str) -> Stories:
+        """Return what the machine of serving plays for ``model``: the same for every backend.
+
+        Raises ``Violation`` where our own memory breaks a clause, and ``InvalidInputError`` for an unknown model.
+        """
+        if model not in self._stories:
+            played = self.profile.played(model)
+            self._stories[model] = tell(
+                setting_of(model),
+                events=played.events,
+                batches=played.batches,
+                seed=self.seed,
+                accelerated=self._accelerated,
+            )
+        return self._stories[model]
 
     def _declines(self, backend: str, promises: Promises, case: Case) -> list[str | None]:
         """Return for each layer of ``case`` why it is not executed, as far as that is known before; None if it is."""

@@ -7,28 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attnconf.judging.result import Outcome
+from attnconf.judging.result import Outcome, kinds_of_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.draws import Draws
-    from attnconf.judging.result import CaseResult, Failure
-
-Kind = tuple[str, str]
-"""An outcome, and the check that failed or the exception that was raised."""
-
-
-def kinds_of_failure(result: CaseResult) -> frozenset[Kind]:
-    """Return what is wrong with ``result``, without the numbers: two failures of one kind are taken for one bug."""
-    kinds: set[Kind] = set()
-    for layer in result.layers:
-        if layer.outcome is Outcome.FAILED:
-            kinds |= {(layer.outcome.value, failure.check) for failure in layer.failures}
-        elif layer.outcome.is_failure:
-            kinds.add((layer.outcome.value, layer.error))
-    return frozenset(kinds)
+    from attnconf.judging.result import CaseResult, Failure, Kind
 
 
 @dataclass(frozen=True)

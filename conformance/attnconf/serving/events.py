@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from pydantic import ConfigDict, Field
+
+from attnconf.serving.sequences import VOCABULARY
 from attnconf.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FORBID = ConfigDict(extra="forbid")
+_MOST_SHOWN = 48
+"""Tokens of a prompt that a story shows."""
+
+Number = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Token = Annotated[int, Field(ge=0, lt=VOCABULARY, strict=True)]
 
 
 @dataclass(frozen=True)
 class Submit:
     """A request arrives with its prompt, and asks for ``answer`` tokens."""
 
-    request: int
-    prompt: tuple[int, ...]
-    answer: int
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    request: Number
+    prompt: Annotated[tuple[Token, ...], Field(min_length=1)]
+    answer: Positive
+    event: Literal["submit"] = field(default="submit", repr=False)
 
     @property
     def text(self) -> str:
         """The event in words."""
-        tokens = " ".join(map(str, self.prompt))
+        tokens = " ".join(map(str, self.prompt[:_MOST_SHOWN])) + " ..." * (len(self.prompt) > _MOST_SHOWN)
         arrives = f"request {self.request} arrives with {counted(len(self.prompt), 'token')}"
         return f"{arrives} ({tokens}), asks for {self.answer}"
 
@@ -31,10 +49,13 @@ class Step:
     added to a batch of decodes, as in a captured graph.
     """
 
-    chunk: int
-    drafts: int = 0
-    accepted: int = 0
-    padding: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    chunk: Positive
+    drafts: Number = 0
+    accepted: Number = 0
+    padding: Number = 0
+    event: Literal["step"] = field(default="step", repr=False)
 
     @property
     def text(self) -> str:
@@ -49,7 +70,10 @@ class Step:
 class Preempt:
     """The request loses its memory, and waits again."""
 
-    request: int
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    request: Number
+    event: Literal["preempt"] = field(default="preempt", repr=False)
 
     @property
     def text(self) -> str:
@@ -61,7 +85,10 @@ class Preempt:
 class Abort:
     """The client of the request goes away."""
 
-    request: int
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    request: Number
+    event: Literal["abort"] = field(default="abort", repr=False)
 
     @property
     def text(self) -> str:
@@ -73,6 +100,10 @@ class Abort:
 class Evict:
     """The prefix cache gives up what nobody reads."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    event: Literal["evict"] = field(default="evict", repr=False)
+
     @property
     def text(self) -> str:
         """The event in words."""
@@ -83,7 +114,10 @@ class Evict:
 class Reorder:
     """The running requests change their order in the batch: the first ``turn`` move to the end."""
 
-    turn: int
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    turn: Positive
+    event: Literal["reorder"] = field(default="reorder", repr=False)
 
     @property
     def text(self) -> str:
@@ -92,3 +126,9 @@ class Reorder:
 
 
 Event = Submit | Step | Preempt | Abort | Evict | Reorder
+"""What can happen."""
+
+
+def story_lines(events: Sequence[Event]) -> list[str]:
+    """Return ``events`` in words, numbered, a line each."""
+    return [f"  {number}. {event.text}" for number, event in enumerate(events, 1)]

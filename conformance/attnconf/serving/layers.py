@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def small_layers(window_left: int) -> tuple[Layer, ...]:
     """Return a sliding layer, a full one, and one of each that reads their keys; without a window, the full ones."""
-    heads = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 32, "sm_scale": 32**-0.5}
+    heads = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 0.125}
     if window_left < 0:
         return (
             Layer.model_validate({"kind": "full", **heads}),

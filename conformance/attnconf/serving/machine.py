@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from attnconf.serving.events import Abort, Evict, Preempt, Reorder, Step, Submit
+from attnconf.serving.judge import WrongStep
 from attnconf.serving.scheduler import Scheduler
 from attnconf.serving.sequences import VOCABULARY
 from attnconf.serving.shorten import shorten
@@ -17,7 +18,7 @@ from attnconf.serving.violation import Violation
 from attnconf.serving.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from attnconf.serving.events import Event
     from attnconf.serving.managers.protocol import Manager
@@ -64,13 +65,15 @@ def play(  # noqa: PLR0913 - whose memory and scheduler, how long, and who judge
     stories: int,
     start: int = 0,
     scheduler: type[Scheduler] = Scheduler,
-    judge: Callable[[list[BatchRow], Step], None] = lambda _rows, _step: None,
+    judge: Callable[[list[BatchRow], Sequence[Event]], None] = lambda _rows, _story: None,
     drafts: bool = True,
+    stretch: int = 1,
 ) -> Played:
     """Play ``stories`` of up to ``EVENTS_A_STORY`` events over fresh memories, the same ones for each ``start``.
 
-    Raises ``Violation`` with the shortest story that breaks a clause, and what ``judge`` raises. Without ``drafts`` no
-    batch has any: some memories take none. Works without pytest, and keeps no database.
+    Raises ``Violation`` or ``WrongStep`` with the shortest story that is found, and what else ``judge`` raises. Without
+    ``drafts`` no batch has any: some memories take none. A drawn token stands for up to ``stretch`` of a prompt or
+    chunk. Works without pytest, and keeps no database.
     """
     played = Played()
 
@@ -81,7 +84,7 @@ def play(  # noqa: PLR0913 - whose memory and scheduler, how long, and who judge
         def told(self, world: World) -> None:
             played.add(world)
 
-    Machine.drafts_allowed = drafts
+    Machine.drafts_allowed, Machine.stretch = drafts, stretch
     how = settings(
         max_examples=stories,
         stateful_step_count=EVENTS_A_STORY,
@@ -94,7 +97,7 @@ def play(  # noqa: PLR0913 - whose memory and scheduler, how long, and who judge
     )
     try:
         run_state_machine_as_test(seed(start)(Machine), settings=how)
-    except Violation as broken:
+    except (Violation, WrongStep) as broken:
         raise shorten(broken, Machine().new_world) from broken.__cause__
     return played
 
@@ -103,6 +106,7 @@ class _Machine(RuleBasedStateMachine):
     """Draws one event after another; each must be one that can happen now."""
 
     drafts_allowed = True
+    stretch = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,26 +129,28 @@ class _Machine(RuleBasedStateMachine):
     def submit(self, own: tuple[int, ...], like: int, shared: int, answer: int) -> None:
         """Submit a request, whose prompt may begin as an earlier one."""
         earlier = self.world.prompts
-        begun = earlier[-1 - like % len(earlier)][:shared] if earlier else ()
-        self._apply(Submit(len(earlier), (*begun, *own), answer))
+        odd = (len(own) + sum(own)) % self.stretch
+        begun = earlier[-1 - like % len(earlier)][: max(0, shared * self.stretch - odd)] if earlier else ()
+        new = tuple(token for token in own for _ in range(self.stretch))[odd:]
+        self._apply(Submit(len(earlier), (*begun, *new), answer))
 
     @precondition(lambda self: self.world.alive)
     @rule(chunk=_CHUNKS)
     def step(self, chunk: int) -> None:
         """Run a batch."""
-        self._apply(Step(chunk))
+        self._apply(Step(self._tokens(chunk)))
 
     @precondition(lambda self: self.world.alive)
     @rule(chunk=_CHUNKS, padding=st.integers(1, 3))
     def padded_step(self, chunk: int, padding: int) -> None:
         """Run a batch, with the padding rows of a captured graph if it decodes."""
-        self._apply(Step(chunk, padding=padding))
+        self._apply(Step(self._tokens(chunk), padding=padding))
 
     @precondition(lambda self: self.world.running and self.drafts_allowed)
     @rule(chunk=_CHUNKS, drafts=st.integers(1, 7), accepted=st.integers(0, 7))
     def draft(self, chunk: int, drafts: int, accepted: int) -> None:
         """Run a batch with drafts, of which some are right."""
-        self._apply(Step(chunk, drafts, min(accepted, drafts)))
+        self._apply(Step(self._tokens(chunk), drafts, min(accepted, drafts)))
 
     @precondition(lambda self: self.world.running)
     @rule(which=st.integers(0, 7))
@@ -175,6 +181,10 @@ class _Machine(RuleBasedStateMachine):
         if not self.broken:
             self.world.finish()
             self.told(self.world)
+
+    def _tokens(self, chunk: int) -> int:
+        """Return the tokens of a drawn chunk, which need not end where a page does."""
+        return chunk * self.stretch - len(self.world.story) % self.stretch
 
     def _apply(self, event: Event) -> None:
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.serving.events import Abort, Evict, Preempt, Reorder, Step, Submit
+from attnconf.serving.judge import WrongStep
 from attnconf.serving.violation import Violation
 
 if TYPE_CHECKING:
@@ -20,20 +21,23 @@ SECONDS = 20.0
 """How long a story may be made shorter: a manager of an engine may take milliseconds an event."""
 
 
-def retell(world: World, story: Sequence[Event]) -> Violation | None:
+Broken: TypeAlias = "Violation | WrongStep"
+
+
+def retell(world: World, story: Sequence[Event]) -> Broken | None:
     """Let those events of ``story`` happen that can, then let all requests end; return what breaks, if anything."""
     try:
         for event in story:
             if _can_happen(world, event):
                 world.apply(event)
         world.finish()
-    except Violation as broken:
+    except (Violation, WrongStep) as broken:
         return broken
     return None
 
 
-def shorten(broken: Violation, new_world: Callable[[], World]) -> Violation:
-    """Return the violation of the same clause with the shortest story that is found, each told to a new world."""
+def shorten(broken: Broken, new_world: Callable[[], World]) -> Broken:
+    """Return what breaks in the same way with the shortest story that is found, each told to a new world."""
     best = broken
     improved, deadline = True, time.monotonic() + SECONDS
     while improved:
@@ -42,7 +46,7 @@ def shorten(broken: Violation, new_world: Callable[[], World]) -> Violation:
             if time.monotonic() > deadline:
                 return best
             found = retell(new_world(), story)
-            if found is not None and found.clause is best.clause and _size(found.story) < _size(best.story):
+            if found is not None and found.kind == best.kind and _size(found.story) < _size(best.story):
                 best, improved = found, True
                 break
     return best

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Case, Layer, Paging, Poison, Request
 from attnconf.cases.recorded import NULL_PAGE, Recorded
+from attnconf.serving.events import Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Mode, PoisonKind
     from attnconf.cases.dtypes import QDtype
     from attnconf.cases.inputs.batch import Pool
+    from attnconf.serving.events import Event
     from attnconf.serving.world import BatchRow
 
 _MOST_VERIFY = 8
@@ -34,13 +36,14 @@ def step_cases(  # noqa: PLR0913 - a batch, the layers that it is asked for, and
     sizes: Mapping[Pool, int],
     *,
     seed: int,
-    padding: int = 0,
+    story: Sequence[Event] = (),
     q_dtype: QDtype = "float32",
     model: str = "free",
 ) -> tuple[Case, ...]:
     """Return ``rows`` as cases: one, or one for each pool where the pools' pages do not translate one to one.
 
     ``sizes`` are the pages of each pool, with the null page. Sliding layers read the pool "swa" where there is one.
+    The last event of ``story`` says how many padding rows a batch of decodes has.
     """
     ordered = [(one.row.start, one.row.kv_len - one.row.start, one.table) for one in rows]
     tables: dict[Pool, list[tuple[int, ...]]] = {
@@ -49,6 +52,8 @@ def step_cases(  # noqa: PLR0913 - a batch, the layers that it is asked for, and
     }
     page_size = rows[0].table.page_size
     mode = mode_of([new for _, new, _ in ordered])
+    step = story[-1] if story else None
+    padding = step.padding if isinstance(step, Step) and mode == "decode" else 0
 
     def case(chosen: Sequence[Layer], recorded: Recorded, **paging: bool) -> Case:
         requests = []
@@ -63,7 +68,7 @@ def step_cases(  # noqa: PLR0913 - a batch, the layers that it is asked for, and
             layers=tuple(chosen),
             requests=tuple(requests),
             paging=Paging(page_size=page_size, placement="recorded", recorded=recorded, **paging),  # type: ignore[arg-type]
-            padding_rows=padding if mode == "decode" else 0,
+            padding_rows=padding,
             poison=Poison(k=_POISONS[seed % len(_POISONS)], v=_POISONS[seed // 2 % len(_POISONS)]),
             seed=seed,
         )

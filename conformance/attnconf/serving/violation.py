@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.clauses import Clause, cite
 from attnconf.errors import AttnconfError
+from attnconf.serving.events import story_lines
 from attnconf.wording import counted
 
 if TYPE_CHECKING:
@@ -24,8 +25,21 @@ class Violation(AttnconfError):  # noqa: N818 - a verdict, not an error of attnc
         super().__init__(self._text())
 
     def _text(self) -> str:
-        lines = [f"{cite(self.clause)}: {self.said}"]
-        if self.story:
-            lines.append(f"after {counted(len(self.story), 'event')}:")
-            lines += [f"  {number}. {event.text}" for number, event in enumerate(self.story, 1)]
-        return "\n".join(lines)
+        return "\n".join([self.sentence, *self.lines])
+
+    @property
+    def kind(self) -> object:
+        """What is wrong, without the numbers."""
+        return self.clause
+
+    @property
+    def sentence(self) -> str:
+        """The clause and how it is broken, on one line."""
+        return f"{cite(self.clause)}: {self.said}"
+
+    @property
+    def lines(self) -> list[str]:
+        """The story in words; none without one."""
+        if not self.story:
+            return []
+        return [f"after {counted(len(self.story), 'event')}:", *story_lines(self.story)]

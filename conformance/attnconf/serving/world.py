@@ -60,11 +60,11 @@ class Known:
 class World:
     """Events are applied one after the other; each raises ``Violation`` for the first clause that it breaks.
 
-    ``judge`` is asked about every batch: it runs a backend and raises what that does wrong.
+    ``judge`` is asked about every batch, with the story up to it: it runs a backend and raises what that does wrong.
     """
 
     memory: Manager
-    judge: Callable[[list[BatchRow], Step], None] = lambda _rows, _step: None
+    judge: Callable[[list[BatchRow], Sequence[Event]], None] = lambda _rows, _story: None
     scheduler_type: type[Scheduler] = Scheduler
     story: list[Event] = field(default_factory=list)
     batches: int = 0
@@ -154,7 +154,7 @@ class World:
         if rows:
             self.batches += 1
             self._judging = True
-            self.judge(rows, step)
+            self.judge(rows, self.story)
             self._judging = False
         for one in rows:
             self._answer(one.row)

@@ -48,6 +48,23 @@ def test_a_broken_clause_is_a_failure_with_its_story(
     assert lines[2].startswith("  1. request ")
 
 
+def test_a_story_that_was_saved_is_told_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    story = str(tmp_path / "story.json")
+    with monkeypatch.context() as broken:
+        broken.setattr(OwnManager, "free", lambda self, request: self.held.pop(request) and None)
+        assert cli.main(["machine", "--judge-every", "0", "--save-story", story]) == 1
+        first = capsys.readouterr().out
+        assert f"attnconf machine --story {story} --backend reference" in first
+        assert cli.main(["machine", "--story", story]) == 1
+        assert capsys.readouterr().out == "".join(first.splitlines(keepends=True)[:-1])
+    assert cli.main(["machine", "--story", story]) == 0
+    assert re.search(r"own: \d+ events, \d+ cases? judged on reference, .* no clause broken", capsys.readouterr().out)
+    assert cli.main(["machine", "--story", story, "--memory", "own"]) == 2
+    assert "allowed: the story's own" in capsys.readouterr().err
+
+
 def test_an_unknown_memory_and_a_model_that_it_cannot_hold_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["machine", "--memory", "paper"]) == 2
     assert re.match(r"attnconf: --memory.*paper.*own", capsys.readouterr().err)

@@ -24,6 +24,12 @@ POLICY = parse_policy(AFTER, "after")
 PLAN = plan_fleet(POLICY, parse_fleet(FLEET, "fleet"), "0" * 40)
 NONE = [0] * 11
 
+PLAYED = {
+    "backend": "triton",
+    "model": "free",
+    "memory": "own",
+    "broken": {"clause": 22, "said": "page 1 is lost", "story": ["a batch runs"], "replay": "attnconf machine"},
+}
 RECEIPTS: list[tuple[str, dict[str, Any]]] = [
     ("it ran at a time", {"started": "9999-99-99T99:99:99+99:99"}),
     ("it ran at a time", {"started": "2025-02-30T00:00:00Z"}),
@@ -31,6 +37,7 @@ RECEIPTS: list[tuple[str, dict[str, Any]]] = [
     ("it ran in the past", {"started": "2099-01-01T00:00:00+00:00"}),
     ("it ran in the past", {"seconds": 1e10}),
     ("green has no failures", {"failures": [a_failure().to_data()]}),
+    ("green breaks no clause of serving", {"played": [PLAYED]}),
     ("green has no complaints", {"complaints": ["test_it was run again"]}),
     ("begun has no end", {"state": "begun", "cells": []}),
     ("begun has no evidence", {"state": "begun", "exit_status": None}),

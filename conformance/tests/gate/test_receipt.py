@@ -336,7 +336,7 @@ def test_a_receipt_is_written_whole_and_read_back(tmp_path: Path) -> None:
     assert data.keys() == {
         "schema", "state", "attnconf", "git_sha", "platform", "policy", "plan", "job", "profile", "seed", "started",
         "seconds", "cells", "failures", "exit_status", "complaints", "spared", "cases", "repeated", "backend_seconds",
-        "providers", "agenda", "listed", "asked", "digest",
+        "providers", "agenda", "listed", "asked", "played", "digest",
     }  # fmt: skip
     assert data["schema"] == "attnconf.receipt/3"
     assert data["platform"] == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Request
-from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.drawing.profiles import Playing, profile_named
 from attnconf.cases.geometry import LayerGeometry, ModelGeometry
 from attnconf.errors import BackendUnavailableError, InvalidInputError, UnbuiltError
 from attnconf.judging.result import CaseResult, Outcome
@@ -18,6 +19,9 @@ from attnconf.platforms import Platform
 from attnconf.running.judge import ConformanceFailure, Judge, NotJudged
 from attnconf.running.record import Record, Unexecuted
 from attnconf.running.session import Session
+from attnconf.serving import shorten
+from attnconf.serving.managers.own import OwnManager
+from attnconf.serving.story import Story
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,11 +86,23 @@ def missing(platform: Platform) -> ReferenceBackend:
 @pytest.fixture
 def judge(tmp_path: Path) -> Judge:
     """A judge on a machine without a GPU; ``judge.record`` collects what it records."""
-    session = Session(platform=Platform(), profile=profile_named("smoke"))
-    for backend in (Wrong, Picky, Loose):
+    session = Session(platform=Platform(), profile=replace(profile_named("smoke"), machine=Playing(120, 8)))
+    for backend in (Wrong, Picky, Loose, Mirrored):
         session.registry.register(backend.name, lambda _platform, backend=backend: backend())
     session.registry.register("missing", missing)
     return Judge(session, Recorder(), tmp_path / "failures", lambda: {"one": CASE})
+
+
+class Mirrored(ReferenceBackend):
+    """Reads the first page of a row in place of its second."""
+
+    name = "mirrored"
+
+    def prepare(self, batch: Batch) -> Prepared:
+        table = batch.block_tables.clone()
+        if table.shape[1] > 1:
+            table[:, 1] = table[:, 0]
+        return super().prepare(replace(batch, block_tables=table))
 
 
 class Recorder(list[Record]):
@@ -199,3 +215,56 @@ def test_cases_without_a_verdict_count_as_crashed(judge: Judge, model: str) -> N
     assert sum(cell.crashed for cell in record.cells) == profile_named("smoke").examples["decode"]
     assert (record.outcome, record.cases) == (Outcome.CRASHED, 0)
     assert lost.case(CASE).cells[0].reasons == {"crashed: the process died": 1}
+
+
+def test_the_machine_is_played_and_its_batches_are_counted(judge: Judge) -> None:
+    judge.play(model="free", backend="reference")
+    (record,) = judge.record
+    assert (record.outcome, record.cases) == (Outcome.PASSED, 8)
+    assert record.played is not None
+    assert record.played.count >= 120
+    assert (record.played.asked, record.played.broken) == (8, None)
+    assert {cell.model for cell in record.cells} == {"free"}
+
+
+def test_a_wrong_batch_is_told_with_its_story_and_both_commands_repeat_it(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shorten, "SECONDS", 4.0)
+    with pytest.raises(ConformanceFailure) as caught:
+        judge.play(model="free", backend="mirrored")
+    (record,) = judge.record
+    (failed,) = record.failures
+    assert failed.case.paging.placement == "recorded"
+    said = str(caught.value)
+    assert "clause 5 (paging)" in said
+    (path,) = judge.failures.glob("story-*.json")
+    story = Story.read(path)
+    assert f"the batch is the last of {len(story.events)} events:\n  1. request " in said
+    assert f"replay: attnconf machine --story {path} --backend mirrored" in said
+    assert "the batch is the last of" in failed.text
+    assert len(story.events) <= 8
+    with pytest.raises(ConformanceFailure, match=failed.case.id):
+        judge.check(failed.case, backend="mirrored")
+
+
+def test_a_broken_memory_is_cited_recorded_and_told(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnManager, "free", lambda self, request: self.held.pop(request) and None)
+    with pytest.raises(ConformanceFailure, match=r"own breaks clause 22 \(conservation of pages\): ") as caught:
+        judge.play(model="free", backend="reference")
+    (record,) = judge.record
+    assert record.outcome is Outcome.FAILED
+    assert record.played is not None
+    broken = record.played.broken
+    assert broken is not None
+    assert broken.clause == 22
+    assert broken.story[0].startswith("request ")
+    assert broken.replay.startswith("attnconf machine --story ")
+    assert broken.replay in str(caught.value)
+
+
+def test_the_batches_of_a_missing_backend_count_as_not_run(judge: Judge) -> None:
+    with pytest.raises(NotJudged, match="needs libfoo"):
+        judge.play(model="free", backend="missing")
+    (record,) = judge.record
+    assert sum(cell.not_run for cell in record.cells) == 32

@@ -16,6 +16,9 @@ _LONG_WINDOW = 1024
 _FEWEST = 2
 _ONE_LONG_IN = 6
 _FEWEST_LONG = 2
+_PART_OF_A_MODEL = 4
+"""A model is played a quarter: its requests fill windows, and take longer."""
+
 _LONG_FAMILIES = ("decode", "extend", "mixed", "verify", "free")
 """The modes: their cases have windows, redirected layers and hybrid pools, too."""
 
@@ -25,6 +28,17 @@ GATED = (
     "qwen2.5-7b",
 )
 """One model of each kind of geometry: a gate is told to ask of others, and a night asks of all that are shipped."""
+
+MACHINE_MODELS = (FREE_MODEL, "gemma4-e2b")
+"""Small layers, and a model with windows, redirected layers and two head dimensions."""
+
+
+@dataclass(frozen=True)
+class Playing:
+    """How much of the machine of serving is played: ``events`` at least, and so many ``batches`` at most are asked."""
+
+    events: int = 0
+    batches: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +52,7 @@ class Profile:
     which a profile of ``few_builds`` has fewer: two page sizes, and a third of the drawn geometries. ``cards`` of the
     ``free`` cases pair an extreme with a feature, and only ``far`` profiles draw the largest extremes, see
     ``extremes.py``. Those of ``serving`` have the sizes of ``serving.py`` in each mode, too; a CPU bears few of them.
+    ``machine`` is how much of the machine of serving is played for small layers; a model gets a quarter of it.
     """
 
     name: str
@@ -53,6 +68,7 @@ class Profile:
     cards: int = 0
     far: bool = True
     serving: bool = False
+    machine: Playing = Playing()
 
     def of(self, models: tuple[str, ...]) -> Profile:
         """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""
@@ -65,6 +81,18 @@ class Profile:
             return ()
         asked = (*self.models, FREE_MODEL) if self.free else self.models
         return tuple(model for model in asked if applies(family, model))
+
+    @property
+    def machine_models(self) -> tuple[str, ...]:
+        """The models for which the machine of serving is played."""
+        asked = (*self.models, FREE_MODEL) if self.free else self.models
+        return tuple(model for model in MACHINE_MODELS if model in asked) if self.machine.events else ()
+
+    def played(self, model: str) -> Playing:
+        """Return how much of the machine is played for ``model``."""
+        if model == FREE_MODEL:
+            return self.machine
+        return Playing(-(-self.machine.events // _PART_OF_A_MODEL), -(-self.machine.batches // _PART_OF_A_MODEL))
 
     def count(self, family: Family, model: str, *, accelerated: bool) -> int:
         """Return how many cases ``family`` asks of ``model``.
@@ -129,6 +157,7 @@ PROFILES = {
             brief=True,
             cards=54,
             serving=True,
+            machine=Playing(events=1500, batches=32),
         ),
         Profile(
             name="nightly",
@@ -139,6 +168,7 @@ PROFILES = {
             derandomised=False,
             cards=54,
             serving=True,
+            machine=Playing(events=40_000, batches=2_000),
         ),
         Profile(name="replay", models=(), examples={}, max_kv_len=0),
     )
