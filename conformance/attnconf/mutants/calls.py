@@ -161,8 +161,8 @@ MUTANTS = (
         make=edited(
             "trtllm_mha",
             Edit(
-                'is not None and self.kernel != "fmha_v2":',
-                'is not None and self.kernel == "none":',
+                "if refusal is not None:",
+                'if refusal is not None and "soft cap" not in refusal:',
                 "flashinfer.trtllm_mha.backend",
             ),
         ),

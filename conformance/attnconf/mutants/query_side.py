@@ -53,7 +53,7 @@ MUTANTS = (
         clause=Clause.REFUSAL,
         make=edited(
             "trtllm_mha",
-            Edit("q[: batch.num_rows].contiguous()", "q[: batch.num_rows]"),
+            Edit("q[: batch.num_rows].contiguous()", "q[: batch.num_rows]", module="flashinfer.tokens"),
         ),
         proof=served("decode", **_PACKED),
     ),

@@ -95,14 +95,16 @@ def _imported(given: Edited) -> ModuleType:
 
 
 class _Copies(MetaPathFinder):
-    """Finds the copies of one implementation's modules and of ``tables``, in a package of their own."""
+    """Finds the copies of one implementation's modules, and of others that are edited, in a package of their own."""
 
     def __init__(self, given: Edited) -> None:
         self._given = given
         edits = [[edit.module, edit.old, edit.new, edit.times] for edit in given.edits]
         self.root = _COPIES + digest([given.implementation, edits])[:16]
-        package = re.escape(_PACKAGE[given.implementation])
-        self._own = re.compile(rf"\b{re.escape(_BACKENDS)}\.(?=(?:{package}|tables)\b)")
+        # an edited module outside the package, too: imports of the original would run without the edit
+        copied = {_PACKAGE[given.implementation], "tables", *map(self.module_of, given.edits)}
+        names = "|".join(map(re.escape, sorted(copied)))
+        self._own = re.compile(rf"\b{re.escape(_BACKENDS)}\.(?=(?:{names})\b)")
 
     def module_of(self, edit: Edit) -> str:
         """Return the module that ``edit`` changes, below ``attnconf.backends``."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.drawing.further import behind, further
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.drawing.draws import Draws
@@ -26,13 +27,16 @@ Key: TypeAlias = "tuple[str, Mode, str]"
 ANY = "any"
 """Stands for all dtypes, as in a policy."""
 
-Declines: TypeAlias = "Callable[[Case], Sequence[str | None]]"
-"""For each layer of a case why the backend does not execute it, or None."""
+Declines: TypeAlias = "Callable[[Sequence[Case]], Sequence[Sequence[str | None]]]"
+"""For each layer of each case why the backend does not execute it, or None."""
 
 DRAWN_FOR_ONE = 16
 """Cases that are drawn, at most, for each one that a profile counts: the budget of a backend."""
 
 _LEAST_DRAWN = 60
+
+_AT_ONCE = 32
+"""Cases that a backend is asked about at a time: each question to a process of its own is a round trip."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,17 @@ def select(shared: Sequence[Draws], declines: Declines, required: Mapping[Key, i
     of a key, where the shared cases have fewer.
     """
     count = _Count()
-    for case in (case for draws in shared for case in draws.cases):
+    cases = [case for draws in shared for case in draws.cases]
+    for case, declined in zip(cases, declines(cases), strict=True):
         count.want(case)
-        count.add(case, declines(case))
+        count.add(case, declined)
     for key, layers in (required or {}).items():
         count.wanted[key] = max(count.wanted[key], layers)
     numbers: list[int] = []
     if count.lacks() and shared[0].cases:
         most = max(_LEAST_DRAWN, DRAWN_FOR_ONE * max(len(shared[0].cases), *count.wanted.values()))
-        for number, case in behind(shared[0], most):
-            if count.takes(case, declines(case)):
+        for number, case, declined in _declined(behind(shared[0], most), declines):
+            if count.takes(case, declined):
                 numbers.append(number)
                 if not count.lacks():
                     break
@@ -83,6 +88,15 @@ def select(shared: Sequence[Draws], declines: Declines, required: Mapping[Key, i
         planned=sum(min(layers, count.had[key]) for key, layers in count.wanted.items() if ANY not in key),
         unreached=count.unreached(),
     )
+
+
+def _declined(
+    numbered: Iterator[tuple[int, Case]], declines: Declines
+) -> Iterator[tuple[int, Case, Sequence[str | None]]]:
+    """Yield each case with its number and what is declined of it."""
+    while some := list(islice(numbered, _AT_ONCE)):
+        for (number, case), declined in zip(some, declines([case for _, case in some]), strict=True):
+            yield number, case, declined
 
 
 @dataclass

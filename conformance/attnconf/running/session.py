@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.backends.builds import BUILD_BUDGET
-from attnconf.backends.demands import as_promised, unmet_promise
-from attnconf.backends.protocol import declared
+from attnconf.backends.demands import as_promised
 from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.drawn import DrawnCases
-from attnconf.cases.shape import kernel_shape
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.judging.admission import why_not_admitted
 from attnconf.judging.checks.catalogue import SELECTIONS
 from attnconf.judging.checks.refusal import probe_case
-from attnconf.judging.execution import RAISED
 from attnconf.judging.memory import Memory, release_cached_memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.surroundings import Surroundings
+from attnconf.running.declined import Declined
 from attnconf.running.own_cases import select
-from attnconf.running.processes.asked import AskedBackend
+from attnconf.running.processes.asked import AskedBackend, declared_of
 from attnconf.running.processes.backend_process import start_server
 from attnconf.running.processes.declaration import Declaration, declaration_of
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
@@ -35,9 +33,9 @@ from attnconf.serving.setting import setting_of
 from attnconf.serving.stories import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from attnconf.backends.protocol import Backend, Promises
+    from attnconf.backends.protocol import Backend, Unsupported
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
     from attnconf.cases.drawing.profiles import Profile
@@ -78,11 +76,12 @@ class Session:
     _surroundings: dict[str, Surroundings] = field(default_factory=dict, init=False)
     _selections: dict[tuple[str, Family, str], Selection] = field(default_factory=dict, init=False)
     _stories: dict[str, Stories] = field(default_factory=dict, init=False)
-    _declined: dict[str, dict[KernelShape, str | None] | None] = field(default_factory=dict, init=False)
+    _declined: Declined = field(init=False)
     drawn: DrawnCases = field(init=False)
 
     def __post_init__(self) -> None:
         self.drawn = DrawnCases(self.profile, self.seed, accelerated=self._accelerated)
+        self._declined = Declined(self.why_not_here, self._declared)
         # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.
         torch.set_num_threads(1)
 
@@ -188,7 +187,7 @@ class Session:
         key = (backend, family, model)
         if key not in self._selections:
             wanted = {one: count for one, count in self.required.get((backend, model), {}).items() if one[1] == family}
-            declines = partial(self._declines, backend, self.declaration(backend).promises)
+            declines = partial(self._declined.reasons, backend, self.declaration(backend).promises)
             self._selections[key] = select(self.drawn.draws(family, model), declines, wanted)
         return self._selections[key]
 
@@ -208,33 +207,10 @@ class Session:
             )
         return self._stories[model]
 
-    def _declines(self, backend: str, promises: Promises, case: Case) -> list[str | None]:
-        """Return for each layer of ``case`` why it is not executed, as far as that is known before; None if it is."""
-        form = as_promised(case, promises)
-        too_large = self.why_not_here(form)
-        if too_large is not None:
-            return [f"the case {too_large}"] * len(form.layers)
-        refusals = [unmet_promise(form, layer, promises) for layer in range(len(form.layers))]
-        return [
-            self._unsupported(backend, kernel_shape(form, layer)) if refusal is None else refusal.reason
-            for layer, refusal in enumerate(refusals)
-        ]
-
-    def _unsupported(self, backend: str, shape: KernelShape) -> str | None:
-        """Return why ``backend`` declares ``shape`` unsupported, or None; each shape is asked once.
-
-        A declaration that fails is none, nor is any behind it: it is judged where the layer is run.
-        """
-        known = self._declined.setdefault(backend, {})
-        if known is not None and shape not in known:
-            try:
-                with self._surroundings_of(backend).of_process():
-                    refusal = declared(self.asked(backend), shape, self.platform)
-            except RAISED:
-                known = self._declined[backend] = None
-            else:
-                known[shape] = None if refusal is None else refusal.reason
-        return None if known is None else known[shape]
+    def _declared(self, backend: str, shapes: Sequence[KernelShape]) -> dict[KernelShape, Unsupported | None]:
+        """Return what ``backend`` declares about each of ``shapes``. Raises what it raises."""
+        with self._around(backend):
+            return declared_of(self.asked(backend), shapes, self.platform)
 
     def probe(self, case: Case, backend: str) -> CaseResult:
         """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""
@@ -289,6 +265,10 @@ class Session:
             found = IsolatedBackend(spec, seconds=self.case_seconds, start_seconds=self.start_seconds)
             self._isolated[name] = found
         return self._isolated[name]
+
+    def _around(self, name: str) -> AbstractContextManager[None]:
+        """Return what holds off the changes of the backend ``name`` to this process, where it is asked in this one."""
+        return nullcontext() if self.isolates(name) else self._surroundings_of(name).of_process()
 
     def _surroundings_of(self, name: str) -> Surroundings:
         return self._surroundings.setdefault(name, Surroundings())

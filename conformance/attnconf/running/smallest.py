@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from attnconf.cases.case import Case
-    from attnconf.cases.drawing.draws import Draws
+    from attnconf.cases.drawing.draws import Drawn, Draws
     from attnconf.judging.result import CaseResult, Failure, Kind
+
+
+EXPLANATIONS = 96
+"""How many cases may be explained in search of a small one that tells what the first one told. Each takes dozens of
+answers; a count, unlike a time, gives the same case on every machine."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,10 @@ class Shrinking:
             result = self._run(simpler)
             return result if kind in kinds_of_failure(result) else None
 
-        found = self._search(case, failure, ask)
+        search = _Search(ask, self.seconds)
+        descent = self.draws.shrink(self.draws.candidate(case), search.fails)
+        smallest = self._known[descent[-1].case.id]
+        found = search.first_of(self.draws.shorter(smallest.case)) or smallest
         if self.explain is None:
             return found
         explained = self._explain(self.explain, found.case)
@@ -49,31 +58,37 @@ class Shrinking:
             return found
         if self.draws.is_large or found is failure:  # to explain at full length would take minutes
             return explained
-        return self._telling(case, kind, explained, ask)
+        return self._telling(descent, kind, explained, ask)
 
     def _telling(
-        self, case: Case, kind: Kind, smallest: CaseResult, fails: Callable[[Case], CaseResult | None]
+        self, descent: list[Drawn], kind: Kind, smallest: CaseResult, fails: Callable[[Case], CaseResult | None]
     ) -> CaseResult:
-        """Return ``smallest`` if it tells what ``case`` does, or else the smallest failure found that does."""
+        """Return ``smallest`` if it tells what the first case of the ``descent`` does, or else the smallest that does.
+
+        That one is sought from the simplest case of the descent that tells it.
+        """
         explain = self.explain
-        first = smallest if explain is None else self._explain(explain, case)
+        first = smallest if explain is None else self._explain(explain, descent[0].case)
         known = _most_telling(first, kind)
         if explain is None or known is None:
             return smallest
         story = _story(known, _most_telling(smallest, kind))
         if story.is_told_by(smallest):
             return smallest
+        allowed = len(self._explained) + EXPLANATIONS
 
         def ask(simpler: Case) -> CaseResult | None:
-            explained = None if fails(simpler) is None else self._explain(explain, simpler)
-            return explained if explained is not None and story.is_told_by(explained) else None
+            if fails(simpler) is None or (len(self._explained) >= allowed and simpler.id not in self._explained):
+                return None
+            explained = self._explain(explain, simpler)
+            return explained if story.is_told_by(explained) else None
 
-        return self._search(case, first if story.is_told_by(first) else smallest, ask)
-
-    def _search(self, case: Case, failure: CaseResult, ask: Callable[[Case], CaseResult | None]) -> CaseResult:
-        search = _Search(failure, ask, self.seconds)
-        self.draws.shrink(case, search.fails)
-        return search.first_of(self.draws.shorter)
+        start = descent[0]
+        if story.is_told_by(first):
+            start = descent[bisect(range(1, len(descent)), 0, key=lambda at: int(ask(descent[at].case) is None))]
+        found = self.draws.shrink(start, _Search(ask, self.seconds).fails)[-1]
+        told = self._explained.get(found.case.id, smallest)
+        return told if story.is_told_by(told) else smallest
 
     def _explain(self, explain: Callable[[Case], CaseResult], case: Case) -> CaseResult:
         if case.id not in self._explained:
@@ -87,30 +102,26 @@ class Shrinking:
 
 
 class _Search:
-    """The smallest ``failure`` so far: ``ask`` returns what comes of a case if it fails in the wanted way."""
+    """A search that has ``seconds``: ``ask`` returns what comes of a case if it fails in the wanted way."""
 
-    def __init__(self, failure: CaseResult, ask: Callable[[Case], CaseResult | None], seconds: float) -> None:
-        self._failure = failure
+    def __init__(self, ask: Callable[[Case], CaseResult | None], seconds: float) -> None:
         self._ask = ask
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, CaseResult | None] = {}
 
     def fails(self, case: Case) -> bool:
-        """Return whether ``case`` fails in the wanted way, as far as there is time; the smallest comes last."""
+        """Return whether ``case`` fails in the wanted way, as far as there is time."""
         if case.id not in self._known:
             if time.monotonic() > self._deadline:
                 return False
-            result = self._ask(case)
-            self._known[case.id] = result is not None
-            self._failure = result or self._failure
-        return self._known[case.id]
+            self._known[case.id] = self._ask(case)
+        return self._known[case.id] is not None
 
-    def first_of(self, shorter: Callable[[Case], Iterable[Case]]) -> CaseResult:
-        """Return the first of the ``shorter`` cases that fails in the wanted way, or the smallest failure so far."""
+    def first_of(self, shorter: Iterable[Case]) -> CaseResult | None:
+        """Return what comes of the first of the ``shorter`` cases that fails in the wanted way, or None."""
         self._deadline = time.monotonic() + self._seconds
-        any(self.fails(case) for case in shorter(self._failure.case))
-        return self._failure
+        return next((self._known[case.id] for case in shorter if self.fails(case)), None)
 
 
 @dataclass(frozen=True)

@@ -58,15 +58,19 @@ class Draws:
         others = [case for case in candidates if case not in cards]
         return (*cards, *_picked(others, self.examples - len(cards), self._candidates, cards))
 
-    def shrink(self, failing: Case, fails: Callable[[Case], bool]) -> None:
-        """Ask ``fails`` of cases that are simpler than ``failing``, one of ``cases``: the last to fail is simplest."""
+    def candidate(self, case: Case) -> Drawn:
+        """Return the candidate whose case is ``case``, one of ``cases``."""
+        return next(one for one in self.pool if one.case.id == case.id)
+
+    def shrink(self, failing: Drawn, fails: Callable[[Case], bool]) -> list[Drawn]:
+        """Return cases that fail, each simpler than the one before: ``failing`` first, the simplest found last."""
 
         def ask(record: Record) -> Record | None:
-            simpler = self.drawn(repeated(record), failed.card)
+            simpler = self.drawn(repeated(record), failing.card)
             return simpler.record if fails(simpler.case) else None
 
-        failed = next(one for one in self.pool if one.case.id == failing.id)
-        shrink(failed.record, ask)
+        descent = shrink(failing.record, ask)[1:]
+        return [failing, *(self.drawn(repeated(record), failing.card) for record in descent)]
 
     def shorter(self, failing: Case) -> Iterator[Case]:
         """Return shorter cases than a ``failing`` one, the shortest first, that ``shrink`` cannot reach."""

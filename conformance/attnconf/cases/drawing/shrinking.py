@@ -22,22 +22,28 @@ _NUMBERED = re.compile(r"(.* )(\d+)/")
 """The path of a part that has a number: ``request 1/``. A case can leave out its last parts alone."""
 
 
-def shrink(failing: Record, ask: Callable[[Record], Record | None]) -> Record:
-    """Return the simplest record found that fails, from the ``failing`` one.
+def shrink(failing: Record, ask: Callable[[Record], Record | None]) -> list[Record]:
+    """Return records that fail, each found on the way down from the one before: ``failing`` first, the simplest last.
 
     ``ask`` returns the choices that a record really gave, if that case fails, and None otherwise.
     """
-    return _Search(failing, ask).smallest()
+    search = _Search(failing, ask)
+    search.run()
+    return search.descent
 
 
 class _Search:
-    """The simplest failing record so far."""
+    """The failing records so far, down to the simplest."""
 
     def __init__(self, failing: Record, ask: Callable[[Record], Record | None]) -> None:
-        self.best = failing
+        self.descent = [failing]
         self._ask = ask
 
-    def smallest(self) -> Record:
+    @property
+    def best(self) -> Record:
+        return self.descent[-1]
+
+    def run(self) -> None:
         for kind in _kinds(self.best):
             any(self._take(candidate) for candidate in _first_parts(self.best, kind))
         before: Record | None = None
@@ -47,7 +53,6 @@ class _Search:
             for name in list(self.best):
                 self._lower(name)
             self._clear_and_move()
-        return self.best
 
     def _clear(self) -> None:
         """Make the whole case the simplest, or one of its parts."""
@@ -79,13 +84,14 @@ class _Search:
         found = None if candidate == self.best else self._ask(candidate)
         if found is None or list(found.values()) >= list(self.best.values()):
             return False
-        self.best = found
+        self.descent.append(found)
         return True
 
     def _take(self, candidate: Record) -> bool:
         """Take ``candidate`` if it fails."""
         found = self._ask(candidate)
-        self.best = found or self.best
+        if found is not None:
+            self.descent.append(found)
         return found is not None
 
 

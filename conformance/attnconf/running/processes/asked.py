@@ -5,16 +5,16 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, TypeVar
 
-from attnconf.backends.protocol import Unsupported
+from attnconf.backends.protocol import Unsupported, declared
 from attnconf.errors import BackendUnavailableError
 from attnconf.numerics import NumericsProfile
 from attnconf.running.processes.served import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from attnconf.backends.builds import Build
-    from attnconf.backends.protocol import Promises
+    from attnconf.backends.protocol import Backend, Promises
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
     from attnconf.running.processes.isolation import IsolatedBackend
@@ -40,22 +40,39 @@ class AskedBackend:
 
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         """Return why it does not support ``shape``, or None."""
-        return self._answer(Call("supports", (shape, platform)), Unsupported, NoneType)
+        return self._answer(Call("supports", ((shape, platform),)), Unsupported, NoneType)
+
+    def supports_each(self, shapes: Sequence[KernelShape], platform: Platform) -> list[Unsupported | None]:
+        """Return for each of ``shapes`` why it does not support it, or None: one round trip for all."""
+        return self._answers(Call("supports", tuple((shape, platform) for shape in shapes)), Unsupported, NoneType)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
         """Return its profile for ``shape``."""
-        return self._answer(Call("numerics", (shape,)), NumericsProfile)
+        return self._answer(Call("numerics", ((shape,),)), NumericsProfile)
 
     def builds(self, shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
         """Return the builds for ``shapes``."""
-        return self._answer(Call("builds", (frozenset(shapes),)), tuple)
+        return self._answer(Call("builds", ((frozenset(shapes),),)), tuple)
 
     def is_built(self, build: Build) -> bool:
         """Return whether ``build`` is done."""
-        return self._answer(Call("is_built", (build,)), bool)
+        return self._answer(Call("is_built", ((build,),)), bool)
 
     def _answer(self, call: Call, *kinds: type[Kind]) -> Kind:
-        answer: object = self._isolated.call(call)
-        if not isinstance(answer, kinds):
-            raise BackendUnavailableError(f"backend {self.name}: {call.method} returned {answer!r}")
-        return answer
+        return self._answers(call, *kinds)[0]
+
+    def _answers(self, call: Call, *kinds: type[Kind]) -> list[Kind]:
+        answers: list[Kind] = self._isolated.call(call)
+        for answer in answers:
+            if not isinstance(answer, kinds):
+                raise BackendUnavailableError(f"backend {self.name}: {call.method} returned {answer!r}")
+        return answers
+
+
+def declared_of(
+    backend: AskedBackend | Backend, shapes: Sequence[KernelShape], platform: Platform
+) -> dict[KernelShape, Unsupported | None]:
+    """Return what ``backend`` declares about each of ``shapes``, wherever it is asked. Raises as ``declared`` does."""
+    if isinstance(backend, AskedBackend):
+        return dict(zip(shapes, backend.supports_each(shapes, platform), strict=True))
+    return {shape: declared(backend, shape, platform) for shape in shapes}

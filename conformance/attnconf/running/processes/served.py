@@ -65,7 +65,7 @@ class Answer(Enum):
     LAST = auto()
     """A ``CaseResult`` after which the process cannot go on: its device is lost."""
     RETURNED = auto()
-    """What a ``Call`` returned."""
+    """What the calls of a ``Call`` returned, in their order."""
     RAISED = auto()
     """What a ``Call`` raised, in a line."""
 
@@ -82,10 +82,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class Call:
-    """A method of the backend that declares something, and its arguments: values of ours."""
+    """A method of the backend that declares something, and the arguments of each call of it: values of ours."""
 
     method: Literal["supports", "numerics", "builds", "is_built"]
-    arguments: tuple[object, ...]
+    arguments: tuple[tuple[object, ...], ...]
 
 
 Question = tuple["Case", "CheckSelection | None", "Options"] | Call
@@ -197,11 +197,11 @@ class _Served:
     def _called(self, call: Call) -> tuple[Answer, Any]:
         try:
             with self._surroundings.of_torch():
-                value = getattr(self.backend, call.method)(*call.arguments)
-            pickle.dumps(value)
+                values = [getattr(self.backend, call.method)(*arguments) for arguments in call.arguments]
+            pickle.dumps(values)
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
             return Answer.RAISED, one_line(error)
-        return Answer.RETURNED, value
+        return Answer.RETURNED, values
 
 
 def _is_lost(device: torch.device) -> bool:

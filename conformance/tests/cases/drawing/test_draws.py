@@ -103,16 +103,10 @@ def test_a_space_of_few_cases_gives_each_of_them_once() -> None:
 def test_shrinking_starts_at_the_failing_case_and_ends_at_the_simplest_one() -> None:
     draws = Draws(FREE, 0, 30)
     failing = next(case for case in reversed(draws.cases) if len(case.requests) > 1 and len(case.layers) > 1)
-    asked: list[Case] = []
-
-    def fails(case: Case) -> bool:
-        asked.append(case)
-        return len(case.requests) > 1
-
-    draws.shrink(failing, fails)
-    smallest = [case for case in asked if len(case.requests) > 1][-1]
-    assert len(smallest.requests) == 2
-    assert len(smallest.layers) == 1
+    descent = draws.shrink(draws.candidate(failing), lambda case: len(case.requests) > 1)
+    assert descent[0].case == failing
+    assert all(len(one.case.requests) > 1 for one in descent)
+    assert (len(descent[-1].case.requests), len(descent[-1].case.layers)) == (2, 1)
 
 
 def test_by_variety_every_case_comes_once_and_what_is_new_and_cheap_comes_first() -> None:

@@ -28,6 +28,7 @@ from attnconf.backends.flashinfer.fa.indices import PageIndices, page_indices
 from attnconf.backends.flashinfer.fa.variant import Template, variant_of_layer, variant_of_shape
 from attnconf.backends.flashinfer.fa.workspace import workspace
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY
+from attnconf.backends.flashinfer.tokens import answered_rows
 from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Unsupported, Workspace
 from attnconf.cases.dtypes import FP8
 from attnconf.errors import BackendUnavailableError, UnsupportedError
@@ -181,7 +182,7 @@ class PreparedWrappers:
         plan = self.by_layer[layer]
         if isinstance(plan, str):
             raise UnsupportedError(plan)
-        out, lse = out[: self.batch.num_rows], None if lse is None else lse[: self.batch.num_rows]
+        out, lse = answered_rows(self.batch, out, lse)
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         arguments, extra = run_arguments(self.batch, layer, target, lse)
         call(plan.wrapper.run, arguments, extra)

@@ -16,6 +16,7 @@ import torch
 
 from attnconf.backends.flashinfer.fa.build import sink_arguments
 from attnconf.backends.flashinfer.fa.indices import PageIndices, host_qo_indptr
+from attnconf.backends.flashinfer.tokens import dense_queries
 
 if TYPE_CHECKING:
     from attnconf.backends.flashinfer.fa.variant import Variant
@@ -122,7 +123,7 @@ def run_arguments(
     cache = batch.caches[inputs.cache]
     stored = batch.layers[inputs.cache].geometry
     arguments: dict[str, Any] = {
-        "q": inputs.q[: batch.num_rows].contiguous(),
+        "q": dense_queries(batch, layer),
         "paged_kv_cache": (cache.k, cache.v),
         "out": out,
         "lse": lse,

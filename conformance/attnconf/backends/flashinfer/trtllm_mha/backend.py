@@ -11,6 +11,7 @@ from attnconf.backends.flashinfer import floors, jit, library, places
 from attnconf.backends.flashinfer.built import BuiltByFlashInfer
 from attnconf.backends.flashinfer.cache import ready_made
 from attnconf.backends.flashinfer.package import PACKAGE, REMEDY, library_version
+from attnconf.backends.flashinfer.tokens import answered_rows
 from attnconf.backends.flashinfer.trtllm_gen import shapes as listed
 from attnconf.backends.flashinfer.trtllm_gen.launched import launched
 from attnconf.backends.flashinfer.trtllm_mha import capability, contract, precision, variants
@@ -22,6 +23,7 @@ from attnconf.backends.flashinfer.trtllm_mha.stacked import stacked_view
 from attnconf.backends.flashinfer.trtllm_mha.workspace import workspace, zero_bytes
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported, Workspace
 from attnconf.cases.dtypes import FP8
+from attnconf.cases.shape import batch_shape
 from attnconf.errors import BackendUnavailableError, UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -148,7 +150,9 @@ class TrtllmMha(BuiltByFlashInfer):
         metadata = build_metadata(batch, kernel)
         scratch = workspace(batch.device, kernel)
         predicted = not self.reads_contract and self.machine == "sm100" and listed.is_known(self.platform)
-        return PreparedCalls(batch, kernel, metadata, scratch, function, self.promises, self.reads_contract, predicted)
+        return PreparedCalls(
+            batch, kernel, self.machine, metadata, scratch, function, self.promises, self.reads_contract, predicted
+        )
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class PreparedCalls:
 
     batch: Batch
     kernel: Family
+    machine: Generation
     metadata: Metadata
     workspace: torch.Tensor
     function: Callable[..., Any]
@@ -170,28 +175,21 @@ class PreparedCalls:
     def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
         """Run one layer into ``out`` and ``lse``, and return the name of the kernel that ran.
 
-        Raises ``SignatureMismatchError`` when the installed function does not take the call.
+        Raises ``SignatureMismatchError`` when the installed function does not take the call, and ``UnsupportedError``
+        for a layer that it does take and would answer wrongly, or refuse without a reason.
         """
         if lse is not None and self.promises.lse is None:
             raise UnsupportedError(f"{self.kernel} of flashinfer {library.version()} returns no LSE")
-        if self.batch.layers[layer].geometry.logits_soft_cap is not None and self.kernel != "fmha_v2":
-            raise UnsupportedError(f"{self.kernel} has no logits soft cap")
-        self._refuse_mask(layer)
-        out, lse = out[: self.batch.num_rows], None if lse is None else lse[: self.batch.num_rows]
+        refusal = capability.unserved(batch_shape(self.batch, layer), self.kernel, self.machine)
+        if refusal is not None:
+            raise UnsupportedError(refusal)
+        out, lse = answered_rows(self.batch, out, lse)
         target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
         call = build_call(self.kernel, self.batch, layer, self.metadata, workspace=self.workspace, out=target, lse=lse)
         name = self._launch(call)
         if target is not out:
             out.copy_(target)
         return name
-
-    def _refuse_mask(self, layer: int) -> None:
-        """Refuse a layer whose mask no argument of the functions says: they would answer with another one."""
-        geometry = self.batch.layers[layer].geometry
-        if geometry.chunk_size is not None:
-            raise UnsupportedError(f"{self.kernel} is given no chunk size")
-        if geometry.spans and self.batch.row_spans is not None:
-            raise UnsupportedError(f"{self.kernel} is given no mask of images")
 
     def update(self, batch: Batch) -> None:
         """Refresh tables and cumulative lengths in place. Raises ``UnsupportedError`` where pages are copied."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnconf.backends.flashinfer.tokens import dense_queries
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family
 from attnconf.backends.flashinfer.trtllm_mha.stacked import PageCopy, page_copy, stacked_copy, stacked_view
 from attnconf.backends.tables import block_tables_for
@@ -72,14 +73,6 @@ def draft_mask(rows: int, q_len: int, device: torch.device) -> torch.Tensor:
     weights = 2 ** torch.arange(MASK_WORD_BITS, dtype=torch.int32)
     packed = (bits.view(q_len, words, MASK_WORD_BITS) * weights).sum(-1).to(torch.int32).to(torch.uint16)
     return packed.expand(rows, q_len, words).contiguous().to(device)
-
-
-def dense_queries(batch: Batch, layer: int) -> torch.Tensor:
-    """Return the queries of the batch's tokens, contiguous, copied where they are a slice of a packed tensor.
-
-    FlashInfer passes no strides of the query on (sgl-project/sglang#31667), and counts requests by its rows.
-    """
-    return batch.layers[layer].q[: batch.num_rows].contiguous()
 
 
 def build_call(  # noqa: PLR0913 - the parts of one launch

@@ -8,6 +8,7 @@ the shapes are those of FlashInfer's own tests.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
@@ -62,6 +63,11 @@ def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
     return None if reason is None else Unsupported(reason)
 
 
+def unserved(shape: KernelShape, kernel: Family, machine: Generation) -> str | None:
+    """Return why no argument of ``kernel``'s function says what ``shape`` asks, in no known release, or None."""
+    return next(chain(_tensor_reasons(shape, kernel, machine), _mask_reasons(shape, kernel)), None)
+
+
 def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
     machine = generation(platform.sm)
     if machine is None:
@@ -77,7 +83,8 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _cuda_reasons(machine, platform)
     kernel = family(shape.mode, machine)
     yield from _tensor_reasons(shape, kernel, machine)
-    yield from _feature_reasons(shape, kernel)
+    yield from _mask_reasons(shape, kernel)
+    yield from _verify_reasons(shape, kernel)
     if shapes.is_known(platform):
         absent = shapes.why_absent(shape, platform)
         if absent is not None:
@@ -119,13 +126,16 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
         yield f"{title} answers in {FP8} only under a {FP8} query, not under {shape.q_dtype}"
 
 
-def _feature_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
-    if shape.spans:
-        yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
+def _verify_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
     if shape.ragged:
         yield f"{_TITLES[kernel]} is called with one number of query tokens for all requests of a verify step"
     if shape.mode == "verify" and shape.max_q_len > _MOST_VERIFIED and kernel == "xqa":
         yield f"XQA is known to take q_len up to {_MOST_VERIFIED}, not {shape.max_q_len}"
+
+
+def _mask_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+    if shape.spans:
+        yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
     if shape.chunked:
         yield f"{_TITLES[kernel]} is given a window by FlashInfer, and no chunk size: chunked layers would see too much"
     if shape.soft_cap and kernel != "fmha_v2":

@@ -23,6 +23,7 @@ def launch(function: Any, *, predicted: bool) -> str:  # noqa: ANN401 - FlashInf
     prepared = PreparedCalls(
         batch=None,  # type: ignore[arg-type] - not read by a launch
         kernel="trtllm-gen-decode",
+        machine="sm100",
         metadata=None,  # type: ignore[arg-type]
         workspace=torch.empty(0),
         function=function,
