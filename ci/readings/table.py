@@ -82,7 +82,7 @@ def differences(layer: LayerGeometry, call: dict[str, Any], owner: int | None) -
         "query heads": (layer.num_qo_heads, call["num_qo_heads"]),
         "KV heads": (layer.num_kv_heads, call["num_kv_heads"]),
         "head_dim": (layer.head_dim, call["head_dim"]),
-        "head_dim of values": (layer.head_dim, call["head_dim_v"]),
+        "head_dim of values": (layer.value_dim, call["head_dim_v"]),
         "keys in sight": ({"window": window} if layer.chunk_size is None else {"chunks": True}, sees),
         "window given to the kernel": (window, call["window"]),
         "sinks": (layer.sinks, call["sinks"]),
@@ -102,7 +102,8 @@ def _shape(layers: tuple[LayerGeometry, ...], left_out: tuple[str, ...], record:
     for layer in layers:
         window = "" if layer.reach == -1 else f" {layer.reach + 1}"
         sinks = " sinks" if layer.sinks else ""
-        text = f"{layer.cell_kind}{window} {layer.num_qo_heads}/{layer.num_kv_heads}x{layer.head_dim}{sinks}"
+        values = "" if layer.head_dim_v is None else f"+{layer.head_dim_v}"
+        text = f"{layer.cell_kind}{window} {layer.num_qo_heads}/{layer.num_kv_heads}x{layer.head_dim}{values}{sinks}"
         kinds[text] = kinds.get(text, 0) + 1
     parts = [f"{count} {text}" for text, count in kinds.items()]
     parts += [f"without {' and '.join(left_out)}"] if left_out else []
@@ -142,7 +143,7 @@ def page() -> str:
         f"that their row names; {modules} do not run without images or sound, and are compared by the modules that",
         "are built.",
     ]
-    titles = {"right": "layers, query heads/KV heads x head_dim", "refused": "what attnconf says"}
+    titles = {"right": "layers, query heads/KV heads x head_dim (+ that of values)", "refused": "what attnconf says"}
     for outcome, some in counts.items():
         if some:
             lines += [

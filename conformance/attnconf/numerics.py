@@ -170,9 +170,9 @@ def bounded_answer(problem: Problem, profile: NumericsProfile, out_dtype: str) -
 
 
 def bounded_answers(problems: Sequence[Problem], profile: NumericsProfile, out_dtype: str) -> Bounded:
-    """Return the bounded answers to ``problems``, which agree in query heads, head_dim and device, as one."""
+    """Return the bounded answers to ``problems``, which agree in heads, widths and device, as one."""
     rows = sum(one.q.shape[0] for one in problems)
-    _, heads, dim = problems[0].q.shape
+    heads, dim = problems[0].q.shape[1], problems[0].v.shape[2]
     out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problems[0].q.device)
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=out.device)
     found = Bounded(Answer(out, lse), torch.zeros_like(out), torch.zeros_like(lse))

@@ -28,6 +28,7 @@ def make(  # noqa: PLR0913
     qo: int = 2,
     kv: int = 1,
     dim: int = 4,
+    value_dim: int | None = None,
     window_left: int = -1,
     sm_scale: float = 0.5,
     soft_cap: float | None = None,
@@ -47,7 +48,7 @@ def make(  # noqa: PLR0913
     return Problem(
         q=2 * normal(rows, qo, dim),
         k=normal(keys, kv, dim),
-        v=normal(keys, kv, dim),
+        v=normal(keys, kv, value_dim or dim),
         positions=torch.arange(start + keys - rows, start + keys),
         kv_head_of=torch.arange(qo) // (qo // kv),
         window_left=window_left,
@@ -68,8 +69,8 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def in_plain_python(problem: Problem) -> Answer:
     """Evaluate the same definition with loops, math.fsum and no shared code: numerator and denominator apart."""
-    rows, heads, dim = problem.q.shape
-    out = torch.zeros_like(problem.q)
+    rows, heads, dim = *problem.q.shape[:2], problem.v.shape[2]
+    out = torch.zeros((rows, heads, dim), dtype=torch.float64)
     lse = torch.zeros(rows, heads, dtype=torch.float64)
     q, k, v = problem.q.tolist(), problem.k.tolist(), problem.v.tolist()
     for i in range(rows):
@@ -211,6 +212,7 @@ problems = st.builds(
     kv=st.integers(1, 3),
     group=st.integers(1, 3),
     dim=st.integers(1, 5),
+    value_dim=st.sampled_from([None, None, 1, 3, 6]),
     window_left=st.integers(-1, 8),
     sm_scale=st.sampled_from([0.1, 1.0, 3.0]),
     soft_cap=st.sampled_from([None, 0.5, 5.0]),
@@ -240,7 +242,8 @@ def test_plain_python_agrees(problem: Problem) -> None:
 def test_parts_and_blocks_of_any_size_change_nothing_but_the_last_bits(
     many: list[Problem], limits: tuple[int, int, int]
 ) -> None:
-    many = [one for one in many if one.q.shape[1:] == many[0].q.shape[1:]]
+    shapes = [(one.q.shape[1:], one.v.shape[2]) for one in many]
+    many = [one for one, shape in zip(many, shapes, strict=True) if shape == shapes[0]]
     scores, keys, rows = limits
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(parts.MOST_SCORES, "cpu", scores)

@@ -55,6 +55,8 @@ class KernelBackend:
         del platform
         new = (one.name for one in fields(shape) if one.name not in _KNOWN and getattr(shape, one.name) is True)
         reasons = chain((f"the adapter does not pass {name} on" for name in new), self.reasons(shape))
+        if shape.head_dim_v != shape.head_dim:
+            return Unsupported("the adapter passes one head_dim on, for keys and for values")
         if shape.out_dtype != shape.q_dtype or shape.q_dtype not in _DTYPES:
             return Unsupported(f"the adapter asks for 16 or 32 bits, not {shape.q_dtype} to {shape.out_dtype}")
         return next((Unsupported(reason) for reason in reasons), None)

@@ -280,7 +280,14 @@ def _batch(  # noqa: PLR0913 - one private step of pose
 ) -> Batch:
     k = stored[0]
     store = allocate(
-        k.shape[0], cell.page_size, k.shape[2], k.shape[3], cell.kv_layout, cell.storage, k.dtype, k.device
+        k.shape[0],
+        cell.page_size,
+        k.shape[2],
+        (k.shape[3], stored[1].shape[3]),
+        cell.kv_layout,
+        cell.storage,
+        k.dtype,
+        k.device,
     )
     for view, values in zip(store.views(), stored, strict=True):
         by_token(view, cell.kv_layout).copy_(values)

@@ -85,7 +85,7 @@ class _Run:
         if geometry.chunk_size is not None:
             first_key = max(0, kv_len - q_len) // geometry.chunk_size * geometry.chunk_size
         if kv_len == 0:
-            return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf)
+            return q.new_zeros((*q.shape[:2], geometry.value_dim)), q.new_full(q.shape[:2], -math.inf)
         k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))
         scores = torch.einsum("mhgd,nhd->hgmn", q.view(q_len, geometry.num_kv_heads, -1, geometry.head_dim), k.float())
         scores = scores * (geometry.sm_scale * self._owner(layer).k_scale)

@@ -1,7 +1,8 @@
 """``torch_sdpa``: PyTorch's scaled_dot_product_attention over gathered pages, as an independent peer.
 
 Pages become dense keys and values in the model's dtype, causality and window become a boolean mask, and each request
-is one call. PyTorch's kernel does the arithmetic; it is pinned, so that its numerics are known.
+is one call. PyTorch's kernel does the arithmetic; it is pinned, so that its numerics are known. It takes one width for
+all: where values are narrower or wider than keys, zeros are put behind what is short, which changes no number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
@@ -109,7 +110,7 @@ class _Run:
     def _attend(
         self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int, spans: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return one request's output, [q_len, num_qo_heads, head_dim], in the dtype that it was computed in.
+        """Return one request's output, [q_len, num_qo_heads, value_dim], in the dtype that it was computed in.
 
         ``spans`` [q_len, 2] are those that count.
         """
@@ -119,8 +120,9 @@ class _Run:
         geometry = inputs.geometry
         computed = torch.bfloat16 if q.dtype is torch.float8_e4m3fn else q.dtype
         first = _first_visible(geometry, q.shape[0], kv_len)
+        width = max(geometry.head_dim, geometry.value_dim)
         query, k, v = (
-            tensor.to(computed).transpose(0, 1)[None]
+            pad(tensor, (0, width - tensor.shape[2])).to(computed).transpose(0, 1)[None]
             for tensor in (q, *(self._gather(part, table, first, kv_len) for part in (cache.k, cache.v)))
         )
         with sdpa_kernel(self.kernel):
@@ -132,7 +134,7 @@ class _Run:
                 scale=geometry.sm_scale * inputs.q_scale * stored.k_scale,
                 enable_gqa=stored.group_size > 1,
             )
-        answer = attended[0].transpose(0, 1)
+        answer = attended[0].transpose(0, 1)[..., : geometry.value_dim]
         scale = stored.v_scale / inputs.out_scale
         return answer if scale == 1.0 else answer.float() * scale
 

@@ -56,7 +56,7 @@ READ = _words(
     num_key_value_heads num_kv_heads num_kv_shared_layers num_query_groups num_sliding_attention_heads
     order_of_interleaved_layers per_layer_config query_pre_attn_scalar sliding_window sliding_window_pattern
     _sliding_window_pattern sliding_window_size swa_head_dim swa_num_attention_heads swa_num_key_value_heads
-    swa_v_head_dim use_bidirectional_attention use_sliding_window v_head_dim is_causal is_decoder
+    swa_v_head_dim head_dim_v use_bidirectional_attention use_sliding_window v_head_dim is_causal is_decoder
     is_encoder_decoder cross_attention_layers block_configs
     """
 )

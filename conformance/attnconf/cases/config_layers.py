@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from attnconf.cases.geometry import LARGEST_SCALE, SMALLEST_SCALE, LayerGeometry, LayerKind
+from attnconf.cases.geometry import (
+    LARGEST_SCALE,
+    MOST_UNDER_WIDER,
+    SMALLEST_SCALE,
+    WIDEST_VALUES,
+    LayerGeometry,
+    LayerKind,
+)
 from attnconf.cases.layer_kinds import CHUNKED, FULL, SLIDING, layer_kinds
 from attnconf.fields import Fields, quote
 
@@ -23,6 +30,7 @@ _HIDDEN = ("hidden_size", "n_embd", "d_model", "embed_dim")
 _QO_HEADS = ("num_attention_heads", "n_head", "n_heads", "attention_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "num_attention_groups", "num_query_groups")
 _HEAD_DIM = ("head_dim", "attention_head_dim", "attention_head_size", "kv_channels")
+_V_HEAD_DIM = ("v_head_dim", "head_dim_v")
 _WINDOW = ("sliding_window", "sliding_window_size", "attention_window_size")
 """The names of one property in different families; where several stand, they must agree."""
 
@@ -123,13 +131,13 @@ class ConfigLayers:
         if num_qo_heads % num_kv_heads:
             place.refuse(field, num_kv_heads, f"a divisor of num_attention_heads, {num_qo_heads}")
         head_dim = self._head_dim(kind, override, num_qo_heads)
-        self._check_values(kind, override, head_dim)
         return LayerGeometry(
             kind=kind,
             window_left=self._window_left(override) if kind == SLIDING else -1,
             num_qo_heads=num_qo_heads,
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,
+            head_dim_v=self._head_dim_v(kind, override, head_dim),
             sm_scale=self._sm_scale(head_dim),
             logits_soft_cap=self._soft_cap(),
             sinks=self._sinks(kind),
@@ -193,10 +201,18 @@ class ConfigLayers:
             self.text.refuse(hidden, hidden_size, allowed)
         return hidden_size // num_qo_heads
 
-    def _check_values(self, kind: LayerKind, override: Fields | None, head_dim: int) -> None:
-        place, field = self._find("v_head_dim", ("v_head_dim",), kind, override)
-        if place.has(field) and place.integer(field, high=_LONGEST_HEAD) != head_dim:
-            place.refuse(field, place.data[field], f"head_dim, {head_dim}: no case can say values of another size")
+    def _head_dim_v(self, kind: LayerKind, override: Fields | None, head_dim: int) -> int | None:
+        """Return the width of values where a field says it, None for that of keys."""
+        place, field = self._find("v_head_dim", _V_HEAD_DIM, kind, override)
+        if not place.has(field):
+            return None
+        width = place.integer(field, high=_LONGEST_HEAD)
+        if width > head_dim and (head_dim > MOST_UNDER_WIDER or width > WIDEST_VALUES):
+            allowed = f"up to head_dim, {head_dim}"
+            if head_dim <= MOST_UNDER_WIDER:
+                allowed = f"up to {WIDEST_VALUES}"
+            place.refuse(field, width, f"{allowed}: no kernel has values that are so much wider than keys")
+        return width
 
     def _window(self, override: Fields | None) -> int | None:
         if self.text.data.get("use_sliding_window") is False:
@@ -268,7 +284,9 @@ class ConfigLayers:
 
     def _check_shared(self, layers: list[LayerGeometry], index: int, owner: int) -> None:
         reads, has = layers[index], layers[owner]
-        shapes = [(layer.num_kv_heads, layer.head_dim) for layer in (reads, has)]
-        if shapes[0] != shapes[1]:
-            allowed = f"for layer {index}, the KV heads and head_dim of layer {owner}, whose KV it reads: {shapes[1]}"
+        if reads.kv_shape != has.kv_shape:
+            plain = reads.head_dim_v is None is has.head_dim_v
+            shapes = [one.kv_shape[: 2 if plain else 3] for one in (reads, has)]
+            what = "the KV heads and head_dim" if plain else "the KV heads, head_dim and head_dim_v"
+            allowed = f"for layer {index}, {what} of layer {owner}, whose KV it reads: {shapes[1]}"
             self.text.refuse("per_layer_config", shapes[0], allowed)

@@ -8,6 +8,7 @@ Feature = Literal[
     "causal",
     "chunk",
     "gqa",
+    "head_dim_v",
     "host_hints",
     "hybrid",
     "k_scale",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,12 @@ SMALLEST_SCALE, LARGEST_SCALE = 2.0**-16, 2.0**15
 
 ScoreScale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE, allow_inf_nan=False)]
 Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
+
+MOST_UNDER_WIDER, WIDEST_VALUES = 64, 512
+"""The largest head_dim under values that are wider, and the most of these: FlashAttention 3's own limits, which alone
+has kernels for such (``mha_fwd`` in hopper/flash_api.cpp: "Q/K <= 64 and V <= 512")."""
+
+_KV_SHAPE = "num_kv_heads and head_dim"
 _SLICE = "@slice"
 _SHARD_SUFFIX = re.compile(rf"(@tp\d+|{_SLICE})\Z")
 
@@ -31,7 +37,8 @@ class LayerGeometry(Value):
     ``kv_owner`` is the index of the layer whose keys and values this layer reads; None means its own. With ``spans``
     the tokens of a span, as of an image, see each other in both directions (``cases/sight.py``). A chunked layer cuts
     each request's positions into chunks of ``chunk_size``: a query at i sees keys j <= i of its own chunk,
-    ``j // chunk_size == i // chunk_size`` (Llama 4's ``attention_chunk_size``).
+    ``j // chunk_size == i // chunk_size`` (Llama 4's ``attention_chunk_size``). ``head_dim_v`` is the width of a value
+    and of an answer, where it is not ``head_dim``, that of a query and of a key (MiMo-V2-Flash: 128 and 192).
     """
 
     kind: LayerKind
@@ -39,6 +46,7 @@ class LayerGeometry(Value):
     num_qo_heads: Positive
     num_kv_heads: Positive
     head_dim: Positive
+    head_dim_v: Positive | None = None
     sm_scale: ScoreScale
     logits_soft_cap: ScoreScale | None = None
     sinks: bool = False
@@ -46,8 +54,22 @@ class LayerGeometry(Value):
     spans: bool = False
     chunk_size: Positive | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out(cls, data: Any) -> Any:  # noqa: ANN401 - what is validated may be anything
+        """Leave out a ``head_dim_v`` that is the head_dim: one layer has one form."""
+        if isinstance(data, dict) and data.get("head_dim_v") is not None and data["head_dim_v"] == data.get("head_dim"):
+            return {name: value for name, value in data.items() if name != "head_dim_v"}
+        return data
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        wider = self.value_dim > self.head_dim
+        if wider and (self.head_dim > MOST_UNDER_WIDER or self.value_dim > WIDEST_VALUES):
+            raise ValueError(
+                f"head_dim_v {self.head_dim_v} is above head_dim {self.head_dim}: no kernel has wider values but under"
+                f" a head_dim up to {MOST_UNDER_WIDER}, and then up to {WIDEST_VALUES}"
+            )
         if self.num_qo_heads % self.num_kv_heads:
             raise ValueError(f"num_qo_heads {self.num_qo_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
         if self.kind == "full" and self.window_left != -1:
@@ -66,6 +88,16 @@ class LayerGeometry(Value):
     def group_size(self) -> int:
         """Query heads per KV head."""
         return self.num_qo_heads // self.num_kv_heads
+
+    @property
+    def kv_shape(self) -> tuple[int, int, int]:
+        """The KV heads, and the numbers of a key and of a value: what two layers over one cache agree in."""
+        return self.num_kv_heads, self.head_dim, self.value_dim
+
+    @property
+    def value_dim(self) -> int:
+        """The numbers of a value, and of an answer: ``head_dim_v``, or ``head_dim``."""
+        return self.head_dim if self.head_dim_v is None else self.head_dim_v
 
     @property
     def reach(self) -> int:
@@ -103,8 +135,9 @@ def check_owners(layers: tuple[LayerGeometry, ...]) -> None:
             raise ValueError(
                 f"layer {index}: a {layer.kind} layer cannot read the KV of the {owner.kind} layer {layer.kv_owner}"
             )
-        if (owner.num_kv_heads, owner.head_dim) != (layer.num_kv_heads, layer.head_dim):
-            message = f"layer {index}: num_kv_heads and head_dim differ from those of its kv_owner {layer.kv_owner}"
+        if owner.kv_shape != layer.kv_shape:
+            what = "num_kv_heads, head_dim and head_dim_v" if layer.head_dim_v or owner.head_dim_v else _KV_SHAPE
+            message = f"layer {index}: {what} differ from those of its kv_owner {layer.kv_owner}"
             raise ValueError(message)
 
 

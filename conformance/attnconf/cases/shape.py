@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class KernelShape:
     """The properties of one layer of a case that pick a kernel. Tables and contents are not among them.
 
+    ``head_dim`` is the width of queries and keys, ``head_dim_v`` that of values and answers, mostly the same.
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
     whether the feature is on, ``chunked`` whether the layer is, ``spans`` whether some row lies in a span that the
     layer follows, and ``ragged`` whether the requests of a verify step differ in their number of query tokens. Most
@@ -32,6 +33,7 @@ class KernelShape:
     kv_dtype: KVDtype
     out_dtype: OutDtype
     head_dim: int
+    head_dim_v: int
     num_qo_heads: int
     num_kv_heads: int
     page_size: int
@@ -63,6 +65,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         kv_dtype=case.kv_dtype,
         out_dtype=case.answer_dtype,
         head_dim=geometry.head_dim,
+        head_dim_v=geometry.value_dim,
         num_qo_heads=geometry.num_qo_heads,
         num_kv_heads=geometry.num_kv_heads,
         page_size=case.paging.page_size,
@@ -91,6 +94,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         kv_dtype=_name(batch.caches[layer.cache].k.dtype),  # type: ignore[arg-type]
         out_dtype=_name(layer.out_dtype),  # type: ignore[arg-type]
         head_dim=geometry.head_dim,
+        head_dim_v=geometry.value_dim,
         num_qo_heads=geometry.num_qo_heads,
         num_kv_heads=geometry.num_kv_heads,
         page_size=batch.page_size,

@@ -134,6 +134,7 @@ def _shapes(layers: Iterable[LayerGeometry], dtypes: Iterable[Dtypes], mode: Mod
             kv_dtype=stored.kv,
             out_dtype=stored.out,
             head_dim=layer.head_dim,
+            head_dim_v=layer.value_dim,
             num_qo_heads=layer.num_qo_heads,
             num_kv_heads=layer.num_kv_heads,
             page_size=page_size,

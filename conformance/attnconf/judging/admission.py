@@ -5,10 +5,10 @@ right answer with every check, in a process with one thread, measured on a CPU o
 
     0.05 s a layer + 0.01 s a layer and request + 0.8 us a score + 0.4 us an element of K
 
-where scores are query heads x new tokens x keys, and elements tokens x KV heads x head_dim, summed over requests and
-layers. On a GPU the two last ones take a thousandth, and the first two a tenth: of a prefill of 8,192 tokens 0.4 s were
-measured where this says 1.8 s, and of a decode of 512 requests 0.6 s where it says 2.7 s (H200,
-``fixtures/evidence/speed``). What the backend takes is not in it: that is watched by
+where scores are query heads x new tokens x keys, and elements tokens x KV heads x head_dim (of values, where these are
+wider), summed over requests and layers. On a GPU the two last ones take a thousandth, and the first two a tenth: of a
+prefill of 8,192 tokens 0.4 s were measured where this says 1.8 s, and of a decode of 512 requests 0.6 s where it says
+2.7 s (H200, ``fixtures/evidence/speed``). What the backend takes is not in it: that is watched by
 ``--attnconf-case-seconds``.
 """
 
@@ -56,7 +56,8 @@ def seconds(case: Case, *, accelerated: bool) -> float:
     """Return about how long judging one right answer to ``case`` takes, in seconds, without the backend."""
     scores, tokens = sum(one.new_tokens * one.kv_len for one in case.requests), sum(r.kv_len for r in case.requests)
     sizes = sum(
-        _A_SCORE * layer.num_qo_heads * scores + _AN_ELEMENT * layer.num_kv_heads * layer.head_dim * tokens
+        _A_SCORE * layer.num_qo_heads * scores
+        + _AN_ELEMENT * layer.num_kv_heads * max(layer.head_dim, layer.value_dim) * tokens
         for layer in case.layers
     )
     layers = len(case.layers)

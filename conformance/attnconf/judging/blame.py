@@ -222,6 +222,7 @@ REMOVALS = (
         neutral=True,
     ),
     Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
+    Removal(Clause.LAYOUT, "values of another width than keys", lambda case, _l, _r: _layers(case, head_dim_v=None)),
     _AS_NHD,
     _AS_HND,
     Removal(

@@ -118,7 +118,9 @@ def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Ten
         if mistaken is None:
             continue
         if isinstance(mistaken, Answer):
-            wrong = Bounded(mistaken, right.out_bound, right.lse_bound)
+            # its elements may be those of other heads or dims of their row, so the widest bound of the row counts
+            widest = right.out_bound.amax(dim=(1, 2), keepdim=True).expand_as(right.out_bound)
+            wrong = Bounded(mistaken, widest, right.lse_bound)
         else:
             wrong = bounded_answer(mistaken, profile, trial.case.answer_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:

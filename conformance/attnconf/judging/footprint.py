@@ -1,13 +1,14 @@
 """Footprint: the peak memory of a case in bytes, as a function of the case alone.
 
-Let E be the elements of one layer's keys, tokens x num_kv_heads x head_dim, over all requests; e the elements of its
-longest request; b the bytes of a stored element. K and V count separately, so a layer stores 2 b E.
+Let E be the elements of one layer's keys, or of its values if these have more, tokens x num_kv_heads x width, over all
+requests; e the elements of its longest request; b the bytes of a stored element. K and V count separately, so a layer
+stores at most 2 b E.
 
 1. Drawing (``inputs/logical.py``), where the oracle works. Every layer is drafted in float32, 2 x 4 E and its queries
    twice, before one is stored; the layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most
    16 E. On a GPU a small case is drawn on the host, and its stored tensors are copied (``posed.HOST_WORK``).
 2. Pools (``inputs/assemble.py``), on the device, where filling one takes as much again: 2 b x slots x num_kv_heads x
-   head_dim x (1 + padding), with the pages of ``layout.place``. A trial has the batch, a pristine copy of it, and the
+   width x (1 + padding), with the pages of ``layout.place``. A trial has the batch, a pristine copy of it, and the
    pools of the checks that need others: dead slots, reclaimed pages, another layout for each kind of layer, other
    labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for both.
    Few cases get all of them, so the estimate is generous here.
@@ -74,7 +75,8 @@ def least_bytes(case: Case) -> int:
     pages = pages_needed(case.max_kv_len, paging.page_size)
     table = _SINGLE * (len(case.requests) + case.padding_rows) * (pages + paging.extra_columns + paging.table_slack)
     slots = (pages + paging.slack_pages) * paging.page_size
-    pools = 2 * _BYTES[case.kv_dtype] * slots * sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
+    numbers = sum(layer.num_kv_heads * (layer.head_dim + layer.value_dim) for layer in case.layers)
+    pools = _BYTES[case.kv_dtype] * slots * numbers
     return max(_drawing(case), queries + table + pools + _placing(case))
 
 
@@ -85,7 +87,7 @@ def footprint(case: Case, *, accelerated: bool) -> Footprint:
     pools = _pools(case, stored_bytes)
     pool_bytes = sum(pools) * _copies(case, accelerated=accelerated) + max(pools)
     kind = "cuda" if accelerated else "cpu"
-    outputs = [_DOUBLE * _rows(case) * layer.num_qo_heads * layer.head_dim for layer in case.layers]
+    outputs = [_DOUBLE * _rows(case) * layer.num_qo_heads * layer.value_dim for layer in case.layers]
     answers = _ANSWERS * sum(outputs) + _COMPARED * max(outputs)
     answering = stored + pool_bytes + answers + max(_working(case, layer, kind) for layer in case.layers)
     if not accelerated:
@@ -110,9 +112,13 @@ def _placing(case: Case) -> int:
 
 
 def _elements(case: Case) -> list[int]:
-    """Return the elements of each layer's keys."""
+    """Return the elements of each layer's keys, or of its values where these have more."""
     tokens = sum(request.kv_len for request in case.requests)
-    return [tokens * layer.num_kv_heads * layer.head_dim for layer in case.layers]
+    return [tokens * layer.num_kv_heads * _widest(layer) for layer in case.layers]
+
+
+def _widest(layer: Layer) -> int:
+    return max(layer.head_dim, layer.value_dim)
 
 
 def _stored(case: Case) -> int:
@@ -131,7 +137,7 @@ def _pools(case: Case, stored_bytes: int) -> list[int]:
     slots = [pages[pool_of(case, index)] * case.paging.page_size for index in range(len(case.layers))]
     padding = PAGE_PADDING / case.paging.page_size
     return [
-        int(2 * stored_bytes * count * (layer.num_kv_heads * layer.head_dim + padding))
+        int(stored_bytes * count * (layer.num_kv_heads * (layer.head_dim + layer.value_dim) + 2 * padding))
         for count, layer in zip(slots, case.layers, strict=True)
     ]
 
@@ -147,7 +153,7 @@ def _working(case: Case, layer: Layer, kind: str) -> int:
     keys = case.max_kv_len
     rows = max(1, *(request.new_tokens for request in case.requests))
     visible = keys - layer.first_seen(max(0, keys - rows))
-    dim, heads = layer.head_dim, layer.num_qo_heads
+    dim, heads = _widest(layer), layer.num_qo_heads
     scores = max(MOST_SCORES[kind], layer.group_size * keys)
     block = _DOUBLE * (_BLOCK_KEYS * max(MOST_KEYS[kind], keys * dim) + _BLOCK_SCORES * scores)
     total = sum(request.kv_len for request in case.requests)

@@ -20,6 +20,7 @@ from attnconf.mutants import (
     sizes,
     spans,
     tables,
+    widths,
     windows,
 )
 from attnconf.mutants.mutant import Mutant
@@ -34,6 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *scores.MUTANTS,
     *scales.MUTANTS,
     *dtypes.MUTANTS,
+    *widths.MUTANTS,
     *batches.MUTANTS,
     *memory.MUTANTS,
     *merge.MUTANTS,

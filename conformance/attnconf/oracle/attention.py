@@ -49,7 +49,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Solved:
-    """An answered block: ``out`` [parts, query heads, rows, D] and ``lse`` [parts, query heads, rows]."""
+    """An answered block: ``out`` [parts, query heads, rows, Dv] and ``lse`` [parts, query heads, rows]."""
 
     block: Block
     out: torch.Tensor
@@ -84,9 +84,9 @@ def attend(problem: Problem) -> Answer:
 
 
 def attend_all(problems: Sequence[Problem]) -> Answer:
-    """Return the answers to ``problems``, which agree in query heads, head_dim and device, one behind the other."""
+    """Return the answers to ``problems``, which agree in heads, widths and device, one behind the other."""
     rows = sum(one.q.shape[0] for one in problems)
-    _, heads, dim = problems[0].q.shape
+    heads, dim = problems[0].q.shape[1], problems[0].v.shape[2]
     out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problems[0].q.device)
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=out.device)
     for solved in solve(problems):

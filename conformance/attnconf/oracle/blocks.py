@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """Stacked parts: ``q`` [parts, query heads, queries, D], ``k`` and ``v`` [parts, KV heads, keys, D], float64.
+    """Stacked parts: ``q`` [parts, query heads, queries, D], ``k`` and ``v`` [parts, KV heads, keys, D or Dv], float64.
 
     Scales are not applied. Each KV head serves query heads / KV heads consecutive ones. ``query_of`` [parts, rows]
     int64 is the query of each row, None where each row has its own: rows of several pieces may ask the same one.

@@ -105,7 +105,19 @@ def parts_of(problems: Sequence[Problem]) -> Iterator[list[Part]]:
 def _kind(problem: Problem) -> tuple[object, ...]:
     """Return what the problems of a block have in common."""
     mapping = None if _is_grouped(problem) else _sources(problem.kv_head_of)
-    return (problem.q.shape[1:], problem.k.shape[1:], mapping, problem.soft_cap is None, problem.sinks is None)
+    return (
+        problem.q.shape[1:],
+        problem.k.shape[1:],
+        problem.v.shape[2],
+        mapping,
+        problem.soft_cap is None,
+        problem.sinks is None,
+    )
+
+
+def _widest(problem: Problem) -> int:
+    """Return the numbers of a key or of a value, whichever has more."""
+    return max(problem.k.shape[2], problem.v.shape[2])
 
 
 def _keys_and_kind(piece: Piece) -> tuple[object, ...]:
@@ -185,7 +197,7 @@ def _parts(pieces: list[Piece]) -> Iterator[Part]:
     """Join pieces over the same keys, and cut them by KV heads, so that a part fits into a block."""
     problem = pieces[0].problem
     kv_heads, group = _group(problem)
-    kind, dim = problem.q.device.type, problem.q.shape[2]
+    kind, dim = problem.q.device.type, _widest(problem)
 
     def per_head(some: list[Piece]) -> int:
         keys = max(1, max(piece.last for piece in some) - min(piece.first for piece in some))
@@ -211,7 +223,7 @@ def _parts(pieces: list[Piece]) -> Iterator[Part]:
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
     """Split parts of one kind into blocks: similar lengths together, as many as the limits allow."""
     problem, heads = parts[0].pieces[0].problem, parts[0].heads.stop - parts[0].heads.start
-    kind, dim, (_, group) = problem.q.device.type, problem.q.shape[2], _group(problem)
+    kind, dim, (_, group) = problem.q.device.type, _widest(problem), _group(problem)
     sizes = sorted(((part.keys, part.rows, index) for index, part in enumerate(parts)), reverse=True)
     block: list[Part] = []
     rows = longest = 0

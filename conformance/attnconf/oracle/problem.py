@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` and ``v`` [n, num_kv_heads, D], on one device.
+    """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` [n, num_kv_heads, D] and ``v``, on one device.
 
-    They have any floating-point dtype: their numbers are exact, and count ``q_scale``, ``k_scale`` and ``v_scale``
-    times. The answer is asked for in units of ``out_scale``: what is stored is the answer / out_scale. ``positions``
-    [m] int64 are the absolute positions of the query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each
-    query head reads, both on the CPU; ``sinks`` [num_qo_heads] has any floating-point dtype. Keys stand at positions
-    ``start`` to ``start`` + n - 1. The rows within one of the ``spans`` [begin, end) see all of its keys at and behind
-    their own position, whatever their window. With a ``chunk_size`` a row sees no key before its own chunk of so many
-    positions. Beside these, ``causal`` false lets each row see all later keys, and ``ahead`` so many: both are
-    mistakes.
+    ``v`` is [n, num_kv_heads, Dv]: values may be narrower or wider than keys. All have any floating-point dtype: their
+    numbers are exact, and count ``q_scale``, ``k_scale`` and ``v_scale`` times. The answer is asked for in units of
+    ``out_scale``: what is stored is the answer / out_scale. ``positions`` [m] int64 are the absolute positions of the
+    query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks``
+    [num_qo_heads] has any floating-point dtype. Keys stand at positions ``start`` to ``start`` + n - 1. The rows
+    within one of the ``spans`` [begin, end) see all of its keys at and behind their own position, whatever their
+    window. With a ``chunk_size`` a row sees no key before its own chunk of so many positions. Beside these, ``causal``
+    false lets each row see all later keys, and ``ahead`` so many: both are mistakes.
     """
 
     q: torch.Tensor
@@ -78,7 +78,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Answer:
-    """``out`` [m, num_qo_heads, D] and ``lse`` [m, num_qo_heads] (natural logarithm), float64."""
+    """``out`` [m, num_qo_heads, Dv] and ``lse`` [m, num_qo_heads] (natural logarithm), float64."""
 
     out: torch.Tensor
     lse: torch.Tensor

@@ -49,11 +49,12 @@ def describe_failure(result: CaseResult) -> str:
 def _layer(case: Case, result: LayerResult) -> list[str]:
     geometry = case.layers[result.layer]
     kernel = f", kernel {result.kernel}" if result.kernel else ""
+    values = "" if geometry.head_dim_v is None else f" and {geometry.head_dim_v} of values"
     spans = ", follows spans" if follows_spans(geometry, case.requests) else ""
     lines = [
         (
             f"layer {result.layer}: {geometry.cell_kind}, window_left {geometry.window_left}, {geometry.num_qo_heads}"
-            f" query and {geometry.num_kv_heads} KV heads, head_dim {geometry.head_dim}{spans}{kernel}"
+            f" query and {geometry.num_kv_heads} KV heads, head_dim {geometry.head_dim}{values}{spans}{kernel}"
         )
     ]
     if result.outcome in _UNDECLARED:

@@ -132,7 +132,8 @@ def _floor(
     kernels = answers = 0.0
     for layer in asked:
         q = batch.layers[layer].q
-        out, lse = torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=device)
+        out = torch.empty(batch.layers[layer].out_shape, dtype=batch.layers[layer].out_dtype, device=device)
+        lse = torch.empty(q.shape[:2], dtype=torch.float32, device=device)
         base = lse if backend.promises.lse is not None else None
 
         def run(layer: int = layer, out: torch.Tensor = out, base: torch.Tensor | None = base) -> None:

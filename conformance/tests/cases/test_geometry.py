@@ -30,6 +30,12 @@ def read(**change: Any) -> LayerGeometry:  # noqa: ANN401 - wrong types are the 
     ("change", "message"),
     [
         ({"head_dim": 0}, "test: head_dim is 0"),
+        ({"head_dim_v": 0}, "test: head_dim_v is 0"),
+        (
+            {"head_dim_v": 513},
+            "head_dim_v 513 is above head_dim 64: no kernel has wider values but under a head_dim up",
+        ),
+        ({"head_dim": 128, "head_dim_v": 192}, "head_dim_v 192 is above head_dim 128: no kernel has wider values but"),
         ({"num_kv_heads": 3}, "num_qo_heads 8 is not a multiple of num_kv_heads 3"),
         ({"window_left": -2}, "test: window_left is -2"),
         ({"window_left": -1}, "a sliding layer needs a window"),

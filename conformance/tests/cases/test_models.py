@@ -64,7 +64,15 @@ def of_kind(model: ModelGeometry, kind: str) -> list[LayerGeometry]:
 
 
 def test_every_shipped_model_has_its_facts_checked_here() -> None:
-    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | {"step-3.5-flash", "llama4-scout"}
+    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | {"step-3.5-flash", "llama4-scout", "mimo-v2-flash"}
+
+
+def test_mimo_has_narrower_values_and_other_kv_heads_in_its_sliding_layers() -> None:
+    model = load_model("mimo-v2-flash")
+    found = Counter((one.kind, one.window_left, one.num_qo_heads, one.kv_shape, one.sinks) for one in model.layers)
+    assert found == {("full", -1, 64, (4, 192, 128), False): 9, ("sliding", 128, 64, (8, 192, 128), True): 39}
+    assert {one.sm_scale for one in model.layers} == {192**-0.5}
+    assert [place for place, one in enumerate(model.layers) if one.kind == "full"] == [0, 5, 11, 17, 23, 29, 35, 41, 47]
 
 
 def test_llama_4_has_three_chunked_layers_to_a_full_one() -> None:

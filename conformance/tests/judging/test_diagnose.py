@@ -73,6 +73,10 @@ _CHUNKED = {
     "paging": Paging(page_size=8),
     "requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=70, new_tokens=30)),
 }
+_NARROW = {
+    "layers": tuple(layer.model_copy(update={"head_dim": 96, "head_dim_v": 64}) for layer in RICH.layers),
+    "paging": Paging(page_size=8),
+}
 _CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
     **dict.fromkeys(
@@ -91,6 +95,7 @@ CASE_FOR = {
         "requests": (Request(prefix_len=100, new_tokens=7), Request(prefix_len=70, new_tokens=4)),
     },
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "chunk"), _CHUNKED),
+    **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "head_dim_v"), _NARROW),
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

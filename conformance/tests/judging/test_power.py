@@ -24,7 +24,7 @@ from attnconf.judging.power import CasePower, LayerPower, case_power, layer_powe
 from attnconf.numerics import NumericsProfile, usual_profile
 from attnconf.platforms import Platform
 
-FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
+FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8, verify_lens=(2, 3, 8))
 HEADS = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 1.0}
 SLIDING = Layer(kind="sliding", window_left=15, **HEADS)
 FULL = Layer(kind="full", **HEADS)

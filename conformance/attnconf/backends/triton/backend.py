@@ -57,11 +57,12 @@ class TritonBackend:
         """Return None, or why this shape cannot run there."""
         if "triton" not in platform.packages:
             return Unsupported(f"triton is not installed; {REMEDY}")
-        if shape.head_dim > MAX_HEAD_DIM:
-            return Unsupported(f"head_dim {shape.head_dim} is above {MAX_HEAD_DIM}")
-        if padded(shape.group_size) * padded(shape.head_dim) > MAX_BLOCK:
+        widest = max(shape.head_dim, shape.head_dim_v)
+        if widest > MAX_HEAD_DIM:
+            return Unsupported(f"head_dim {widest} is above {MAX_HEAD_DIM}")
+        if padded(shape.group_size) * padded(widest) > MAX_BLOCK:
             return Unsupported(
-                f"{shape.group_size} query heads per KV head at head_dim {shape.head_dim} do not fit one block of rows"
+                f"{shape.group_size} query heads per KV head at head_dim {widest} do not fit one block of rows"
             )
         if shape.kv_dtype == FP8 and platform.sm is not None and platform.sm < FP8_SM:
             return Unsupported(f"Triton compiles float8_e4m3fn from SM 8.9 on, and this is SM {platform.sm_text}")

@@ -118,6 +118,7 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
                 num_qo_heads=variant.num_qo_heads,
                 num_kv_heads=variant.num_kv_heads,
                 head_dim=variant.head_dim,
+                head_dim_v=variant.head_dim_v,
                 sm_scale=variant.head_dim**-0.5,
                 logits_soft_cap=30.0 if variant.soft_cap else None,
                 sinks=variant.sinks,

@@ -79,7 +79,7 @@ def block_range(
 def store_rows(
     acc, m, total, token, head, mask, d, out, lse, sinks,
     out_token, out_head, out_dim, lse_token, lse_head, v_scale,
-    HEAD_DIM: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr,
+    VALUE_DIM: tl.constexpr, SINKS: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr,
 ):  # fmt: skip
     """Write the output and log-sum-exp of complete rows from their softmax state; rows over no key become 0."""
     largest = m
@@ -93,7 +93,7 @@ def store_rows(
     total = tl.where(empty, 1.0, total)
     result = acc * (v_scale / total)[:, None]
     where_out = (out + (token * out_token + head * out_head))[:, None] + (d * out_dim)[None, :]
-    mask_out = mask[:, None] & (d < HEAD_DIM)[None, :]
+    mask_out = mask[:, None] & (d < VALUE_DIM)[None, :]
     if OUT_FORMAT == "bf16":
         tl.store(where_out, round_to_bf16(result).to(tl.int16), mask=mask_out)
     elif OUT_FORMAT == "e4m3":
@@ -111,8 +111,8 @@ def attend(
     q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
     out_token, out_head, out_dim, lse_token, lse_head, table_row, table_column,
     num_qo_heads, num_splits, scale, cap, v_scale, window_left,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, VALUE_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SOFT_CAP: tl.constexpr,
     SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr,
@@ -122,7 +122,7 @@ def attend(
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
 
     A row of one split is finished here; the splits of others leave their softmax state: ``partial``
-    [tokens, num_qo_heads, num_splits, head_dim] and ``stats`` [tokens, num_qo_heads, num_splits, 2], float32.
+    [tokens, num_qo_heads, num_splits, VALUE_DIM] and ``stats`` [tokens, num_qo_heads, num_splits, 2], float32.
     """
     request, begin, tokens, first_position, first_key, low, high = block_range(
         work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, INDEX
@@ -157,29 +157,31 @@ def attend(
     mask_q = mask[:, None] & (d < HEAD_DIM)[None, :]
     rows = (q + (token * q_token + head * q_head))[:, None] + (d * q_dim)[None, :]
     rows = load_or_zero(rows, mask_q, Q_FORMAT, DOT)
+    dv = tl.arange(0, BLOCK_V).to(tl.int64)
 
     m = tl.full([BLOCK_M], LOWEST, tl.float32)
     total = tl.full([BLOCK_M], 0.0, tl.float32)
-    acc = tl.full([BLOCK_M, BLOCK_D], 0.0, tl.float32)
+    acc = tl.full([BLOCK_M, BLOCK_V], 0.0, tl.float32)
     table = tables + request.to(tl.int64) * table_row
     k = k + kv_head * k_head
     v = v + kv_head * v_head
     for start in range(low, high, BLOCK_N):
         m, total, acc = visit_tile(
-            rows, m, total, acc, start, first_key, high, oldest, newest, table, k, v, d,
+            rows, m, total, acc, start, first_key, high, oldest, newest, table, k, v, d, dv,
             k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
-            HEAD_DIM, BLOCK_N, BLOCK_D, PAGE_SIZE, SAME_STRIDES, WINDOWED or CHUNKED, SOFT_CAP,
+            HEAD_DIM, VALUE_DIM, BLOCK_N, BLOCK_D, BLOCK_V, PAGE_SIZE, SAME_STRIDES, WINDOWED or CHUNKED, SOFT_CAP,
             KV_FORMAT, P_BITS, DOT, INDEX,
         )  # fmt: skip
 
     if splits == 1:
         store_rows(
-            acc, m, total, token, head, mask, d, out, lse, sinks,
-            out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, OUT_FORMAT,
+            acc, m, total, token, head, mask, dv, out, lse, sinks,
+            out_token, out_head, out_dim, lse_token, lse_head, v_scale, VALUE_DIM, SINKS, LSE, OUT_FORMAT,
         )  # fmt: skip
     elif MAX_SPLITS > 1:
         place = (token * num_qo_heads + head) * num_splits + split
-        tl.store((partial + place * HEAD_DIM)[:, None] + d[None, :], acc, mask=mask_q)
+        mask_v = mask[:, None] & (dv < VALUE_DIM)[None, :]
+        tl.store((partial + place * VALUE_DIM)[:, None] + dv[None, :], acc, mask=mask_v)
         tl.store(stats + place * 2, m, mask=mask)
         tl.store(stats + place * 2 + 1, total, mask=mask)
 
@@ -188,7 +190,7 @@ def attend(
 def merge(
     out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans,
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    GROUP: tl.constexpr, VALUE_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr,
     OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
@@ -209,15 +211,15 @@ def merge(
     mask = row_token < tokens
     token = (begin + row_token).to(tl.int64)
     head = tl.program_id(1).to(tl.int64) * GROUP + (row - row_token * GROUP)
-    d = tl.arange(0, BLOCK_D).to(tl.int64)
-    mask_acc = mask[:, None] & (d < HEAD_DIM)[None, :]
+    d = tl.arange(0, BLOCK_V).to(tl.int64)
+    mask_acc = mask[:, None] & (d < VALUE_DIM)[None, :]
     m = tl.full([BLOCK_ROWS], LOWEST, tl.float32)
     total = tl.full([BLOCK_ROWS], 0.0, tl.float32)
-    acc = tl.full([BLOCK_ROWS, BLOCK_D], 0.0, tl.float32)
+    acc = tl.full([BLOCK_ROWS, BLOCK_V], 0.0, tl.float32)
     first_place = (token * num_qo_heads + head) * num_splits
     for split in range(splits):
         place = first_place + split
-        part = tl.load((partial + place * HEAD_DIM)[:, None] + d[None, :], mask=mask_acc, other=0.0)
+        part = tl.load((partial + place * VALUE_DIM)[:, None] + d[None, :], mask=mask_acc, other=0.0)
         part_m = tl.load(stats + place * 2, mask=mask, other=LOWEST)
         part_total = tl.load(stats + place * 2 + 1, mask=mask, other=0.0)
         largest = tl.maximum(m, part_m)
@@ -228,5 +230,5 @@ def merge(
         m = largest
     store_rows(
         acc, m, total, token, head, mask, d, out, lse, sinks,
-        out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, OUT_FORMAT,
+        out_token, out_head, out_dim, lse_token, lse_head, v_scale, VALUE_DIM, SINKS, LSE, OUT_FORMAT,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from attnconf.backends.triton.tuning import (
     Tuning,
     extend_tuning,
     merge_warps,
+    padded,
     power_of_two,
     split_tuning,
 )
@@ -125,7 +126,11 @@ class Launches:
         """Return the stages of a layer. A request's q_len alone decides which stage takes it."""
         geometry = layer.geometry
         sizes = LayerSizes(
-            geometry.group_size, geometry.head_dim, geometry.num_kv_heads, max(2, layer.q.element_size())
+            geometry.group_size,
+            geometry.head_dim,
+            geometry.num_kv_heads,
+            max(2, layer.q.element_size()),
+            geometry.value_dim,
         )
         stages = []
         for name, fewest, most in STAGES:
@@ -159,7 +164,7 @@ class Launches:
             work=self._work[name, tokens],
             splits=splits,
             rows=power_of_two(widest),
-            partial_size=states * layer.geometry.head_dim,
+            partial_size=states * layer.geometry.value_dim,
             stats_size=states * 2,
         )
 
@@ -193,8 +198,8 @@ class Launches:
             "lse_token": norm.stride(0), "lse_head": norm.stride(1),
             "num_qo_heads": geometry.num_qo_heads, "num_splits": stage.splits,
             "v_scale": owner.v_scale / layer.out_scale, "window_left": geometry.chunk_size or geometry.window_left,
-            "GROUP": geometry.group_size, "HEAD_DIM": geometry.head_dim,
-            "BLOCK_M": tuning.block_m, "BLOCK_N": tuning.block_n, "BLOCK_D": tuning.block_d,
+            "GROUP": geometry.group_size, "VALUE_DIM": geometry.value_dim,
+            "BLOCK_M": tuning.block_m, "BLOCK_N": tuning.block_n, "BLOCK_V": padded(geometry.value_dim),
             "MAX_SPLITS": tuning.max_splits, "MIN_SPLIT": tuning.min_split,
             "WINDOWED": geometry.window_left >= 0, "CHUNKED": geometry.chunk_size is not None,
             "SINKS": layer.sinks is not None, "SPANS": spans,
@@ -210,6 +215,7 @@ class Launches:
             "table_row": tables.stride(0), "table_column": tables.stride(1),
             "scale": geometry.sm_scale * layer.q_scale * owner.k_scale * (LOG2E if cap is None else 1.0),
             "cap": cap or 1.0,
+            "HEAD_DIM": geometry.head_dim, "BLOCK_D": padded(geometry.head_dim),
             "PAGE_SIZE": batch.page_size, "SOFT_CAP": cap is not None, "Q_FORMAT": q_format, "KV_FORMAT": kv_format,
             "SAME_STRIDES": k.stride() == v.stride(),
             "P_BITS": self._p_bits(dot),
@@ -218,7 +224,7 @@ class Launches:
         }  # fmt: skip
         start(kernels().attend, grid, common | attend)
         if stage.splits > 1:
-            warps = merge_warps(stage.rows * tuning.block_d)
+            warps = merge_warps(stage.rows * padded(geometry.value_dim))
             start(kernels().merge, grid[:2], common | {"BLOCK_ROWS": stage.rows, "num_warps": warps})
 
     def _p_bits(self, dtype: torch.dtype) -> str:

@@ -8,8 +8,8 @@ in the type ``INDEX`` (int64 there, because each int32 operation is checked for 
 bfloat16 and float8 travel as bits (its conversions truncate, lose e4m3's NaN, and its dot takes bfloat16 for integers).
 
 Names of sizes: ``BLOCK_M`` rows of a block, which pack ``BLOCK_M // GROUP`` query tokens with the ``GROUP`` query
-heads of one KV head; ``BLOCK_N`` keys of a tile; ``BLOCK_D`` head_dim padded to a power of two. Scores are held in
-units of log 2, so that the exponential is ``exp2``.
+heads of one KV head; ``BLOCK_N`` keys of a tile; ``BLOCK_D`` and ``BLOCK_V`` the widths of keys and of values, padded
+to powers of two. Scores are held in units of log 2, so that the exponential is ``exp2``.
 """
 
 # ruff: noqa: ANN001, ANN201, N803, PLR0913 - kernels: Triton reads only constexpr annotations, which it writes in capitals
@@ -107,9 +107,10 @@ def load_or_zero(pointers, mask, FORMAT: tl.constexpr, DOT: tl.constexpr):
 
 @device_function
 def visit_tile(
-    q, m, total, acc, start, first_key, stop, oldest, newest, table, k, v, d,
+    q, m, total, acc, start, first_key, stop, oldest, newest, table, k, v, d, dv,
     k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
-    HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAGE_SIZE: tl.constexpr,
+    HEAD_DIM: tl.constexpr, VALUE_DIM: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr, PAGE_SIZE: tl.constexpr,
     SAME_STRIDES: tl.constexpr, BOUNDED: tl.constexpr, SOFT_CAP: tl.constexpr,
     KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
@@ -145,7 +146,11 @@ def visit_tile(
     total = total * kept + tl.reduce(p, 1, _SUM)
 
     v_offset = k_offset if SAME_STRIDES else page * v_page + slot.to(tl.int64) * v_slot
-    values = load_or_zero((v + v_offset)[:, None] + (d * v_dim)[None, :], mask, KV_FORMAT, DOT)
+    if VALUE_DIM != HEAD_DIM:
+        mask = live[:, None]
+        if VALUE_DIM != BLOCK_V:
+            mask = mask & (dv < VALUE_DIM)[None, :]
+    values = load_or_zero((v + v_offset)[:, None] + (dv * v_dim)[None, :], mask, KV_FORMAT, DOT)
     if P_BITS == "bf16":
         # Veltkamp's split: p to nearest in the 8 significant bits of bfloat16, still held as float32.
         spread = p * 65537.0

@@ -14,24 +14,32 @@ and registers do not suffice for more."""
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """The sizes that decide the tuning of a layer. ``itemsize`` is the bytes of an element of q, for shared memory."""
+    """The sizes that decide the tuning of a layer. ``itemsize`` is the bytes of an element of q, for shared memory.
+
+    ``value_dim`` is the width of values, 0 for that of keys.
+    """
 
     group: int
     head_dim: int
     num_kv_heads: int
     itemsize: int
+    value_dim: int = 0
+
+    @property
+    def widest(self) -> int:
+        """The numbers of a key or of a value, whichever has more, padded."""
+        return padded(max(self.head_dim, self.value_dim))
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The tuning of one layer: rows and keys of a block, padded head_dim, splits, and the compiler's options.
+    """The tuning of one layer: rows and keys of a block, splits, and the compiler's options.
 
     A request's keys are split into at most ``max_splits`` ranges of at least ``min_split`` keys.
     """
 
     block_m: int
     block_n: int
-    block_d: int
     max_splits: int
     min_split: int
     num_warps: int
@@ -61,22 +69,22 @@ def split_tuning(sizes: LayerSizes, tokens: int, *, interpreted: bool) -> Tuning
 
     A block takes all tokens of a request where 64 rows suffice, so that each key is read once.
     """
-    block_d = padded(sizes.head_dim)
+    block_d = sizes.widest
     registers = sizes.itemsize == 4 and not interpreted  # noqa: PLR2004 - float32: no tensor cores, operands sit there
     rows = max(power_of_two(sizes.group), min(16 if registers else 64, power_of_two(sizes.group * tokens)))
     block_m = padded(rows)
     if interpreted:
         # Without tensor cores 16 rows are not needed. Products of few rows stay below OpenBLAS's threshold for threads,
         # which cost several times the work on two busy cores.
-        return Tuning(rows, _interpreted_keys(block_d), block_d, max_splits=8, min_split=768, num_warps=4, num_stages=1)
+        return Tuning(rows, _interpreted_keys(block_d), max_splits=8, min_split=768, num_warps=4, num_stages=1)
     bytes_a_key = block_d * sizes.itemsize
     block_n = next(keys for limit, keys in ((128, 128), (512, 64), (1024, 32), (2048, 16)) if bytes_a_key <= limit)
     # 128 programs for one request fill the 132 SMs of a Hopper GPU.
     splits = min(64, max(8, power_of_two(max(1, 128 // sizes.num_kv_heads))))
     warps = 4 if block_m <= 32 else 8  # noqa: PLR2004 - two warp groups once there are rows for them
     if registers:
-        return Tuning(block_m, min(block_n, 32), block_d, splits, 256, num_warps=8, num_stages=1)
-    return Tuning(block_m, block_n, block_d, splits, 256, num_warps=warps, num_stages=2)
+        return Tuning(block_m, min(block_n, 32), splits, 256, num_warps=8, num_stages=1)
+    return Tuning(block_m, block_n, splits, 256, num_warps=warps, num_stages=2)
 
 
 def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
@@ -85,7 +93,7 @@ def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
     ptxas fits these sizes into the registers of SM 9.0 and 227 KB of shared memory. float32 with more than 16 query
     heads per KV head spills registers: it is right but slow.
     """
-    rows, block_d = padded(sizes.group), padded(sizes.head_dim)
+    rows, block_d = padded(sizes.group), sizes.widest
     if interpreted:
         block_m, block_n, stages = 64, _interpreted_keys(block_d), 1
     elif sizes.itemsize == 4:  # noqa: PLR2004 - float32: no tensor cores, the operands sit in registers
@@ -94,7 +102,7 @@ def extend_tuning(sizes: LayerSizes, *, interpreted: bool) -> Tuning:
         block_m, block_n, stages = 128, 64, 3
     else:
         block_m, block_n, stages = 64, 64 if block_d == 256 else 32, 2  # noqa: PLR2004
-    return Tuning(max(block_m, rows), block_n, block_d, 1, 1, num_warps=8, num_stages=stages)
+    return Tuning(max(block_m, rows), block_n, 1, 1, num_warps=8, num_stages=stages)
 
 
 def merge_warps(accumulator: int) -> int:

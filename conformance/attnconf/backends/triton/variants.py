@@ -40,9 +40,9 @@ _DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3f
 class Variant:
     """The properties that decide the compiled code of a stage: constants, dtypes, and whether 16 divides strides.
 
-    ``kernel`` names the stage, whose requests have ``fewest`` to ``most`` query tokens. If 16 divides head_dim, it
-    divides every stride; otherwise layout and storage matter, too. Storage ``unlike`` always does: K and V then have
-    strides of their own.
+    ``kernel`` names the stage, whose requests have ``fewest`` to ``most`` query tokens. If 16 divides the widths of
+    keys and of values, it divides every stride; otherwise layout and storage matter, too. So they do where K and V have
+    strides of their own: in storage ``unlike``, and, but for ``sliced``, where values have another width than keys.
     """
 
     kernel: str
@@ -52,6 +52,7 @@ class Variant:
     kv_dtype: KVDtype
     out_dtype: OutDtype
     head_dim: int
+    head_dim_v: int
     num_qo_heads: int
     num_kv_heads: int
     page_size: int
@@ -71,16 +72,16 @@ class Variant:
             _DTYPES[self.q_dtype],
             _DTYPES[self.kv_dtype],
             *([_DTYPES[self.out_dtype]] if self.out_dtype != self.q_dtype else []),
-            f"hd{self.head_dim}",
+            f"hd{self.head_dim}" + (f"v{self.head_dim_v}" if self.head_dim_v != self.head_dim else ""),
             f"{self.num_qo_heads}x{self.num_kv_heads}",
             f"ps{self.page_size}",
         ]
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
         flags["chunks"] = self.chunked
         parts += [flag for flag, on in flags.items() if on]
-        if self.head_dim % _ALIGNED:
+        if self.head_dim % _ALIGNED or self.head_dim_v % _ALIGNED:
             parts += [self.kv_layout, self.storage]
-        elif self.storage == "unlike":
+        elif self.storage != "apart":
             parts.append(self.storage)
         return "_".join(parts)
 
@@ -108,12 +109,13 @@ def launch_builds(shape: KernelShape) -> tuple[LaunchBuild, ...]:
 
 def _splits_alike(shape: KernelShape) -> bool:
     """Return whether decode and verify have the same tuning, so that they are one kernel."""
-    sizes = LayerSizes(shape.group_size, shape.head_dim, shape.num_kv_heads, _SIZES[shape.q_dtype])
+    sizes = LayerSizes(shape.group_size, shape.head_dim, shape.num_kv_heads, _SIZES[shape.q_dtype], shape.head_dim_v)
     return split_tuning(sizes, 1, interpreted=False) == split_tuning(sizes, MAX_SPLIT_TOKENS, interpreted=False)
 
 
 def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBuild:
-    aligned = shape.head_dim % _ALIGNED == 0
+    aligned = shape.head_dim % _ALIGNED == 0 == shape.head_dim_v % _ALIGNED
+    own = "sliced" if shape.head_dim_v != shape.head_dim else "unlike"
     variant = Variant(
         kernel=kernel,
         fewest=fewest,
@@ -122,6 +124,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         kv_dtype=shape.kv_dtype,
         out_dtype=shape.out_dtype,
         head_dim=shape.head_dim,
+        head_dim_v=shape.head_dim_v,
         num_qo_heads=shape.num_qo_heads,
         num_kv_heads=shape.num_kv_heads,
         page_size=shape.page_size,
@@ -131,6 +134,6 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         spans=shape.spans,
         chunked=shape.chunked,
         kv_layout="NHD" if aligned else shape.kv_layout,
-        storage="apart" if aligned and shape.storage != "unlike" else shape.storage,
+        storage="apart" if aligned and shape.storage != own else shape.storage,
     )
     return LaunchBuild(name=variant.name, cpu_seconds=CPU_SECONDS, variant=variant)

@@ -61,10 +61,14 @@ _ROWS: tuple[_Row, ...] = (
     (512, 4, 1, 64, _FP8, 65, None, False, False),
     (512, 8, 1, 16, _FP8_FP16, 15, None, True, False),
     (128, 4, 2, 64, _BF16_FP8_FP8, 63, None, False, False),
+    (64, 4, 2, 32, _BF16, 65, None, True, False),
 )
 
 _CHUNKS = {(128, 7): 100, (128, 5): 64, (256, 3): 17, (64, 6): 48}
 """The chunk size of rows of this head_dim and group that have a chunked layer, too: each costs a build."""
+
+_VALUES = {(192, 3): 128, (64, 4): 128}
+"""The width of values of rows of this head_dim and group, where it is not that of keys."""
 
 _FEW = 3
 """A few shapes are every third row: each still has a head_dim, group size, page size and feature of its own."""
@@ -83,6 +87,7 @@ def _shape(row: _Row) -> CompiledShape:
         num_qo_heads=group * kv_heads,
         num_kv_heads=kv_heads,
         head_dim=head_dim,
+        head_dim_v=_VALUES.get((head_dim, group)),
         sm_scale=1.0 if head_dim >= 256 else head_dim**-0.5,  # noqa: PLR2004 - as Gemma 4 has it
         logits_soft_cap=cap,
         sinks=sinks,

@@ -30,6 +30,12 @@ LONG_CHUNKS = (256, 300, 1024)
 LONG_WINDOWS = (127, 255, 256, 300, 511, 1023)
 """Windows of layers that meet many rows or keys."""
 
+VALUE_DIMS = {256: (128, 192), 192: (128,), 128: (64, 80), 64: (32, 128), 32: (64,)}
+"""Widths of values that are not those of keys, by head_dim: MiMo's 128 under 192, and others beside tiles."""
+
+_VALUES_ONE_IN = 6
+"""Of so many layers of such a head_dim one has values of another width."""
+
 _CHUNKED_ONE_IN = 6
 """Of so many layers without a window one is chunked."""
 
@@ -94,6 +100,14 @@ def _sight(
     return kind | {"spans": choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1}
 
 
+def _value_dim(choices: Choices, head_dim: int) -> int | None:
+    """Draw the width of values: mostly None, that of keys."""
+    others = VALUE_DIMS.get(head_dim, ())
+    if not others or choices.below("values", _VALUES_ONE_IN) < _VALUES_ONE_IN - 1:
+        return None
+    return choices.pick("head_dim_v", others)
+
+
 def _free_layer(choices: Choices) -> Layer:
     sight = _sight(choices, WINDOWS, CHUNKS)
     head_dim = choices.pick("head_dim", (*HEAD_DIMS, *SERVED_HEAD_DIMS))
@@ -105,6 +119,7 @@ def _free_layer(choices: Choices) -> Layer:
         num_kv_heads=num_kv_heads,
         num_qo_heads=num_kv_heads * group,
         head_dim=head_dim,
+        head_dim_v=_value_dim(choices, head_dim),
         sm_scale=choices.pick("sm_scale", _sm_scales(head_dim)),
         logits_soft_cap=choices.pick("cap", SOFT_CAPS) if choices.below("capped", 3) == 2 else None,  # noqa: PLR2004
         sinks=choices.flip("sinks"),
@@ -156,6 +171,7 @@ def _narrow_layer(choices: Choices, extreme: Extreme, feature: Feature | None, *
         num_kv_heads=num_kv_heads,
         num_qo_heads=num_kv_heads * choices.pick("group", GROUP_SIZES[:3]),
         head_dim=head_dim,
+        head_dim_v=_value_dim(choices, head_dim),
         sm_scale=choices.pick("sm_scale", FAINT if extreme == "scores" else _sm_scales(head_dim)),
         logits_soft_cap=choices.pick("cap", SOFT_CAPS) if feature == "cap" else None,
         sinks=feature == "sinks" or choices.flip("sinks"),

@@ -61,9 +61,9 @@ def cost(case: Case) -> float:
     """Return about how long a case takes, in units of the smallest one: keys stored, and products of q and k."""
     size = case.paging.page_size
     slots = sum(pages_needed(request.kv_len, size) + case.paging.slack_pages for request in case.requests) * size
-    stored = slots * sum(layer.num_kv_heads * layer.head_dim for layer in case.layers)
+    stored = slots * sum(layer.num_kv_heads * (layer.head_dim + layer.value_dim) / 2 for layer in case.layers)
     rows = sum(request.new_tokens * request.kv_len for request in case.requests)
-    products = rows * sum(layer.num_qo_heads * layer.head_dim for layer in case.layers)
+    products = rows * sum(layer.num_qo_heads * (layer.head_dim + layer.value_dim) / 2 for layer in case.layers)
     return len(case.layers) * (1.0 + len(case.requests) / _REQUESTS) + stored / _STORED + products / _PRODUCTS
 
 
@@ -108,6 +108,7 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"kv heads {_count_class(heads, 2, 4, TILE)}"
     yield f"head_dim {dim if dim % _SHORT == 0 else ('small' if dim < _SHORT else 'odd')}"
     yield f"wide {dim > 2 * _SHORT}"
+    yield f"values {'as keys' if layer.head_dim_v is None else ('narrower' if layer.value_dim < dim else 'wider')}"
     yield f"window {_window_class(layer.window_left)}"
     yield f"cap {layer.logits_soft_cap is not None}"
     yield f"sinks {layer.sinks}"
@@ -117,7 +118,8 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"place {_count_class(index, 1, 3)}"
     yield f"redirected {'no' if layer.kv_owner is None else ('to the first' if layer.kv_owner == 0 else 'to another')}"
     yield f"read by others {any(other.kv_owner == index for other in others)}"
-    yield f"twin {any((other.head_dim, other.group_size) == (dim, layer.group_size) for other in others)}"
+    alike = (dim, layer.value_dim, layer.group_size)
+    yield f"twin {any((other.head_dim, other.value_dim, other.group_size) == alike for other in others)}"
     own = layer.kind == "sliding" and case.paging.hybrid
     yield f"pool {'own' if own else ('mixed' if case.paging.hybrid else 'full')}"
     told = case.paging.page_size != heads

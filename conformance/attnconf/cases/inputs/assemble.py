@@ -113,7 +113,7 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
         layout.num_pages[pool],
         paging.page_size,
         geometry.num_kv_heads,
-        geometry.head_dim,
+        (geometry.head_dim, geometry.value_dim),
         paging.layout,
         paging.storage,
         getattr(torch, case.kv_dtype),

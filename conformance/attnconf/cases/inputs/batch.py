@@ -20,7 +20,8 @@ class KVCache:
     """One layer's paged keys and values.
 
     ``k`` and ``v`` are strided views, [num_pages, page_size, num_kv_heads, head_dim] in layout NHD and
-    [num_pages, num_kv_heads, page_size, head_dim] in HND. ``pool`` says which page ids index it: the ids of the block
+    [num_pages, num_kv_heads, page_size, head_dim] in HND; ``v`` has the layer's ``value_dim`` in the place of head_dim,
+    and strides of its own where these differ. ``pool`` says which page ids index it: the ids of the block
     table (full), or their translations through ``Batch.full_to_swa`` (swa).
     """
 
@@ -44,6 +45,11 @@ class LayerInputs:
     sinks: torch.Tensor | None
     cache: int
     out_dtype: torch.dtype
+
+    @property
+    def out_shape(self) -> tuple[int, int, int]:
+        """The shape of its answer: a row for each of ``q``, [rows, num_qo_heads, value_dim]."""
+        return self.q.shape[0], self.q.shape[1], self.geometry.value_dim
 
     @property
     def q_scale(self) -> float:

@@ -37,8 +37,9 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class LogicalLayer:
-    """One layer: ``q`` [query tokens, num_qo_heads, D]; ``k``, ``v`` [all tokens, num_kv_heads, D] as stored.
+    """One layer: ``q`` [query tokens, num_qo_heads, D]; ``k`` [all tokens, num_kv_heads, D] and ``v`` as stored.
 
+    ``v`` is [all tokens, num_kv_heads, value_dim].
     ``sinks`` is [num_qo_heads] float32 or None. A redirected layer has its own keys and values, too, which it must not
     read. ``probes`` are the keys that were moved for its queries.
     """
@@ -158,7 +159,7 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
     spread = 1.0 / (layer.sm_scale * math.sqrt(dim))
     x = normal((rows, layer.num_qo_heads, dim), rng, device, stream="queries")
     k = normal((tokens, layer.num_kv_heads, dim), rng, device)
-    v = normal((tokens, layer.num_kv_heads, dim), rng, device)
+    v = normal((tokens, layer.num_kv_heads, layer.value_dim), rng, device)
     if _shares_axis(case, index):
         signs = _signs(case, dim).to(device)
         x = _without(x, signs) * spread

@@ -27,20 +27,24 @@ def with_slack(case: Case, q: torch.Tensor) -> torch.Tensor:
 
 
 def packed_rows(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> torch.Tensor:
-    """Return the packed tensor of layer ``index``, [rows, (num_qo_heads + 2 num_kv_heads) * D], whose first part is q.
+    """Return the packed tensor of layer ``index``, [rows, columns], whose first part is q.
 
+    Its columns are num_qo_heads * D of q, num_kv_heads * D of the keys and num_kv_heads * value_dim of the values.
     ``own`` has the stored keys and values; those of the new tokens are beside their queries, in the queries' dtype.
     Rows that are no query token of a request have zeros there.
     """
     layer = case.layers[index]
     width = layer.num_qo_heads * layer.head_dim
-    each = layer.num_kv_heads * layer.head_dim
-    packed = torch.zeros((q.shape[0], width + 2 * each), dtype=q.dtype, device=q.device)
+    parts = ((own.k, layer.k_scale), (own.v, layer.v_scale))
+    columns = width + sum(stored[0].numel() for stored, _ in parts)
+    packed = torch.zeros((q.shape[0], columns), dtype=q.dtype, device=q.device)
     packed[:, :width] = q.flatten(1)
     tokens = new_tokens(case).to(q.device)
-    for place, (stored, scale) in enumerate(((own.k, layer.k_scale), (own.v, layer.v_scale))):
-        start = width + place * each
-        packed[: len(tokens), start : start + each] = (stored[tokens].float() * scale).flatten(1).to(q.dtype)
+    start = width
+    for stored, scale in parts:
+        stop = start + stored[0].numel()
+        packed[: len(tokens), start:stop] = (stored[tokens].float() * scale).flatten(1).to(q.dtype)
+        start = stop
     return packed
 
 

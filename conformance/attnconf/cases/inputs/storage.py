@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.inputs.guards import between_guards
 
@@ -12,18 +12,25 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import KVLayout, Storage
 
+Inner: TypeAlias = tuple[int, int, int]
+"""The shape of a page of keys or of values: [page_size, num_kv_heads, D] in layout NHD."""
+
 PAGE_PADDING = 64
 """Elements after each page in storage ``padded``; they keep every row aligned to 16 bytes in all dtypes."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """The base buffers of one cache: one for K and one for V, or the same one twice."""
+    """The base buffers of one cache: one for K and one for V, or the same one twice.
+
+    ``k_inner`` and ``v_inner`` are the shapes of a page of each; they differ in the last dimension alone.
+    """
 
     k_base: torch.Tensor
     v_base: torch.Tensor
     pages: int
-    inner: tuple[int, int, int]
+    k_inner: Inner
+    v_inner: Inner
     storage: Storage
 
     @property
@@ -32,48 +39,51 @@ class Store:
         return self.storage in {"interleaved", "sliced"}
 
     def views(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return K and V as [pages, *inner] views of the base buffers."""
-        if self.storage == "interleaved":
-            return self.k_base[:, 0], self.k_base[:, 1]
+        """Return K and V as views [pages, ...] of the base buffers, with pages of their inner shapes."""
         if self.storage == "sliced":
-            dim = self.inner[2]
+            dim = self.k_inner[2]
             return self.k_base[..., :dim], self.k_base[..., dim:]
-        if self.storage in {"padded", "unlike"}:
-            return self._unpadded(self.k_base), self._unpadded(self.v_base)
-        return self.k_base, self.v_base
+        if self.storage == "interleaved":
+            return self._within(self.k_base, self.k_inner, 0), self._within(
+                self.k_base, self.v_inner, _size(self.k_inner)
+            )
+        return self._within(self.k_base, self.k_inner, 0), self._within(self.v_base, self.v_inner, 0)
 
-    def _unpadded(self, base: torch.Tensor) -> torch.Tensor:
-        used = self.inner[0] * self.inner[1] * self.inner[2]
-        return base.view(self.pages, -1)[:, :used].view(self.pages, *self.inner)
+    def _within(self, base: torch.Tensor, inner: Inner, start: int) -> torch.Tensor:
+        """Return pages of shape ``inner`` that begin ``start`` elements behind those of ``base``."""
+        return base.view(self.pages, -1)[:, start : start + _size(inner)].view(self.pages, *inner)
 
 
-def allocate(  # noqa: PLR0913 - the six numbers of a paged cache, and where it lies
+def allocate(  # noqa: PLR0913 - the numbers of a paged cache, and where it lies
     pages: int,
     page_size: int,
     num_kv_heads: int,
-    head_dim: int,
+    widths: tuple[int, int],
     layout: KVLayout,
     storage: Storage,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Store:
-    """Allocate the base buffers of one cache on ``device``, uninitialised, between guards."""
-    inner = (page_size, num_kv_heads, head_dim) if layout == "NHD" else (num_kv_heads, page_size, head_dim)
-    shape: tuple[int, ...]
-    if storage == "interleaved":
-        shape = (pages, 2, *inner)
-    elif storage == "sliced":
-        shape = (pages, *inner[:2], 2 * head_dim)
-    elif storage in {"padded", "unlike"}:
-        shape = (pages, inner[0] * inner[1] * inner[2] + PAGE_PADDING)
-    else:
-        shape = (pages, *inner)
-    k_base = between_guards(shape, dtype, device)
+    """Allocate the base buffers of one cache on ``device``, uninitialised, between guards.
+
+    ``widths`` are the numbers of a key and of a value.
+    """
+    outer = (page_size, num_kv_heads) if layout == "NHD" else (num_kv_heads, page_size)
+    k_inner, v_inner = ((*outer, width) for width in widths)
     if storage in {"interleaved", "sliced"}:
-        v_base = k_base
-    else:
-        v_base = between_guards((pages, *inner) if storage == "unlike" else shape, dtype, device)
-    return Store(k_base, v_base, pages, inner, storage)
+        joint = (*outer, sum(widths)) if storage == "sliced" else (_size(k_inner) + _size(v_inner),)
+        base = between_guards((pages, *joint), dtype, device)
+        return Store(base, base, pages, k_inner, v_inner, storage)
+    padding = (PAGE_PADDING if storage in {"padded", "unlike"} else 0, PAGE_PADDING if storage == "padded" else 0)
+    k_base, v_base = (
+        between_guards((pages, _size(inner) + behind), dtype, device)
+        for inner, behind in zip((k_inner, v_inner), padding, strict=True)
+    )
+    return Store(k_base, v_base, pages, k_inner, v_inner, storage)
+
+
+def _size(inner: Inner) -> int:
+    return inner[0] * inner[1] * inner[2]
 
 
 def by_token(view: torch.Tensor, layout: KVLayout) -> torch.Tensor:

@@ -10,6 +10,8 @@ import torch
 from attnconf.cases.inputs.poison import bits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.cases.inputs.batch import Batch
 
 
@@ -39,7 +41,7 @@ class Target:
 
     @property
     def out(self) -> torch.Tensor:
-        """The output, [tokens + slack, num_qo_heads, head_dim]."""
+        """The output, [tokens + slack, num_qo_heads, value_dim]."""
         return self.whole_out[GUARD_ROWS:-GUARD_ROWS]
 
     @property
@@ -103,10 +105,11 @@ def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:
     """Allocate the guarded outputs of ``layer``."""
     q = batch.layers[layer].q
     rows = _guarded(q.shape[:2], torch.float32, batch.device) if lse else None
-    return Target(_guarded(q.shape, batch.layers[layer].out_dtype, batch.device), rows, q.shape[0] - batch.num_rows)
+    out = _guarded(batch.layers[layer].out_shape, batch.layers[layer].out_dtype, batch.device)
+    return Target(out, rows, q.shape[0] - batch.num_rows)
 
 
-def _guarded(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def _guarded(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     whole = torch.empty((shape[0] + 2 * GUARD_ROWS, *shape[1:]), dtype=dtype, device=device)
     _fill(whole)
     return whole

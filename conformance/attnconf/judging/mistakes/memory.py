@@ -111,12 +111,13 @@ def _slots(change: Callable[[torch.Tensor], torch.Tensor]) -> Apply:
 
 def _strides_swapped(scene: Scene) -> Problem | None:
     """Read pages of layout NHD as HND, or the other way round."""
-    size, heads, dim = scene.layout.page_size, *scene.problem.k.shape[1:]
+    size, heads = scene.layout.page_size, scene.problem.k.shape[1]
     if size == 1 or heads == 1 or not scene.pages:
         return None
     by_token = scene.case.paging.layout == "NHD"
 
     def misread(stored: torch.Tensor) -> torch.Tensor:
+        dim = stored.shape[2]
         if by_token:
             return stored.view(-1, heads, size, dim).transpose(1, 2).reshape(-1, heads, dim)
         paged = stored.view(-1, size, heads, dim).transpose(1, 2)

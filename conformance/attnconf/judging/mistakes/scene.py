@@ -88,7 +88,7 @@ class Scene:
     def keys_at(
         self, pages: list[int], slots: torch.Tensor | None = None, tail: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return stored keys and values, [n, num_kv_heads, D], as read through ``pages`` of the layer's pool.
+        """Return stored keys and values, [n, num_kv_heads, their width], read through ``pages`` of the layer's pool.
 
         ``slots`` [n] int64 number the slots of those pages in order; the default is the first kv_len of them. A dead
         slot has the contents that ``assemble`` gives it in a stale pool, which every backend must tolerate: a key aimed
@@ -131,4 +131,5 @@ class Scene:
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
         dtype = self.problem.k.dtype
         k = aimed_keys(self.case, owner, self.logical, rows, torch.arange(len(rows)), device).to(dtype)
-        return k, (STALE_SCALE * normal(k.shape, rng, device)).to(dtype)
+        shape = (*k.shape[:2], self.problem.v.shape[2])
+        return k, (STALE_SCALE * normal(shape, rng, device)).to(dtype)

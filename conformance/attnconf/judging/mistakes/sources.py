@@ -90,9 +90,9 @@ def _others_kv(scene: Scene) -> Problem | None:
     owner = scene.case.owner(scene.layer)
     if owner == scene.layer:
         return None
-    wanted = (scene.owner.kind, scene.owner.num_kv_heads, scene.owner.head_dim)
+    wanted = (scene.owner.kind, scene.owner.kv_shape)
     for index, layer in enumerate(scene.case.layers):
-        if index != owner and layer.kv_owner is None and (layer.kind, layer.num_kv_heads, layer.head_dim) == wanted:
+        if index != owner and layer.kv_owner is None and (layer.kind, layer.kv_shape) == wanted:
             return _kv_of(scene, index)
     return None
 

@@ -19,7 +19,8 @@ _SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 def work(case: Case, layer: int) -> tuple[int, int]:
     """Return the least bytes of one launch of ``layer``, and its multiplications and additions.
 
-    A pair of a query row and a key that it sees costs ``4 * num_qo_heads * head_dim``: two products of two operations.
+    A pair of a query row and a key that it sees costs ``2 * num_qo_heads * (head_dim + value_dim)``: two operations for
+    each number of the key and of the value.
     """
     geometry = case.layers[layer]
     pairs = keys = 0
@@ -29,10 +30,10 @@ def work(case: Case, layer: int) -> tuple[int, int]:
         keys += request.kv_len - geometry.first_seen(request.prefix_len)
         pairs += _pairs(request.prefix_len, request.new_tokens, geometry)
     rows = sum(request.new_tokens for request in case.requests)
-    both = _SIZE[case.q_dtype] + _SIZE[case.answer_dtype]
-    queries = rows * geometry.num_qo_heads * geometry.head_dim * both
-    cached = 2 * keys * geometry.num_kv_heads * geometry.head_dim * _SIZE[case.kv_dtype]
-    return queries + cached, 4 * pairs * geometry.num_qo_heads * geometry.head_dim
+    both = geometry.head_dim * _SIZE[case.q_dtype] + geometry.value_dim * _SIZE[case.answer_dtype]
+    widths = geometry.head_dim + geometry.value_dim
+    cached = keys * geometry.num_kv_heads * widths * _SIZE[case.kv_dtype]
+    return rows * geometry.num_qo_heads * both + cached, 2 * pairs * geometry.num_qo_heads * widths
 
 
 def _pairs(prefix: int, tokens: int, layer: LayerGeometry) -> int:

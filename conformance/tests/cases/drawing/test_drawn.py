@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "4a37eab4cf0e5ddc1104b164fa4cff8c4377f5e1ac6058ce6e33a9f17e7fcc8f",
-    ("smoke", True): "28f4a17bb6996b81c00f1e534c142b041fc67483b32dbea1474748ddaa994c37",
-    ("gate", False): "540d0bd92f061b06b81ba00e79782448573091b1ac47584d3a7f79d552ca8438",
-    ("gate", True): "45331be3622b85da8ba0296abbdbf064a5c2f98fac4c433fe4d5971c8466b8b2",
+    ("smoke", False): "bcdfe8215846cd628dce668d36f345ca686353dd8f52053422913260c971f99b",
+    ("smoke", True): "8b06021c96381576de7b3d581ab049807618ab8af41772f0ae24dd7d9ea29689",
+    ("gate", False): "18508ecedc04865e0e9a34f0353b094f1dfd60463f2a587e4391314c2353ed4a",
+    ("gate", True): "b985ed6ff71db381fe9b75565fd9fcc3591f82f5fa5221dbb3b233d4be6a37b5",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -75,6 +75,8 @@ def _elsewhere(shape: KernelShape, platform: Platform) -> str | None:
     reason = RELEASES.why_not(platform)
     if reason is None and shape.ragged:
         return "sglang verifies as many drafts of each request as its configuration says"
+    if reason is None and shape.head_dim_v != shape.head_dim:
+        reason = "the adapter makes sglang's layers and pools with values as wide as keys, and no v_head_dim"
     if reason is None and shape.chunked:
         return "the adapter gives sglang's layers a window, and no attention_chunk_size"
     if reason is None and shape.spans:

@@ -47,18 +47,24 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _gpu_lacks(shape, platform)
     if shape.kv_dtype != shape.q_dtype:
         yield f"vLLM keeps {shape.q_dtype} KV beside {shape.q_dtype} queries, not {shape.kv_dtype}"
-    if shape.ragged:
-        yield "the adapter was tried with as many drafts in each request as vLLM's configuration says"
-    if shape.chunked:
-        yield "the adapter makes vLLM's Attention, and not its ChunkedLocalAttention"
-    if shape.spans:
-        yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
+    yield from _not_passed_on(shape)
     if shape.storage != "sliced":
         yield f"vLLM keeps the key and the value of a head side by side in one row; storage {shape.storage} does not"
     if shape.page_size % _PAGE_SIZE:
         yield f"page_size {shape.page_size} is no multiple of {_PAGE_SIZE}"
     if shape.head_dim < _LEAST_HEAD_DIM:
         yield f"head_dim {shape.head_dim} is below {_LEAST_HEAD_DIM}"
+
+
+def _not_passed_on(shape: KernelShape) -> Iterator[str]:
+    if shape.ragged:
+        yield "the adapter was tried with as many drafts in each request as vLLM's configuration says"
+    if shape.head_dim_v != shape.head_dim:
+        yield "vLLM serves values of another width than keys by FLASH_ATTN_DIFFKV, and not by TritonAttentionBackend"
+    if shape.chunked:
+        yield "the adapter makes vLLM's Attention, and not its ChunkedLocalAttention"
+    if shape.spans:
+        yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
 
 
 def _interpreter_lacks(shape: KernelShape) -> Iterator[str]:

@@ -35,6 +35,13 @@ _SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _HEAD_DIMS = (64, 128, 256)
 _LARGE_HEAD = 512
 _SMALL_HEAD = 64
+_OTHER_VALUES: dict[Template, str] = {
+    "fa2": "fa2 is called with values as wide as keys, the only ones with which its paged kernels were tried",
+    "fa3": "fa3 reads values of another width than keys from ragged tensors alone: over pages its sources assert"
+    " HEAD_DIM_QK == HEAD_DIM_VO",
+}
+"""Why no page has values of another width: ``SparseCollectiveMainloop`` in attention/hopper/sparse_mainloop.cuh asserts
+it, and the 192 and 128 of ``getCTATileSize`` are of ``BatchPrefillWithRaggedKVCache``."""
 
 
 def missing(template: Template, platform: Platform) -> str | None:
@@ -98,6 +105,8 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         yield f"{template} is called without a chunk size: its rows would see the chunks before their own"
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
+    if variant.head_dim_v != variant.head_dim:
+        yield _OTHER_VALUES[template]
     yield from _head_dim_reasons(variant, library_version(platform))
 
 

@@ -79,6 +79,7 @@ def read(name: str) -> Variant | None:
         kv_dtype=_LONG[found["kv"]],
         out_dtype=_LONG[found["out"]],
         head_dim=int(found["dim"]),
+        head_dim_v=int(found["dim"]),
         windowed=found["window"] == "True",
         soft_cap=found["cap"] == "True",
         sinks=found["sinks"] is not None,

@@ -26,6 +26,7 @@ class Variant:
     kv_dtype: str
     out_dtype: str
     head_dim: int
+    head_dim_v: int
     windowed: bool
     soft_cap: bool
     sinks: bool
@@ -41,6 +42,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         kv_dtype=shape.kv_dtype,
         out_dtype=shape.out_dtype,
         head_dim=shape.head_dim,
+        head_dim_v=shape.head_dim_v,
         windowed=shape.windowed,
         soft_cap=shape.soft_cap,
         sinks=shape.sinks,

@@ -194,7 +194,7 @@ class PreparedCalls:
     def update(self, batch: Batch) -> None:
         """Refresh tables and cumulative lengths in place. Raises ``UnsupportedError`` where pages are copied."""
         fresh = build_metadata(batch, self.kernel)
-        if self.kernel == "fmha_v2" and any(stacked_view(cache) is None for cache in batch.caches):
+        if self.kernel == "fmha_v2" and any(stacked_view(cache) is None for cache in _of_one_width(batch)):
             message = "fmha_v2 over copied pages cannot be replayed: the copies are made before the launch"
             raise UnsupportedError(message)
         for kept, table in zip(self.metadata.tables, fresh.tables, strict=True):
@@ -258,13 +258,19 @@ def refuse_caches(batch: Batch, kernel: Family) -> None:
     """Refuse memory that the kernels would misread and FlashInfer does not check. Raises ``UnsupportedError``.
 
     The query's dtype alone picks the module of FMHA v2, and FlashInfer raises a bare ``KeyError`` for other dtypes. The
-    other kernels use the strides of K for both, and XQA counts them in heads.
+    other kernels use the strides of K for both, and XQA counts them in heads. A layer whose values have another width
+    is refused when it runs.
     """
-    for cache in batch.caches:
+    for cache in _of_one_width(batch):
         if kernel != "fmha_v2":
             _refuse_strides(cache, kernel)
         else:
             _refuse_dtypes(batch.layers[0].q.dtype, cache.k.dtype)
+
+
+def _of_one_width(batch: Batch) -> list[KVCache]:
+    """Return the caches whose values are as wide as their keys."""
+    return [cache for cache in batch.caches if cache.k.shape[-1] == cache.v.shape[-1]]
 
 
 def _refuse_dtypes(q_dtype: torch.dtype, kv_dtype: torch.dtype) -> None:

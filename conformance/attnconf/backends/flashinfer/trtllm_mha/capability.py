@@ -33,6 +33,15 @@ _TITLES: dict[Family, str] = {
     "fmha_v2": "FMHA v2",
 }
 
+_ONE_WIDTH: dict[Family, str] = {
+    "trtllm-gen-decode": "has kernels of other widths of values for MLA alone, not for grouped-query attention",
+    "trtllm-gen-context": "has kernels of other widths of values for MLA alone, not for grouped-query attention",
+    "xqa": "takes keys and values of one head_dim",
+    "fmha_v2": "is built for values as wide as keys over a paged cache",
+}
+"""Of values that are not as wide as keys: trtllm_fmha_kernel_launcher.cu (``is_mla_decode``), the shapes in xqa.py, and
+``head_size_v == 0`` in fmha_library.py, whose 192 and 128 are of separate tensors."""
+
 _CUDA_FLOORS: dict[Generation, Version] = {
     "sm90": Version("12.3"),
     "sm100": Version("12.8"),
@@ -138,6 +147,8 @@ def _mask_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
         yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
     if shape.chunked:
         yield f"{_TITLES[kernel]} is given a window by FlashInfer, and no chunk size: chunked layers would see too much"
+    if shape.head_dim_v != shape.head_dim:
+        yield f"{_TITLES[kernel]} {_ONE_WIDTH[kernel]}"
     if shape.soft_cap and kernel != "fmha_v2":
         yield f"{_TITLES[kernel]} has no logits soft cap"
 

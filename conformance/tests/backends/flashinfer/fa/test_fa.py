@@ -433,6 +433,8 @@ UNSUPPORTED: dict[str, tuple[Template, dict[str, Any], tuple[int, int] | None, s
     "sinks under a soft cap": ("fa3", {"sinks": True, "soft_cap": True}, (9, 0), NEW, "sink variant of fa3"),
     "B200, fa3": ("fa3", {}, (10, 0), NEW, "fa3 needs exactly SM 9.0, and this is SM 10.0"),
     "Turing": ("fa2", {}, (7, 5), NEW, "needs SM 8.0 or later, and this is SM 7.5"),
+    "narrower values": ("fa2", {"head_dim": 192, "head_dim_v": 128}, (9, 0), NEW, "called with values as wide as keys"),
+    "narrower values, fa3": ("fa3", {"head_dim": 192, "head_dim_v": 128}, (9, 0), NEW, "HEAD_DIM_QK == HEAD_DIM_VO"),
     "no GPU": ("fa2", {}, None, NEW, "there is none"),
     "an older library": ("fa2", {}, (9, 0), "0.6.9", "0.6.10.post1 or later"),
     "an unreadable version": ("fa2", {}, (9, 0), "from source", "cannot read the version"),

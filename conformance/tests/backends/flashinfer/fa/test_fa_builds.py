@@ -51,6 +51,7 @@ VARIANTS = [
         kv_dtype=kv_dtype or q_dtype,
         out_dtype=q_dtype,
         head_dim=head_dim,
+        head_dim_v=head_dim,
         windowed=windowed,
         soft_cap=features == "soft cap",
         sinks=features == "sinks",
@@ -77,6 +78,7 @@ def variant(**changes: object) -> Variant:
         "q_dtype": "bfloat16",
         "kv_dtype": "bfloat16",
         "head_dim": 256,
+        "head_dim_v": changes.get("head_dim", 256),
         "out_dtype": "bfloat16",
     }
     return Variant(**(fields | {"windowed": True, "soft_cap": False, "sinks": False} | changes))
@@ -237,7 +239,7 @@ def test_one_module_serves_every_mode_page_layout_and_group(template: Template) 
     distinct = [
         SHAPE,
         replace(SHAPE, windowed=False),
-        replace(SHAPE, head_dim=128),
+        replace(SHAPE, head_dim=128, head_dim_v=128),
         replace(SHAPE, soft_cap=True),
         replace(SHAPE, sinks=True),
         replace(SHAPE, q_dtype="float16", kv_dtype="float16"),

@@ -452,6 +452,30 @@ def test_an_installed_function_of_another_signature_is_named(monkeypatch: pytest
     assert caught.value.function == "trtllm_batch_decode_with_kv_cache"
 
 
+@pytest.mark.parametrize("widths", [(192, 128), (64, 128)])
+def test_a_layer_with_values_of_another_width_is_refused_and_the_one_beside_it_runs(widths: tuple[int, int]) -> None:
+    from attnconf.cases.case import Case, Paging, Request
+    from attnconf.judging.posed import PosedCase
+    from attnconf.judging.run import run_case
+    from attnconf.platforms import detect
+
+    narrow = Layer(
+        kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=widths[0], head_dim_v=widths[1], sm_scale=0.125
+    )
+    case = Case(
+        mode="extend",
+        layers=(narrow, narrow.model_copy(update={"head_dim": 128, "head_dim_v": None})),
+        requests=(Request(prefix_len=20, new_tokens=5),),
+        paging=Paging(page_size=16),
+    )
+    result = run_case(case, make(detect()), detect(), torch.device("cpu"))
+    assert "values" in result.layers[0].reason
+    assert [one.outcome.value for one in result.layers] == ["unsupported", "contract_only"], result.layers
+    posed = PosedCase(case, torch.device("cpu"))
+    with pytest.raises(UnsupportedError, match="values"):
+        make(detect()).prepare(posed.batch).run(0, torch.empty(posed.batch.layers[0].out_shape), None)
+
+
 @pytest.mark.parametrize("mask", ["chunks", "spans"])
 def test_a_mask_that_no_argument_says_is_refused(mask: str) -> None:
     from attnconf.cases.case import Case, Paging, Request
