@@ -106,7 +106,7 @@ def test_models_named_are_the_only_ones(inner: Inner, toy_model: str) -> None:
         return [line.partition("::")[2] for line in run.outlines if "::" in line]
 
     assert "test_free[good-free]" not in nodes(toy_model)
-    assert [node for node in nodes("free") if "free" in node] == ["test_free[good-free]"]
+    assert [node for node in nodes("free") if "free" in node] == ["test_free[good-free]", "test_machine[good-free]"]
     assert {"test_free[good-free]", "test_decode[good-toy.json]"} <= set(nodes("free", toy_model))
 
 
