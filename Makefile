@@ -14,6 +14,8 @@
 #                      nvcc (NVCC); without a GPU. It downloads 2 GB once, into build/trtllm_gen
 #   make backtest      fetch the releases of ci/backtest/entries.toml without their dependencies, ask the suite of both
 #                      sides of every bug that runs on a CPU, and write the page and picture (some 20 minutes on 2 cores)
+#   make capture       serve a tiny Gemma 4 by transformers' continuous batching on a CPU, capture what it asks of its
+#                      layers, and judge it
 #   make machine       play 10,000 events of serving over our memory, sglang's, transformers' and vLLM's
 #   make check         everything that CI runs: lint, types, imports, tests, the smoke profile, the wheel
 #
@@ -41,7 +43,7 @@ ENGINE_FAMILIES := "decode or extend or mixed or verify or windows or shared_kv 
 BY_CONTRACT := $(if $(shell command -v nvidia-smi),0,10)
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help conformance test fuzz trtllm-gen backtest drift drift-sglang drift-vllm engines engines-sglang engines-vllm machine readings check venv clean
+.PHONY: help conformance test fuzz trtllm-gen backtest capture drift drift-sglang drift-vllm engines engines-sglang engines-vllm machine readings check venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -99,6 +101,13 @@ machine: $(READY) .venv-sglang/.ready .venv-vllm/.ready
 	done
 	.venv-vllm/bin/attnconf machine --memory vllm --steps $(STEPS)
 
+CAPTURED := build/capture-transformers
+
+capture: .venv-transformers/.ready
+	@rm -rf $(CAPTURED)
+	.venv-transformers/bin/python -m pip install --quiet --constraint ci/constraints-cpu.txt --editable .
+	.venv-transformers/bin/python ci/examples/capture_transformers.py --out $(CAPTURED)
+
 # Without a GPU sglang:trtllm_mha is read by its contract, which proves no kernel: a run that names it ends with 10.
 engines-sglang: .venv-sglang/.ready
 	.venv-sglang/bin/python -m pytest ci/engines/tests --ignore ci/engines/tests/test_vllm.py
@@ -111,7 +120,7 @@ engines-sglang: .venv-sglang/.ready
 	status=$$?; [ $$status -eq $(BY_CONTRACT) ] || { echo "exit status $$status, and not $(BY_CONTRACT)"; exit 1; }
 
 engines-vllm: .venv-vllm/.ready
-	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm.py ci/engines/tests/test_memory.py
+	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm.py ci/engines/tests/test_memory.py ci/engines/tests/test_capture.py
 
 .venv-sglang/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
 	$(PYTHON) -m venv .venv-sglang

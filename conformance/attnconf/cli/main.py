@@ -6,7 +6,21 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from attnconf.cli import bench, build, campaign, doctor, kernels, machine, mutants, plan, policy, power, replay, speed
+from attnconf.cli import (
+    bench,
+    build,
+    campaign,
+    capture,
+    doctor,
+    kernels,
+    machine,
+    mutants,
+    plan,
+    policy,
+    power,
+    replay,
+    speed,
+)
 from attnconf.cli.arguments import Parser, PolicyInvalidError
 from attnconf.cli.console import Console
 from attnconf.cli.receipts import matrix, merge, paired, picture, report, sign, verify, verify_requests
@@ -28,6 +42,7 @@ _COMMANDS = (
     campaign,
     mutants,
     machine,
+    capture,
     build,
     speed,
     bench,

@@ -78,7 +78,7 @@ def step_cases(  # noqa: PLR0913 - a batch, the layers that it is asked for, and
         return (case(layers, Recorded(tables=tuple(full), num_pages=sizes["full"])),)
     sliding = tables["swa"]
     gone = any(NULL_PAGE in table for table in sliding)
-    translation = _translation(full, sliding)
+    translation = translation_of(full, sliding)
     if translation is not None:
         recorded = Recorded(
             tables=tuple(full), num_pages=sizes["full"], swa_pages=translation, num_swa_pages=sizes["swa"]
@@ -110,7 +110,7 @@ def _shares(rows: Sequence[BatchRow], index: int, page_size: int) -> tuple[int |
     return owner, best
 
 
-def _translation(
+def translation_of(
     full: Sequence[tuple[int, ...]], sliding: Sequence[tuple[int, ...]]
 ) -> tuple[tuple[int, int], ...] | None:
     """Return each full page's page in the sliding pool, or None if one of either has several of the other."""
