@@ -60,8 +60,8 @@ def _seen(layer: Any, right: Callable[..., Any], gathering: Gathering) -> Callab
 
 def _step(metadata: Any) -> int:
     """Return what the groups of layers of one step have in common: the address of their lengths."""
-    lengths = getattr(metadata, "seq_lens", None)
-    return int(lengths.data_ptr()) if hasattr(lengths, "data_ptr") else id(metadata)
+    lengths: Any = getattr(metadata, "seq_lens", None)
+    return id(metadata) if lengths is None else int(lengths.data_ptr())
 
 
 def read_call(layer: Any, query: torch.Tensor, kv_cache: torch.Tensor, metadata: Any) -> LayerCall | None:
