@@ -8,15 +8,14 @@ Every step's attention calls become case files; then ``attnconf replay`` asks ba
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from transformers import ContinuousBatchingConfig, Gemma4ForCausalLM, Gemma4TextConfig, GenerationConfig
 
-from attnconf.capture.gathering import Budget
-from attnconf.capture.switch import capturing
-from attnconf.cli.main import main as attnconf
+from attnconf import capturing
 
 WINDOW = 24
 VOCABULARY = 64
@@ -73,14 +72,15 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = Path(arguments.out)
     model = tiny_gemma4()
-    with torch.inference_mode(), capturing("transformers", folder, Budget(most=40)) as captured:
+    with torch.inference_mode(), capturing("transformers", folder, most=40) as captured:
         answered = serve(model)
     print(f"transformers answered {answered} of {len(PROMPTS)} requests")
-    print("\n".join(captured.lines))
+    print("\n".join(captured.lines), flush=True)
     if answered != len(PROMPTS) or not captured.kept:
         return 1
     backends = [f"--backend={name}" for name in arguments.backend or ["reference"]]
-    return attnconf(["replay", str(folder), *backends])
+    command = [sys.executable, "-m", "attnconf", "replay", str(folder), *backends]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attnconf.backends.reference import ReferenceBackend
     from attnconf.backends.registry import Registry
     from attnconf.backends.tables import block_tables_for
+    from attnconf.capture.switch import capturing
     from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.models import load_model
@@ -61,6 +62,7 @@ _HOME = {
     "attnconf.backends.reference": ("ReferenceBackend",),
     "attnconf.backends.registry": ("Registry",),
     "attnconf.backends.tables": ("block_tables_for",),
+    "attnconf.capture.switch": ("capturing",),
     "attnconf.cases.inputs.batch": ("Batch",),
     "attnconf.cases.case": ("Case", "Layer", "Paging", "Poison", "QuerySide", "Request"),
     "attnconf.gate.cells": ("Cell",),
@@ -121,6 +123,7 @@ __all__ = [
     "__version__",
     "batch_shape",
     "block_tables_for",
+    "capturing",
     "detect",
     "load_model",
     "record_platform",

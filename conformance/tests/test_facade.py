@@ -14,7 +14,11 @@ import attnconf
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [*(ROOT / "ci" / "examples").rglob("*.py"), *(ROOT / "ci" / "templates").rglob("*.py")]
-PAGES = [path for path in ROOT.rglob("*.md") if not {".venv", ".git", "build"} & set(path.relative_to(ROOT).parts)]
+PAGES = [
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part in {".git", "build"} or part.startswith(".venv") for part in path.relative_to(ROOT).parts)
+]
 
 
 @pytest.mark.parametrize("name", attnconf.__all__)

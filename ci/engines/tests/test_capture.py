@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from attnconf.capture.gathering import Budget
 from attnconf.capture.switch import capturing
 from attnconf.cases.case import Case
 from attnconf.cases.vectors import cases_to_replay
@@ -57,7 +56,7 @@ def test_a_captured_run_is_judged_as_the_run_was(engine: str, tmp_path: Path) ->
     asked, failed = 0, 0
     for name, vector in cases_to_replay([]).items():
         case = in_float16(vector, engine)
-        with capturing(engine, tmp_path / name, Budget(most=8)) as gathering:
+        with capturing(engine, tmp_path / name, most=8) as gathering:
             first = run(case)
         if not all(layer.outcome.is_executed for layer in first.layers):
             continue

@@ -65,9 +65,14 @@ def start_if_asked(engine: str) -> None:
 
 
 @contextmanager
-def capturing(engine: str, folder: Path, budget: Budget | None = None, model: str = "free") -> Iterator[Gathering]:
-    """Capture inside the block. Raises ``ImportError`` without the engine."""
-    gathering = Gathering(folder, budget or Budget(), model)
+def capturing(
+    engine: str, folder: Path, *, every: int = 1, most: int = 200, model: str = "free"
+) -> Iterator[Gathering]:
+    """Capture inside the block: one step of ``every``, and at most so many cases of ``model``.
+
+    Raises ``ImportError`` without the engine.
+    """
+    gathering = Gathering(folder, Budget(every, most), model)
     undo = start(engine, gathering)
     try:
         yield gathering
