@@ -202,7 +202,10 @@ def _alike(one: Table, other: Table) -> int:
 def _large(call: LayerCall) -> bool:
     memory, layer = call.memory, call.layer
     width = 1 if call.kv_dtype == _FP8 else 4 if call.kv_dtype == "float32" else 2
-    return memory.num_pages * memory.page_size * layer.num_kv_heads * layer.head_dim * 2 * width > MOST_POOL_BYTES
+    return (
+        memory.num_pages * memory.page_size * layer.num_kv_heads * (layer.head_dim + layer.value_dim) * width
+        > MOST_POOL_BYTES
+    )
 
 
 def _recorded(call: LayerCall, tables: tuple[Table, ...]) -> Recorded:

@@ -63,19 +63,20 @@ def pages_of_slots(slots: Sequence[int], stride: int) -> Table:
 
 
 def cache_form(k: torch.Tensor, v: torch.Tensor) -> tuple[KVLayout, Storage]:
-    """Return layout and storage of the views ``k`` and ``v``, [pages, page_size, num_kv_heads, head_dim] both."""
+    """Return layout and storage of the views ``k`` and ``v``, both [pages, page_size, num_kv_heads, width]."""
     pages, size, heads, dim = k.shape
     page, token, head = k.stride()[:3]
     layout: KVLayout = "HND" if head > token and heads > 1 and size > 1 else "NHD"
-    inner = size * heads * dim
+    inner, width = size * heads * dim, v.shape[3]
+    values = size * heads * width
     if k.untyped_storage().data_ptr() == v.untyped_storage().data_ptr():
         apart = v.storage_offset() - k.storage_offset()
-        if apart == dim and min(token, head) >= 2 * dim:
+        if apart == dim and min(token, head) >= dim + width:
             return layout, "sliced"
-        if apart == inner and page == 2 * inner:
+        if apart == inner and page == inner + values:
             return layout, "interleaved"
     if pages > 1 and page > inner:
-        return layout, "padded" if v.stride(0) > inner else "unlike"
+        return layout, "padded" if v.stride(0) > values else "unlike"
     return layout, "apart"
 
 

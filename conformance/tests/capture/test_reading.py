@@ -13,8 +13,9 @@ from attnconf.cases.inputs.storage import allocate, by_token
 
 @pytest.mark.parametrize("layout", ["NHD", "HND"])
 @pytest.mark.parametrize("storage", ["apart", "interleaved", "padded", "sliced", "unlike"])
-def test_layout_and_storage_are_read_from_the_strides(layout: KVLayout, storage: Storage) -> None:
-    store = allocate(5, 16, 2, 32, layout, storage, torch.float16, torch.device("cpu"))
+@pytest.mark.parametrize("value_dim", [32, 16])
+def test_layout_and_storage_are_read_from_the_strides(layout: KVLayout, storage: Storage, value_dim: int) -> None:
+    store = allocate(5, 16, 2, (32, value_dim), layout, storage, torch.float16, torch.device("cpu"))
     k, v = (by_token(view, layout) for view in store.views())
     assert cache_form(k, v) == (layout, storage)
 

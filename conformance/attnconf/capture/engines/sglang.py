@@ -76,6 +76,7 @@ def read_call(layer: Any, q: torch.Tensor, k: Any, step: Any, backend: Any, kwar
             num_qo_heads=heads,
             num_kv_heads=layer.tp_k_head_num,
             head_dim=layer.head_dim,
+            head_dim_v=None if layer.v_head_dim == layer.head_dim else layer.v_head_dim,
             sm_scale=layer.scaling,
             logits_soft_cap=layer.logit_cap or None,
             sinks=kwargs.get("sinks") is not None,
@@ -100,8 +101,6 @@ def _name(layer: Any, k: Any) -> str:
 
 
 def _refuse(layer: Any, kwargs: dict[str, Any]) -> None:
-    if layer.v_head_dim != layer.head_dim:
-        raise UnsayableError("values of another width than keys")
     if layer.is_cross_attention or layer.attn_type.name != "DECODER":
         raise UnsayableError("attention that is not a decoder's own")
     if layer.use_irope:
@@ -131,8 +130,8 @@ def _memory(layer: Any, step: Any, backend: Any, kv_lens: Sequence[int]) -> tupl
     tables = tuple(_pages(one, size) for one in slots)
     k, v = pool.get_kv_buffer(layer.layer_id)
     pages = k.shape[0] // size
-    shape = (pages, size, *k.shape[1:])
-    layout, storage = cache_form(k[: pages * size].view(shape), v[: pages * size].view(shape))
+    views = (one[: pages * size].view(pages, size, *one.shape[1:]) for one in (k, v))
+    layout, storage = cache_form(*views)
     form = {"page_size": size, "num_pages": pages, "layout": layout, "storage": storage}
     mapping = getattr(pool, "layers_mapping", None)
     if mapping is None or not mapping[layer.layer_id][1]:
