@@ -9,7 +9,7 @@ from attnconf.mutants.source import Edit, Edited, edited
 
 _OUT = 'out = torch.einsum("hgmn,nhd->mhgd", p, v.float()).flatten(1, 2)'
 _NAME = 'KERNEL = "torch-paged"'
-_EMPTY = "return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf)"
+_EMPTY = "return q.new_zeros((*q.shape[:2], geometry.value_dim)), q.new_full(q.shape[:2], -math.inf)"
 
 
 def _split(count: str) -> Edited:
@@ -136,7 +136,7 @@ MUTANTS = (
         bug="vllm-project/vllm#57094",
         catalogue=("M13",),
         clause=Clause.EMPTY_ROWS,
-        make=edited("reference", Edit(_EMPTY, _EMPTY.replace("torch.zeros_like(q)", "torch.zeros_like(q) / 0.0"))),
+        make=edited("reference", Edit(_EMPTY, _EMPTY.replace("value_dim))", "value_dim)) / 0.0"))),
         proof=ask("decode", padding_rows=2),
     ),
     Mutant(

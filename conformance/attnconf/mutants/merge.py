@@ -57,9 +57,9 @@ MUTANTS = (
                 _KERNEL,
             ),
             Edit(
-                "out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, "
+                "out_token, out_head, out_dim, lse_token, lse_head, v_scale, VALUE_DIM, SINKS, LSE, "
                 "OUT_FORMAT,\n    )  # fmt: skip\n",
-                "out_token, out_head, out_dim, lse_token, lse_head, v_scale, HEAD_DIM, SINKS, LSE, "
+                "out_token, out_head, out_dim, lse_token, lse_head, v_scale, VALUE_DIM, SINKS, LSE, "
                 "OUT_FORMAT,\n    )  # fmt: skip\n    if LSE:\n        tl.store(lse + (token * "
                 "lse_token + head * lse_head), last * LN_2, mask=mask)\n",
                 _KERNEL,
@@ -150,7 +150,7 @@ MUTANTS = (
         bug="nod-ai/amd-shark-ai#665",
         catalogue=("M10",),
         clause=Clause.DEAD_SLOTS,
-        make=_kernel(Edit("mask = live[:, None]\n", "mask = (n >= 0)[:, None]\n")),
+        make=_kernel(Edit("    mask = live[:, None]\n    if HEAD", "    mask = (n >= 0)[:, None]\n    if HEAD")),
         proof=ask("decode", poison=HOSTILE),
     ),
     Mutant(

@@ -88,10 +88,12 @@ def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
     if FORMAT == "bf16":
         return (x.to(tl.int32) << 16).to(tl.float32, bitcast=True)
     if FORMAT == "e4m3":
-        # Moved to float32's place, the exponent is too small by 127 - 7; subnormals come out right as well.
         bits = x.to(tl.int32)
-        magnitude = ((bits & 127) << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36
-        magnitude = tl.where((bits & 127) == 127, float("nan"), magnitude)  # noqa: PLR2004 - the one NaN
+        code = bits & 127
+        # Moved to float32's place, the exponent is too small by 127 - 7; subnormals are multiples of 2**-9.
+        normal = ((code << 20) + (120 << 23)).to(tl.float32, bitcast=True)
+        magnitude = tl.where(code < 8, code.to(tl.float32) * 0.001953125, normal)  # noqa: PLR2004 - the first normal
+        magnitude = tl.where(code == 127, float("nan"), magnitude)  # noqa: PLR2004 - the one NaN
         return tl.where(bits > 127, -magnitude, magnitude)  # noqa: PLR2004 - the sign bit
     return x.to(DOT)
 

@@ -447,6 +447,16 @@ def test_inputs_are_left_alone(backend: Backend) -> None:
         assert torch.equal(tensor.view(torch.uint8), before[name]), name
 
 
+@pytest.mark.parametrize("flushes", [False, True])
+def test_subnormals_are_to_others_what_they_were(backend: Backend, flushes: bool) -> None:  # noqa: FBT001 - a parameter
+    try:
+        torch.set_flush_denormal(flushes)
+        run(backend, build(layer(4, 2, 32), (60, 40)).batch)
+        assert bool(torch.tensor(2.0**-126) * 0.5 == 0.0) is flushes
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_without_lse_the_output_is_the_same(backend: Backend) -> None:
     batch = build(layer(4, 2, 32), (600, 40)).batch
     assert torch.equal(run(backend, batch, with_lse=False)[0], run(backend, batch)[0])
