@@ -74,11 +74,16 @@ class Gathering:
             else:
                 self._calls += [] if call is None else [call]
 
-    def close(self) -> None:
-        """End the last step, and write what was captured."""
+    def finish(self) -> None:
+        """End the last step."""
         with self._lock:
             self._end()
             self._step = None
+
+    def close(self) -> None:
+        """End the last step, and write what was captured."""
+        self.finish()
+        with self._lock:
             write_text(self.folder / f"{os.getpid()}{LOG}", "".join(f"{line}\n" for line in self.lines))
 
     @property
