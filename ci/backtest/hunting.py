@@ -1,17 +1,18 @@
-"""The suite against one release: its own cases, cheapest first, with the checks that the suite gives each."""
+"""The suite against one release: its own cases in its order, with the checks that the suite gives each."""
 
 from __future__ import annotations
 
 import importlib
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Case
+from attnconf.cases.drawing.draws import by_variety
 from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.drawing.profiles import profile_named
-from attnconf.cases.drawing.traits import cost
 from attnconf.mutants.hunt import broken_clauses
 from attnconf.platforms import detect
 from attnconf.running.session import Session
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnconf.cases.drawing.draws import Draws
+    from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.judging.result import CaseResult, Failure
     from ci.backtest.table import Entry
 
 SHRINK_SECONDS = 10.0
+_PASSES: tuple[CheckSelection, ...] = ("base", "rotated")
 _NAME = "release"
 
 
@@ -54,27 +57,35 @@ class Hunter:
         return _NAME if self.entry.machine == "cpu" else self.entry.adapter
 
     def hunt(self, side: Side, seconds: float, *, until_found: bool) -> tuple[Side, Find | None]:
-        """Ask cases for ``seconds`` of CPU time; ``until_found`` ends at the first that breaks the entry's clause."""
-        asked = sorted(self._cases(), key=lambda pair: cost(pair[1]))
+        """Ask cases for ``seconds`` of CPU time; ``until_found`` ends at the first that breaks the entry's clause.
+
+        First each case's own run is judged, and then the cases are asked again with the checks that run the release
+        again, of which the suite gives each case some: they take most of the time, and most faults show without them.
+        """
+        asked = self.asked()
         started = time.process_time()
-        cases = layers = failing = 0
-        broken: dict[str, int] = {}
+        seen: dict[str, CaseResult] = {}
+        broken: dict[str, set[str]] = {}
         find = None
-        for draws, case in asked:
-            if time.process_time() - started > seconds:
+        for checks, (draws, case) in product(_PASSES, asked):
+            if find is not None or time.process_time() - started > seconds:
                 break
-            result = self._judged(case)
-            cases += 1
-            layers += sum(layer.outcome.is_executed for layer in result.layers)
-            failing += result.is_failure
+            result = self._judged(case, checks)
+            if case.id not in seen or result.is_failure:
+                seen[case.id] = result
             for clause in broken_clauses(result):
-                broken[str(int(clause))] = broken.get(str(int(clause)), 0) + 1
+                broken.setdefault(str(int(clause)), set()).add(case.id)
             if until_found and self.breaks(result):
-                find = self._find(draws, case, result, cases, time.process_time() - started)
-                break
-        spent = round(time.process_time() - started, 1)
-        counts = {"drawn": len(asked), "cases": cases, "layers": layers, "failing": failing, "seconds": spent}
-        return side.model_copy(update={**counts, "broken": broken}), find
+                find = self._find(draws, case, result, len(seen), time.process_time() - started)
+        counts = {
+            "drawn": len(asked),
+            "cases": len(seen),
+            "layers": sum(layer.outcome.is_executed for result in seen.values() for layer in result.layers),
+            "failing": sum(result.is_failure for result in seen.values()),
+            "broken": {clause: len(cases) for clause, cases in sorted(broken.items())},
+            "seconds": round(time.process_time() - started, 1),
+        }
+        return side.model_copy(update=counts), find
 
     def passes(self, case: dict[str, object]) -> bool:
         """Return whether the release passes ``case``, with every check."""
@@ -85,8 +96,18 @@ class Hunter:
         """Return whether ``result`` breaks a clause of the entry."""
         return bool(set(self.entry.clauses) & {int(clause) for clause in broken_clauses(result)})
 
+    def asked(self) -> list[tuple[Draws, Case]]:
+        """Return the profile's cases, the release's own ones included, with their draws, in an order for limited time.
+
+        The first ones cover most pairs of traits for their cost, in the layers that the release executes. Those of
+        which it executes no layer are left out.
+        """
+        drawn = list(self._cases())
+        executed = self.session.executed(self.name, [case for _, case in drawn])
+        order = by_variety([case for _, case in drawn], executed, in_time=True)
+        return [drawn[index] for index in order if executed[index]]
+
     def _cases(self) -> Iterator[tuple[Draws, Case]]:
-        """Yield the profile's cases that the release executes, its own ones included, with their draws."""
         for family in FAMILIES:
             if family not in self.entry.families:
                 continue
@@ -94,10 +115,10 @@ class Hunter:
                 for draws in self.session.selection(self.name, family, model).draws:
                     yield from ((draws, case) for case in draws.cases)
 
-    def _judged(self, case: Case) -> CaseResult:
+    def _judged(self, case: Case, checks: CheckSelection) -> CaseResult:
         """Judge a case; a failing one is judged once more, to say which clause explains it."""
-        result = self.session.ask(case, self.name, explain=False, count_effects=False)
-        return self.session.ask(case, self.name, count_effects=False) if result.is_failure else result
+        result = self.session.ask(case, self.name, checks, explain=False, count_effects=False)
+        return self.session.ask(case, self.name, checks, count_effects=False) if result.is_failure else result
 
     def _find(self, draws: Draws, drawn: Case, result: CaseResult, cases: int, seconds: float) -> Find:
         """Shrink the find as the suite does, as long as a clause of the entry fails."""

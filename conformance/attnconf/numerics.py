@@ -185,6 +185,11 @@ def bounded_answers(problems: Sequence[Problem], profile: NumericsProfile, out_d
     return found
 
 
+def bounded_like(answer: Answer, right: Bounded, out_dtype: str) -> Bounded:
+    """Return a wrong ``answer`` with the bound of the ``right`` one, and the roundoff of its own numbers as stored."""
+    return Bounded(answer, right.out_bound + _roundoff(out_dtype) * answer.out.abs(), right.lse_bound)
+
+
 def out_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
     """Return |actual - expected| in units of the bound, like ``actual``; NaN and infinities give inf."""
     return _units(actual, expected.answer.out, expected.out_bound)

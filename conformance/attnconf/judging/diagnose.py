@@ -16,7 +16,7 @@ from attnconf.clauses import Clause
 from attnconf.judging.execution import same_bits
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.result import Place
-from attnconf.numerics import Bounded, bounded_answer, out_units
+from attnconf.numerics import Bounded, bounded_answer, bounded_like, out_units
 from attnconf.oracle import Answer, scaled
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Ten
         if isinstance(mistaken, Answer):
             # its elements may be those of other heads or dims of their row, so the widest bound of the row counts
             widest = right.out_bound.amax(dim=(1, 2), keepdim=True).expand_as(right.out_bound)
-            wrong = Bounded(mistaken, widest, right.lse_bound)
+            wrong = bounded_like(mistaken, Bounded(right.answer, widest, right.lse_bound), trial.case.answer_dtype)
         else:
             wrong = bounded_answer(mistaken, profile, trial.case.answer_dtype)
         if not torch.equal(wrong.answer.out, right.answer.out) and float(out_units(actual, wrong).max()) <= 1.0:

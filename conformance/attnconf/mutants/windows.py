@@ -11,6 +11,8 @@ _WINDOW = "window = geometry.window_left if geometry.window_left >= 0 else kv_le
 _OLD = "(keys < positions - window)"
 _FIRST = "first_key = max(0, kv_len - q_len - window)\n"
 
+_MASKED = "scores = scores.masked_fill(hidden, -math.inf)"
+
 MUTANTS = (
     Mutant(
         id="window-short-in-decode",
@@ -156,5 +158,24 @@ MUTANTS = (
         clause=Clause.CAUSAL,
         make=edited("reference", Edit("keys > positions)", "keys > positions - int(q_len == 1 and kv_len > 1))")),
         proof=ask("decode"),
+    ),
+    Mutant(
+        id="window-by-finite-mask",
+        summary="keys behind the window get the score -10000: they count where all others score less",
+        bug="none filed",
+        clause=Clause.WINDOW,
+        make=edited(
+            "reference",
+            Edit(_FIRST, "first_key = 0\n"),
+            Edit(_MASKED, f"{_MASKED}\n        scores = scores.masked_fill({_OLD}, -1e4)"),
+        ),
+        proof=ask("extend", SLIDING, seed=18),
+    ),
+    Mutant(
+        id="mask-is-finite",
+        summary="keys out of sight get the score -10000",
+        clause=Clause.CAUSAL,
+        make=edited("reference", Edit(_MASKED, "scores = scores.masked_fill(hidden, -1e4)")),
+        proof=ask("extend", seed=18),
     ),
 )

@@ -1,8 +1,10 @@
 """Own cases: what one backend is asked beside the shared ones, until it executes as much as the profile counts.
 
 Shared cases come first, so that backends can be laid side by side. A backend declares some of their layers unsupported;
-where it supports others of the same kind, mode and dtypes, further cases are drawn for it. What it declares is known
-before anything runs, so the same backend gets the same cases everywhere, and builds can be planned for them.
+where it supports others of the same kind, mode and dtypes, further cases are drawn for it. One that takes a corner of
+the space, such as decodes in two dtypes, would still execute few: so it gets others, until it executes a layer of as
+many cases as the profile counts. What it declares is known before anything runs, so the same backend gets the same
+cases everywhere, and builds can be planned for them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from attnconf.cases.drawing.draws import by_variety
 from attnconf.cases.drawing.further import behind, further
 
 if TYPE_CHECKING:
@@ -37,6 +40,12 @@ _LEAST_DRAWN = 60
 
 _AT_ONCE = 32
 """Cases that a backend is asked about at a time: each question to a process of its own is a round trip."""
+
+_SEVERAL = 2
+"""Of so many cases the one is taken that has most new pairs of traits."""
+
+_DRAWN_FOR_CASE = 64
+"""Cases that are drawn, at most, for each shared one that is not executed: one takes a fraction of a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +74,14 @@ def select(shared: Sequence[Draws], declines: Declines, required: Mapping[Key, i
     The first of ``shared`` is the campaign from which more are drawn. ``required`` says how many layers a policy wants
     of a key, where the shared cases have fewer.
     """
-    count = _Count()
     cases = [case for draws in shared for case in draws.cases]
+    count = _Count(least=len(cases))
     for case, declined in zip(cases, declines(cases), strict=True):
         count.want(case)
         count.add(case, declined)
     for key, layers in (required or {}).items():
         count.wanted[key] = max(count.wanted[key], layers)
-    numbers: list[int] = []
-    if count.lacks() and shared[0].cases:
-        most = max(_LEAST_DRAWN, DRAWN_FOR_ONE * max(len(shared[0].cases), *count.wanted.values()))
-        for number, case, declined in _declined(behind(shared[0], most), declines):
-            if count.takes(case, declined):
-                numbers.append(number)
-                if not count.lacks():
-                    break
+    numbers = _chosen(shared[0], declines, count)
     own = further(shared[0], tuple(numbers)) if numbers else None
     return Selection(
         draws=tuple(shared) if own is None else (*shared, own),
@@ -88,6 +90,33 @@ def select(shared: Sequence[Draws], declines: Declines, required: Mapping[Key, i
         planned=sum(min(layers, count.had[key]) for key, layers in count.wanted.items() if ANY not in key),
         unreached=count.unreached(),
     )
+
+
+def _chosen(draws: Draws, declines: Declines, count: _Count) -> list[int]:
+    """Return the numbers of further cases: those that bring layers which are lacking, and the best of some others.
+
+    ``count`` is brought up to date.
+    """
+    asked = len(draws.cases)
+    most = max(_LEAST_DRAWN, DRAWN_FOR_ONE * max(asked, *count.wanted.values())) if asked else 0
+    numbers: list[int] = []
+    others: list[tuple[int, Case, Sequence[str | None]]] = []
+    drawn = behind(draws, max(most, _DRAWN_FOR_CASE * asked))
+    for turn, (number, case, declined) in enumerate(_declined(drawn, declines)):
+        lacks_layers = turn < most and count.lacks_layers()
+        if not lacks_layers and not count.may_lack(len(others), turn):
+            break
+        if lacks_layers and count.takes(case, declined):
+            numbers.append(number)
+        elif None in declined:
+            others.append((number, case, declined))
+    executed = [[layer for layer, reason in enumerate(declined) if reason is None] for _, _, declined in others]
+    order = by_variety([case for _, case, _ in others], executed)
+    for index in sorted(order[: max(0, count.least - count.met)]):
+        number, case, declined = others[index]
+        numbers.append(number)
+        count.add(case, declined)
+    return numbers
 
 
 def _declined(
@@ -101,8 +130,13 @@ def _declined(
 
 @dataclass
 class _Count:
-    """How many layers are ``wanted`` of each key, how many the backend executes, and why it declines others."""
+    """How many layers are ``wanted`` of each key, how many the backend executes, and why it declines others.
 
+    ``met`` are the cases of which it executes a layer; ``least`` of them are wanted.
+    """
+
+    least: int
+    met: int = 0
     wanted: Counter[Key] = field(default_factory=Counter)
     had: Counter[Key] = field(default_factory=Counter)
     reasons: dict[Key, Counter[str]] = field(default_factory=dict)
@@ -112,6 +146,7 @@ class _Count:
 
     def add(self, case: Case, declined: Sequence[str | None]) -> None:
         """Count what the backend executes of ``case``, and what it declines."""
+        self.met += None in declined
         for key, reason in zip(keys_of(case), declined, strict=True):
             for one in (key, _of_any(key)):
                 if reason is None:
@@ -128,7 +163,15 @@ class _Count:
         self.add(case, declined if useful else [reason or "" for reason in declined])
         return useful
 
-    def lacks(self) -> bool:
+    def may_lack(self, others: int, turn: int) -> bool:
+        """Return whether more cases may be executed than were met, and are worth looking for beside ``others``.
+
+        ``turn`` cases were drawn for it.
+        """
+        hopeful = self.met + others > 0 or turn < _LEAST_DRAWN
+        return hopeful and others < _SEVERAL * (self.least - self.met)
+
+    def lacks_layers(self) -> bool:
         """Return whether a key may still get more: one that has some layers, or was not declined often yet."""
         return any(
             self.had[key] < layers and (self.had[key] or sum(self.reasons.get(key, Counter()).values()) < _LEAST_DRAWN)

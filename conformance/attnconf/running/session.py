@@ -191,6 +191,11 @@ class Session:
             self._selections[key] = select(self.drawn.draws(family, model), declines, wanted)
         return self._selections[key]
 
+    def executed(self, backend: str, cases: Sequence[Case]) -> list[tuple[int, ...]]:
+        """Return the layers of each case that ``backend`` executes, as far as that is known before. Raises as above."""
+        declined = self._declined.reasons(backend, self.declaration(backend).promises, cases)
+        return [tuple(layer for layer, reason in enumerate(one) if reason is None) for one in declined]
+
     def stories(self, model: str) -> Stories:
         """Return what the machine of serving plays for ``model``: the same for every backend.
 

@@ -52,6 +52,7 @@ LAYER_FOR = {
     "neighbour's pages": 2,
     "window everywhere": 2,
     "oldest key lost": 2,
+    "finite mask": 1,
 }
 LONG = {"requests": (Request(prefix_len=200, new_tokens=4), Request(prefix_len=150, new_tokens=40))}
 CALIBRATED = tuple(
@@ -77,6 +78,9 @@ _NARROW = {
     "layers": tuple(layer.model_copy(update={"head_dim": 96, "head_dim_v": 64}) for layer in RICH.layers),
     "paging": Paging(page_size=8),
 }
+_LOW = {"kv_dtype": "bfloat16", "layers": (Layer(**SLIDING), Layer(**PLAIN, kind="full")), "seed": 18}
+"""All scores lie near -12,000."""
+
 _CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
     **dict.fromkeys(
@@ -84,6 +88,8 @@ CASE_FOR = {
         _IMAGES,
     ),
     "spans everywhere": _CAUSAL,
+    "finite window": _LOW,
+    "finite mask": {**_LOW, "paging": Paging(page_size=8)},
     "q_scale off": EIGHT_BIT,
     "q_scale once more": {"layers": CALIBRATED},
     "owner's q_scale": EIGHT_BIT,

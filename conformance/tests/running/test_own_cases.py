@@ -11,7 +11,7 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case
 from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.drawing.profiles import profile_named
-from attnconf.cases.shape import KernelShape
+from attnconf.cases.shape import KernelShape, kernel_shape
 from attnconf.gate.asked import Asked, asked_lines
 from attnconf.platforms import Platform
 from attnconf.policy.requirements import RequiredCell
@@ -35,9 +35,21 @@ class Picky(ReferenceBackend):
         return None if shape.page_size in PAGES and not shape.sinks else Unsupported("takes small pages without sinks")
 
 
+class Narrow(Picky):
+    """Picky, and for decodes alone: one case in thirty of those that are drawn."""
+
+    name = "narrow"
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        if shape.mode != "decode":
+            return Unsupported("takes decodes")
+        return super().supports(shape, platform)
+
+
 def a_session(**fields: object) -> Session:
     session = Session(platform=Platform(), profile=profile_named("gate"), **fields)  # type: ignore[arg-type]
     session.registry.register("picky", lambda _: Picky())
+    session.registry.register("narrow", lambda _: Narrow())
     return session
 
 
@@ -86,6 +98,20 @@ def test_nine_layers_of_ten_that_are_asked_are_executed() -> None:
     assert sum(one.own for one in found) > 0
 
 
+def test_who_takes_a_corner_of_the_space_still_executes_as_many_cases() -> None:
+    shared = SESSION.drawn.cases("free", "free")
+    found = SESSION.selection("narrow", "free", "free")
+    takes = partial(Narrow().supports, platform=Platform())
+    met = [any(takes(kernel_shape(case, i)) is None for i in range(len(case.layers))) for case in found.cases]
+    assert 10 * sum(met[: len(shared)]) < len(shared)
+    assert sum(met) >= len(shared)
+    assert all(met[len(shared) :])
+
+
+def test_who_takes_nothing_is_soon_believed() -> None:
+    assert SESSION.selection("narrow", "extend", "gemma4-31b").own == 0
+
+
 def test_the_same_backend_gets_the_same_cases_elsewhere_and_another_seed_others() -> None:
     own = SESSION.selection("picky", "decode", "gemma4-31b").cases
     assert a_session().selection("picky", "decode", "gemma4-31b").cases == own
@@ -120,7 +146,7 @@ def test_a_failure_in_an_own_case_is_shrunk_within_them() -> None:
 
     def run(case: Case) -> CaseResult:
         failure = Failure(clause=3, check="numerics", summary="planted", layer=0)
-        if case.paging.page_size in PAGES and case.q_dtype == "bfloat16":
+        if case.paging.page_size in PAGES and case.q_dtype != "float16":
             return outcome(case=case, layers=(LayerResult(layer=0, outcome=Outcome.FAILED, failures=(failure,)),))
         return outcome(case=case, layers=(LayerResult(layer=0, outcome=Outcome.PASSED),))
 

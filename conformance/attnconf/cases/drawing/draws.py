@@ -8,7 +8,6 @@ as they are drawn.
 from __future__ import annotations
 
 import heapq
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, repeat
@@ -24,7 +23,7 @@ from attnconf.cases.drawing.traits import ALONE, cost, pairs
 from attnconf.cases.drawing.whole_case import draw_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.choices import Source
@@ -40,6 +39,9 @@ CANDIDATES = 8
 
 _TRAIT_IN_PAIRS = 64
 """How many pairs a new trait is worth."""
+
+_COMPROMISE = 0.5
+"""The power of a case's cost that counts."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +120,15 @@ class Drawn:
 
 @dataclass(frozen=True)
 class _Rated:
-    """The pairs of traits that a case covers, as bits, and its cost."""
+    """The pairs of traits that a case covers, as bits, and what counts of its cost."""
 
     pairs: int
-    cost: float
+    price: float
 
     def gain(self, covered: int) -> float:
-        """Return how many pairs are new beside those ``covered``, for the cost; a new trait counts as many pairs.
-
-        The root of the cost is a compromise: between most pairs in so many cases, and most pairs in so much time.
-        """
+        """Return how many pairs are new beside those ``covered``, for the price; a new trait counts as many pairs."""
         new = self.pairs & ~covered
-        return (new.bit_count() + _TRAIT_IN_PAIRS * (new & ALONE).bit_count()) / math.sqrt(self.cost)
+        return (new.bit_count() + _TRAIT_IN_PAIRS * (new & ALONE).bit_count()) / self.price
 
 
 def _picked(pool: Sequence[Case], examples: int, several: int, before: Sequence[Case]) -> Iterator[Case]:
@@ -152,14 +151,21 @@ def _picked(pool: Sequence[Case], examples: int, several: int, before: Sequence[
     yield from islice([*fresh, *passed_over], examples)
 
 
-def by_variety(cases: Sequence[Case]) -> list[int]:
+def by_variety(
+    cases: Sequence[Case], executed: Sequence[Collection[int]] | None = None, *, in_time: bool = False
+) -> list[int]:
     """Return the indices of ``cases``, ordered so that the first ones cover most pairs of traits for their cost.
 
-    Where no case brings a new pair, all pairs count as new again.
+    ``executed`` are the layers of each case that a backend executes: only their pairs count. Where no case brings a new
+    pair, all pairs count as new again; those that bring none at all come last. The root of the cost counts, which is a
+    compromise between most pairs in so many cases and most in so much time; ``in_time``, all of it does.
     """
-    rated = [_rated(case) for case in cases]
+    of_all: Sequence[Collection[int] | None] = [None] * len(cases) if executed is None else executed
+    power = 1.0 if in_time else _COMPROMISE
+    rated = [_rated(case, layers, power) for case, layers in zip(cases, of_all, strict=True)]
     order: list[int] = []
-    left = list(range(len(cases)))
+    left = [index for index, one in enumerate(rated) if one.pairs]
+    without = [index for index, one in enumerate(rated) if not one.pairs]
     while left:
         covered = 0
         waiting = [(-rated[index].gain(covered), index) for index in left]
@@ -175,8 +181,8 @@ def by_variety(cases: Sequence[Case]) -> list[int]:
             else:
                 order.append(index)
                 covered |= rated[index].pairs
-    return order
+    return order + without
 
 
-def _rated(case: Case) -> _Rated:
-    return _Rated(pairs(case), cost(case))
+def _rated(case: Case, layers: Collection[int] | None = None, power: float = _COMPROMISE) -> _Rated:
+    return _Rated(pairs(case, layers), cost(case) ** power)

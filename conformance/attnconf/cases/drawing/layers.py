@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 HEAD_DIMS = (16, 32, 64, 80, 96, 128, 192, 256, 512)
 NARROW_HEAD_DIMS = (64, 128)
 GROUP_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16)
-MANY_HEADS = (12, 32)
-"""Group sizes of a single KV head alone: beyond a tile of query heads, and no power of two."""
+MANY_HEADS = {1: (12, 24, 32, 48), 2: (20, 32)}
+"""Further group sizes by the number of KV heads: beyond a tile of query heads, and no power of two."""
 KV_HEADS = (1, 2, 3, 4)
-MOST_QUERY_HEADS = 32
+MOST_QUERY_HEADS = 64
 WINDOWS = (0, 1, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200)
 CHUNKS = (2, 5, 16, 17, 48, 64, 100, 128)
 """Chunk sizes of chunked layers: of tiles and beside them, and no power of two."""
@@ -112,7 +112,7 @@ def _free_layer(choices: Choices) -> Layer:
     sight = _sight(choices, WINDOWS, CHUNKS)
     head_dim = choices.pick("head_dim", (*HEAD_DIMS, *SERVED_HEAD_DIMS))
     num_kv_heads = choices.pick("kv heads", KV_HEADS)
-    groups = GROUP_SIZES if num_kv_heads > 1 else (*GROUP_SIZES, *MANY_HEADS)
+    groups = (*GROUP_SIZES, *MANY_HEADS.get(num_kv_heads, ()))
     group = choices.pick("group", [size for size in groups if size * num_kv_heads <= MOST_QUERY_HEADS])
     return Layer(
         **sight,

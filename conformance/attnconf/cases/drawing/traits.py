@@ -14,7 +14,7 @@ from attnconf.cases.inputs.levels import raw_base
 from attnconf.cases.inputs.witnesses import saturates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from attnconf.cases.case import Case, Layer, Request
 
@@ -23,6 +23,7 @@ TILE = 16
 
 _SHORT = 64
 _FLOAT16 = 65_504
+_FAR_SCORE = 1000.0
 _CALM = ("zero", "stale")
 _REQUESTS = 8
 _STORED = 2.0**17
@@ -39,15 +40,17 @@ _numbers: dict[str, int] = {}
 _next_number = count()
 
 
-def pairs(case: Case) -> int:
+def pairs(case: Case, layers: Collection[int] | None = None) -> int:
     """Return the pairs of traits that meet in one request on one layer of ``case``, as a set of bits.
 
-    Bit positions are valid within one process.
+    ``layers`` are those that count, all without it. Bit positions are valid within one process.
     """
     shared = _bits(_of_case(case))
     requests = [(one, _bits(_of_request(case, i))) for i, one in enumerate(case.requests) if one.new_tokens]
     found = 0
     for index, layer in enumerate(case.layers):
+        if layers is not None and index not in layers:
+            continue
         own = shared | _bits(_of_layer(case, index))
         for request, asked in requests:
             met = own | asked | _bits(_of_window(case, layer, request))
@@ -129,7 +132,11 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
 def _scores_class(case: Case, layer: Layer) -> str:
     if saturates(case, layer):
         return "far above the cap"
-    base = raw_base(case, layer)
+    base, cap = raw_base(case, layer), layer.logits_soft_cap
+    if cap is not None and base < -cap:
+        return "at the low end of the cap"
+    if cap is None and abs(base) > _FAR_SCORE:
+        return f"far {'above' if base > 0 else 'below'} zero"
     return "high" if base > 0 else ("low" if base < 0 else "around zero")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.witnesses import SATURATED
 from attnconf.cases.sight import seen
 
@@ -20,6 +21,10 @@ _CAP_SHARE = 0.8
 _CAP_ROOM = 0.3
 """Ordinary scores lie above zero if this share of the cap is room enough for a probe to rise in, else below."""
 
+_LOW_IN_CAP = -2.0
+"""Ordinary scores in some cases, as a multiple of the cap: bent almost to -cap, the score of a key that is capped
+after it was hidden."""
+
 _CAP_MOST = 0.97
 """The highest score of a probe, as a share of the cap: a score at the cap would be infinite before it."""
 
@@ -34,6 +39,20 @@ _LEVEL = 160.0
 
 _LEVEL_EVERY = 8
 """Of so many seeds one raises all scores by ``_LEVEL``, and one lowers them."""
+
+_FAR_LEVEL = 12_000.0
+"""The distance in half of the cases that have one: below -10,000, which kernels write for "hidden" where they avoid
+infinities. Numbers beyond it are written for products before they are scaled, and met there by a small sm_scale. At
+this distance the bound is still a few hundredths of a value."""
+
+_FAR_TURN = 2 * _LEVEL_EVERY
+"""Of the seeds with a level every second run of so many has the far one, or the low one under a cap."""
+
+AMPLITUDE = 16.0
+"""Component of every key along the axis that shifts all scores alike, in units of an ordinary component."""
+
+_MOST_COMPONENT = 2.0**15
+"""The largest component of a query along that axis: it must fit into float16."""
 
 _FAR_SINK = 100.0
 """Distance of a far sink from its scores: exp(100) and exp(-100) leave float32, so its place decides about a row."""
@@ -52,9 +71,21 @@ def raw_base(case: Case, layer: Layer) -> float:
     """Return the mean score of ordinary keys before a soft cap."""
     cap = layer.logits_soft_cap
     if cap is None:
-        return {1: _LEVEL, 2: -_LEVEL}.get(case.seed % _LEVEL_EVERY, 0.0)
+        fits = far(case) and _FAR_LEVEL / layer.sm_scale / AMPLITUDE <= _MOST_COMPONENT
+        level = _FAR_LEVEL if fits else _LEVEL
+        return {1: level, 2: -level}.get(case.seed % _LEVEL_EVERY, 0.0)
+    if case.seed // _FAR_TURN % 2:
+        return _LOW_IN_CAP * cap
     longest = max(request.kv_len for request in case.requests)
     return _CAP_SHARE * cap if _CAP_ROOM * cap >= math.log(max(longest, 2)) + 1.0 else -_CAP_SHARE * cap
+
+
+def far(case: Case) -> bool:
+    """Return whether the scores of ``case`` that are raised or lowered lie at the far level: not over 8-bit numbers.
+
+    They would be cut off at the end of their format.
+    """
+    return case.seed // _FAR_TURN % 2 == 1 and FP8 not in {case.q_dtype, case.kv_dtype}
 
 
 def base_score(case: Case, layer: Layer) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.dtypes import FP8
-from attnconf.cases.inputs.levels import base_score, raw_base, sink_shift
+from attnconf.cases.inputs.levels import AMPLITUDE, base_score, far, raw_base, sink_shift
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
 from attnconf.cases.inputs.witnesses import Probe, plan_probes
@@ -24,9 +24,6 @@ from attnconf.oracle import Problem, scaled
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
-
-_AMPLITUDE = 16.0
-"""Component of every key along the shared axis, in units of an ordinary component."""
 
 _SINK_RISE = 1.0
 _SINK_SPREAD = 0.5
@@ -162,9 +159,10 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
     v = normal((tokens, layer.num_kv_heads, layer.value_dim), rng, device)
     if _shares_axis(case, index):
         signs = _signs(case, dim).to(device)
+        share = 1.0 / math.sqrt(float(signs.abs().sum()))
         x = _without(x, signs) * spread
-        k = _without(k, signs) + _AMPLITUDE / math.sqrt(dim) * signs
-        q = x + raw_base(case, layer) / layer.sm_scale / _AMPLITUDE / math.sqrt(dim) * signs
+        k = _without(k, signs) + AMPLITUDE * share * signs
+        q = x + raw_base(case, layer) / layer.sm_scale / AMPLITUDE * share * signs
     else:
         x *= spread
         q = x
@@ -178,14 +176,21 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
 
 
 def _signs(case: Case, dim: int) -> torch.Tensor:
-    """Return the signs [dim] of the axis that shifts all scores alike; it has equal components."""
+    """Return the signs [dim] of the axis that shifts all scores alike; it has equal components.
+
+    Far levels have an axis of one component, and zeros: rounding a large number that all keys have in common shifts
+    their scores alike, and leaves the others' bits to the rest of the query.
+    """
     rng = torch.Generator().manual_seed(case.seed + dim)
-    return 2.0 * torch.randint(0, 2, (dim,), generator=rng) - 1.0
+    signs = 2.0 * torch.randint(0, 2, (dim,), generator=rng) - 1.0
+    if far(case):
+        signs *= torch.arange(dim) == case.seed % dim
+    return signs
 
 
 def _without(numbers: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
     """Return noise without its component along ``signs``. The sums are exact (``noise.py``), so in any order."""
-    return numbers - (numbers * signs).sum(dim=-1, keepdim=True) * (1.0 / signs.shape[0]) * signs
+    return numbers - (numbers * signs).sum(dim=-1, keepdim=True) * (1.0 / float(signs.abs().sum())) * signs
 
 
 def _shares_axis(case: Case, index: int) -> bool:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from attnconf.oracle import Problem
 
 LN2 = math.log(2.0)
+_FINITE = -10_000.0
+"""The score of hidden keys in kernels that avoid infinities."""
+
 _SAME_SCALE = 1e-3
 """Relative difference below which a wrong scale or soft cap counts as the right one."""
 
@@ -47,21 +50,43 @@ def _soft_cap(change: Callable[[Problem, float], float | None]) -> Apply:
 
 def _cap_after_mask(scene: Scene) -> Answer | None:
     """Give each invisible key the score -cap, which is what tanh makes of minus infinity."""
+    cap = scene.problem.soft_cap
+    return None if cap is None else _lifted(scene.problem, -cap, _hidden(scene.problem))
+
+
+def _finite_window(scene: Scene) -> Answer | None:
+    """Give each key behind the window the score that stands for minus infinity in some kernels."""
     problem = scene.problem
-    if problem.soft_cap is None or problem.k.shape[0] == 0:
+    if problem.window_left < 0:
+        return None
+    keys = torch.arange(problem.k.shape[0])[None]
+    return _lifted(problem, _FINITE, keys < problem.positions[:, None].cpu() - problem.window_left)
+
+
+def _finite_mask(scene: Scene) -> Answer | None:
+    """Give each invisible key that score."""
+    return _lifted(scene.problem, _FINITE, _hidden(scene.problem))
+
+
+def _hidden(problem: Problem) -> torch.Tensor:
+    """Return which keys each row does not see, [rows, keys]."""
+    ends = torch.tensor([problem.sight(position) for position in problem.positions.tolist()]).view(-1, 2)
+    keys = torch.arange(problem.k.shape[0])[None]
+    return (keys < ends[:, :1]) | (keys > ends[:, 1:])
+
+
+def _lifted(problem: Problem, score: float, hidden: torch.Tensor) -> Answer | None:
+    """Return the answer in which the keys that are ``hidden`` [rows, keys] count with ``score``; None without any."""
+    if not bool(hidden.any()):
         return None
     seen = attend(problem)
-    ends = torch.tensor([problem.sight(position) for position in problem.positions.tolist()])
-    keys = torch.arange(problem.k.shape[0])[None]
-    visible = (keys >= ends[:, :1]) & (keys <= ends[:, 1:])
-    if bool(visible.all()):
-        return None
-    hidden = (~visible).double().to(problem.k.device)
-    values = torch.einsum("mj,jhd->mhd", hidden, problem.values)[:, problem.kv_head_of.to(problem.k.device)]
-    log_mass = hidden.sum(dim=1).log()[:, None] - problem.soft_cap
+    lifted = hidden.double().to(problem.k.device)
+    count = lifted.sum(dim=1)
+    mean = torch.einsum("mj,jhd->mhd", lifted / count.clamp_min(1.0)[:, None], problem.values)
+    log_mass = count.log()[:, None] + score
     lse = torch.logaddexp(seen.lse, log_mass.expand_as(seen.lse))
-    kept, each = torch.exp(seen.lse - lse), torch.exp(-problem.soft_cap - lse)
-    return Answer(kept[..., None] * seen.out + each[..., None] * values, lse)
+    kept, others = torch.exp(seen.lse - lse), torch.exp(log_mass - lse)
+    return Answer(kept[..., None] * seen.out + others[..., None] * mean[:, problem.kv_head_of.to(mean.device)], lse)
 
 
 def _sinks(change: Callable[[torch.Tensor], torch.Tensor | None]) -> Apply:
@@ -119,6 +144,22 @@ SCORES = (
         Clause.SCORES,
         "the soft cap is applied after the mask: keys out of sight get the score -cap",
         _cap_after_mask,
+        claimed=False,
+    ),
+    Mistake(
+        "finite window",
+        "window",
+        Clause.WINDOW,
+        "keys behind the window get the score -10000, and not minus infinity",
+        _finite_window,
+        claimed=False,
+    ),
+    Mistake(
+        "finite mask",
+        "causal",
+        Clause.CAUSAL,
+        "keys out of sight get the score -10000, and not minus infinity",
+        _finite_mask,
         claimed=False,
     ),
     Mistake("sinks off", "sinks", Clause.SCORES, "the sinks are ignored", _sinks(lambda _sinks: None)),
