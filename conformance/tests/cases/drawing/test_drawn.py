@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "bcdfe8215846cd628dce668d36f345ca686353dd8f52053422913260c971f99b",
-    ("smoke", True): "8b06021c96381576de7b3d581ab049807618ab8af41772f0ae24dd7d9ea29689",
-    ("gate", False): "18508ecedc04865e0e9a34f0353b094f1dfd60463f2a587e4391314c2353ed4a",
-    ("gate", True): "b985ed6ff71db381fe9b75565fd9fcc3591f82f5fa5221dbb3b233d4be6a37b5",
+    ("smoke", False): "193a0e64489445a509a6c5cf34f45ec6be13dd19401c1c6b1d377f90e589a3e4",
+    ("smoke", True): "69f6922180671a94e586b9de460f907b2081489a3c9dc15bb026c86d282da5dd",
+    ("gate", False): "b61c1defefb6c0bfb436e38df3a612b6b10a90b4df8b0168ea5e31a350b1ff11",
+    ("gate", True): "f70a5c14309087a29fe384882bdfd3fec9566e4dfc84ab575741b47e885a30af",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 
