@@ -41,7 +41,7 @@ _LEVEL_EVERY = 8
 """Of so many seeds one raises all scores by ``_LEVEL``, and one lowers them."""
 
 _FAR_LEVEL = 12_000.0
-"""The distance in half of the cases that have one: below -10,000, which kernels write for "hidden" where they avoid
+"""The least distance in half of the cases that have one: below -10,000, which some kernels write for "hidden" to avoid
 infinities. Numbers beyond it are written for products before they are scaled, and met there by a small sm_scale. At
 this distance the bound is still a few hundredths of a value."""
 
@@ -50,6 +50,9 @@ _FAR_TURN = 2 * _LEVEL_EVERY
 
 AMPLITUDE = 16.0
 """Component of every key along the axis that shifts all scores alike, in units of an ordinary component."""
+
+_STEPS = 16
+"""Steps of a mantissa that every dtype has."""
 
 _MOST_COMPONENT = 2.0**15
 """The largest component of a query along that axis: it must fit into float16."""
@@ -71,21 +74,27 @@ def raw_base(case: Case, layer: Layer) -> float:
     """Return the mean score of ordinary keys before a soft cap."""
     cap = layer.logits_soft_cap
     if cap is None:
-        fits = far(case) and _FAR_LEVEL / layer.sm_scale / AMPLITUDE <= _MOST_COMPONENT
-        level = _FAR_LEVEL if fits else _LEVEL
+        component = _representable(_FAR_LEVEL / layer.sm_scale / AMPLITUDE)
+        level = component * AMPLITUDE * layer.sm_scale if far(case) and component <= _MOST_COMPONENT else _LEVEL
         return {1: level, 2: -level}.get(case.seed % _LEVEL_EVERY, 0.0)
-    if case.seed // _FAR_TURN % 2:
+    if far(case):
         return _LOW_IN_CAP * cap
     longest = max(request.kv_len for request in case.requests)
     return _CAP_SHARE * cap if _CAP_ROOM * cap >= math.log(max(longest, 2)) + 1.0 else -_CAP_SHARE * cap
 
 
 def far(case: Case) -> bool:
-    """Return whether the scores of ``case`` that are raised or lowered lie at the far level: not over 8-bit numbers.
+    """Return whether the scores of ``case`` that are raised or lowered lie at the far level, or at the end of a cap.
 
-    They would be cut off at the end of their format.
+    Numbers of 8 bits would be cut off at the end of their format, or too coarse.
     """
     return case.seed // _FAR_TURN % 2 == 1 and FP8 not in {case.q_dtype, case.kv_dtype}
+
+
+def _representable(number: float) -> float:
+    """Return the next number from ``number`` on that every dtype has: probes rise above a level that is not rounded."""
+    mantissa, exponent = math.frexp(number)
+    return math.ldexp(math.ceil(mantissa * _STEPS) / _STEPS, exponent)
 
 
 def base_score(case: Case, layer: Layer) -> float:

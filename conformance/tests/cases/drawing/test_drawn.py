@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "193a0e64489445a509a6c5cf34f45ec6be13dd19401c1c6b1d377f90e589a3e4",
-    ("smoke", True): "69f6922180671a94e586b9de460f907b2081489a3c9dc15bb026c86d282da5dd",
-    ("gate", False): "b61c1defefb6c0bfb436e38df3a612b6b10a90b4df8b0168ea5e31a350b1ff11",
-    ("gate", True): "f70a5c14309087a29fe384882bdfd3fec9566e4dfc84ab575741b47e885a30af",
+    ("smoke", False): "dc619390cf22c0f5a02f17fe2da564ef207e3c1a3233689afd73d39e9a2e8066",
+    ("smoke", True): "8299b3429b7ac6d163bc0cf88ff112b6027e7fbc1d76931318853c30ba395d04",
+    ("gate", False): "6000e47a91a1ef06096e57dd976a15960079e98a6fffde64e73cd076c82b7ebc",
+    ("gate", True): "f121636f972efe4c44232d53b706b235ba081545f26ffb70dd43bb383598786f",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -24,7 +24,7 @@ OWED = 0.9
 OWED_IN_8_BITS = 0.7
 """The same for 8-bit queries and answers: P, or the answer, has 4 significant bits then, so the bound is wide."""
 
-FAINT = ("sm_scale", "sinks")
+FAINT = ("sm_scale", "sinks", "soft_cap")
 """Their mildest mistakes, a factor of log(2), move half of a row's weight, which 8 bits hide in every second layer."""
 
 
