@@ -43,12 +43,14 @@ def add(commands: Commands) -> None:
     parser.add_argument("--save", metavar="FILE", help="write a case that a backend fails")
     parser.add_argument("--save-story", metavar="FILE", help="write the events that lead to what breaks")
     parser.add_argument("--record", metavar="DIR", help="save judged batches as cases for replay, one of each shape")
+    parser.add_argument("--ledger", metavar="FILE", help="write how each request ended, for verify-requests")
     parser.add_argument("--story", metavar="FILE", help="tell this story again, and nothing else")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Play until so many events have happened; return 1 for a broken clause, whose story is printed."""
+    from attnconf.serving.bookkeeper import Bookkeeper
     from attnconf.serving.judge import WrongStep
     from attnconf.serving.machine import Played, play
     from attnconf.serving.managers.registry import manager_named
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.serving.violation import Violation
 
     check_least(arguments, steps=1, seed=0, judge_every=0)
-    for name in (arguments.save, arguments.save_story):
+    for name in (arguments.save, arguments.save_story, arguments.ledger):
         if name is not None:
             refuse_unwritable(Path(name))
     record = None if arguments.record is None else Recorder(Path(arguments.record))
@@ -72,13 +74,19 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with closing(session):
         judge = _judge(arguments, session, setting)
         judge.record = record
+        books = Bookkeeper()
         start = arguments.seed * 1_000_003
         while total.events < arguments.steps:
             try:
-                total.join(play(memory, stories=_STORIES_AT_ONCE, start=start, judge=judge, drafts=setting.drafts))
+                total.join(
+                    play(memory, stories=_STORIES_AT_ONCE, start=start, judge=judge, drafts=setting.drafts, ended=books)
+                )
             except (Violation, WrongStep) as broken:
                 return _broken(arguments, console, setting, broken)
             start += 1
+    if arguments.ledger is not None:
+        books.ledger.write(Path(arguments.ledger))
+        console.say(shell(["attnconf", "verify-requests", arguments.ledger]))
     if record is not None:
         console.say(
             f"{counted(record.saved, 'case')} in {arguments.record}; attnconf replay judges them on any backend"

@@ -68,12 +68,13 @@ def play(  # noqa: PLR0913 - whose memory and scheduler, how long, and who judge
     judge: Callable[[list[BatchRow], Sequence[Event]], None] = lambda _rows, _story: None,
     drafts: bool = True,
     stretch: int = 1,
+    ended: Callable[[World], None] = lambda _world: None,
 ) -> Played:
     """Play ``stories`` of up to ``EVENTS_A_STORY`` events over fresh memories, the same ones for each ``start``.
 
     Raises ``Violation`` or ``WrongStep`` with the shortest story that is found, and what else ``judge`` raises. Without
     ``drafts`` no batch has any: some memories take none. A drawn token stands for up to ``stretch`` of a prompt or
-    chunk. Works without pytest, and keeps no database.
+    chunk. ``ended`` gets the world of each whole story. Works without pytest, and keeps no database.
     """
     played = Played()
 
@@ -83,6 +84,7 @@ def play(  # noqa: PLR0913 - whose memory and scheduler, how long, and who judge
 
         def told(self, world: World) -> None:
             played.add(world)
+            ended(world)
 
     Machine.drafts_allowed, Machine.stretch = drafts, stretch
     how = settings(

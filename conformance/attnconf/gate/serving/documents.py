@@ -10,6 +10,7 @@ from attnconf.fields import Fields
 from attnconf.files import read_text
 from attnconf.gate.serving.bench import bench_result
 from attnconf.gate.serving.genai import genai_result, is_genai
+from attnconf.gate.serving.ledger import SCHEMA, Ledger
 from attnconf.values import unambiguous
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def read_documents(path: Path) -> tuple[Fields, ...]:
 
 def serving_result(fields: Fields) -> ServingResult:
     """Return what a document says of its requests. Raises ``InvalidInputError`` for what is no such result."""
+    if fields.data.get("schema") == SCHEMA:
+        return Ledger.from_data(fields.data, fields.source).result(fields.source)
     return genai_result(fields) if is_genai(fields) else bench_result(fields)
 
 
