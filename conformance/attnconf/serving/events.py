@@ -17,8 +17,11 @@ _FORBID = ConfigDict(extra="forbid")
 _MOST_SHOWN = 48
 """Tokens of a prompt that a story shows."""
 
-Number = Annotated[int, Field(ge=0, strict=True)]
-Positive = Annotated[int, Field(gt=0, strict=True)]
+_MOST = 4096
+"""Of anything in an event: a story is one of few small requests, and ends within seconds."""
+
+Number = Annotated[int, Field(ge=0, le=_MOST, strict=True)]
+Positive = Annotated[int, Field(gt=0, le=_MOST, strict=True)]
 Token = Annotated[int, Field(ge=0, lt=VOCABULARY, strict=True)]
 
 
@@ -29,7 +32,7 @@ class Submit:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
 
     request: Number
-    prompt: Annotated[tuple[Token, ...], Field(min_length=1)]
+    prompt: Annotated[tuple[Token, ...], Field(min_length=1, max_length=_MOST)]
     answer: Positive
     event: Literal["submit"] = field(default="submit", repr=False)
 

@@ -34,7 +34,7 @@ _RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtime
 """What Python code raises when it is wrong; a judge's own verdicts are errors of attnconf."""
 
 _MOST_DRAIN = 400
-"""Batches within which all requests of a small world end; more means that one never does."""
+"""Batches within which all requests of a small world end, one for each of their tokens beside."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,14 @@ class World:
 
     def finish(self) -> None:
         """Let all requests end, then check that each did so right, and that the memory is whole and empty."""
-        for _ in range(_MOST_DRAIN):
+        waits = (len(known.prompt) + known.answer for known in self.known.values() if not known.ended)
+        most = _MOST_DRAIN + sum(waits)
+        for _ in range(most):
             if not self.alive:
                 break
             self.apply(Step(chunk=64))
         else:
-            said = f"request {self.alive[0]} has not ended after {_MOST_DRAIN} batches"
+            said = f"request {self.alive[0]} has not ended after {most} batches"
             raise Violation(Clause.REQUESTS, said, self.story)
         self.apply(Evict())
         for pool, pages in self.memory.census().items():

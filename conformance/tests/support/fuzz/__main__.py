@@ -48,7 +48,7 @@ def mutated(target: Target, rng: random.Random) -> bytes:
         for _ in range(changes):
             content = mutate_bytes(content, rng)
         return content
-    if target.suffix == ".toml":
+    if target.suffix in {".toml", ".txt"}:
         for _ in range(changes):
             text = mutate_lines(text, rng) or "x"
         return text.encode()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from attnconf.cases.case import Case, Layer, Paging, Poison, Request
 from attnconf.cases.models import load_model
@@ -21,6 +25,7 @@ from attnconf.gate.receipt import Receipt
 from attnconf.gate.sealed import seal
 from attnconf.policy.policy import parse_policy, policy_digest
 from attnconf_fixtures import ROOT
+from conformance.tests.support.dumped import decode
 from conformance.tests.support.gate_receipts import receipt_of
 from conformance.tests.support.gate_repository import AFTER, FLEET
 from conformance.tests.support.receipts import everything
@@ -63,6 +68,7 @@ def prepare(folder: Path) -> None:
     (folder / "policy.toml").write_text(AFTER)
     (folder / "fleet.toml").write_text(FLEET)
     PLAN.write(folder / "plan.json")
+    (folder / "served.json").write_text(_SERVED)
     for job in ("cpu", "b200"):
         receipt_of(PLAN, job).write(folder / f"{job}.json")
 
@@ -154,6 +160,61 @@ def _accounts(text: str) -> bool:
     return True
 
 
+def _keeps_books(text: str) -> bool:
+    """Whether each request of a ledger stands there once, and finished whole or says why not."""
+    entries = json.JSONDecoder().raw_decode(text.lstrip())[0]["requests"]
+    ends = [_is_told(one) for one in entries]
+    names = {one["request"] for one in entries}
+    return len(names) == len(entries) and None not in ends and any(ends)
+
+
+def _is_told(entry: dict[str, Any]) -> bool | None:
+    """Return whether a request finished, or None where its end is not explained."""
+    reason, end = str(entry.get("reason") or "").strip(), entry.get("ended")
+    if end != "finished":
+        return False if end and reason else None
+    asked, got = entry.get("asked_tokens"), entry.get("output_tokens")
+    return True if reason or asked is None or got is None or got >= asked else None
+
+
+def _import_dump(folder: Path, file: Path, _rng: random.Random) -> int:
+    """Read a dump whose metadata are the file, beside right tensors."""
+    dump = folder / "dumps" / "20261129_1_pid1_x_call0001"
+    dump.mkdir(parents=True, exist_ok=True)
+    (dump / "metadata.jsonl").write_bytes(file.read_bytes())
+    torch.save(_TENSORS, dump / "inputs.pt")
+    out = folder / "imported"
+    shutil.rmtree(out, ignore_errors=True)
+    return main(["import-dump", str(folder / "dumps"), "--out", str(out)])
+
+
+_TENSORS = {
+    "arg_0": torch.zeros(1, 2, 16, dtype=torch.float16),
+    "arg_1": torch.zeros(4, 2, 1, 8, 16, dtype=torch.float16),
+    "arg_2": torch.zeros(8, dtype=torch.uint8),
+    "arg_3": torch.tensor([[1, 2]], dtype=torch.int32),
+    "arg_4": torch.tensor([9], dtype=torch.int32),
+}
+
+
+def _dumped() -> str:
+    details = {
+        name: {"shape": list(one.shape), "dtype": str(one.dtype), "stride": list(one.stride())}
+        for name, one in _TENSORS.items()
+    }
+    return json.dumps(
+        {
+            "function_name": "trtllm_batch_decode_with_kv_cache",
+            "input_metadata": {"arg_5": 64, "kwarg_bmm1_scale": 0.25, "kwarg_sinks": None},
+            "tensor_details": details,
+            "function_signature": str(inspect.signature(decode)),
+            "process_id": 1,
+            "call_sequence": 1,
+            "timestamp": "1",
+        }
+    )
+
+
 def _case_files() -> tuple[str, ...]:
     vectors = (ROOT / "vectors").glob("*.json")
     first = min(vectors, key=lambda path: path.stat().st_size)
@@ -170,6 +231,32 @@ _SERVING = (
     json.dumps({"backend": "vllm", "num_prompts": 3, "completed": 2, "failed": 1, "errors": ["", None, "x\ny"]}) * 2,
     json.dumps({"backend": "vllm", "num_prompts": 3, "completed": 2, "aborted": "1"}),
     json.dumps({"request_count": {"avg": 3}, "input_config": {"loadgen": {"request_count": 3}}}),
+)
+_LEDGER = json.dumps(
+    {
+        "schema": "attnconf.ledger/1",
+        "requests": [
+            {"request": "0.0", "ended": "finished", "output_tokens": 3, "asked_tokens": 3},
+            {"request": "0.1", "ended": "aborted", "reason": "by the client", "output_tokens": 1},
+        ],
+    }
+)
+_METRICS = (
+    'vllm:num_requests_running{engine="0"} 0.0\nvllm:request_success_total{finished_reason="stop"} 3.0\n',
+    "sglang:num_requests_total 3\nsglang:num_running_reqs 0\n",
+)
+_STORY = json.dumps(
+    {
+        "schema": "attnconf.story/1",
+        "setting": {"sizes": {"full": 9, "swa": 9}},
+        "events": [
+            {"event": "submit", "request": 0, "prompt": [0, 1, 2, 1, 0], "answer": 3},
+            {"event": "step", "chunk": 2},
+            {"event": "step", "chunk": 64, "drafts": 2, "accepted": 1},
+            {"event": "preempt", "request": 0},
+            {"event": "evict"},
+        ],
+    }
 )
 _RECEIPT = json.dumps(receipt_of(PLAN, "b200").to_data())
 _EVERYTHING = json.dumps({**everything().to_data(), "digest": None})
@@ -211,6 +298,18 @@ TARGETS = (
         (0, 10, *NO_GREEN),
     ),
     Target("verify-requests", ".json", _SERVING, _command("verify-requests", "{file}"), (0, 2, 10), _accounts),
+    Target("ledger", ".json", (_LEDGER,), _command("verify-requests", "{file}"), (0, 2, 10), _keeps_books),
+    Target(
+        "metrics",
+        ".txt",
+        _METRICS,
+        _command("verify-requests", "{folder}/served.json", "--metrics", "{file}"),
+        (0, 2, 10),
+    ),
+    Target(
+        "machine --story", ".json", (_STORY,), _command("machine", "--story", "{file}", "--judge-every", "0"), (0, 2)
+    ),
+    Target("import-dump", ".jsonl", (_dumped(),), _import_dump, (0, 2)),
     Target("model", ".json", _MODELS, _model, (0,)),
     Target(
         "replay",
