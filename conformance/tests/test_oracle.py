@@ -38,6 +38,7 @@ def make(  # noqa: PLR0913
     spans: tuple[tuple[int, int], ...] = (),
     chunk_size: int | None = None,
     start: int = 0,
+    tree: tuple[int, ...] = (),
     seed: int = 0,
 ) -> Problem:
     rng = torch.Generator().manual_seed(seed)
@@ -45,11 +46,20 @@ def make(  # noqa: PLR0913
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=rng, dtype=torch.float64)
 
+    tree = tree[:rows] if len(tree) >= rows else ()
+    depth = [0] * rows
+    for token, parent in enumerate(tree):
+        depth[token] = depth[parent] + 1 if parent >= 0 else 0
+    first = start + keys - rows
+    places = torch.tensor([first + one for one in depth], dtype=torch.int64) if tree else None
     return Problem(
+        tree=tree,
+        tree_start=first,
+        tokens=tuple(range(rows)) if tree else (),
         q=2 * normal(rows, qo, dim),
         k=normal(keys, kv, dim),
         v=normal(keys, kv, value_dim or dim),
-        positions=torch.arange(start + keys - rows, start + keys),
+        positions=torch.arange(first, start + keys) if places is None else places,
         kv_head_of=torch.arange(qo) // (qo // kv),
         window_left=window_left,
         sm_scale=sm_scale,
@@ -67,6 +77,26 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.allclose(one, other, rtol=TIGHT, atol=TIGHT)
 
 
+def seen(problem: Problem, i: int, j: int) -> bool:
+    """Say whether row ``i`` sees key ``j``, by the definition."""
+    position, there = int(problem.positions[i]), problem.start + j
+    if problem.tree and problem.causal and there >= problem.tree_start:
+        steps, token = 0, i
+        while token >= 0 and token != there - problem.tree_start:
+            steps, token = steps + 1, problem.tree[token]
+        if token < 0:
+            return False
+        there = position - steps
+    together = any(position in range(*span) and there in range(*span) for span in problem.spans)
+    behind = there <= position + (0 if problem.tree else problem.ahead) or together
+    size = problem.chunk_size or 10**6
+    return (
+        (behind or not problem.causal)
+        and (problem.window_left == -1 or there >= position - problem.window_left)
+        and there // size >= position // size
+    )
+
+
 def in_plain_python(problem: Problem) -> Answer:
     """Evaluate the same definition with loops, math.fsum and no shared code: numerator and denominator apart."""
     rows, heads, dim = *problem.q.shape[:2], problem.v.shape[2]
@@ -74,20 +104,11 @@ def in_plain_python(problem: Problem) -> Answer:
     lse = torch.zeros(rows, heads, dtype=torch.float64)
     q, k, v = problem.q.tolist(), problem.k.tolist(), problem.v.tolist()
     for i in range(rows):
-        position = int(problem.positions[i])
         for h in range(heads):
             g = int(problem.kv_head_of[h])
             terms: list[tuple[float, list[float]]] = []
             for j in range(len(k)):
-                there = problem.start + j
-                together = any(position in range(*span) and there in range(*span) for span in problem.spans)
-                behind = there <= position + problem.ahead or together
-                if problem.causal and not behind:
-                    continue
-                if problem.window_left != -1 and there < position - problem.window_left:
-                    continue
-                size = problem.chunk_size or 10**6
-                if there // size < position // size:
+                if not seen(problem, i, j):
                     continue
                 x = problem.sm_scale * math.fsum(a * b for a, b in zip(q[i][h], k[j][g], strict=True))
                 if problem.soft_cap is not None:
@@ -222,6 +243,7 @@ problems = st.builds(
     spans=st.sampled_from([(), ((0, 3),), ((1, 2), (2, 20)), ((4, 9),)]),
     chunk_size=st.sampled_from([None, None, 1, 3, 4]),
     start=st.sampled_from([0, 0, 2]),
+    tree=st.sampled_from([(), (), (-1, 0, 0, 1), (-1, -1, -1, 0), (-1, 0, 1, 0)]),
     seed=st.integers(0, 2**31),
 )
 

@@ -97,6 +97,8 @@ class _Run:
         if self.batch.row_spans is not None and geometry.spans:
             ends = self.batch.row_spans[rows, 1:]
             hidden = hidden & ~((positions < keys) & (keys < ends))
+        if self.batch.tree_mask is not None:
+            keys, positions, hidden = self._in_tree(rows, keys, kv_len - q_len, window)
         if geometry.chunk_size is not None:
             hidden = hidden | (keys // geometry.chunk_size < positions // geometry.chunk_size)
         scores = scores.masked_fill(hidden, -math.inf)
@@ -107,6 +109,18 @@ class _Run:
         p = torch.softmax(scores, dim=3)[..., : k.shape[0]]
         out = torch.einsum("hgmn,nhd->mhgd", p, v.float()).flatten(1, 2) * self._owner(layer).v_scale
         return (out / inputs.out_scale).to(inputs.out_dtype), lse.flatten(0, 1).transpose(0, 1)
+
+    def _in_tree(
+        self, rows: slice, keys: torch.Tensor, cached: int, window: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the positions of ``keys`` [1, n] and of the rows [m, 1] of a tree, and what is hidden, [m, n]."""
+        mask, depths = self.batch.tree_mask, self.batch.row_depths
+        if mask is None or depths is None:
+            raise ValueError("a batch without a tree")
+        drafts = (keys[0] - cached).clamp_min(0)
+        positions = cached + depths[rows, None].long()
+        places = torch.where(keys < cached, keys, positions[:, 0][drafts])
+        return places, positions, ~((keys < cached) | mask[rows][:, drafts]) | (places < positions - window)
 
     def _owner(self, layer: int) -> Layer:
         return self.batch.layers[self.batch.layers[layer].cache].geometry

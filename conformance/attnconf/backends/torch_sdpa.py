@@ -104,15 +104,16 @@ class _Run:
                 continue
             followed = self.batch.row_spans if geometry.spans else None
             spans = None if followed is None else followed[rows]
-            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len, spans).to(out.dtype)
+            seen = self._visible(layer, rows, kv_len, spans)
+            out[rows] = self._attend(layer, tables[row], inputs.q[rows], kv_len, seen).to(out.dtype)
         return f"sdpa-{self.kernel.name.lower()}"
 
     def _attend(
-        self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int, spans: torch.Tensor | None
+        self, layer: int, table: torch.Tensor, q: torch.Tensor, kv_len: int, seen: torch.Tensor
     ) -> torch.Tensor:
         """Return one request's output, [q_len, num_qo_heads, value_dim], in the dtype that it was computed in.
 
-        ``spans`` [q_len, 2] are those that count.
+        ``seen`` [q_len, keys] are those that each query token sees, from the first key that the first one sees.
         """
         inputs = self.batch.layers[layer]
         cache = self.batch.caches[inputs.cache]
@@ -130,13 +131,22 @@ class _Run:
                 query,
                 k,
                 v,
-                attn_mask=_visible(geometry, q.shape[0], first, kv_len, q.device, spans),
+                attn_mask=seen,
                 scale=geometry.sm_scale * inputs.q_scale * stored.k_scale,
                 enable_gqa=stored.group_size > 1,
             )
         answer = attended[0].transpose(0, 1)[..., : geometry.value_dim]
         scale = stored.v_scale / inputs.out_scale
         return answer if scale == 1.0 else answer.float() * scale
+
+    def _visible(self, layer: int, rows: slice, kv_len: int, spans: torch.Tensor | None) -> torch.Tensor:
+        """Return which keys the query tokens of one request see; ``spans`` [q_len, 2] are those that count."""
+        geometry, q_len = self.batch.layers[layer].geometry, rows.stop - rows.start
+        first, device = _first_visible(geometry, q_len, kv_len), self.batch.device
+        if self.batch.tree_mask is None or self.batch.row_depths is None:
+            return _visible(geometry, q_len, first, kv_len, device, spans)
+        mask, depths = self.batch.tree_mask[rows, :q_len], self.batch.row_depths[rows].long()
+        return _visible_in_tree(geometry, mask, depths, first, kv_len - q_len)
 
     def _gather(self, cache: torch.Tensor, table: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Return tokens [first, last) of one sequence as [tokens, num_kv_heads, head_dim]: no other slot is read."""
@@ -168,3 +178,18 @@ def _visible(  # noqa: PLR0913 - one mask of one request
     if geometry.chunk_size is not None:
         return behind & (keys // geometry.chunk_size == positions // geometry.chunk_size)
     return behind if geometry.window_left < 0 else behind & (keys >= positions - geometry.window_left)
+
+
+def _visible_in_tree(
+    geometry: Layer, mask: torch.Tensor, depths: torch.Tensor, first: int, cached: int
+) -> torch.Tensor:
+    """Return which keys from ``first`` on the rows of a tree see behind ``cached`` ones, [q_len, keys] bool."""
+    before = torch.arange(min(first, cached), cached, device=mask.device)
+    positions = (cached + depths)[:, None]
+    places = torch.cat([before, cached + depths])[None, :]
+    seen = torch.cat([mask.new_ones((len(mask), len(before))), mask], dim=1)
+    if geometry.window_left >= 0:
+        seen = seen & (places >= positions - geometry.window_left)
+    if geometry.chunk_size is not None:
+        seen = seen & (places // geometry.chunk_size == positions // geometry.chunk_size)
+    return seen

@@ -6,10 +6,11 @@ vectors, replay, benchmarks, receipts and error messages all use this one class.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from attnconf.cases import trees
 from attnconf.cases.dtypes import FP8, Dtypes, KVDtype, OutDtype, QDtype
 from attnconf.cases.geometry import LayerGeometry, Positive, check_owners
 from attnconf.cases.recorded import Recorded, Tenant
@@ -31,6 +32,8 @@ Scale = Annotated[float, Field(ge=2.0**-20, le=2.0**20, allow_inf_nan=False)]
 
 MAX_VERIFY_TOKENS = 64
 """Query tokens that one request may bring to a verify step: the last one that was accepted, and its drafts."""
+
+Parent = Annotated[int, Field(ge=-1, lt=MAX_VERIFY_TOKENS, strict=True)]
 
 
 LEAST_OUT_SCALE = 2.0**-6
@@ -55,7 +58,9 @@ class Request(Value):
 
     Its prefix shares its first ``shared_pages`` pages with the earlier request ``shares_with``. ``spans`` are the
     tokens of its images, in order and apart, counted from the request's first token. The last one may end behind the
-    last token, where the rest of an image comes with a later chunk: a layer of ``spans`` sees what is there.
+    last token, where the rest of an image comes with a later chunk: a layer of ``spans`` sees what is there. ``tree``
+    are the parents of the new tokens of a verify step (``cases/trees.py``), -1 for the last token of the prefix; where
+    it is empty, they are a chain.
     """
 
     prefix_len: Count = 0
@@ -63,6 +68,7 @@ class Request(Value):
     shares_with: Count | None = None
     shared_pages: Count = 0
     spans: tuple[Span, ...] = ()
+    tree: Annotated[tuple[Parent, ...], Field(max_length=MAX_VERIFY_TOKENS)] = ()
 
     @property
     def kv_len(self) -> int:
@@ -79,12 +85,27 @@ class Request(Value):
         return next((span for span in self.spans if span[0] <= position < span[1]), None)
 
     def resized(self, prefix_len: int, new_tokens: int) -> Request:
-        """Return the request with other lengths; spans behind its last token go."""
+        """Return the request with other lengths; spans behind its last token go, and a tree grows or is cut."""
         kept = tuple(span for span in self.spans if span[0] < prefix_len + new_tokens)
-        return self.model_copy(update={"prefix_len": prefix_len, "new_tokens": new_tokens, "spans": kept})
+        tree = trees.resized(self.tree, new_tokens)
+        changes = {"prefix_len": prefix_len, "new_tokens": new_tokens, "spans": kept, "tree": tree}
+        return self.model_copy(update=changes)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out(cls, data: Any) -> Any:  # noqa: ANN401 - what is validated may be anything
+        """Leave out a ``tree`` that is a chain: one request has one form."""
+        tree = data.get("tree") if isinstance(data, dict) else None
+        if isinstance(tree, list | tuple) and len(tree) == data.get("new_tokens", 1) and list(tree) == _chain(tree):
+            return {name: value for name, value in data.items() if name != "tree"}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.tree:
+            trees.check(self.tree, self.new_tokens)
+            if self.spans:
+                raise ValueError("a request with a tree has no spans: nothing serves both")
         end = 0
         for begin, stop in self.spans:
             if not end <= begin < stop:
@@ -94,6 +115,10 @@ class Request(Value):
         if self.spans and self.spans[-1][0] >= self.kv_len:
             raise ValueError(f"spans begin among the request's {self.kv_len} tokens, not at {self.spans[-1][0]}")
         return self
+
+
+def _chain(tree: list[Any] | tuple[Any, ...]) -> list[int]:
+    return list(range(-1, len(tree) - 1))
 
 
 class Paging(Value):
@@ -281,6 +306,8 @@ def _check_modes(case: Case) -> None:
         )
     elif case.mode == "mixed" and not (1 in tokens and max(tokens) > 1):
         message = "mode mixed has a request with 1 new token and one with more"
+    elif case.mode != "verify" and any(request.tree for request in case.requests):
+        message = f"a tree of draft tokens belongs to mode verify, not {case.mode}"
     elif max(tokens) == 0:
         message = "at least one request needs a new token"
     else:

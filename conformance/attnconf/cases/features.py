@@ -30,6 +30,7 @@ Feature = Literal[
     "spans",
     "table_strides",
     "table_tail",
+    "tree",
     "v_scale",
     "window",
 ]

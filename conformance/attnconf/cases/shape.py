@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.sight import follows_spans
+from attnconf.cases.sight import follows_spans, follows_tree
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,9 @@ class KernelShape:
     ``head_dim`` is the width of queries and keys, ``head_dim_v`` that of values and answers, mostly the same.
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
     whether the feature is on, ``chunked`` whether the layer is, ``spans`` whether some row lies in a span that the
-    layer follows, and ``ragged`` whether the requests of a verify step differ in their number of query tokens. Most
-    libraries compile for these alone. Those with precompiled kernels also pick by the number of requests, by the host
+    layer follows, ``ragged`` whether the requests of a verify step differ in their number of query tokens, and ``tree``
+    whether the drafts of one are a tree. Most libraries compile for these alone. Those with precompiled kernels also
+    pick by the number of requests, by the host
     hint of the longest request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as where a
     machine is planned.
     """
@@ -46,6 +47,7 @@ class KernelShape:
     sinks: bool
     spans: bool
     ragged: bool
+    tree: bool
     num_requests: int | None = None
     max_kv_len: int | None = None
     window_left: int | None = None
@@ -78,6 +80,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         sinks=geometry.sinks,
         spans=follows_spans(geometry, case.requests),
         ragged=case.mode == "verify" and len({request.new_tokens for request in case.requests}) > 1,
+        tree=follows_tree(case.requests),
         num_requests=len(case.requests) + case.padding_rows,
         max_kv_len=case.max_seq_len,
         window_left=geometry.window_left,
@@ -107,6 +110,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         sinks=layer.sinks is not None,
         spans=geometry.spans and batch.row_spans is not None,
         ragged=batch.mode == "verify" and len(set(batch.q_lens)) > 1,
+        tree=batch.tree_mask is not None,
         num_requests=len(batch.q_lens),
         max_kv_len=batch.max_seq_len,
         window_left=geometry.window_left,

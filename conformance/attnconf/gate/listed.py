@@ -144,6 +144,7 @@ def _shapes(layers: Iterable[LayerGeometry], dtypes: Iterable[Dtypes], mode: Mod
             windowed=layer.window_left >= 0,
             spans=False,
             ragged=False,
+            tree=False,
             chunked=layer.chunk_size is not None,
             soft_cap=False,
             sinks=layer.sinks,

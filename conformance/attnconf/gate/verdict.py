@@ -146,7 +146,9 @@ def unprovable(policy: Policy, resolutions: Sequence[Resolution]) -> tuple[str, 
     for rule in policy.rules:
         if rule.name in deciding and rule.unproven is not None:
             names = " and ".join(rule.choice.backends) if rule.choice else ""
-            what = f"rule {rule.name} gives the masks of images {names}, and requires no case of them"
+            taken = {"the masks of images": rule.takes_images, "trees of drafts": rule.takes_trees}
+            whom = " and ".join(what for what, takes in taken.items() if takes)
+            what = f"rule {rule.name} gives {whom} {names}, and requires no case of them"
             found.append(f"not proven: {what} ({rule.unproven})")
     return tuple(found)
 

@@ -125,6 +125,11 @@ def _with_drafts_alike(case: Case, _layer: int, request: int) -> Case:
     return case.model_copy(update={"requests": tuple(one.resized(one.prefix_len, tokens) for one in case.requests)})
 
 
+def _without_trees(case: Case, _layer: int, _request: int) -> Case:
+    requests = tuple(one.model_copy(update={"tree": ()}) for one in case.requests)
+    return case.model_copy(update={"requests": requests})
+
+
 def _without_spans(case: Case, _layer: int, _request: int) -> Case:
     requests = tuple(one.model_copy(update={"spans": ()}) for one in case.requests)
     return case.model_copy(update={"requests": requests})
@@ -213,6 +218,7 @@ REMOVALS = (
     Removal(Clause.LAYOUT, "a block table that is a slice of a wider one", _paging(table_slack=0), neutral=True),
     Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
     Removal(Clause.CAUSAL, "requests of a verify step with other numbers of drafts", _with_drafts_alike),
+    Removal(Clause.CAUSAL, "trees of drafts", _without_trees),
     Removal(Clause.CAUSAL, "spans whose tokens see each other", _without_spans),
     Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False), neutral=True),
     Removal(

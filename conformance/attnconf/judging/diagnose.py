@@ -68,11 +68,17 @@ def explain(trial: Trial, layer: int, request: int, token: int, head: int) -> Ex
         return _not_finite(trial, layer, request, token)
     tolerance = 2.0 * trial.expected(layer, request).out_bound[token, head]
     row = _row(scene, token, head, tolerance)
-    keys = _suspect_key(trial, scene, row, actual[token, head])
+    runs = not _is_cut(scene, token)
+    keys = _suspect_key(trial, scene, row, actual[token, head]) if runs else Explanation(clause=UNEXPLAINED_CLAUSE)
     by_mistake = _matching_mistakes(scene, trial, layer, actual)
     if by_mistake is not None:
         return replace(by_mistake, keys=keys.keys, page=keys.page, slot=keys.slot)
-    return _read_range(scene, row, actual[token, head]) or keys
+    return (_read_range(scene, row, actual[token, head]) if runs else None) or keys
+
+
+def _is_cut(scene: Scene, token: int) -> bool:
+    """Return whether the row sees no run of keys, since other branches of its tree lie between."""
+    return bool(scene.problem.between(token))
 
 
 def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanation:
@@ -165,7 +171,7 @@ def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
     if problem.soft_cap is not None:
         scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)
     position = int(problem.positions[token])
-    first, last = problem.sight(position)
+    first, last = problem.sight(position, token)
     first, last = max(0, first), min(last, problem.k.shape[0] - 1)
     sink = -math.inf if problem.sinks is None else float(problem.sinks[head])
     top = max(float(scores.max()), sink)

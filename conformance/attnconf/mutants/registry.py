@@ -20,6 +20,7 @@ from attnconf.mutants import (
     sizes,
     spans,
     tables,
+    trees,
     widths,
     windows,
 )
@@ -30,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *spans.MUTANTS,
     *chunks.MUTANTS,
     *drafts.MUTANTS,
+    *trees.MUTANTS,
     *tables.MUTANTS,
     *pools.MUTANTS,
     *scores.MUTANTS,

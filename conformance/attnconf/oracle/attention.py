@@ -7,6 +7,8 @@ For query row i at position ``positions[i]`` and query head h, over keys j of KV
         = cap * tanh(x_j / cap)           with one (Gemma 2, arXiv 2408.00118, section 2)
     visible: (j <= position  or  j and position in one span)  and  (window_left < 0 or j >= position - window_left)
              and  (no chunk_size  or  j // chunk_size >= position // chunk_size)   (Llama 4)
+             of the drafts of a tree: j is i or one of its parents, in the place of j <= position; they stand at
+             the position of their depth
     L   = sum over visible j of exp(s_j)  (+ exp(sink_h): gpt-oss, denominator only)
     out = sum over visible j of exp(s_j) v_j / L,     lse = log L
     stored: out / out_scale

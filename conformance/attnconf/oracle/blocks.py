@@ -173,14 +173,29 @@ def _visible(parts: list[Part], rows: int, keys: int) -> torch.Tensor:
         begin, end = [], []
         for piece in part.pieces:
             one, last = piece.problem, piece.problem.k.shape[0] - part.first - 1
-            seen = [one.sight(position) for position in piece.positions]
+            seen = [one.sight(position, row) for row, position in enumerate(piece.positions, piece.row)]
             begin += [oldest_seen - part.first for oldest_seen, _ in seen]
             end += [min(newest_seen - part.first, last) for _, newest_seen in seen]
         oldest.append([*begin, *[0] * (rows - len(begin))])
         newest.append([*end, *[-1] * (rows - len(end))])
     first, last_seen = _sent([oldest, newest], parts[0].pieces[0].problem.q.device)
     key = torch.arange(keys, device=first.device)
-    return torch.logical_and(key >= first[..., None], key <= last_seen[..., None])[:, None]
+    return _without_other_branches(parts, torch.logical_and(key >= first[..., None], key <= last_seen[..., None]))[
+        :, None
+    ]
+
+
+def _without_other_branches(parts: list[Part], visible: torch.Tensor) -> torch.Tensor:
+    """Return ``visible`` [parts, rows, keys] without the drafts of other branches than a row's."""
+    hidden = []
+    for index, part in enumerate(parts):
+        rows = ((piece, piece.row + offset) for piece in part.pieces for offset in range(piece.rows))
+        for place, (piece, row) in enumerate(rows):
+            keys = (key - part.first for key in piece.problem.between(row))
+            hidden += [(index, place, key) for key in keys if 0 <= key < visible.shape[2]]
+    if hidden:
+        visible[tuple(_sent(hidden, visible.device).T)] = False
+    return visible
 
 
 def _numbers(parts: list[Part], rows: int, read: Callable[[Problem], float]) -> torch.Tensor | float:

@@ -172,7 +172,7 @@ def _pieces(problem: Problem, start: int) -> Iterator[Piece]:
         step = -(-step // 2)
     for row in range(0, rows, step):
         mine = positions[row : row + step]
-        yield Piece(problem, row, mine, *_seen(problem, mine), start + row)
+        yield Piece(problem, row, mine, *_seen(problem, mine, row), start + row)
 
 
 def _most_keys(problem: Problem, positions: list[int]) -> int:
@@ -181,14 +181,15 @@ def _most_keys(problem: Problem, positions: list[int]) -> int:
     reach = problem.window_left if problem.chunk_size is None else problem.chunk_size - 1
     if reach < 0 or not problem.causal:
         return count
-    spread = max(positions) - min(positions) + max([0, problem.ahead, *(end - begin for begin, end in problem.spans)])
+    more = max([0, problem.ahead, len(problem.tree), *(end - begin for begin, end in problem.spans)])
+    spread = max(positions) - min(positions) + more
     return min(count, reach + spread + 1)
 
 
-def _seen(problem: Problem, positions: list[int]) -> tuple[int, int]:
-    """Return the range [first, last) of keys that some of these rows can see; all others only cost time."""
+def _seen(problem: Problem, positions: list[int], first: int) -> tuple[int, int]:
+    """Return the range [first, last) of keys that some rows from ``first`` on can see; all others only cost time."""
     count = problem.k.shape[0]
-    ends = [problem.sight(position) for position in positions]
+    ends = [problem.sight(position, row) for row, position in enumerate(positions, first)]
     last = max(0, min(count, max(end for _, end in ends) + 1))
     return min(max(0, min(begin for begin, _ in ends)), last), last
 

@@ -21,6 +21,11 @@ class Problem:
     within one of the ``spans`` [begin, end) see all of its keys at and behind their own position, whatever their
     window. With a ``chunk_size`` a row sees no key before its own chunk of so many positions. Beside these, ``causal``
     false lets each row see all later keys, and ``ahead`` so many: both are mistakes.
+
+    With a ``tree`` the keys from position ``tree_start`` on are draft tokens, and ``tree`` has the parent of each, -1
+    for the keys before them. Row i is token ``tokens[i]`` and sees all keys before, and of the drafts itself, its
+    parent, the parent's parent and so on. Draft tokens stand as far behind ``tree_start`` as they have parents, which
+    is what windows and chunks count.
     """
 
     q: torch.Tensor
@@ -37,28 +42,60 @@ class Problem:
     spans: tuple[tuple[int, int], ...] = ()
     chunk_size: int | None = None
     start: int = 0
+    tree: tuple[int, ...] = ()
+    tree_start: int = 0
+    tokens: tuple[int, ...] = ()
     k_scale: float = 1.0
     v_scale: float = 1.0
     q_scale: float = 1.0
     out_scale: float = 1.0
 
-    def sight(self, position: int) -> tuple[int, int]:
-        """Return the first and the last key, as indices of ``k``, that the row at ``position`` sees.
+    def sight(self, position: int, row: int) -> tuple[int, int]:
+        """Return the first and the last key, as indices of ``k``, that ``row`` at ``position`` sees.
 
-        They may lie outside of ``k``; where the first is behind the last, the row sees none.
+        They may lie outside of ``k``; where the first is behind the last, the row sees none. Of a tree's row, the keys
+        between that it does not see are those ``between``.
         """
-        first = position - self.window_left if self.window_left >= 0 else 0
-        if self.chunk_size is not None:
-            first = max(first, position // self.chunk_size * self.chunk_size)
+        if self.tree and self.causal:
+            seen = self._drafts(row)
+            first = self._oldest(position)
+            first = first if first < self.tree_start else min(seen, default=self.tree_start + len(self.tree))
+            return first - self.start, max([self.tree_start - 1, *seen]) - self.start
+        first = self._oldest(position)
         last = position + self.ahead if self.causal else self.start + self.k.shape[0] - 1
         for begin, end in self.spans:
             if begin <= position < end:
                 last = max(last, end - 1)
         return first - self.start, last - self.start
 
+    def between(self, row: int) -> list[int]:
+        """Return the keys, as indices of ``k``, between the first and the last draft that a tree's row does not see."""
+        if not self.tree or not self.causal:
+            return []
+        seen = self._drafts(row)
+        return [key - self.start for key in range(self.tree_start, max(seen, default=0)) if key not in seen]
+
+    def _oldest(self, position: int) -> int:
+        """Return the oldest position that the window and the chunk of the row at ``position`` allow."""
+        first = position - self.window_left if self.window_left >= 0 else 0
+        if self.chunk_size is not None:
+            first = max(first, position // self.chunk_size * self.chunk_size)
+        return first
+
+    def _drafts(self, row: int) -> list[int]:
+        """Return where the draft keys lie that a tree's row sees: those of its branch that are not too old."""
+        chain, token = [self.tokens[row]], self.tokens[row]
+        while self.tree[token] >= 0:
+            token = self.tree[token]
+            chain.append(token)
+        depth = {token: len(chain) - 1 - index for index, token in enumerate(chain)}
+        oldest = self._oldest(int(self.positions[row]))
+        return [self.tree_start + token for token in chain if self.tree_start + depth[token] >= oldest]
+
     def of_rows(self, rows: torch.Tensor, q: torch.Tensor) -> Problem:
         """Return the question of some ``rows`` [n] int64, whose queries are ``q`` [n, num_qo_heads, D]."""
-        return replace(self, q=q, positions=self.positions[rows])
+        tokens = tuple(self.tokens[row] for row in rows.tolist()) if self.tree else ()
+        return replace(self, q=q, positions=self.positions[rows], tokens=tokens)
 
     @property
     def score_scale(self) -> float:

@@ -26,8 +26,8 @@ class Fault(Value):
     hole: no rule takes some question. overlap: several rules take a question, and the last one is not a fallback
     without conditions. unreachable: a rule or refusal never decides. contradiction: the needs of a choice never hold
     where it is made, or it is always refused. unproven: a choice requires no cell that must run. unprovable: a
-    rule takes the masks of images, requires no cell that shows them, and does not say why. waiver: a waiver has
-    expired, or selects no required cell.
+    rule takes the masks of images or trees of drafts, requires no cell that shows them, and does not say why. waiver: a
+    waiver has expired, or selects no required cell.
     """
 
     kind: FaultKind
@@ -172,29 +172,35 @@ def _unproven(policy: Policy) -> Iterator[Fault]:
 
 def _unprovable(policy: Policy) -> Iterator[Fault]:
     for rule in policy.rules:
-        if rule.takes_images and rule.unproven is None:
-            sentence = _unshown(policy, rule)
-            if sentence:
+        if rule.unproven is None:
+            for sentence in _unshown(policy, rule):
                 yield Fault(kind="unprovable", sentence=sentence)
-        elif rule.unproven is not None and not rule.takes_images:
-            sentence = f"rule {rule.name} has unproven, but takes no masks of images"
+        elif not (rule.takes_images or rule.takes_trees):
+            sentence = f"rule {rule.name} has unproven, but takes no masks of images and no trees of drafts"
             yield Fault(kind="unprovable", sentence=sentence)
-        elif rule.unproven is not None and len(rule.mask) > 1:
+        elif rule.takes_images and len(rule.mask) > 1:
             sentence = f"rule {rule.name} takes the masks of images beside others: they need a rule of their own"
             yield Fault(kind="unprovable", sentence=sentence)
+        elif rule.takes_trees and rule.takes_chains:
+            sentence = f"rule {rule.name} takes trees of drafts beside chains: they need a rule of their own"
+            yield Fault(kind="unprovable", sentence=sentence)
 
 
-def _unshown(policy: Policy, rule: Rule) -> str:
-    """Return which architecture's required cells cannot show the masks of images that ``rule`` takes, or nothing."""
-    for architecture in rule.architectures:
-        cells = policy.required_cells(architecture, rule.name, rule.choice) if rule.choice is not None else ()
-        if not any("spans" in cell.effective and not cell.unsupported for cell in cells):
-            return (
-                f"rule {rule.name} takes the masks of images, but requires of {architecture} no extend or mixed cell of"
-                " a layer that follows them, so nothing proves its backend; require one, or leave them to a rule of"
-                " their own, which says in unproven why it stands"
-            )
-    return ""
+def _unshown(policy: Policy, rule: Rule) -> Iterator[str]:
+    """Yield which architecture's required cells cannot show the images or the trees that ``rule`` takes, if any."""
+    wanted = {
+        "spans": (rule.takes_images, "the masks of images", "extend or mixed cell of a layer that follows them"),
+        "tree": (rule.takes_trees, "trees of drafts", "verify cell"),
+    }
+    for feature, (takes, what, cell_of) in wanted.items():
+        for architecture in rule.architectures if takes else ():
+            cells = policy.required_cells(architecture, rule.name, rule.choice) if rule.choice is not None else ()
+            if not any(feature in cell.effective and not cell.unsupported for cell in cells):
+                yield (
+                    f"rule {rule.name} takes {what}, but requires of {architecture} no {cell_of}, so nothing proves its"
+                    " backend; require one, or leave them to a rule of their own, which says in unproven why it stands"
+                )
+                break
 
 
 def _where(question: Question, conditions: Sequence[Condition]) -> str:

@@ -16,6 +16,7 @@ from attnconf.policy.claims import Claim
 from attnconf.policy.conditions import Condition, PackageName, Situation
 from attnconf.policy.own_models import with_own_models
 from attnconf.policy.question import Side
+from attnconf.policy.ranges import UNSET, whole_in, whole_samples
 from attnconf.policy.requirements import MOST, Name, Names, RequiredCell, Requirement, Sentence, merged
 from attnconf.policy.waivers import Waiver
 from attnconf.values import Value, digest, parse_toml
@@ -62,8 +63,9 @@ class Choice(Value):
 class Rule(Situation):
     """The answer for ``architectures`` in a situation: ``backend``, or ``prefill`` and ``decode``, or a refusal.
 
-    ``refuse`` is the reason why the engine does not start. ``unproven`` is why a choice for the masks of images stands
-    although nothing proves it: without that reason, its required cells of layers that follow spans must show these.
+    ``refuse`` is the reason why the engine does not start. ``unproven`` is why a choice for the masks of images, or for
+    trees of drafts, stands although nothing proves it: without that reason, its required cells of layers that follow
+    spans must show these, and those of verify steps trees.
     """
 
     name: Name
@@ -86,6 +88,18 @@ class Rule(Situation):
     def takes_images(self) -> bool:
         """Whether it chooses a backend for the masks of images."""
         return "images" in self.mask and self.refuse is None
+
+    @property
+    def takes_trees(self) -> bool:
+        """Whether it chooses a backend for draft trees that are wider than a chain."""
+        ranges = [one for one in self.topk if one != UNSET]
+        widths = [width for width in whole_samples(ranges, 2) if width is not None and width > 1]
+        return self.refuse is None and any(whole_in(one, width) for one in ranges for width in widths)
+
+    @property
+    def takes_chains(self) -> bool:
+        """Whether it says of chains of drafts, or of no drafts, that it takes them, too."""
+        return any(one == UNSET or whole_in(one, 1) for one in self.topk)
 
     @property
     def choice(self) -> Choice | None:
@@ -190,8 +204,10 @@ class Policy(Value):
             if architecture in block.architectures and (not block.rules or rule in block.rules)
         ]
         cells = merged(cell for block in blocks for cell in block.cells(prefill=choice.prefill, decode=choice.decode))
-        images = any(one.name == rule and one.takes_images and one.unproven is None for one in self.rules)
-        return tuple(cell.with_spans() for cell in cells) if images else cells
+        proving = [one for one in self.rules if one.name == rule and one.unproven is None]
+        if any(one.takes_images for one in proving):
+            cells = tuple(cell.with_spans() for cell in cells)
+        return tuple(cell.with_trees() for cell in cells) if any(one.takes_trees for one in proving) else cells
 
     def provider_of(self, backend: str) -> str:
         """Return the distribution that must provide ``backend``, empty if anybody may."""

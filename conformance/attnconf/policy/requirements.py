@@ -91,6 +91,12 @@ class RequiredCell(Value):
             return self
         return self.model_copy(update={"effective": tuple(dict.fromkeys((*self.effective, "spans")))})
 
+    def with_trees(self) -> RequiredCell:
+        """Return the cell with trees among its effective features, where it is one of verify steps."""
+        if self.mode != "verify":
+            return self
+        return self.model_copy(update={"effective": tuple(dict.fromkeys((*self.effective, "tree")))})
+
     def strictest(self, other: RequiredCell) -> RequiredCell:
         """Return the cell with the stricter of both demands."""
         return self.model_copy(

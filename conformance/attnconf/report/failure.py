@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import shown_name
 from attnconf.cases.inputs.assemble import pool_of
-from attnconf.cases.sight import follows_spans
+from attnconf.cases.sight import follows_spans, follows_tree
 from attnconf.clauses import Clause, cite
 from attnconf.escape import terminal
 from attnconf.judging.result import Outcome
@@ -50,7 +50,8 @@ def _layer(case: Case, result: LayerResult) -> list[str]:
     geometry = case.layers[result.layer]
     kernel = f", kernel {result.kernel}" if result.kernel else ""
     values = "" if geometry.head_dim_v is None else f" and {geometry.head_dim_v} of values"
-    spans = ", follows spans" if follows_spans(geometry, case.requests) else ""
+    spans = ", drafts in a tree" if follows_tree(case.requests) else ""
+    spans += ", follows spans" if follows_spans(geometry, case.requests) else ""
     lines = [
         (
             f"layer {result.layer}: {geometry.cell_kind}, window_left {geometry.window_left}, {geometry.num_qo_heads}"

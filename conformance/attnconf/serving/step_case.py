@@ -22,7 +22,7 @@ _POISONS: tuple[PoisonKind, ...] = ("stale", "nan", "huge", "zero")
 
 
 def mode_of(new_tokens: Sequence[int]) -> Mode:
-    """Return the mode of a batch with so many new tokens a request. Drafts are new tokens: a case has linear ones."""
+    """Return the mode of a batch with so many new tokens a request. Drafts are new tokens, and linear ones."""
     if set(new_tokens) == {1}:
         return "decode"
     if len(set(new_tokens)) == 1 and new_tokens[0] <= _MOST_VERIFY:

@@ -81,6 +81,14 @@ _NARROW = {
 _LOW = {"kv_dtype": "bfloat16", "layers": (Layer(**SLIDING), Layer(**PLAIN, kind="full")), "seed": 18}
 """All scores lie near -12,000."""
 
+_TREES = {
+    "mode": "verify",
+    "paging": Paging(page_size=8),
+    "requests": (
+        Request(prefix_len=100, new_tokens=7, tree=(-1, 0, 0, 0, 3, 3, 4)),
+        Request(prefix_len=70, new_tokens=7, tree=(-1, 0, 0, 1, 1, 2, 2)),
+    ),
+}
 _CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
     **dict.fromkeys(
@@ -102,6 +110,7 @@ CASE_FOR = {
     },
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "chunk"), _CHUNKED),
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "head_dim_v"), _NARROW),
+    **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "tree"), _TREES),
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

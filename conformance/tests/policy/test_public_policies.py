@@ -75,6 +75,51 @@ def test_a_rule_about_images_is_met_by_cases_with_spans_alone() -> None:
     assert [fault.kind for fault in check_policy(only_decode)] == ["unprovable"]
 
 
+CHAINS = {"topk": ["none", 1], "backend": "reference"}
+TREES = {"topk": [">=2"], "backend": "reference"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ([CHAINS, TREES], "rule r1 takes trees of drafts, but requires of X no verify cell"),
+        ([CHAINS, {**TREES, "topk": [2, 3]}, {"backend": "reference"}], "rule r1 takes trees of drafts, but requires"),
+        ([{**TREES, "topk": ["none", ">=1"], **WHY}], "takes trees of drafts beside chains: they need a rule of their"),
+        ([{**CHAINS, **WHY}, {"backend": "reference"}], "takes no masks of images and no trees of drafts"),
+    ],
+)
+def test_trees_are_never_met_by_chains(rules: list[dict[str, Any]], sentence: str) -> None:
+    (fault,) = [one for one in check_policy(policy(rules, "llama3-8b")) if one.kind == "unprovable"]
+    assert sentence in fault.sentence
+
+
+def test_a_rule_about_trees_is_met_by_verify_cells_with_trees_alone() -> None:
+    found = policy([CHAINS, TREES], "llama3-8b", modes=["decode", "verify"])
+    assert check_policy(found) == ()
+    chains, trees = (
+        {cell.mode: cell.effective for cell in found.required_cells("X", rule.name, rule.choice) if rule.choice}
+        for rule in found.rules
+    )
+    assert (trees["verify"], trees["decode"]) == (("tree",), ())
+    assert not any(chains.values())
+    unproven = policy([CHAINS, {**TREES, **WHY}], "llama3-8b")
+    assert check_policy(unproven) == ()
+    assert not any(
+        "tree" in cell.effective for cell in unproven.required_cells("X", "r1", Choice(prefill="a", decode="a"))
+    )
+    refusing = policy([CHAINS, {"topk": [">=2"], "refuse": "no trees"}], "llama3-8b")
+    assert check_policy(refusing) == ()
+
+
+def test_a_plan_says_whether_trees_are_drawn() -> None:
+    found = policy([CHAINS, TREES], "llama3-8b", modes=["verify"])
+    (cell,) = found.required_cells("X", "r1", Choice(prefill="a", decode="a"))
+    gate = profile_named("gate").of(("llama3-8b",))
+    assert undrawn([cell], gate, accelerated=False) == ()
+    many = cell.model_copy(update={"effective_cases": 1000})
+    assert undrawn([many], gate, accelerated=False) == (many,)
+
+
 def test_a_plan_says_that_no_image_is_drawn() -> None:
     (cell,) = (
         one

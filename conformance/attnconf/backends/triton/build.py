@@ -96,14 +96,14 @@ def compile_variant(variant: Variant, device: str = "cuda") -> None:
 
 
 def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
-    """Return one request of ``tokens`` query tokens and the shape of ``variant``."""
+    """Return one request of ``tokens`` query tokens of the shape of ``variant``, and a tree beside it if it has one."""
     from attnconf.cases.case import Case, Layer, Paging, Request
     from attnconf.cases.dtypes import Dtypes
     from attnconf.cases.inputs.assemble import assemble
     from attnconf.cases.inputs.layout import place
     from attnconf.cases.inputs.logical import make_logical
 
-    mode: Mode = "decode" if tokens == 1 else "extend"
+    mode: Mode = "verify" if variant.tree else "decode" if tokens == 1 else "extend"
     window: dict[str, Any] = {"kind": "sliding", "window_left": _KEYS} if variant.windowed else {"kind": "full"}
     if variant.chunked:
         window = {"kind": "chunked", "chunk_size": 2 * _KEYS}
@@ -125,7 +125,10 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
                 spans=variant.spans,
             ),
         ),
-        requests=(Request(prefix_len=_KEYS, new_tokens=tokens, spans=((0, _KEYS + tokens),) if variant.spans else ()),),
+        requests=(
+            Request(prefix_len=_KEYS, new_tokens=tokens, spans=((0, _KEYS + tokens),) if variant.spans else ()),
+            *([Request(prefix_len=_KEYS, new_tokens=2, tree=(-1, -1))] if variant.tree else []),
+        ),
         paging=Paging(page_size=variant.page_size, layout=variant.kv_layout, storage=variant.storage),
     )
     return assemble(case, place(case), make_logical(case), device)

@@ -44,13 +44,14 @@ def block_range(
     work, qo_indptr, seq_lens, window_left,
     row_spans,
     GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr,
-    SPANS: tl.constexpr, INDEX: tl.constexpr,
+    SPANS: tl.constexpr, TREE: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Read this program's entry of the work list.
 
     Return its request, the first token of its block in the batch, the number of tokens in the block, the position of
-    the first one, the first key that it sees, and the tile-aligned keys [low, high) that the block has to visit.
-    ``window_left`` is the chunk size of a chunked layer.
+    the first one, the first key that it sees, the tile-aligned keys [low, high) that the block has to visit, and the
+    number of cached keys. ``window_left`` is the chunk size of a chunked layer. A row of a tree may stand as far ahead
+    as the request's first new token, whichever it is, and see any new key.
     """
     entry = work + tl.program_id(0).to(INDEX) * 2
     request = tl.load(entry).to(INDEX)
@@ -64,6 +65,10 @@ def block_range(
         # The last row's span is the furthest: spans of a request lie apart, and rows are in order.
         end = tl.load(row_spans + (begin + first + tokens - 1) * 2 + 1).to(INDEX)
         high = tl.maximum(high, tl.minimum(end, position - first + q_len))
+    cached = position - first
+    if TREE:
+        high = tl.maximum(cached + q_len, 0)
+        position = cached
     first_key = 0
     low = 0
     if WINDOWED:
@@ -72,7 +77,7 @@ def block_range(
     if CHUNKED:
         first_key = tl.maximum(position, 0) // window_left * window_left
         low = first_key // BLOCK_N * BLOCK_N
-    return request, begin + first, tokens, position, first_key, low, high
+    return request, begin + first, tokens, cached + first, first_key, low, high, cached
 
 
 @device_function
@@ -105,18 +110,18 @@ def store_rows(
         tl.store(lse + (token * lse_token + head * lse_head), value, mask=mask)
 
 
-@triton.jit(do_not_specialize=(*_BY_BATCH, "table_row"))
+@triton.jit(do_not_specialize=(*_BY_BATCH, "table_row", "tree_row"))
 def attend(
-    q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans, tables,
+    q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans, tree_mask, row_depths, tables,
     q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
     out_token, out_head, out_dim, lse_token, lse_head, table_row, table_column,
-    num_qo_heads, num_splits, scale, cap, v_scale, window_left,
+    num_qo_heads, num_splits, scale, cap, v_scale, window_left, tree_row,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, VALUE_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SOFT_CAP: tl.constexpr,
-    SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr,
-    OUT_FORMAT: tl.constexpr,
+    SINKS: tl.constexpr, SPANS: tl.constexpr, TREE: tl.constexpr, LSE: tl.constexpr,
+    Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, OUT_FORMAT: tl.constexpr,
     P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
@@ -124,8 +129,9 @@ def attend(
     A row of one split is finished here; the splits of others leave their softmax state: ``partial``
     [tokens, num_qo_heads, num_splits, VALUE_DIM] and ``stats`` [tokens, num_qo_heads, num_splits, 2], float32.
     """
-    request, begin, tokens, first_position, first_key, low, high = block_range(
-        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, INDEX
+    request, begin, tokens, first_position, first_key, low, high, cached = block_range(
+        work, qo_indptr, seq_lens, window_left, row_spans,
+        GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, TREE, INDEX,
     )  # fmt: skip
     end = high
     splits = 1
@@ -144,6 +150,8 @@ def attend(
     position = first_position + row_token
     token = (begin + row_token).to(tl.int64)
     newest = position
+    if TREE:
+        position = cached + tl.load(row_depths + token, mask=mask, other=0).to(INDEX)
     if SPANS:
         span_end = tl.load(row_spans + token * 2 + 1, mask=mask, other=0).to(INDEX)
         newest = tl.maximum(position, tl.minimum(span_end, end) - 1)
@@ -168,9 +176,10 @@ def attend(
     for start in range(low, high, BLOCK_N):
         m, total, acc = visit_tile(
             rows, m, total, acc, start, first_key, high, oldest, newest, table, k, v, d, dv,
+            tree_mask + token * tree_row, row_depths + (begin - first_position + cached), mask, cached,
             k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
-            HEAD_DIM, VALUE_DIM, BLOCK_N, BLOCK_D, BLOCK_V, PAGE_SIZE, SAME_STRIDES, WINDOWED or CHUNKED, SOFT_CAP,
-            KV_FORMAT, P_BITS, DOT, INDEX,
+            HEAD_DIM, VALUE_DIM, BLOCK_N, BLOCK_D, BLOCK_V, PAGE_SIZE, SAME_STRIDES, WINDOWED or CHUNKED, TREE,
+            SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
         )  # fmt: skip
 
     if splits == 1:
@@ -192,16 +201,17 @@ def merge(
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
     GROUP: tl.constexpr, VALUE_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, LSE: tl.constexpr,
-    OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
+    WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, TREE: tl.constexpr,
+    LSE: tl.constexpr, OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
 
     ``BLOCK_ROWS`` is the rows in use of ``BLOCK_M``, rounded up to a power of two: nothing is multiplied here, so no
     row has to be padded for the sake of the tensor cores.
     """
-    _, begin, tokens, _, _, low, high = block_range(
-        work, qo_indptr, seq_lens, window_left, row_spans, GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, INDEX
+    _, begin, tokens, _, _, low, high, _ = block_range(
+        work, qo_indptr, seq_lens, window_left, row_spans,
+        GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, TREE, INDEX,
     )  # fmt: skip
     _, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
     if splits == 1:

@@ -204,7 +204,7 @@ class Launches:
             "WINDOWED": geometry.window_left >= 0, "CHUNKED": geometry.chunk_size is not None,
             "SINKS": layer.sinks is not None, "SPANS": spans,
             "LSE": lse is not None, "OUT_FORMAT": self._format(out.dtype),
-            "INDEX": tl.int64 if self._interpreted else tl.int32,
+            "TREE": batch.tree_mask is not None, "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip
         grid = (stage.work.shape[0], geometry.num_kv_heads, stage.splits)
         attend: dict[str, Any] = {
@@ -216,6 +216,9 @@ class Launches:
             "scale": geometry.sm_scale * layer.q_scale * owner.k_scale * (LOG2E if cap is None else 1.0),
             "cap": cap or 1.0,
             "HEAD_DIM": geometry.head_dim, "BLOCK_D": padded(geometry.head_dim),
+            "tree_mask": batch.seq_lens if batch.tree_mask is None else batch.tree_mask.view(torch.uint8),
+            "row_depths": batch.seq_lens if batch.row_depths is None else batch.row_depths,
+            "tree_row": 0 if batch.tree_mask is None else batch.tree_mask.stride(0),
             "PAGE_SIZE": batch.page_size, "SOFT_CAP": cap is not None, "Q_FORMAT": q_format, "KV_FORMAT": kv_format,
             "SAME_STRIDES": k.stride() == v.stride(),
             "P_BITS": self._p_bits(dot),

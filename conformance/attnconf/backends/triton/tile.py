@@ -110,16 +110,18 @@ def load_or_zero(pointers, mask, FORMAT: tl.constexpr, DOT: tl.constexpr):
 @device_function
 def visit_tile(
     q, m, total, acc, start, first_key, stop, oldest, newest, table, k, v, d, dv,
+    branches, depths, rows, cached,
     k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
     HEAD_DIM: tl.constexpr, VALUE_DIM: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr, PAGE_SIZE: tl.constexpr,
-    SAME_STRIDES: tl.constexpr, BOUNDED: tl.constexpr, SOFT_CAP: tl.constexpr,
+    SAME_STRIDES: tl.constexpr, BOUNDED: tl.constexpr, TREE: tl.constexpr, SOFT_CAP: tl.constexpr,
     KV_FORMAT: tl.constexpr, P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Add the keys [start, start + BLOCK_N) to the running softmax of a block and return its new (m, total, acc).
 
     Rows see the keys up to ``newest``, and if the layer is BOUNDED, from ``oldest`` on. Lanes outside [first_key, stop)
-    are never loaded: their page ids, keys and values may be anything.
+    are never loaded: their page ids, keys and values may be anything. In a TREE the keys behind ``cached`` are seen
+    where ``branches`` [BLOCK_M] has a byte for them, in the ``rows`` in use, and stand at their ``depths`` behind it.
     """
     n = tl.arange(0, BLOCK_N).to(INDEX) + start
     live = n < stop
@@ -137,8 +139,15 @@ def visit_tile(
     if SOFT_CAP:
         scores = soft_cap(scores, cap) * LOG2_E
     seen = n[None, :] <= newest[:, None]
+    place = n
+    if TREE:
+        draft = live & (n >= cached)
+        depth = tl.load(depths + (n - cached), mask=draft, other=0).to(INDEX)
+        place = tl.where(draft, cached + depth, n)
+        branch = tl.load(branches[:, None] + (n - cached)[None, :], mask=rows[:, None] & draft[None, :], other=0)
+        seen = (n < cached)[None, :] | (branch.to(tl.int32) > 0)
     if BOUNDED:
-        seen = seen & (n[None, :] >= oldest[:, None])
+        seen = seen & (place[None, :] >= oldest[:, None])
     scores = tl.where(seen, scores, float("-inf"))
 
     # m starts at the lowest finite number: a row that has seen no key yet gets exp2(-inf) = 0 here, not NaN.

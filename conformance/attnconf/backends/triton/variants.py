@@ -61,6 +61,7 @@ class Variant:
     sinks: bool
     spans: bool
     chunked: bool
+    tree: bool
     kv_layout: KVLayout
     storage: Storage
 
@@ -77,7 +78,7 @@ class Variant:
             f"ps{self.page_size}",
         ]
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
-        flags["chunks"] = self.chunked
+        flags |= {"chunks": self.chunked, "tree": self.tree}
         parts += [flag for flag, on in flags.items() if on]
         if self.head_dim % _ALIGNED or self.head_dim_v % _ALIGNED:
             parts += [self.kv_layout, self.storage]
@@ -133,6 +134,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         sinks=shape.sinks,
         spans=shape.spans,
         chunked=shape.chunked,
+        tree=shape.tree,
         kv_layout="NHD" if aligned else shape.kv_layout,
         storage="apart" if aligned and shape.storage != own else shape.storage,
     )

@@ -13,6 +13,7 @@ from attnconf.cases.drawing.scales import with_scales
 from attnconf.cases.drawing.serving import Load, load_requests
 from attnconf.cases.drawing.space import CompiledShape, T
 from attnconf.cases.drawing.spans import with_spans
+from attnconf.cases.drawing.trees import with_trees
 from attnconf.cases.dtypes import FP8, Dtypes, KVDtype
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         requests = draw_requests(choices, space, mode, page_size, reaches, extreme)
     else:
         requests = load_requests(choices, mode, load, reaches, space.verify_lens)
-    requests = with_spans(choices, requests, layers, mode)
+    requests = with_trees(choices, with_spans(choices, requests, layers, mode), mode)
     all_sliding = len(windows) == len(layers)
     paging = draw_paging(
         choices.within("paging"),

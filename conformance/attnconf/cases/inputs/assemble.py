@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases import trees
+from attnconf.cases.case import Request
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
@@ -18,6 +20,7 @@ from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
 from attnconf.cases.inputs.query_side import laid_out, sliced_table
 from attnconf.cases.inputs.storage import Store, allocate, by_token
 from attnconf.cases.recorded import NULL_PAGE
+from attnconf.cases.sight import follows_tree
 from attnconf.oracle import scaled
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         layers=layers,
         caches=caches,
         row_spans=_row_spans(case, device),
+        **_drafts(case, max(q_lens), device),
     )
 
 
@@ -87,6 +91,21 @@ def _row_spans(case: Case, device: torch.device) -> torch.Tensor | None:
     ]
     found += [(0, 0)] * case.padding_rows * case.padding_tokens
     return guarded(torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True))
+
+
+def _drafts(case: Case, width: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the mask and the depths of the rows of drafts where some are a tree, else nothing."""
+    if not follows_tree(case.requests):
+        return {}
+    padding = [Request(new_tokens=case.padding_tokens)] * case.padding_rows
+    parents = [one.tree or tuple(range(-1, one.new_tokens - 1)) for one in (*case.requests, *padding)]
+    branches = [trees.branch(tree, token) for tree in parents for token in range(len(tree))]
+    mask = torch.zeros((len(branches), width), dtype=torch.bool)
+    for row, seen in enumerate(branches):
+        mask[row, list(seen)] = True
+    depths = torch.tensor([depth for tree in parents for depth in trees.depths(tree)], dtype=torch.int32)
+    sent = (tensor.to(device, non_blocking=True) for tensor in (mask, depths))
+    return dict(zip(("tree_mask", "row_depths"), map(guarded, sent), strict=True))
 
 
 def _lengths(lengths: Sequence[int], device: torch.device) -> torch.Tensor:

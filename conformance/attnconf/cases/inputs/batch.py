@@ -87,7 +87,11 @@ class Batch:
     ``full_to_swa`` maps a token slot of the full pool to one of the swa pool (int64, 0 where there is none); it is None
     without a hybrid pool. ``row_spans`` [query tokens, 2] int32 are the first token of the span that each query row
     lies in and the end of it, within the request, 0 and 0 outside; it is None where no row lies in one, and layers that
-    do not follow spans ignore it. ``max_q_len`` and ``max_seq_len`` are host hints: at least the true maxima. A
+    do not follow spans ignore it. Where the drafts of some request of a verify step are a tree, ``tree_mask`` [query
+    tokens, max_q_len] bool says which of its request's new tokens each row sees beside the whole prefix, and
+    ``row_depths`` [query tokens] int32 how far behind the prefix its position is; rows of other requests have those of
+    a chain. Windows and chunks are not in the mask: they go by position. ``max_q_len`` and ``max_seq_len`` are host
+    hints: at least the true maxima. A
     redirected layer has a cache, too, which it must not read.
     """
 
@@ -106,6 +110,8 @@ class Batch:
     layers: tuple[LayerInputs, ...]
     caches: tuple[KVCache, ...]
     row_spans: torch.Tensor | None = None
+    tree_mask: torch.Tensor | None = None
+    row_depths: torch.Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -124,6 +130,8 @@ class Batch:
             named.append(("full_to_swa", self.full_to_swa))
         if self.row_spans is not None:
             named.append(("row_spans", self.row_spans))
+        if self.tree_mask is not None and self.row_depths is not None:
+            named += [("tree_mask", self.tree_mask), ("row_depths", self.row_depths)]
         for index, layer in enumerate(self.layers):
             named.append((f"layers[{index}].q", layer.q))
             if layer.sinks is not None:
@@ -144,8 +152,11 @@ class Batch:
     def derive(self, rows: Sequence[BatchRow], mode: Mode) -> Batch:
         """Return a batch of ``rows`` over the same caches, such as a part of this batch or one request twice.
 
-        The host hint of the longest sequence stays: only a check of hints changes it.
+        The host hint of the longest sequence stays: only a check of hints changes it. Raises ``ValueError`` for a part
+        of a tree that leaves out its first rows.
         """
+        if self.tree_mask is not None and any(row.q_start for row in rows):
+            raise ValueError("a tree without its first rows is none")
         starts = [0]
         for length in self.q_lens:
             starts.append(starts[-1] + length)
@@ -174,6 +185,8 @@ class Batch:
             max_seq_len=max(self.max_seq_len, *kv_lens),
             layers=tuple(replace(layer, q=layer.q[picked]) for layer in self.layers),
             row_spans=self._derived_spans(rows, picked),
+            tree_mask=None if self.tree_mask is None else self.tree_mask[picked][:, : max(q_lens)],
+            row_depths=None if self.row_depths is None else self.row_depths[picked],
         )
 
     def _derived_spans(self, rows: Sequence[BatchRow], picked: torch.Tensor) -> torch.Tensor | None:

@@ -20,10 +20,11 @@ from attnconf.cases.inputs.levels import AMPLITUDE, base_score, far, raw_base, s
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
 from attnconf.cases.inputs.witnesses import Probe, plan_probes
+from attnconf.cases.trees import depths
 from attnconf.oracle import Problem, scaled
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Case
+    from attnconf.cases.case import Case, Request
 
 _SINK_RISE = 1.0
 _SINK_SPREAD = 0.5
@@ -87,7 +88,7 @@ class Logical:
             v=read.v[keys],
             k_scale=scales.k_scale,
             v_scale=scales.v_scale,
-            positions=torch.arange(spec.prefix_len, spec.kv_len),
+            positions=torch.arange(spec.prefix_len, spec.kv_len) if not spec.tree else _positions(spec),
             kv_head_of=_kv_heads(geometry.num_qo_heads, geometry.group_size),
             window_left=geometry.window_left,
             chunk_size=geometry.chunk_size,
@@ -95,9 +96,17 @@ class Logical:
             soft_cap=geometry.logits_soft_cap,
             sinks=own.sinks,
             spans=spec.queried_spans if geometry.spans else (),
+            tree=spec.tree,
+            tree_start=spec.prefix_len,
+            tokens=tuple(range(len(spec.tree))),
             q_scale=self.case.q_scale(layer),
             out_scale=self.case.out_scale(layer),
         )
+
+
+def _positions(request: Request) -> torch.Tensor:
+    """Return the positions of the rows of a tree: their depths behind the prefix."""
+    return torch.tensor(depths(request.tree)) + request.prefix_len
 
 
 @lru_cache(maxsize=64)

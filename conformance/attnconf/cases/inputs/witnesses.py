@@ -16,7 +16,9 @@ from attnconf.cases.sight import seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from attnconf.cases.case import Case, Layer
+    from attnconf.cases.case import Case, Layer, Request
+
+    Classes = dict[str, Callable[["Sight"], int | None]]
 
 TILE_BORDERS = (16, 32, 64, 128, 256)
 """Tile, chunk and split sizes of kernels. Probes stand on both sides of their multiples."""
@@ -47,6 +49,9 @@ _OUTSIDE = ("first_outside",)
 _SPAN, _SPAN_OF = ("span_last", "span_next"), 3
 """The classes with which rows begin that see keys behind their own, and of so many heads those that do not."""
 
+_BRANCH, _OTHERS, _OTHERS_OF = ("parent",), ("sibling", "cousin"), 3
+"""The classes with which rows of a tree begin, required and forbidden, and of so many heads those that do not."""
+
 _LAYER_TURN, _REQUEST_TURN = 7, 3
 """Steps by which the rotation of classes advances from layer to layer and from request to request."""
 
@@ -57,25 +62,33 @@ _SEED_FACTOR, _ROW_FACTOR, _HEAD_FACTOR, _SALT_MODULUS = 31, 17, 5, 65_521
 class Sight(NamedTuple):
     """What the row at ``position`` sees: keys ``first`` to ``end`` of ``kv_len``. ``salt`` varies free choices.
 
-    ``end`` lies behind ``position`` where the row is one of a span.
+    ``end`` lies behind ``position`` where the row is one of a span. A row of a tree does not see the ``hidden`` keys
+    between; ``parent`` and ``siblings`` are the keys of its parent, -1 for none, and of those beside it.
     """
 
     position: int
     first: int
     end: int
+    hidden: tuple[int, ...]
     prefix_len: int
     kv_len: int
     page_size: int
     shared_tokens: int
     salt: int
+    parent: int = -1
+    siblings: tuple[int, ...] = ()
 
     def inside(self, token: int) -> int | None:
         """Return ``token`` if it is visible."""
-        return token if self.first <= token <= self.end else None
+        return token if self.first <= token <= self.end and token not in self.hidden else None
 
     def outside(self, token: int) -> int | None:
         """Return ``token`` if it exists and is not visible."""
-        return token if 0 <= token < self.kv_len and not self.first <= token <= self.end else None
+        return token if 0 <= token < self.kv_len and self.inside(token) is None else None
+
+    def one_of(self, tokens: tuple[int, ...]) -> int | None:
+        """Return one of ``tokens`` that is not visible."""
+        return self.outside(tokens[self.salt % len(tokens)]) if tokens else None
 
     def border(self, size: int) -> int:
         """Return a multiple of ``size`` in or near sight."""
@@ -110,6 +123,9 @@ AHEAD: dict[str, Callable[[Sight], int | None]] = {
 }
 """Those of a row that sees keys behind its own."""
 
+BRANCH: dict[str, Callable[[Sight], int | None]] = {"parent": lambda s: s.inside(s.parent), **REQUIRED}
+"""Those of a row of a tree."""
+
 FORBIDDEN: dict[str, Callable[[Sight], int | None]] = {
     "first_outside": lambda s: s.outside(s.first - 1),
     "next": lambda s: s.outside(s.end + 1),
@@ -118,6 +134,13 @@ FORBIDDEN: dict[str, Callable[[Sight], int | None]] = {
     "last": lambda s: s.outside(s.kv_len - 1),
 }
 """Classes of live keys that a row must not read. Dead slots have probes, too (``assemble.py``)."""
+
+OTHERS: dict[str, Callable[[Sight], int | None]] = {
+    "sibling": lambda s: s.one_of(s.siblings),
+    "cousin": lambda s: s.one_of(s.hidden),
+    **FORBIDDEN,
+}
+"""Those of a row of a tree."""
 
 
 class Probe(NamedTuple):
@@ -164,21 +187,41 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
                     case.paging.page_size,
                     shared,
                     (case.seed * _SEED_FACTOR + row * _ROW_FACTOR + head * _HEAD_FACTOR + index) % _SALT_MODULUS,
+                    *_relatives(request, row),
                 )
                 kv_head = head // geometry.group_size
-                ahead = sight.end > sight.position
-                begin = _SPAN if ahead and turn % _SPAN_OF else required_ends[head % 2] if row == last else ()
+                ends = (required_ends[head % 2], forbidden_ends[head % 2]) if row == last else ((), ())
+                required, forbidden, begin = _classes(sight, request, turn, ends)
                 for classes, count, first in (
-                    (AHEAD if ahead else REQUIRED, _MANY_PROBES if few else 1, begin),
-                    (FORBIDDEN, 2 if alone else 1, forbidden_ends[head % 2] if row == last else ()),
+                    (required, _MANY_PROBES if few else 1, begin[0]),
+                    (forbidden, 2 if alone else 1, begin[1]),
                 ):
                     names = _order(tuple(classes), turn % len(classes), first)
                     chosen = _choose(classes, names, sight, count, load, (index, kv_head), capacity)
-                    required = classes is not FORBIDDEN
-                    probes += [Probe(index, row, head, token, name, required) for name, token in chosen]
+                    probes += [Probe(index, row, head, token, name, classes is required) for name, token in chosen]
     if saturates(case, geometry):
         probes.append(_saturated(case, geometry))
     return probes
+
+
+def _classes(
+    sight: Sight, request: Request, turn: int, ends: tuple[tuple[str, ...], tuple[str, ...]]
+) -> tuple[Classes, Classes, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return the required and the forbidden classes of a row, and those with which it begins: ``ends`` or others."""
+    if request.tree:
+        return BRANCH, OTHERS, (_BRANCH, _OTHERS) if turn % _OTHERS_OF else ends
+    if sight.end > sight.position:
+        return AHEAD, FORBIDDEN, (_SPAN if turn % _SPAN_OF else ends[0], ends[1])
+    return REQUIRED, FORBIDDEN, ends
+
+
+def _relatives(request: Request, row: int) -> tuple[int, tuple[int, ...]]:
+    """Return the keys of the parent of ``row``, -1 for none among the new tokens, and of its siblings."""
+    if not request.tree:
+        return -1, ()
+    parent, prefix = request.tree[row], request.prefix_len
+    beside = (token for token, other in enumerate(request.tree) if other == parent and token != row)
+    return prefix + parent if parent >= 0 else -1, tuple(prefix + token for token in beside)
 
 
 def probed_rows(case: Case, layer: int, request: int) -> list[int]:
@@ -224,7 +267,8 @@ def _saturated(case: Case, geometry: Layer) -> Probe:
     request = case.requests[index]
     sight = seen(geometry, request, request.new_tokens - 1)
     head = case.seed % geometry.num_qo_heads
-    return Probe(index, request.new_tokens - 1, head, (sight.first + sight.last) // 2, SATURATED, required=True)
+    key = sight.first if sight.hidden else (sight.first + sight.last) // 2
+    return Probe(index, request.new_tokens - 1, head, key, SATURATED, required=True)
 
 
 @lru_cache(maxsize=512)

@@ -10,6 +10,7 @@ import torch
 
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.shape import kernel_shape
+from attnconf.cases.sight import follows_tree
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check
@@ -35,8 +36,11 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _chosen_request(case: Case, layer: int) -> int:
-    """Return a request with query tokens, if possible one in which the layer's window or chunk masks keys."""
-    queried = [index for index, request in enumerate(case.requests) if request.new_tokens]
+    """Return a request with query tokens, if possible one in which the layer's window or chunk masks keys.
+
+    The drafts of a tree can be asked for in no other way.
+    """
+    queried = [index for index, request in enumerate(case.requests) if request.new_tokens and not request.tree]
     masked = [index for index in queried if case.layers[layer].first_seen(case.requests[index].kv_len - 1) > 0]
     chosen = masked or queried
     return chosen[case.seed % len(chosen)]
@@ -161,7 +165,7 @@ def _supported(trial: Trial, layer: int, mode: Mode, *rows: BatchRow) -> bool:
 
 
 def _applies(trial: Trial, _layer: int) -> bool:
-    return any(request.new_tokens for request in trial.case.requests)
+    return not follows_tree(trial.case.requests)
 
 
 def _shapes(shape: KernelShape) -> Iterator[KernelShape]:

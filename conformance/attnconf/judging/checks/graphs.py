@@ -62,6 +62,8 @@ def own_memory(batch: Batch, *, like: Batch) -> Batch:
         block_tables=batch.block_tables.new_zeros((batch.block_tables.shape[0], columns)),
         full_to_swa=slots,
         row_spans=_cleared(batch.row_spans if batch.row_spans is not None else like.row_spans),
+        tree_mask=_copy(batch.tree_mask),
+        row_depths=_copy(batch.row_depths),
         max_seq_len=max(batch.max_seq_len, like.max_seq_len),
         layers=tuple(
             replace(layer, q=_room(layer.q, len(layer.q)), sinks=_copy(layer.sinks)) for layer in batch.layers

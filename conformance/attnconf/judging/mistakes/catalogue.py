@@ -9,6 +9,7 @@ from attnconf.judging.mistakes.sight import SIGHT
 from attnconf.judging.mistakes.sources import SOURCES
 from attnconf.judging.mistakes.spans import SPANS
 from attnconf.judging.mistakes.strides import QUERY_ROWS
+from attnconf.judging.mistakes.trees import TREES
 from attnconf.judging.mistakes.widths import WIDTHS
 
-MISTAKES = (*SIGHT, *SPANS, *CHUNKS, *SCORES, *SOURCES, *WIDTHS, *MEMORY, *QUERY_ROWS)
+MISTAKES = (*SIGHT, *SPANS, *TREES, *CHUNKS, *SCORES, *SOURCES, *WIDTHS, *MEMORY, *QUERY_ROWS)

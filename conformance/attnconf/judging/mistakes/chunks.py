@@ -38,7 +38,12 @@ def _from_prefix(scene: Scene, _size: int) -> Problem | None:
     prefix, problem = scene.spec.prefix_len, scene.problem
     if not prefix:
         return None
-    return replace(problem, positions=problem.positions - prefix, start=problem.start - prefix)
+    return replace(
+        problem,
+        positions=problem.positions - prefix,
+        start=problem.start - prefix,
+        tree_start=problem.tree_start - prefix,
+    )
 
 
 def _of_another(scene: Scene, size: int) -> Problem | None:

@@ -43,9 +43,12 @@ def unless_alike(right: Problem, wrong: Problem) -> Problem | None:
     """Return ``wrong``, or None where every row sees the keys in it that it sees in ``right``, which has the same."""
     last = right.k.shape[0] - 1
 
-    def visible(problem: Problem) -> list[tuple[int, int]]:
-        ends = (problem.sight(position) for position in problem.positions.tolist())
-        return [(max(0, first), min(end, last)) for first, end in ends]
+    def visible(problem: Problem) -> list[tuple[int, int, list[int]]]:
+        ends = (
+            (*problem.sight(position, row), problem.between(row))
+            for row, position in enumerate(problem.positions.tolist())
+        )
+        return [(max(0, first), min(end, last), [key for key in some if key > first]) for first, end, some in ends]
 
     return None if visible(right) == visible(wrong) else wrong
 

@@ -70,9 +70,13 @@ def _finite_mask(scene: Scene) -> Answer | None:
 
 def _hidden(problem: Problem) -> torch.Tensor:
     """Return which keys each row does not see, [rows, keys]."""
-    ends = torch.tensor([problem.sight(position) for position in problem.positions.tolist()]).view(-1, 2)
+    ends = [problem.sight(position, row) for row, position in enumerate(problem.positions.tolist())]
+    first, last = torch.tensor(ends).view(-1, 2, 1).unbind(1)
     keys = torch.arange(problem.k.shape[0])[None]
-    return (keys < ends[:, :1]) | (keys > ends[:, 1:])
+    hidden = (keys < first) | (keys > last)
+    for row in range(len(ends)):
+        hidden[row, problem.between(row)] = True
+    return hidden
 
 
 def _lifted(problem: Problem, score: float, hidden: torch.Tensor) -> Answer | None:

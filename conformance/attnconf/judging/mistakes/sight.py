@@ -44,7 +44,7 @@ def _window_of_another(scene: Scene) -> Problem | None:
 
 def _from_row_zero(scene: Scene) -> Problem | None:
     prefix = scene.spec.prefix_len
-    return replace(scene.problem, positions=scene.problem.positions - prefix) if prefix else None
+    return replace(scene.problem, positions=scene.problem.positions - prefix, tree=()) if prefix else None
 
 
 def _without_prefix(scene: Scene) -> Problem | None:
@@ -65,7 +65,7 @@ def _as_first(scene: Scene) -> Problem | None:
     """Take the number of query tokens of a verify step's first request for that of each."""
     first = next(one.new_tokens for one in scene.case.requests if one.new_tokens)
     more = scene.spec.new_tokens - first
-    if scene.case.mode != "verify" or not more:
+    if scene.case.mode != "verify" or not more or scene.spec.tree:
         return None
     return unless_alike(scene.problem, replace(scene.problem, positions=scene.problem.positions + more))
 
@@ -85,7 +85,7 @@ def _moved_end(step: int) -> Apply:
     def apply(scene: Scene) -> Problem | None:
         problem = scene.problem
         none_left = step < 0 and (problem.window_left == 0 or problem.chunk_size == 1)
-        if problem.positions.numel() < 2 or none_left:  # noqa: PLR2004 - see below
+        if problem.positions.numel() < 2 or none_left or problem.tree:  # noqa: PLR2004 - see below
             return None  # with one row, other mistakes are the same: the newest key, or a slot behind the end
         return unless_alike(problem, replace(problem, ahead=step))
 
@@ -143,6 +143,7 @@ def _longer(scene: Scene, length: int) -> Problem | None:
         k=_joined(problem.k, k),
         v=_joined(problem.v, v),
         positions=problem.positions + len(slots),
+        tree_start=problem.tree_start + len(slots),
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf.cases.sight import seen
+
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.geometry import LayerGeometry
@@ -28,7 +30,10 @@ def work(case: Case, layer: int) -> tuple[int, int]:
         if not request.new_tokens:
             continue
         keys += request.kv_len - geometry.first_seen(request.prefix_len)
-        pairs += _pairs(request.prefix_len, request.new_tokens, geometry)
+        if request.tree:
+            pairs += sum(seen(geometry, request, row).keys for row in range(request.new_tokens))
+        else:
+            pairs += _pairs(request.prefix_len, request.new_tokens, geometry)
     rows = sum(request.new_tokens for request in case.requests)
     both = geometry.head_dim * _SIZE[case.q_dtype] + geometry.value_dim * _SIZE[case.answer_dtype]
     widths = geometry.head_dim + geometry.value_dim

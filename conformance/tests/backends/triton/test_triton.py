@@ -528,15 +528,16 @@ from attnconf.backends.triton import kernel
 from attnconf.backends.triton.tuning import LayerSizes, extend_tuning, merge_warps, padded, split_tuning
 
 POINTERS = dict(q="bf16", k="KV", v="KV", out="bf16", lse="fp32", sinks="fp32", partial="fp32", stats="fp32",
-                work="i32", qo_indptr="i32", seq_lens="i32", row_spans="i32", tables="i32")
+                work="i32", qo_indptr="i32", seq_lens="i32", row_spans="i32", tables="i32",
+                tree_mask="u8", row_depths="i32")
 
-def shared(cut, kv, group, head_dim, value_dim):
+def shared(cut, kv, group, head_dim, value_dim, tree=0):
     constants = dict(
         GROUP=group, HEAD_DIM=head_dim, VALUE_DIM=value_dim, PAGE_SIZE=16, BLOCK_M=cut.block_m, BLOCK_N=cut.block_n,
         BLOCK_D=padded(head_dim), BLOCK_V=padded(value_dim), MAX_SPLITS=cut.max_splits, MIN_SPLIT=cut.min_split,
         SAME_STRIDES=head_dim == value_dim, WINDOWED=True, CHUNKED=False, SOFT_CAP=True, SINKS=True,
-        SPANS=True, LSE=True, Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native", P_BITS="none",
-        DOT=tl.bfloat16, INDEX=tl.int32,
+        SPANS=tree == 0, TREE=tree > 0, LSE=True, Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native",
+        P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
     for function in (kernel.attend, kernel.merge) if cut.max_splits > 1 else (kernel.attend,):
@@ -557,7 +558,7 @@ def shared(cut, kv, group, head_dim, value_dim):
 for kv, group, head_dim, value_dim in (("bf16", 8, 512, 512), ("fp8e4nv", 5, 96, 96), ("bf16", 8, 192, 128)):
     sizes = LayerSizes(group, head_dim, 8, 2, value_dim)
     for cut in (split_tuning(sizes, 1, interpreted=False), extend_tuning(sizes, interpreted=False)):
-        used = shared(cut, kv, group, head_dim, value_dim)
+        used = shared(cut, kv, group, head_dim, value_dim, tree=int(head_dim == 192))
         assert used <= 227 * 1024, (cut, used)
 """
 

@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "dc619390cf22c0f5a02f17fe2da564ef207e3c1a3233689afd73d39e9a2e8066",
-    ("smoke", True): "8299b3429b7ac6d163bc0cf88ff112b6027e7fbc1d76931318853c30ba395d04",
-    ("gate", False): "6000e47a91a1ef06096e57dd976a15960079e98a6fffde64e73cd076c82b7ebc",
-    ("gate", True): "f121636f972efe4c44232d53b706b235ba081545f26ffb70dd43bb383598786f",
+    ("smoke", False): "c8f57cad52add7d4336b058be1443ef761f9ad14be3d8f5fa1f8229c923e85c3",
+    ("smoke", True): "5b0793afa8d72c5e716ff72b74f7b4ee992426685b22dd5d8100c294bbf7821e",
+    ("gate", False): "7c9f00ab5d562acb3c073011adfa84d67477b2297ac4c6ddfc5de7c9e183d0df",
+    ("gate", True): "36ed541fb36e48e11cee4198bd783dd32f00930417a15774f70155200753dcee",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -24,6 +24,9 @@ OWED = 0.9
 OWED_IN_8_BITS = 0.7
 """The same for 8-bit queries and answers: P, or the answer, has 4 significant bits then, so the bound is wide."""
 
+TREES = 8
+"""The least number of drawn layers of verify steps in which drafts are a tree, of six seeds."""
+
 FAINT = ("sm_scale", "sinks", "soft_cap")
 """Their mildest mistakes, a factor of log(2), move half of a row's weight, which 8 bits hide in every second layer."""
 
@@ -56,6 +59,12 @@ def owe(claimed: Counter[str], effective: Counter[str], owed: float) -> None:
     """Fail where a claimed feature is effective in a smaller share of layers than ``owed``."""
     hidden = {name: f"{effective[name]} of {count}" for name, count in claimed.items() if effective[name] < count}
     assert all(effective[name] >= owed * claimed[name] for name in hidden), hidden
+
+
+def test_a_drawn_tree_shows_what_it_claims() -> None:
+    claimed, effective = shares("verify", MODEL, range(6), narrow=False)
+    assert claimed["tree"] >= TREES
+    assert effective["tree"] >= OWED * claimed["tree"]
 
 
 @pytest.mark.parametrize("family", ["decode", "extend", "mixed", "verify", "windows", "shared_kv", "hybrid_pools"])

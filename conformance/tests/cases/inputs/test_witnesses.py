@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from attnconf.cases import trees
 from attnconf.cases.case import Case, Layer, Paging, Request
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.logical import make_logical
-from attnconf.cases.inputs.witnesses import AHEAD, FORBIDDEN, REQUIRED, SATURATED, Sight, plan_probes
+from attnconf.cases.inputs.witnesses import AHEAD, BRANCH, FORBIDDEN, OTHERS, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, change_in_units
@@ -39,15 +40,18 @@ def test_required_probes_are_visible_and_forbidden_ones_are_not(case: Case) -> N
     for index, layer in enumerate(case.layers):
         for probe in plan_probes(case, index):
             spec = case.requests[probe.request]
-            position = spec.prefix_len + probe.row
+            position, token = spec.prefix_len + probe.row, probe.token
+            if spec.tree:  # what a row sees of a tree goes by depth, and of the drafts by parents
+                depths, branch = trees.depths(spec.tree), trees.branch(spec.tree, probe.row)
+                position = spec.prefix_len + depths[probe.row]
+                draft = token - spec.prefix_len
+                token = token if draft < 0 else spec.prefix_len + depths[draft] if draft in branch else position + 1
             first = max(0, position - layer.window_left) if layer.window_left >= 0 else 0
             first = first if layer.chunk_size is None else position - position % layer.chunk_size
-            together = layer.spans and any(
-                position in range(*span) and probe.token in range(*span) for span in spec.spans
-            )
+            together = layer.spans and any(position in range(*span) and token in range(*span) for span in spec.spans)
             assert 0 <= probe.token < spec.kv_len
-            assert (first <= probe.token and (probe.token <= position or together)) == probe.required
-            assert probe.name in ({*AHEAD, SATURATED} if probe.required else FORBIDDEN)
+            assert (first <= token and (token <= position or together)) == probe.required
+            assert probe.name in ({*AHEAD, *BRANCH, SATURATED} if probe.required else OTHERS)
 
 
 def test_no_key_carries_more_probes_than_its_dimensions_bear() -> None:
@@ -198,7 +202,9 @@ def test_first_and_last_rows_settle_what_all_rows_would(case: Case) -> None:
 
 
 def test_a_sight_finds_the_borders_around_it() -> None:
-    sight = Sight(position=50, first=41, end=50, prefix_len=48, kv_len=60, page_size=16, shared_tokens=0, salt=0)
+    sight = Sight(
+        position=50, first=41, end=50, hidden=(), prefix_len=48, kv_len=60, page_size=16, shared_tokens=0, salt=0
+    )
     assert sight.first == 41
     assert (sight.inside(41), sight.inside(40), sight.inside(51)) == (41, None, None)
     assert (sight.outside(40), sight.outside(51), sight.outside(60), sight.outside(-1)) == (40, 51, None, None)

@@ -77,6 +77,8 @@ def _elsewhere(shape: KernelShape, platform: Platform) -> str | None:
         return "sglang verifies as many drafts of each request as its configuration says"
     if reason is None and shape.head_dim_v != shape.head_dim:
         reason = "the adapter makes sglang's layers and pools with values as wide as keys, and no v_head_dim"
+    if reason is None and shape.tree:
+        reason = "the adapter hands sglang the masks and positions of chains of drafts, topk 1"
     if reason is None and shape.chunked:
         return "the adapter gives sglang's layers a window, and no attention_chunk_size"
     if reason is None and shape.spans:

@@ -61,6 +61,8 @@ def _not_passed_on(shape: KernelShape) -> Iterator[str]:
         yield "the adapter was tried with as many drafts in each request as vLLM's configuration says"
     if shape.head_dim_v != shape.head_dim:
         yield "vLLM serves values of another width than keys by FLASH_ATTN_DIFFKV, and not by TritonAttentionBackend"
+    if shape.tree:
+        yield "vLLM verifies chains of drafts, and no trees"
     if shape.chunked:
         yield "the adapter makes vLLM's Attention, and not its ChunkedLocalAttention"
     if shape.spans:

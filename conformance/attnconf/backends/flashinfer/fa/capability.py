@@ -99,15 +99,22 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         yield f"{template} takes float16 or bfloat16 queries, not {variant.q_dtype}"
     elif variant.kv_dtype == _FP8 and template == "fa3":
         yield f"fa3 reads {_FP8} KV only under a {_FP8} query, not under {variant.q_dtype}"
-    if variant.spans:
-        yield f"{template} is called with causal masks, and the tokens of a span see each other in both directions"
-    if variant.chunked:
-        yield f"{template} is called without a chunk size: its rows would see the chunks before their own"
+    yield from _mask_reasons(variant)
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
     if variant.head_dim_v != variant.head_dim:
         yield _OTHER_VALUES[template]
     yield from _head_dim_reasons(variant, library_version(platform))
+
+
+def _mask_reasons(variant: Variant) -> Iterator[str]:
+    template = variant.template
+    if variant.spans:
+        yield f"{template} is called with causal masks, and the tokens of a span see each other in both directions"
+    if variant.chunked:
+        yield f"{template} is called without a chunk size: its rows would see the chunks before their own"
+    if variant.tree:
+        yield f"{template} is called with causal masks, and the drafts of a tree do not see their siblings"
 
 
 def _eight_bit_reasons(variant: Variant) -> Iterator[str]:

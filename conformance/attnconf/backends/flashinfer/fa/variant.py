@@ -32,6 +32,7 @@ class Variant:
     sinks: bool
     spans: bool = False
     chunked: bool = False
+    tree: bool = False
 
 
 def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
@@ -48,6 +49,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         sinks=shape.sinks,
         spans=shape.spans,
         chunked=shape.chunked,
+        tree=shape.tree,
     )
 
 

@@ -58,21 +58,31 @@ def build_metadata(batch: Batch, kernel: Family) -> Metadata:
         tables=tuple(block_tables_for(batch, layer).contiguous() for layer in range(len(batch.layers))),
         cum_seq_lens_q=batch.qo_indptr,
         cum_seq_lens_kv=torch.cat([zero, batch.seq_lens.cumsum(0).to(torch.int32)]),
-        mask=draft_mask(len(batch.q_lens), q_len, batch.device) if kernel == "xqa" and q_len > 1 else None,
+        mask=_mask_of(batch) if kernel == "xqa" and q_len > 1 else None,
         copy=page_copy(batch) if kernel == "fmha_v2" else None,
     )
 
 
-def draft_mask(rows: int, q_len: int, device: torch.device) -> torch.Tensor:
-    """Return XQA's causal mask over the new tokens, [rows, q_len, 2 * ceil(q_len / 32)] uint16.
+def draft_mask(seen: torch.Tensor) -> torch.Tensor:
+    """Return XQA's mask over the new tokens, [rows, q_len, 2 * ceil(q_len / 32)] uint16, on the device of ``seen``.
 
-    Bit j of row i is set for j <= i: query token i sees new token j.
+    Bit j of row i is set where query token i sees new token j: where ``seen`` [rows, q_len, q_len] says so.
     """
+    rows, q_len = seen.shape[:2]
     words = -(-q_len // 32) * 2
-    bits = torch.tril(torch.ones(q_len, words * MASK_WORD_BITS, dtype=torch.int32))
-    weights = 2 ** torch.arange(MASK_WORD_BITS, dtype=torch.int32)
-    packed = (bits.view(q_len, words, MASK_WORD_BITS) * weights).sum(-1).to(torch.int32).to(torch.uint16)
-    return packed.expand(rows, q_len, words).contiguous().to(device)
+    bits = torch.nn.functional.pad(seen.to(torch.int32), (0, words * MASK_WORD_BITS - q_len))
+    weights = 2 ** torch.arange(MASK_WORD_BITS, dtype=torch.int32, device=seen.device)
+    packed = (bits.view(rows, q_len, words, MASK_WORD_BITS) * weights).sum(-1)
+    return packed.to(torch.int32).to(torch.uint16).contiguous()
+
+
+def _mask_of(batch: Batch) -> torch.Tensor:
+    """Return the mask of a batch whose requests have as many drafts each: of its trees, or of chains."""
+    rows, q_len = len(batch.q_lens), batch.q_lens[0]
+    if batch.tree_mask is not None:
+        return draft_mask(batch.tree_mask.view(rows, q_len, q_len))
+    chain = torch.ones(q_len, q_len, dtype=torch.bool, device=batch.device).tril()
+    return draft_mask(chain.expand(rows, q_len, q_len))
 
 
 def build_call(  # noqa: PLR0913 - the parts of one launch

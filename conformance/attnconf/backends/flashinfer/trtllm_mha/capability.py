@@ -74,7 +74,7 @@ def supports(shape: KernelShape, platform: Platform) -> Unsupported | None:
 
 def unserved(shape: KernelShape, kernel: Family, machine: Generation) -> str | None:
     """Return why no argument of ``kernel``'s function says what ``shape`` asks, in no known release, or None."""
-    return next(chain(_tensor_reasons(shape, kernel, machine), _mask_reasons(shape, kernel)), None)
+    return next(chain(_tensor_reasons(shape, kernel, machine), _mask_reasons(shape, kernel, machine)), None)
 
 
 def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _cuda_reasons(machine, platform)
     kernel = family(shape.mode, machine)
     yield from _tensor_reasons(shape, kernel, machine)
-    yield from _mask_reasons(shape, kernel)
+    yield from _mask_reasons(shape, kernel, machine)
     yield from _verify_reasons(shape, kernel)
     if shapes.is_known(platform):
         absent = shapes.why_absent(shape, platform)
@@ -142,9 +142,16 @@ def _verify_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
         yield f"XQA is known to take q_len up to {_MOST_VERIFIED}, not {shape.max_q_len}"
 
 
-def _mask_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
+def _mask_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> Iterator[str]:
     if shape.spans:
         yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
+    if shape.tree and kernel != "xqa":
+        yield f"{_TITLES[kernel]} takes no mask of drafts: those of a tree would see their siblings"
+    if shape.tree and shape.windowed:
+        # xqa.py: "tree-structured drafts are not supported with sliding window"; it counts rows as positions.
+        yield "XQA counts a window from a draft's place among the others, so it takes trees without one"
+    if shape.tree and shape.kv_dtype == FP8 and machine == "sm90":
+        yield f"XQA's mask of drafts over {FP8} KV on SM 9.0 is wrong where it is not causal, according to xqa.py"
     if shape.chunked:
         yield f"{_TITLES[kernel]} is given a window by FlashInfer, and no chunk size: chunked layers would see too much"
     if shape.head_dim_v != shape.head_dim:

@@ -302,7 +302,7 @@ def test_xqa_needs_its_mask_for_several_query_tokens() -> None:
 
 
 def test_the_mask_spans_words() -> None:
-    words = draft_mask(1, 40, torch.device("cpu"))[0].to(torch.int32)
+    words = draft_mask(torch.ones(1, 40, 40, dtype=torch.bool).tril())[0].to(torch.int32)
     assert words.shape == (40, 4)
     assert words[0].tolist() == [1, 0, 0, 0]
     assert words[16].tolist() == [0xFFFF, 1, 0, 0]
