@@ -158,7 +158,7 @@ MUTANTS = (
         summary="the window is masked per tile, not per query row",
         bug="flashinfer-ai/flashinfer#3864",
         clause=Clause.WINDOW,
-        make=_kernel(Edit("(n[None, :] >= oldest[:, None])", "(n[None, :] >= first_key)")),
+        make=_kernel(Edit("(place[None, :] >= oldest[:, None])", "(n[None, :] >= first_key)")),
         proof=ask("verify", SLIDING),
     ),
     Mutant(
