@@ -97,6 +97,22 @@ def test_a_graph_of_a_batch_without_spans_is_replayed_over_one_that_has_some() -
     assert replayed(trial, 0, _interpreted) == []
 
 
+@pytest.mark.parametrize("tree", [(-1, 0, 0, 1), (-1, -1, -1, -1)])
+def test_a_graph_is_replayed_over_other_trees(tree: tuple[int, ...]) -> None:
+    requests = (Request(prefix_len=40, new_tokens=4, tree=tree), Request(prefix_len=9, new_tokens=3))
+    given = Case(mode="verify", layers=(FULL, SLIDING), requests=requests, paging=Paging(page_size=8))
+    short = shorter(given)
+    assert Case.model_validate(short.model_dump()) == short
+    assert short.requests[0].tree not in {(), tree}
+    long, other = PosedCase(given, CPU), PosedCase(short, CPU).batch
+    loaded = load(own_memory(other, like=long.batch), long.batch)
+    assert loaded.tree_mask is not None
+    assert torch.equal(loaded.tree_mask, long.batch.tree_mask)
+    assert not torch.equal(loaded.tree_mask, other.tree_mask)
+    trial = Trial(long, make(detect()), detect())
+    assert [replayed(trial, layer, _interpreted) for layer in range(2)] == [[], []]
+
+
 def test_tables_that_are_not_refreshed_show(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = make(detect())
     trial = Trial(PosedCase(case(page_size=8), CPU), backend, detect())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Replayable
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.trees import Tree
 
 CHECK_NAME = "cuda_graph"
 _WARM_UPS = 2
@@ -33,15 +34,21 @@ _CAPTURED = ("decode", "verify")
 
 
 def shorter(case: Case) -> Case:
-    """Return ``case`` with shorter prefixes (the last one empty), another seed and no shared pages."""
+    """Return ``case`` with shorter prefixes (the last one empty), other trees and seed, and no shared pages."""
     last = len(case.requests) - 1
     requests = tuple(
         request.resized(0 if index == last else request.prefix_len // 2, request.new_tokens).model_copy(
-            update={"shares_with": None, "shared_pages": 0}
+            update={"shares_with": None, "shared_pages": 0, "tree": _another(request.tree)}
         )
         for index, request in enumerate(case.requests)
     )
     return case.model_copy(update={"requests": requests, "seed": case.seed ^ 1})
+
+
+def _another(tree: Tree) -> Tree:
+    """Return another tree of as many drafts: all from the prefix, or in pairs."""
+    flat = (-1,) * len(tree)
+    return flat if tree != flat else tuple(max(-1, token - 2) for token in range(len(tree)))
 
 
 def own_memory(batch: Batch, *, like: Batch) -> Batch:
@@ -88,6 +95,9 @@ def load(static: Batch, batch: Batch) -> Batch:
     for kept, cache in zip(static.caches, batch.caches, strict=True):
         for memory, contents in ((kept.k, cache.k), (kept.v, cache.v)):
             bits(memory)[: contents.shape[0]].copy_(bits(contents))
+    for drafts, others in ((static.tree_mask, batch.tree_mask), (static.row_depths, batch.row_depths)):
+        if drafts is not None and others is not None:
+            drafts.copy_(others)
     if static.row_spans is not None:
         static.row_spans.zero_()  # what a row has that is in no span
         if batch.row_spans is not None:

@@ -192,7 +192,7 @@ class PreparedCalls:
         return name
 
     def update(self, batch: Batch) -> None:
-        """Refresh tables and cumulative lengths in place. Raises ``UnsupportedError`` where pages are copied."""
+        """Refresh tables, lengths and the mask of drafts in place. Raises ``UnsupportedError`` over copies of pages."""
         fresh = build_metadata(batch, self.kernel)
         if self.kernel == "fmha_v2" and any(stacked_view(cache) is None for cache in _of_one_width(batch)):
             message = "fmha_v2 over copied pages cannot be replayed: the copies are made before the launch"
@@ -200,6 +200,8 @@ class PreparedCalls:
         for kept, table in zip(self.metadata.tables, fresh.tables, strict=True):
             kept.copy_(table)
         self.metadata.cum_seq_lens_kv.copy_(fresh.cum_seq_lens_kv)
+        if self.metadata.mask is not None and fresh.mask is not None:
+            self.metadata.mask.copy_(fresh.mask)
 
     def workspaces(self) -> tuple[Workspace, ...]:
         """Return the workspace. Without a GPU it is small, and all of the part that must be zero is in it."""
