@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--only", action="append", default=[], metavar="ID", help="this entry only (repeatable)")
         one.add_argument("--machine", default="cpu", choices=("cpu", "sm90"), help="the entries of this machine (cpu)")
     run.add_argument("--jobs", type=int, default=2, help="entries at a time (2)")
-    run.add_argument("--seconds", type=float, default=Plan.seconds, help="CPU seconds of the bad release (30)")
+    run.add_argument("--seconds", type=float, default=Plan.seconds, help="CPU seconds of the bad release (60)")
     run.add_argument("--profile", default=Plan.profile, help="the suite's profile (gate)")
     run.add_argument("--seed", type=int, default=Plan.seed, help="draw other cases (0)")
     run.add_argument(

@@ -38,7 +38,7 @@ class Plan:
 
     profile: str = "gate"
     seed: int = 0
-    seconds: float = 30.0
+    seconds: float = 60.0
     store: Path = STORE
 
 
