@@ -88,9 +88,13 @@ class Hunter:
         return side.model_copy(update=counts), find
 
     def passes(self, case: dict[str, object]) -> bool:
-        """Return whether the release passes ``case``, with every check."""
+        """Return whether the release passes ``case``, with every check.
+
+        One that is known to have another fault may break other clauses than those of the entry.
+        """
         result = self.session.ask(Case.from_data(case, "found"), self.name, "all", count_effects=False)
-        return not result.is_failure and any(layer.outcome.is_executed for layer in result.layers)
+        right = not self.breaks(result) if self.entry.known else not result.is_failure
+        return right and any(layer.outcome.is_executed for layer in result.layers)
 
     def breaks(self, result: CaseResult) -> bool:
         """Return whether ``result`` breaks a clause of the entry."""

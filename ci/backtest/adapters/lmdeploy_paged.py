@@ -6,7 +6,9 @@ asked: from 0.6.3 on they use Triton's block pointers, which the interpreter of 
 
 from __future__ import annotations
 
+import inspect
 import math
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -70,6 +72,14 @@ _OURS = {"tanh": _tanh, "fast_dividef": _fast_divide, "fast_expf": _exp, "tl_exp
 """Names of the kernel's module, and what stands for them: the only logarithm is that of a constant."""
 
 
+_GROUPED = "_fwd_grouped_split_kernel"
+_NARROW = 2
+_STREAM = "get_cuda_stream"
+"""A name of Triton 2 in the modules of releases before 0.5.0."""
+
+_OF_TRITON_2 = frozenset({"device", "device_type", "stream"})
+
+
 def _unchanged(*args: Any, **_kwargs: Any) -> Any:  # noqa: ANN401 - a decorator, with arguments or without
     return args[0] if args and callable(args[0]) else _unchanged
 
@@ -83,6 +93,7 @@ _STAND_INS: dict[str, dict[str, Any]] = {
 def make(folder: Path, name: str) -> KernelBackend:
     """Return a backend around the kernel of the release that is unpacked in ``folder``."""
     decode = _load(folder)
+    flat = _GROUPED in decode.__globals__ and "stride_kp" not in _parameters(decode.__globals__[_GROUPED])
 
     def reasons(shape: KernelShape) -> Iterator[str]:
         yield from interpreted(shape)
@@ -96,28 +107,56 @@ def make(folder: Path, name: str) -> KernelBackend:
             yield "this release has no soft cap"
         if shape.mode != "decode":
             yield "a kernel of decodes"
+        if flat and shape.group_size <= _NARROW:
+            yield f"groups up to {_NARROW} have a kernel of their own, which sums products in the dtype of the queries"
 
     def answer(batch: Batch, layer: int, out: torch.Tensor) -> str:
-        call(decode, _known(batch, layer, out))
+        call(decode, _known(batch, layer, out, flat=flat))
         return "paged_attention_fwd"
 
     return KernelBackend(name, PROMISES, answer, reasons, rounded_p)
 
 
 def _load(folder: Path) -> Callable[..., Any]:
-    """Load the kernel without its tuning, which measures on a GPU."""
-    with mock.patch.object(triton, "autotune", return_value=_unchanged):
+    """Load the kernel without its tuning, which measures on a GPU.
+
+    Releases before 0.5.0 name Triton's stream and device in each launch, as Triton 2 wants it: they are left out.
+    """
+    tuning = mock.patch.object(triton, "autotune", return_value=_unchanged)
+    stream = mock.patch.object(triton.runtime.jit, _STREAM, create=True, return_value=0)
+    with tuning, stream:
         found = load(folder, [f"{place}.pagedattention" for place in _PLACES], stand_ins=_STAND_INS)
     for name in _OURS.keys() & vars(found).keys():
         setattr(found, name, _OURS[name])
+    if _STREAM in vars(found):
+        for name in [name for name in vars(found) if name.endswith("_kernel")]:
+            setattr(found, name, _Launched(vars(found)[name]))
     return vars(found)["paged_attention_fwd"]  # type: ignore[no-any-return]
 
 
-def _known(batch: Batch, layer: int, out: torch.Tensor) -> dict[str, Any]:
+def _parameters(kernel: Any) -> tuple[str, ...]:  # noqa: ANN401 - an interpreted function of Triton, or one launched
+    inner = kernel.kernel if isinstance(kernel, _Launched) else kernel
+    return tuple(inspect.signature(inner.fn).parameters)
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A kernel that is launched without what Triton 2 wants to be told."""
+
+    kernel: Any
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., Any]:
+        launch = self.kernel[grid]
+        return lambda *args, **named: launch(*args, **{name: named[name] for name in named.keys() - _OF_TRITON_2})
+
+
+def _known(batch: Batch, layer: int, out: torch.Tensor, *, flat: bool) -> dict[str, Any]:
+    """Return the arguments; ``flat`` copies the caches, since a release takes a page for tokens in a row."""
     inputs = batch.layers[layer]
     geometry = inputs.geometry
     cache = batch.caches[inputs.cache]
     k, v = (view if batch.kv_layout == "NHD" else view.transpose(1, 2) for view in (cache.k, cache.v))
+    k, v = (view.contiguous() for view in (k, v)) if flat else (k, v)
     return {
         "q": inputs.q,
         "k": k,
