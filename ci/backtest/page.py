@@ -67,13 +67,14 @@ def page(table: Table, result: Backtest) -> str:
 
 
 _FOUND = """\
-Both releases are asked the same: the cases that the suite draws for the kernel's own shapes, first those that bring most
-new pairs of traits for their cost. Each case's own run is judged, and then the cases come again with the checks that
-run a release again, as the suite gives them. The bad release is asked until a clause of the entry fails. The find is
-shrunk, and the fixed release must pass both the first and the smallest case (where it is known to have another fault,
-no clause of the entry may fail); then it is asked the suite's cases for a quarter of the time. No entry has a case of its own. An adapter calls the release's own function; for transformers the documented
-function of flash-attn stands in for that library, which has no kernels here. Where a release next to the bug has
-another fault, the adapter leaves its shapes out or repairs it, and its docstring says so."""
+Both releases are asked the same: the cases that the suite draws for the kernel's own shapes, first those that bring
+most new pairs of traits for their cost. Each case's own run is judged, and then the cases come again with the checks
+that run a release again, as the suite gives them. The bad release is asked until a clause of the entry fails. The find
+is shrunk, and the fixed release must pass both the first and the smallest case (where it is known to have another
+fault, no clause of the entry may fail); then it is asked the suite's cases for a quarter of the time. No entry has a
+case of its own. An adapter calls the release's own function; for transformers the documented function of flash-attn
+stands in for that library, which has no kernels here. Where a release next to the bug has another fault, the adapter
+leaves its shapes out or repairs it, and its docstring says so."""
 
 _TITLES = {
     "missed": "Missed",
