@@ -6,6 +6,7 @@ all cases have, such as a packed query, a sliced table or a long hint, meets the
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -46,18 +47,24 @@ def pairs(case: Case, layers: Collection[int] | None = None) -> int:
     ``layers`` are those that count, all without it. Bit positions are valid within one process.
     """
     shared = _bits(_of_case(case))
-    requests = [(one, _bits(_of_request(case, i))) for i, one in enumerate(case.requests) if one.new_tokens]
-    found = 0
+    alike = Counter(request.kv_len for request in case.requests)
+    requests = [
+        (one, _bits(_of_request(case, i, alike=alike[one.kv_len] > 1)))
+        for i, one in enumerate(case.requests)
+        if one.new_tokens
+    ]
+    found = [0] * _WIDTH  # the traits that meet each trait
     for index, layer in enumerate(case.layers):
         if layers is not None and index not in layers:
             continue
         own = shared | _bits(_of_layer(case, index))
-        for request, asked in requests:
-            met = own | asked | _bits(_of_window(case, layer, request))
-            for number in range(met.bit_length()):
-                if met >> number & 1:
-                    found |= met << number * _WIDTH
-    return found
+        for met in {own | asked | _bits(_of_window(case, layer, request)) for request, asked in requests}:
+            rest = met
+            while rest:
+                lowest = rest & -rest
+                found[lowest.bit_length() - 1] |= met
+                rest ^= lowest
+    return int.from_bytes(b"".join(one.to_bytes(_WIDTH // 8, "little") for one in found), "little")
 
 
 def cost(case: Case) -> float:
@@ -154,7 +161,7 @@ def _window_class(window: int) -> str:
     return "border" if (window + 1) % TILE == 0 else ("short" if window < _SHORT else "long")
 
 
-def _of_request(case: Case, index: int) -> Iterator[str]:
+def _of_request(case: Case, index: int, *, alike: bool) -> Iterator[str]:
     request, size = case.requests[index], case.paging.page_size
     tokens, kv_len = request.new_tokens, request.kv_len
     rest = kv_len % size
@@ -164,7 +171,7 @@ def _of_request(case: Case, index: int) -> Iterator[str]:
     yield f"pages {min(pages_needed(kv_len, size), 3)}"
     yield f"keys {_count_class(kv_len, 0, TILE, _SHORT, 1024, 4096, 2**15)}"
     yield f"behind {'others' if index else 'none'}"
-    yield f"as long as others {kv_len in [one.kv_len for i, one in enumerate(case.requests) if i != index]}"
+    yield f"as long as others {alike}"
     yield f"shares {request.shared_pages > 0}"
 
 

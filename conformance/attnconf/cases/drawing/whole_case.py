@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.cases.case import Case, Poison, QuerySide, QueryStorage
@@ -101,7 +102,8 @@ def _seed(choices: Choices, extreme: Extreme) -> int:
     return seed if extreme != "scores" else seed // 8 * 8 + choices.pick("level", (2, 1))
 
 
-def _poisons(kv_dtype: KVDtype) -> list[Poison]:
+@cache
+def _poisons(kv_dtype: KVDtype) -> tuple[Poison, ...]:
     """Return what may lie in dead slots: half of the time contents that every backend must tolerate.
 
     They look like live memory: a leak of them is a plausible number, while a leak of NaN is obvious. The check of
@@ -111,7 +113,7 @@ def _poisons(kv_dtype: KVDtype) -> list[Poison]:
     harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype == FP8 else ("huge", "inf", "nan")
     calm_pairs = [Poison(k=k, v=v) for k in calm for v in calm]
     pairs = [Poison(k=k, v=v) for k in calm + harsh for v in calm + harsh if k in harsh or v in harsh]
-    return calm_pairs * (len(pairs) // len(calm_pairs)) + pairs
+    return (*calm_pairs * (len(pairs) // len(calm_pairs)), *pairs)
 
 
 def _built_shape(space: Space, choices: Choices, extreme: Extreme, feature: Feature | None) -> CompiledShape | None:
