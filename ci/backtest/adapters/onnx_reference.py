@@ -54,7 +54,7 @@ def make_masked(folder: Path, name: str) -> KernelBackend:
 def make_packed(folder: Path, name: str) -> KernelBackend:
     """Return ``make_masked`` with the heads side by side: [batch, tokens, heads * head_dim].
 
-    Groups of query heads are left out: they are another known fault of the releases around this one.
+    Groups of query heads and soft caps are left out: they are other known faults of the releases around this one.
     """
 
     def arrange(geometry: LayerGeometry, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Arrays:
@@ -64,7 +64,7 @@ def make_packed(folder: Path, name: str) -> KernelBackend:
             found[part] = tokens.reshape(*tokens.shape[:2], -1)
         return {**found, "q_num_heads": geometry.num_qo_heads, "kv_num_heads": geometry.num_kv_heads}
 
-    return _backend(folder, name, arrange, windows=True, groups=False)
+    return _backend(folder, name, arrange, windows=True, others=False)
 
 
 def make_static(folder: Path, name: str) -> KernelBackend:
@@ -106,7 +106,7 @@ def _behind(geometry: LayerGeometry, queries: int, keys: int) -> np.ndarray:
     return found
 
 
-def _backend(folder: Path, name: str, arrange: Arrange, *, windows: bool, groups: bool = True) -> KernelBackend:
+def _backend(folder: Path, name: str, arrange: Arrange, *, windows: bool, others: bool = True) -> KernelBackend:
     stand_ins = {"onnx": {"TensorProto": SimpleNamespace(FLOAT=1), "helper": SimpleNamespace()}, **_NAMES}
     stand_ins["onnx.reference.ops.op_matmul"] = {"numpy_matmul": np.matmul}
     module = load(folder, ["onnx.reference.ops.op_attention"], stand_ins=stand_ins)
@@ -117,8 +117,8 @@ def _backend(folder: Path, name: str, arrange: Arrange, *, windows: bool, groups
             yield "NumPy has no bfloat16 and no 8 bits, and sums float16 in float16; float32 is asked"
         if shape.sinks:
             yield "the operator has no sinks"
-        if shape.group_size > 1 and not groups:
-            yield "groups of query heads are left out: another known fault"
+        if (shape.group_size > 1 or shape.soft_cap) and not others:
+            yield "groups of query heads and soft caps are left out: other known faults"
         if shape.windowed and not windows:
             yield "the operator has no windows but by a mask"
 
