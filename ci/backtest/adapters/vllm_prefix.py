@@ -14,7 +14,7 @@ import torch
 
 from attnconf.backends.protocol import REQUIRED, Promises
 from attnconf.numerics import NumericsProfile
-from ci.backtest.adapters.calling import call, takes
+from ci.backtest.adapters.calling import call
 from ci.backtest.adapters.kernel import KernelBackend, interpreted
 from ci.backtest.adapters.vllm_parts import STAND_INS, modules, new_tokens, tables
 from ci.backtest.loading import load
@@ -64,13 +64,13 @@ def make_chunked(folder: Path, name: str) -> KernelBackend:
         call(function, _known(batch, layer, out))
         return "chunked_prefill_paged_decode"
 
-    return KernelBackend(name, PROMISES, answer, _reasons(function), _profile)
+    return KernelBackend(name, PROMISES, answer, _reasons(), _profile)
 
 
 def _prefill(folder: Path, name: str, *, dtypes: tuple[str, ...], scaled: bool) -> KernelBackend:
     places = [*modules("prefix_prefill"), "vllm.model_executor.layers.triton_kernel.prefix_prefill"]
     function = vars(load(folder, places, stand_ins=STAND_INS))["context_attention_fwd"]
-    usual = _reasons(function)
+    usual = _reasons()
 
     def reasons(shape: KernelShape) -> Iterator[str]:
         yield from usual(shape)
@@ -98,13 +98,13 @@ def _rounded_query(shape: KernelShape) -> NumericsProfile:
     return NumericsProfile(p=shape.q_dtype, query=shape.q_dtype)
 
 
-def _reasons(function: Callable[..., Any]) -> Callable[[KernelShape], Iterator[str]]:
+def _reasons() -> Callable[[KernelShape], Iterator[str]]:
     def reasons(shape: KernelShape) -> Iterator[str]:
         yield from interpreted(shape)
         if shape.soft_cap:
             yield "this kernel has no soft cap"
-        if shape.sinks and not takes(function, "sinks"):
-            yield "this release has no sinks in this kernel"
+        if shape.sinks:
+            yield "the kernel loads a sink in a way that the interpreter does not know, and older releases have none"
         if shape.page_size % _MULTIPLE or shape.page_size & (shape.page_size - 1):
             yield f"vLLM's pages are powers of two from {_MULTIPLE} on, not {shape.page_size}"
         if shape.head_dim % _BYTES:
@@ -141,7 +141,6 @@ def _known(batch: Batch, layer: int, out: torch.Tensor) -> dict[str, Any]:
         "max_seq_len": batch.max_seq_len,
         "sliding_window": geometry.window_left + 1 if geometry.window_left >= 0 else None,
         "sm_scale": geometry.sm_scale,
-        "sinks": inputs.sinks,
     }
 
 
