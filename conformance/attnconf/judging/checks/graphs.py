@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from attnconf.backends.protocol import Replayable
     from attnconf.cases.case import Case
-    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.inputs.batch import Batch, KVCache
     from attnconf.cases.trees import Tree
 
 CHECK_NAME = "cuda_graph"
@@ -54,10 +54,7 @@ def _another(tree: Tree) -> Tree:
 def own_memory(batch: Batch, *, like: Batch) -> Batch:
     """Return a copy of ``batch`` whose memory has room for ``like``, too."""
     pages = [max(a.k.shape[0], b.k.shape[0]) for a, b in zip(batch.caches, like.caches, strict=True)]
-    caches = tuple(
-        replace(cache, k=_room(cache.k, count), v=_room(cache.v, count))
-        for cache, count in zip(batch.caches, pages, strict=True)
-    )
+    caches = tuple(_room_for(cache, count) for cache, count in zip(batch.caches, pages, strict=True))
     columns = max(batch.block_tables.shape[1], like.block_tables.shape[1])
     slots = None
     if batch.full_to_swa is not None and like.full_to_swa is not None:
@@ -105,11 +102,36 @@ def load(static: Batch, batch: Batch) -> Batch:
     return replace(static, q_lens=batch.q_lens, kv_lens=batch.kv_lens)
 
 
+def _room_for(cache: KVCache, pages: int) -> KVCache:
+    """Return a zeroed cache of ``pages`` pages with the strides of ``cache``, K and V in one page where they lie so.
+
+    A backend may refuse pages whose K and V are apart, or read both through one pointer.
+    """
+    k, v = cache.k, cache.v
+    behind = v.storage_offset() - k.storage_offset()
+    together = k.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() and abs(behind) < k.stride(0)
+    if not together:
+        return replace(cache, k=_room(k, pages), v=_room(v, pages))
+    first, second = max(0, -behind), max(0, behind)
+    memory = k.new_zeros(max(first + _span(k, pages), second + _span(v, pages)))
+    shapes = (pages, *k.shape[1:]), (pages, *v.shape[1:])
+    return replace(
+        cache,
+        k=memory.as_strided(shapes[0], k.stride(), first),
+        v=memory.as_strided(shapes[1], v.stride(), second),
+    )
+
+
 def _room(view: torch.Tensor, pages: int) -> torch.Tensor:
     """Return a zeroed tensor of ``pages`` pages with the strides of ``view``."""
+    memory = torch.zeros(_span(view, pages), dtype=view.dtype, device=view.device)
+    return memory.as_strided((pages, *view.shape[1:]), view.stride())
+
+
+def _span(view: torch.Tensor, pages: int) -> int:
+    """Return how many elements ``pages`` pages with the strides of ``view`` reach over."""
     shape = (pages, *view.shape[1:])
-    span = sum((size - 1) * stride for size, stride in zip(shape, view.stride(), strict=True)) + 1
-    return torch.zeros(span, dtype=view.dtype, device=view.device).as_strided(shape, view.stride())
+    return sum((size - 1) * stride for size, stride in zip(shape, view.stride(), strict=True)) + 1
 
 
 def _cleared(tensor: torch.Tensor | None) -> torch.Tensor | None:
