@@ -108,7 +108,7 @@ def _room_for(cache: KVCache, pages: int) -> KVCache:
     A backend may refuse pages whose K and V are apart, or read both through one pointer.
     """
     k, v = cache.k, cache.v
-    behind = v.storage_offset() - k.storage_offset()
+    behind = int(v.storage_offset()) - int(k.storage_offset())
     together = k.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() and abs(behind) < k.stride(0)
     if not together:
         return replace(cache, k=_room(k, pages), v=_room(v, pages))
@@ -131,7 +131,7 @@ def _room(view: torch.Tensor, pages: int) -> torch.Tensor:
 def _span(view: torch.Tensor, pages: int) -> int:
     """Return how many elements ``pages`` pages with the strides of ``view`` reach over."""
     shape = (pages, *view.shape[1:])
-    return sum((size - 1) * stride for size, stride in zip(shape, view.stride(), strict=True)) + 1
+    return 1 + sum((int(size) - 1) * int(stride) for size, stride in zip(shape, view.stride(), strict=True))
 
 
 def _cleared(tensor: torch.Tensor | None) -> torch.Tensor | None:
