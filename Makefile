@@ -3,7 +3,7 @@
 #   make venv          the virtual environment alone
 #   make conformance   judge the backends on this machine, then draw what ran
 #   make test          the tests of attnconf itself
-#   make fuzz          20,000 mutated inputs to every reader and command, of which CI runs 2,000; INPUTS and SEED can be set
+#   make fuzz          20,000 mutated inputs to every reader and command, of which CI runs 1,000; INPUTS and SEED can be set
 #   make drift         hold the shipped policies against sglang and vLLM, installed without their dependencies in
 #                      .venv-sglang and .venv-vllm: sglang imports a vLLM that is there, and vLLM knows one platform a
 #                      process

@@ -1,4 +1,4 @@
-"""2,000 mutated policies: one sentence or a policy that works, no traceback, and no green without proof."""
+"""1,000 mutated policies: one sentence or a policy that works, no traceback, and no green without proof."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ def check_verdict(
     return judged
 
 
-def test_2000_mutated_policies_give_no_traceback_and_no_wrong_green(tmp_path: Path) -> None:
+def test_1000_mutated_policies_give_no_traceback_and_no_wrong_green(tmp_path: Path) -> None:
     rng = random.Random(20261101)  # noqa: S311 - the same files in every run
     path = tmp_path / "fuzzed.toml"
     good = sound = green = 0
-    for _ in range(2000):
+    for _ in range(1000):
         text = TEXT
         for _ in range(rng.randint(1, 4)):
             text = mutate(text, rng)
@@ -159,5 +159,5 @@ def test_2000_mutated_policies_give_no_traceback_and_no_wrong_green(tmp_path: Pa
                 green += check_verdict(policy, resolutions, platform, [1]).is_met
         assert "\n" not in sentence
         sentence.encode()
-    assert 300 < sound <= good < 1700
-    assert green > 100
+    assert 150 < sound <= good < 850
+    assert green > 50
