@@ -53,18 +53,19 @@ class Promises:
     reclaimed). ``empty_kv``: a row without keys yields zeros and LSE -inf (clause 11). ``empty_q``: a request without
     query tokens may be in the batch. ``deterministic``: same call, same bits (clause 15). ``batch_invariant``: a
     request's bits do not depend on its neighbours (clause 12). ``hint_invariant``: nor on larger host hints (clause
-    19). ``cuda_graph``: prepared batches are ``Replayable`` (clause 16). ``lse``: the base of the returned log-sum-exp,
-    or None. ``query_storage``: how the queries may lie; a packed one is a slice of a larger tensor (clause 14).
-    ``table_slack``: the block table may be a slice, too. ``slack_rows``: queries, output and LSE may have rows behind
-    the last request's (clause 10). ``validates``: corrupted metadata that is refused, or answered right (clause 20).
-    ``least_window``: the smallest ``window_left`` that counts as a window (clause 2):
-    in engines a smaller value, often 0, means no window.
+    19). ``cuda_graph``: prepared batches are ``Replayable`` (clause 16). ``cuda_graph_q_lens``: also over fewer query
+    tokens than were captured, none among them. ``lse``: the base of the returned log-sum-exp, or None.
+    ``query_storage``: how the queries may lie; a packed one is a slice of a larger tensor (clause 14). ``table_slack``:
+    the block table may be a slice, too. ``slack_rows``: queries, output and LSE may have rows behind the last request's
+    (clause 10). ``validates``: corrupted metadata that is refused, or answered right (clause 20). ``least_window``: the
+    smallest ``window_left`` that counts as a window (clause 2): in engines a smaller value, often 0, means no window.
 
     A bitwise clause that is not promised is judged within the error bound instead. Promises hold for every kernel of
     the backend, since engines fill one pool for all of them.
     """
 
     cuda_graph: bool = False
+    cuda_graph_q_lens: bool = False
     dead_k: frozenset[PoisonKind] = ANYTHING
     dead_v: frozenset[PoisonKind] = ANYTHING
     table_tail: frozenset[TableTail] = frozenset({"null", "stale", "invalid"})
@@ -101,7 +102,10 @@ class Replayable(Prepared, Protocol):
     def update(self, batch: Batch) -> None:
         """Refresh the metadata in place, as engines do between replays.
 
-        ``batch`` has the same tensors as the prepared batch with other contents, the same query lengths and host hints.
+        ``batch`` has the same tensors as the prepared batch with other contents, the same number of requests and the
+        same host hints. Requests at its end may be padding: with the captured query lengths over no key, or over the
+        null page. Of a backend that promises ``cuda_graph_q_lens`` each request may have fewer query tokens than when
+        it was captured, and padding has neither query tokens nor keys.
         """
         ...
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from attnconf.backends.protocol import Promises
 from attnconf.backends.triton import make
 from attnconf.cases.case import Case, Layer, Paging, Request
-from attnconf.judging.checks.graphs import load, own_memory, replayed, shorter
+from attnconf.judging.checks.graphs import replayed
+from attnconf.judging.checks.replays import fewer_live, other_lengths, query_lens, shorter
+from attnconf.judging.checks.static_memory import load, own_memory
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
+from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import detect
 
 if TYPE_CHECKING:
@@ -46,10 +50,10 @@ def test_the_shorter_batch_keeps_query_lengths_and_loses_keys() -> None:
 def test_loading_a_batch_gives_its_contents_in_the_memory_of_the_other() -> None:
     for storage in ("apart", "interleaved", "padded", "sliced"):
         given = case(storage=storage, layout="HND")
-        long, short = PosedCase(given, CPU).batch, PosedCase(shorter(given), CPU).batch
-        static = own_memory(short, like=long)
+        posed, short = PosedCase(given, CPU), PosedCase(shorter(given), CPU).batch
+        static = own_memory(short, posed)
         where = [tensor.data_ptr() for _, tensor in static.tensors()]
-        for batch in (long, short):
+        for batch in (posed.batch, short):
             loaded = load(static, batch)
             assert [tensor.data_ptr() for _, tensor in loaded.tensors()] == where
             assert loaded.kv_lens == batch.kv_lens
@@ -107,7 +111,7 @@ def test_a_graph_is_replayed_over_other_trees(tree: tuple[int, ...]) -> None:
     assert Case.model_validate(short.model_dump()) == short
     assert short.requests[0].tree not in {(), tree}
     long, other = PosedCase(given, CPU), PosedCase(short, CPU).batch
-    loaded = load(own_memory(other, like=long.batch), long.batch)
+    loaded = load(own_memory(other, long), long.batch)
     assert loaded.tree_mask is not None
     assert torch.equal(loaded.tree_mask, long.batch.tree_mask)
     assert not torch.equal(loaded.tree_mask, other.tree_mask)
@@ -122,3 +126,100 @@ def test_tables_that_are_not_refreshed_show(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(type(backend), "prepare", lambda _self, batch: _Stale(prepare(batch)))
     (failure,) = replayed(trial, 1, _interpreted)
     assert (failure.clause, failure.check) == (16, "cuda_graph")
+
+
+DRAFTS = (Request(prefix_len=40, new_tokens=4), Request(prefix_len=9, new_tokens=4), Request(new_tokens=4))
+RAGGED = (Request(prefix_len=40, new_tokens=5), Request(new_tokens=0), Request(prefix_len=9, new_tokens=3))
+
+
+def verify(*requests: Request, **fields: object) -> Case:
+    return Case.model_validate({"mode": "verify", "layers": (FULL, SLIDING), "requests": requests, **fields})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_fewer_live_requests_have_padding_in_the_place_of_the_others(seed: int) -> None:
+    for given in (case().model_copy(update={"seed": seed}), verify(*DRAFTS, seed=seed, padding_rows=1)):
+        fewer = fewer_live(given, empty_kv=True)
+        assert fewer is not None
+        assert Case.model_validate(fewer.model_dump()) == fewer
+        assert 0 < len(fewer.requests) < len(given.requests)
+        assert query_lens(fewer) == query_lens(given)
+        assert fewer.padding_keys == 0
+        over_null = fewer_live(case().model_copy(update={"seed": seed}), empty_kv=False)
+        assert over_null is not None
+        assert over_null.padding_keys == 1
+
+
+def test_what_fewer_requests_cannot_keep_is_not_asked() -> None:
+    assert fewer_live(verify(*RAGGED), empty_kv=True) is None  # padding brings as many query tokens as the longest
+    assert fewer_live(verify(DRAFTS[0]), empty_kv=True) is None
+    forked = DRAFTS[1].model_copy(update={"tree": (-1, 0, 0, 0)})
+    assert fewer_live(verify(DRAFTS[0], forked), empty_kv=True) is None  # the other batch has no tree
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_other_lengths_are_at_most_those_of_the_capture(seed: int) -> None:
+    forked = Request(prefix_len=40, new_tokens=5, tree=(-1, -1, 0, 0, 1))
+    for given in (
+        case().model_copy(update={"seed": seed}),
+        verify(*DRAFTS, seed=seed, padding_rows=1),
+        verify(*RAGGED, seed=seed),
+        verify(Request(prefix_len=3, new_tokens=9), seed=seed),
+        verify(forked, DRAFTS[1], seed=seed),
+    ):
+        other = other_lengths(given)
+        assert other is not None
+        assert Case.model_validate(other.model_dump()) == other
+        captured, asked = query_lens(given), query_lens(other)
+        assert asked != captured
+        assert all(tokens <= most for tokens, most in zip(asked, captured, strict=False))
+    assert other_lengths(verify(Request(prefix_len=3, new_tokens=2), seed=seed)) is None
+    assert other_lengths(verify(Request(prefix_len=3, new_tokens=2, tree=(-1, -1)), seed=seed)) is None
+    assert other_lengths(case().model_copy(update={"requests": (Request(prefix_len=9),)})) is None
+
+
+def test_a_batch_with_fewer_requests_leaves_empty_ones_behind() -> None:
+    given = verify(*DRAFTS)
+    fewer = verify(DRAFTS[0].model_copy(update={"new_tokens": 2}))
+    static = own_memory(PosedCase(given, CPU).batch, PosedCase(fewer, CPU))
+    loaded = load(static, PosedCase(fewer, CPU).batch)
+    assert loaded.q_lens == (2, 0, 0)
+    assert loaded.kv_lens == (42, 0, 0)
+    assert loaded.qo_indptr.tolist() == [0, 2, 2, 2]
+    assert loaded.seq_lens.tolist() == [42, 0, 0]
+    assert int(loaded.block_tables[1:].abs().sum()) == 0
+
+
+@pytest.mark.parametrize("given", [case(), verify(*DRAFTS, padding_rows=1), verify(*RAGGED)], ids=["1", "4", "5"])
+def test_a_right_backend_replays_over_other_requests_right(given: Case) -> None:
+    backend = make(detect())
+    for seed in (0, 1):
+        trial = Trial(PosedCase(given.model_copy(update={"seed": seed}), CPU), backend, detect())
+        assert [replayed(trial, layer, _interpreted) for layer in range(2)] == [[], []]
+
+
+def _wrong(name: str, given: Case) -> tuple[str, ...]:
+    backend = mutant_named(name).make(detect())
+    found = replayed(Trial(PosedCase(given, CPU), backend, detect()), 0, _interpreted)
+    assert {failure.clause for failure in found} <= {16}
+    return tuple(failure.summary for failure in found)
+
+
+def test_lengths_that_stay_behind_the_live_requests_show_in_their_rows() -> None:
+    (said,) = _wrong("graph-keeps-count", case())
+    assert said == (
+        "captured over one batch and replayed over one with fewer live requests: a row over no key is not all zeros"
+    )
+
+
+def test_query_lengths_that_stay_show_in_rows_behind_and_in_those_of_drafts() -> None:
+    (said,) = _wrong("graph-keeps-query-lengths", case())
+    assert said.endswith("one with other query lengths: rows behind the last request's were written")
+    assert _wrong("graph-keeps-query-lengths", verify(*DRAFTS))
+
+
+def test_other_query_lengths_are_asked_of_those_who_promise_them() -> None:
+    plain = mutant_named("graph-keeps-query-lengths").make(detect())
+    kept = type("Kept", (type(plain),), {"promises": Promises(lse="natural", cuda_graph=True)})
+    plain.__class__ = kept
+    assert replayed(Trial(PosedCase(case(), CPU), plain, detect()), 0, _interpreted) == []

@@ -48,7 +48,7 @@ class TritonBackend:
 
     name = "triton"
     evidence: EvidenceKind = "kernel"
-    promises = Promises(lse="natural", cuda_graph=True)
+    promises = Promises(lse="natural", cuda_graph=True, cuda_graph_q_lens=True)
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

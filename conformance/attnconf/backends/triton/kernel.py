@@ -3,6 +3,7 @@
 Every program first finds its place: an entry of the work list is (request, first query token of the block), and all
 else is read from the lengths on the device. Which keys a program visits depends on its own request's lengths and on
 constants of the layer alone, never on the neighbours or on a host hint; a program of the grid that has no keys stops.
+A graph may be replayed over fewer query tokens than it was captured with: its programs behind them visit no key.
 """
 
 # ruff: noqa: ANN001, ANN201, N803, PLR0913 - kernels: Triton reads only constexpr annotations, which it writes in capitals
@@ -63,7 +64,7 @@ def block_range(
     high = tl.maximum(position + tokens, 0)
     if SPANS:
         # The last row's span is the furthest: spans of a request lie apart, and rows are in order.
-        end = tl.load(row_spans + (begin + first + tokens - 1) * 2 + 1).to(INDEX)
+        end = tl.load(row_spans + tl.maximum(begin + first + tokens - 1, 0) * 2 + 1).to(INDEX)
         high = tl.maximum(high, tl.minimum(end, position - first + q_len))
     cached = position - first
     if TREE:
@@ -77,6 +78,7 @@ def block_range(
     if CHUNKED:
         first_key = tl.maximum(position, 0) // window_left * window_left
         low = first_key // BLOCK_N * BLOCK_N
+    high = tl.where(tokens > 0, high, low)
     return request, begin + first, tokens, cached + first, first_key, low, high, cached
 
 

@@ -65,7 +65,7 @@ def interpreted() -> bool:
 
 
 class Launches:
-    """The launches of one batch. They depend on its query lengths; everything else is read on the device."""
+    """The launches of one batch. They are as many as its query lengths need; everything else is read on the device."""
 
     def __init__(self, batch: Batch, refusals: dict[int, str] | None = None) -> None:
         """``refusals`` has the reason for each layer that cannot run."""

@@ -14,7 +14,8 @@ from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check
-from attnconf.judging.checks.graphs import load, own_memory, shorter
+from attnconf.judging.checks.replays import shorter
+from attnconf.judging.checks.static_memory import load, own_memory
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Failure
 from attnconf.judging.trial import Trial
@@ -128,7 +129,7 @@ def _run_overwritten(trial: Trial, layer: int) -> list[Failure]:
     other = _trial_of(trial, shorter(trial.case))
     if not trial.is_right(layer) or not _can_run(trial, other.case, layer):
         return []
-    static = own_memory(trial.posed.batch, like=other.posed.batch)
+    static = own_memory(trial.posed.batch, other.posed)
     trial.run_prepared(trial.prepare(static), static, layer)
     changed = load(static, other.posed.batch)
     output = other.run_prepared(other.prepare(changed), changed, layer)

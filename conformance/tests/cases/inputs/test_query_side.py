@@ -11,7 +11,7 @@ from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.target import make_target
-from attnconf.judging.checks.graphs import own_memory
+from attnconf.judging.checks.static_memory import own_memory
 from attnconf.judging.mistakes.strides import QUERY_ROWS
 from attnconf.judging.posed import PosedCase
 from attnconf.mutants.small_cases import FULL, SCALED, SHARED, ask, quantised
@@ -87,7 +87,7 @@ def test_slack_rows_are_guards_that_a_run_must_leave_alone() -> None:
 
 def test_the_memory_of_a_graph_keeps_the_strides_of_the_query() -> None:
     batch = posed(ask("decode", query=PACKED)).batch
-    static = own_memory(batch, like=batch)
+    static = own_memory(batch)
     assert static.layers[0].q.stride() == batch.layers[0].q.stride()
     assert torch.equal(static.layers[0].q, batch.layers[0].q)
 
