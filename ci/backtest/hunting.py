@@ -13,8 +13,8 @@ from attnconf.cases.case import Case
 from attnconf.cases.drawing.draws import by_variety
 from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.drawing.profiles import profile_named
-from attnconf.mutants.hunt import broken_clauses
 from attnconf.platforms import detect
+from attnconf.running.campaigns.hunt import broken_clauses
 from attnconf.running.session import Session
 from attnconf.running.smallest import Shrinking
 from ci.backtest.outcome import Find, Side

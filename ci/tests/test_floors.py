@@ -32,6 +32,10 @@ def test_no_package_imports_itself_through_its_neighbours(root: str) -> None:
     assert {package: circles for package, circles in found.items() if circles} == {}
 
 
+def test_the_house_has_at_most_11_floors() -> None:
+    assert floors(collapsed(import_graph("attnconf"), "attnconf")).height <= 11
+
+
 def test_a_circle_is_found_and_counts_as_one_floor() -> None:
     assert floors(TOY) == Floors(3, (("toy.b.bottom", "toy.b.top", "toy.c"),))
 

@@ -24,6 +24,7 @@ def make_judge(node: pytest.Item) -> Judge:
 
     Raises ``AttnconfError`` where a conftest registers a name that somebody has.
     """
+    from attnconf.report import failure
     from attnconf.running.judge import Judge
 
     state = node.config.stash[KEY]
@@ -34,4 +35,5 @@ def make_judge(node: pytest.Item) -> Judge:
         record=lambda evidence: record(node, evidence),
         failures=state.path(state.option("failures")),
         replayed=lambda: state.replayed,
+        words=failure,
     )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from attnconf.cli.console import Console
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
-    from attnconf.running.campaign import Campaign
-    from attnconf.running.campaign_report import CampaignReport
+    from attnconf.running.campaigns.campaign import Campaign
+    from attnconf.running.campaigns.campaign_report import CampaignReport
     from attnconf.running.processes.declaration import Declaration
 
 
@@ -69,8 +69,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the campaign and print what came of it."""
-    from attnconf.running.campaign import declared, search
-    from attnconf.running.finds import open_finds
+    from attnconf.running.campaigns.campaign import declared, search
+    from attnconf.running.campaigns.finds import open_finds
 
     check_least(arguments, examples=1, seconds=0)
     if arguments.json:
@@ -101,7 +101,7 @@ def _asked(arguments: argparse.Namespace) -> Campaign:
     from attnconf.cases.drawing.families import pairs_of
     from attnconf.cases.drawing.profiles import profile_named
     from attnconf.cases.models import FREE_MODEL
-    from attnconf.running.campaign import Campaign
+    from attnconf.running.campaigns.campaign import Campaign
 
     profile = None if arguments.profile is None else profile_named(arguments.profile)
     models = arguments.model if profile is None or arguments.model else [*profile.models, FREE_MODEL]

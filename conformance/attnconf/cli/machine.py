@@ -50,7 +50,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Play until so many events have happened; return 1 for a broken clause, whose story is printed."""
-    from attnconf.serving.bookkeeper import Bookkeeper
+    from attnconf.running.bookkeeper import Bookkeeper
     from attnconf.serving.judge import WrongStep
     from attnconf.serving.machine import Played, play
     from attnconf.serving.managers.registry import manager_named

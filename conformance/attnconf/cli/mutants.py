@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from attnconf.cli.console import Console
-    from attnconf.mutants.hunt import Catch, Orders
     from attnconf.mutants.mutant import Mutant
+    from attnconf.running.campaigns.hunt import Catch, Orders
     from attnconf.running.processes.engine import Engine
 
 
@@ -43,8 +43,8 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Hunt the mutants that were asked for; return 1 if one escapes, and 3 if none could be hunted."""
     from attnconf.cases.models import FREE_MODEL, load_model
-    from attnconf.mutants.hunt import Orders
     from attnconf.mutants.registry import MUTANTS, mutant_named
+    from attnconf.running.campaigns.hunt import Orders
 
     check_least(arguments, seed=0)
     if arguments.json is not None:
@@ -104,7 +104,7 @@ def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, An
 
 def _hunted(orders: Orders, asked: Sequence[Mutant], engine: Engine) -> Iterator[Catch]:
     """Yield each mutant's catch in order, as soon as it is there; one whose process died is lost, and not caught."""
-    from attnconf.mutants.hunt import Catch, hunt_named
+    from attnconf.running.campaigns.hunt import Catch, hunt_named
 
     hunt = partial(hunt_named, orders)
     names = [mutant.id for mutant in asked]

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Judge each case on each backend. Raises ``InvalidInputError`` for what is no case, or too large a one."""
     from attnconf.cases.vectors import empty_files, read_cases
-    from attnconf.running.replay import Replay
+    from attnconf.cli.replayed import Replay
 
     cases = read_cases(Path(arguments.path))
     for file in empty_files(Path(arguments.path)):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from attnconf.report.cost import Measured
+    from attnconf.speeds.measured import Measured
 
 _TERMS = (("kernels", "#2e7d32"), ("answers", "#1565c0"), ("inputs", "#f9a825"))
 _WALL = "#c9c9c9"

@@ -6,14 +6,13 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from attnconf.errors import AttnconfError, BackendUnavailableError, InvalidInputError
 from attnconf.escape import file_name, foreign_command, shell, terminal, terminal_lines
 from attnconf.files import write_bytes
 from attnconf.gate.failed_case import failed_case
 from attnconf.judging.result import CaseResult, Outcome, Reason
-from attnconf.report.failure import describe_failure, render_failure
 from attnconf.running.explore import Exploration, explore
 from attnconf.running.played import broken_stories, played_stories, shortest
 from attnconf.running.record import Record, Unexecuted, asked_of, recorded
@@ -51,14 +50,25 @@ class NotJudged(AttnconfError):  # noqa: N818 - an outcome, not an error
         super().__init__("; also: ".join(one.text for one in self.reasons))
 
 
+class Words(Protocol):
+    """Puts a failing case into words: ``attnconf.report.failure``."""
+
+    def describe_failure(self, result: CaseResult) -> str:
+        """Return what is wrong, layer by layer."""
+
+    def render_failure(self, result: CaseResult, replay_command: str) -> str:
+        """Return what is wrong, with the case and the command that repeats it."""
+
+
 @dataclass
 class Judge:
-    """Runs cases for one test. ``record`` receives the evidence before a failure is raised."""
+    """Runs cases for one test. ``record`` receives the evidence before a failure is raised, ``words`` make its text."""
 
     session: Session
     record: Callable[[Record], None]
     failures: Path
     replayed: Callable[[], dict[str, Case]]
+    words: Words
 
     def explore(self, family: Family, *, model: str, backend: str) -> None:
         """Run the profile's cases of ``family`` for ``model`` on ``backend``.
@@ -117,9 +127,9 @@ class Judge:
         replay = self._save(found.result, backend)
         again = self._save_story(found.story, f"{found.result.case.id}-{file_name(backend)}", backend)
         story = "\n".join([*map(terminal, found.lines), f"replay: {again}"])
-        text = f"{describe_failure(found.result)}\n\n{story}"
+        text = f"{self.words.describe_failure(found.result)}\n\n{story}"
         self.record(replace(recorded(results), failures=(failed_case(found.result, text=text, replay=replay),)))
-        raise ConformanceFailure(f"{render_failure(found.result, replay)}\n\n{story}")
+        raise ConformanceFailure(f"{self.words.render_failure(found.result, replay)}\n\n{story}")
 
     def not_run(self, family: Family, *, model: str, backend: str, reason: str) -> None:
         """Count the cases of ``family`` as not run, without running them."""
@@ -172,9 +182,9 @@ class Judge:
             record = replace(record, asked={self.session.declaration(backend).name: asked})
         if found.failure is not None:
             replay = self._save(found.failure, backend)
-            kept = failed_case(found.failure, text=describe_failure(found.failure), replay=replay)
+            kept = failed_case(found.failure, text=self.words.describe_failure(found.failure), replay=replay)
             self.record(replace(record, failures=(kept,)))
-            raise ConformanceFailure(render_failure(found.failure, replay))
+            raise ConformanceFailure(self.words.render_failure(found.failure, replay))
         self.record(record)
         if record.outcome in {Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
             raise NotJudged(record.outcome, *_reasons(found.results))

@@ -18,7 +18,7 @@ from attnconf.cases.models import load_model
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
-from attnconf.report.cost import Measured
+from attnconf.speeds.measured import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,6 +26,7 @@ from attnconf.cases.vectors import VectorFile
 from attnconf.cli.console import Console
 from attnconf.cli.doctor import run as doctor
 from attnconf.cli.main import main
+from attnconf.cli.replayed import Replay
 from attnconf.errors import BackendUnavailableError
 from attnconf.escape import foreign_command, shell
 from attnconf.gate.plans.fleet import Fleet
@@ -37,7 +38,6 @@ from attnconf.gate.speeds.paired import Paired
 from attnconf.gate.speeds.speed_receipt import SpeedReceipt
 from attnconf.platforms import Platform
 from attnconf.policy.policy import Policy
-from attnconf.running.replay import Replay
 from attnconf.running.session import Session
 from conformance.tests.support.fuzz.targets import PLAN, SHA, SMALL
 from conformance.tests.support.gate_receipts import receipt_of

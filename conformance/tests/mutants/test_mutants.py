@@ -28,7 +28,6 @@ from attnconf.judging.result import CaseResult
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
 from attnconf.mutants import registry
-from attnconf.mutants.hunt import broken_clauses, first_clause
 from attnconf.mutants.memory import SCRATCHED
 from attnconf.mutants.merge import SMALLER
 from attnconf.mutants.mutant import Mutant, under_name
@@ -36,6 +35,7 @@ from attnconf.mutants.registry import MUTANTS, mutant_named
 from attnconf.mutants.small_cases import SLIDING, ask
 from attnconf.mutants.source import Edit, Edited, StaleEditError, edited
 from attnconf.platforms import detect
+from attnconf.running.campaigns.hunt import broken_clauses, first_clause
 from attnconf.running.session import Session
 
 CATALOGUE = (
@@ -212,7 +212,7 @@ def run(*arguments: str) -> int:
 def test_the_command_reports_each_mutant_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attnconf.mutants.hunt.SHRINK_SECONDS", 60.0)  # a loaded machine shrinks slowly
+    monkeypatch.setattr("attnconf.running.campaigns.hunt.SHRINK_SECONDS", 60.0)  # a loaded machine shrinks slowly
     path = tmp_path / "mutants.json"
     only = ("--only", "window-one-more", "--only", "graph-keeps-table", "--only", "empty-row-is-nan")
     status = run("mutants", "--profile", "smoke", *only, "--seed", "2", "--jobs", "1", "--json", str(path))
@@ -297,8 +297,8 @@ def test_without_its_library_a_mutant_is_not_run(
         del platform
         return detect().model_copy(update={"packages": {}})
 
-    monkeypatch.setattr("attnconf.mutants.hunt.detect", lambda: without(None))
-    monkeypatch.setattr("attnconf.mutants.hunt._hunters", {})
+    monkeypatch.setattr("attnconf.running.campaigns.hunt.detect", lambda: without(None))
+    monkeypatch.setattr("attnconf.running.campaigns.hunt._hunters", {})
     assert run("mutants", "--profile", "smoke", "--only", "call-own-scales", "--jobs", "1") == 3
     out = capsys.readouterr().out
     assert "not run call-own-scales" in out

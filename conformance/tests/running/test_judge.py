@@ -16,6 +16,7 @@ from attnconf.cases.geometry import LayerGeometry, ModelGeometry
 from attnconf.errors import BackendUnavailableError, InvalidInputError, UnbuiltError
 from attnconf.judging.result import CaseResult, Outcome
 from attnconf.platforms import Platform
+from attnconf.report import failure
 from attnconf.running.judge import ConformanceFailure, Judge, NotJudged
 from attnconf.running.record import Record, Unexecuted
 from attnconf.running.session import Session
@@ -90,7 +91,7 @@ def judge(tmp_path: Path) -> Judge:
     for backend in (Wrong, Picky, Loose, Mirrored):
         session.registry.register(backend.name, lambda _platform, backend=backend: backend())
     session.registry.register("missing", missing)
-    return Judge(session, Recorder(), tmp_path / "failures", lambda: {"one": CASE})
+    return Judge(session, Recorder(), tmp_path / "failures", lambda: {"one": CASE}, failure)
 
 
 class Mirrored(ReferenceBackend):

@@ -37,7 +37,7 @@ def without_times(data: Any) -> Any:  # noqa: ANN401 - JSON
 def test_a_campaign_reports_the_same_on_one_process_and_on_two_workers(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attnconf.running.campaign.LEAST_SHARE", 2)
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.LEAST_SHARE", 2)
     asked = ["campaign", "--backend", "reference", "--examples", "6", "--seed", "5", "--json"]
     assert main([*asked, str(tmp_path / "one.json")]) == 0
     assert main([*asked, str(tmp_path / "two.json"), "--cluster", address]) == 0

@@ -20,8 +20,8 @@ from attnconf.cli.main import main
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
-from attnconf.running.campaign import Campaign, Share, explore_share, search
-from attnconf.running.campaign_report import CampaignReport, Tightness
+from attnconf.running.campaigns.campaign import Campaign, Share, explore_share, search
+from attnconf.running.campaigns.campaign_report import CampaignReport, Tightness
 from attnconf.running.processes.engine import LostError
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
@@ -63,7 +63,7 @@ def test_shares_of_different_seeds_draw_different_cases_and_add_up() -> None:
 
 
 def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnconf.running.campaign.DRAWN_AT_ONCE", 3)
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.DRAWN_AT_ONCE", 3)
     found = explore_share(share(examples=10))
     assert 4 < found.cases <= 10
     assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
@@ -71,7 +71,7 @@ def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.
 
 def test_no_case_begins_after_its_time_and_what_ran_before_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 2.0, 3.0, 11.0])
-    monkeypatch.setattr("attnconf.running.campaign.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.time", SimpleNamespace(monotonic=lambda: next(moments)))
     found = explore_share(replace(share(examples=10), seconds=10))
     assert found.cases == 3
     assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
@@ -142,7 +142,7 @@ def test_a_process_that_dies_is_named_and_fails_the_command(
         raise LostError(message)
 
     monkeypatch.setattr("attnconf.cli.campaign.open_engine", lambda _: Here())
-    monkeypatch.setattr("attnconf.running.campaign.explore_share", died)
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.explore_share", died)
     assert main(["campaign", "--backend", "reference", "--examples", "1"]) == 1
     told = "LOST: an exploration of free of free: a child process terminated abruptly"
     assert told in capsys.readouterr().out
@@ -204,8 +204,8 @@ def test_a_campaign_builds_before_its_first_case_and_says_so(monkeypatch: pytest
         return CampaignReport(cases=1)
 
     monkeypatch.setattr("attnconf.running.session.Registry.make", lambda *_: backend)
-    monkeypatch.setattr("attnconf.running.campaign.detect", lambda: simulate("9.0"))
-    monkeypatch.setattr("attnconf.running.campaign.explore_share", explored)
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.detect", lambda: simulate("9.0"))
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.explore_share", explored)
     said: list[str] = []
     campaign = Campaign(backend="reference", targets=(("free", "free"),), examples=30)
     report = search(campaign, Here(), said.append)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnconf.mutants.serving.managers import MANAGERS
-from attnconf.mutants.serving.schedulers import SCHEDULERS
+from attnconf.serving.mutants.managers import MANAGERS
+from attnconf.serving.mutants.schedulers import SCHEDULERS
 
 SERVING_MUTANTS = (*MANAGERS, *SCHEDULERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnconf.clauses import Clause
-from attnconf.mutants.serving.mutant import ServingMutant
+from attnconf.serving.mutants.mutant import ServingMutant
 
 SCHEDULERS = (
     ServingMutant(

@@ -6,9 +6,9 @@ import statistics
 
 import pytest
 
-from attnconf.mutants.serving.mutant import ServingMutant, hunt
-from attnconf.mutants.serving.registry import SERVING_MUTANTS
 from attnconf.mutants.source import StaleEditError
+from attnconf.serving.mutants.mutant import ServingMutant, hunt
+from attnconf.serving.mutants.registry import SERVING_MUTANTS
 
 EVENTS: dict[str, int] = {}
 

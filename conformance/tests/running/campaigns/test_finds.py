@@ -13,7 +13,7 @@ from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cli.main import main
 from attnconf.judging.result import CaseResult
 from attnconf.platforms import Platform
-from attnconf.running.finds import open_finds
+from attnconf.running.campaigns.finds import open_finds
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -15,7 +15,7 @@ from attnconf.cases.shape import KernelShape
 from attnconf.errors import one_line
 from attnconf.platforms import detect
 from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
-from attnconf.running.campaign_report import CampaignReport
+from attnconf.running.campaigns.campaign_report import CampaignReport
 from attnconf.running.explore import explore
 from attnconf.running.session import Session
 

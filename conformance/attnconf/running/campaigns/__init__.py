@@ -1,0 +1,1 @@
+"""Campaigns: many cases until one fails, over hours, machines, and the mutants."""
