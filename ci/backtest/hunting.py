@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.cases.case import Case
 from attnconf.cases.drawing.draws import by_variety
 from attnconf.cases.drawing.families import FAMILIES
@@ -34,7 +35,10 @@ _NAME = "release"
 
 @dataclass
 class Hunter:
-    """The suite's cases for one entry, on the release that is unpacked in ``folder``."""
+    """The suite's cases for one entry, on the release that is unpacked in ``folder``.
+
+    On a GPU the release's kernel modules are those that ``attnconf build`` has built before; nothing is built here.
+    """
 
     entry: Entry
     folder: Path
@@ -44,7 +48,8 @@ class Hunter:
 
     def __post_init__(self) -> None:
         profile = profile_named(self.profile).of(self.entry.models)
-        self.session = Session(platform=detect(), profile=profile, seed=self.seed, isolate=False)
+        budget = BUILD_BUDGET if self.entry.machine == "cpu" else 0.0  # a compiler would use up the side's time
+        self.session = Session(platform=detect(), profile=profile, seed=self.seed, isolate=False, build_budget=budget)
         if self.entry.machine == "cpu":
             module, _, function = self.entry.adapter.partition(":")
             make = getattr(importlib.import_module(f"ci.backtest.adapters.{module}"), function or "make")
