@@ -34,6 +34,7 @@ def make(  # noqa: PLR0913
     soft_cap: float | None = None,
     sinks: bool = False,
     causal: bool = True,
+    window_right: int = -1,
     ahead: int = 0,
     spans: tuple[tuple[int, int], ...] = (),
     chunk_size: int | None = None,
@@ -66,6 +67,7 @@ def make(  # noqa: PLR0913
         soft_cap=soft_cap,
         sinks=normal(qo) if sinks else None,
         causal=causal,
+        window_right=window_right,
         ahead=ahead,
         spans=spans,
         chunk_size=chunk_size,
@@ -89,9 +91,10 @@ def seen(problem: Problem, i: int, j: int) -> bool:
         there = position - steps
     together = any(position in range(*span) and there in range(*span) for span in problem.spans)
     behind = there <= position + (0 if problem.tree else problem.ahead) or together
+    ahead = problem.window_right == -1 or there - position <= problem.window_right
     size = problem.chunk_size or 10**6
     return (
-        (behind or not problem.causal)
+        (behind if problem.causal else ahead)
         and (problem.window_left == -1 or there >= position - problem.window_left)
         and there // size >= position // size
     )
@@ -239,6 +242,7 @@ problems = st.builds(
     soft_cap=st.sampled_from([None, 0.5, 5.0]),
     sinks=st.booleans(),
     causal=st.booleans(),
+    window_right=st.integers(-1, 4),
     ahead=st.sampled_from([0, 0, 1, -1]),
     spans=st.sampled_from([(), ((0, 3),), ((1, 2), (2, 20)), ((4, 9),)]),
     chunk_size=st.sampled_from([None, None, 1, 3, 4]),

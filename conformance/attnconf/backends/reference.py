@@ -94,6 +94,8 @@ class _Run:
         positions = torch.arange(kv_len - q_len, kv_len, device=q.device)[:, None]
         keys = torch.arange(first_key, kv_len, device=q.device)[None, :]
         hidden = (keys > positions) | (keys < positions - window)
+        if geometry.bidirectional:
+            hidden = (keys - positions).abs() > window
         if self.batch.row_spans is not None and geometry.spans:
             ends = self.batch.row_spans[rows, 1:]
             hidden = hidden & ~((positions < keys) & (keys < ends))

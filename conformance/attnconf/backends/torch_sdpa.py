@@ -173,6 +173,9 @@ def _visible(  # noqa: PLR0913 - one mask of one request
     keys = torch.arange(first, kv_len, device=device)[None, :]
     positions = torch.arange(kv_len - q_len, kv_len, device=device)[:, None]
     behind = keys <= positions
+    if geometry.bidirectional:
+        reach = geometry.window_left if geometry.window_left >= 0 else kv_len
+        return (keys >= positions - reach) & (keys <= positions + reach)
     if spans is not None:
         behind = behind | ((keys >= spans[:, :1]) & (keys < spans[:, 1:]))
     if geometry.chunk_size is not None:

@@ -254,6 +254,10 @@ class Case(Value):
         check_owners(self.layers)
         _check_dtypes(self)
         _check_modes(self)
+        if any(layer.bidirectional for layer in self.layers) and any(request.tree for request in self.requests):
+            raise ValueError(
+                "a tree of draft tokens is not for a bidirectional layer, in which all tokens see each other"
+            )
         _check_sharing(self)
         _check_recorded(self)
         if self.paging.reclaimed and not (self.paging.hybrid or all(layer.kind == "sliding" for layer in self.layers)):

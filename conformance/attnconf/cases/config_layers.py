@@ -142,13 +142,19 @@ class ConfigLayers:
             logits_soft_cap=self._soft_cap(),
             sinks=self._sinks(kind),
             kv_owner=owner,
-            spans=self._follows_images and kind in self.family.spans,
+            spans=self._follows_images and kind in self.family.spans and not self._both_ways,
+            bidirectional=self._both_ways,
             chunk_size=self.text.integer(_CHUNK, self.family.chunk) if kind == CHUNKED else None,
         )
 
     def _sinks(self, kind: LayerKind) -> bool:
         default = kind in self.family.sinks
         return self.text.boolean(_SINKS[kind], default=default) if kind in _SINKS else default
+
+    @property
+    def _both_ways(self) -> bool:
+        """Whether all tokens see each other: of Gemma 3 in an embedding model."""
+        return self.family.both_ways and self.text.data.get("use_bidirectional_attention") is True
 
     @property
     def _follows_images(self) -> bool:
@@ -230,7 +236,7 @@ class ConfigLayers:
         window = self._window(override)
         if window is None:
             self.text.refuse_missing("sliding_window", "a whole number of 1 or more: some layers are sliding")
-        return window - 1
+        return window // 2 if self._both_ways else window - 1
 
     def _sm_scale(self, head_dim: int) -> float:
         if self.family.sm_scale is not None:

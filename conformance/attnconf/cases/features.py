@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Feature = Literal[
+    "bidirectional",
     "causal",
     "chunk",
     "gqa",

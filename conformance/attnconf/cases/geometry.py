@@ -32,13 +32,15 @@ _SHARD_SUFFIX = re.compile(rf"(@tp\d+|{_SLICE})\Z")
 class LayerGeometry(Value):
     """One attention layer.
 
-    ``window_left`` is attnconf's one window convention: a query at position i sees keys j with
-    ``i - window_left <= j <= i``; -1 is unlimited. A Hugging Face ``sliding_window`` W is ``window_left = W - 1``.
-    ``kv_owner`` is the index of the layer whose keys and values this layer reads; None means its own. With ``spans``
-    the tokens of a span, as of an image, see each other in both directions (``cases/sight.py``). A chunked layer cuts
-    each request's positions into chunks of ``chunk_size``: a query at i sees keys j <= i of its own chunk,
-    ``j // chunk_size == i // chunk_size`` (Llama 4's ``attention_chunk_size``). ``head_dim_v`` is the width of a value
-    and of an answer, where it is not ``head_dim``, that of a query and of a key (MiMo-V2-Flash: 128 and 192).
+    ``window_left`` is attnconf's one window convention: a query at position i sees keys j with ``i - window_left <= j
+    <= i``; -1 is unlimited. A Hugging Face ``sliding_window`` W is ``window_left = W - 1``. ``kv_owner`` is the index
+    of the layer whose keys and values this layer reads; None means its own. With ``spans`` the tokens of a span, as of
+    an image, see each other in both directions (``cases/sight.py``). In a ``bidirectional`` layer, as of an encoder or
+    of drafts that are denoised together, all tokens of a request do, and a window reaches as far behind a row as before
+    it: ``i - window_left <= j <= i + window_left``. A chunked layer cuts each request's positions into chunks of
+    ``chunk_size``: a query at i sees keys j <= i of its own chunk, ``j // chunk_size == i // chunk_size`` (Llama 4's
+    ``attention_chunk_size``). ``head_dim_v`` is the width of a value and of an answer, where it is not ``head_dim``,
+    that of a query and of a key (MiMo-V2-Flash: 128 and 192).
     """
 
     kind: LayerKind
@@ -52,6 +54,7 @@ class LayerGeometry(Value):
     sinks: bool = False
     kv_owner: Annotated[int, Field(ge=0, strict=True)] | None = None
     spans: bool = False
+    bidirectional: bool = False
     chunk_size: Positive | None = None
 
     @model_validator(mode="before")
@@ -82,6 +85,8 @@ class LayerGeometry(Value):
             )
         if self.kind == "chunked" and (self.window_left != -1 or self.spans):
             raise ValueError("a chunked layer has no window and follows no spans: window_left -1, spans false")
+        if self.bidirectional and (self.kind == "chunked" or self.spans):
+            raise ValueError("a bidirectional layer has no chunks and follows no spans: all tokens see each other")
         return self
 
     @property

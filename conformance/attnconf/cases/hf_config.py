@@ -90,7 +90,8 @@ def _refuse_foreign(text: Fields, family: Family, name: str) -> None:
     _refuse_encoder(text, family)
     bidirectional = text.data.get("use_bidirectional_attention")
     # "vision" keeps text tokens causal: those of an image see each other
-    if bidirectional not in (None, False, "vision") or (bidirectional == "vision" and not family.spans):
+    known = bidirectional is True and family.both_ways
+    if not known and (bidirectional not in (None, False, "vision") or (bidirectional == "vision" and not family.spans)):
         allowed = "none: attention here is causal" + (', or "vision"' if family.spans else "")
         text.refuse("use_bidirectional_attention", bidirectional, allowed)
     positions = str(text.data.get("position_embedding_type", ""))

@@ -21,22 +21,23 @@ _SUFFIXES = ("text", "forcausallm", "forconditionalgeneration", "forblockdiffusi
 class Family:
     """The defaults of one model family; the class's own defaults describe a plain decoder without windows.
 
-    ``pattern``: without ``layer_types``, layer i is full when i + 1 is a multiple of it, else sliding.
-    ``every_layer``: a ``sliding_window`` applies to all layers. ``gated``: it applies only with
-    ``use_sliding_window``, from layer ``max_window_layers`` on. ``window``: the window of a file without
-    ``sliding_window`` (null means no window). ``sm_scale`` fixes the scale of the scores; without it the scale is
-    ``query_pre_attn_scalar ** -0.5``, and without that ``head_dim ** -0.5``. ``k_eq_v``: whether the global KV-head
-    count applies in a file without ``attention_k_eq_v``. ``sinks`` are the kinds of layers with learned sinks, and
-    ``sliding_kv_factor`` the KV heads of a sliding layer to those of a full one, where no field has them.
-    ``interval``: without any list, layer i is full when i + 1 is a multiple of it, else linear attention.
-    ``before_query``: ``sliding_window_size`` counts the keys before the query, and not itself. ``multi_query``: there
-    is one KV head. ``floors``: a size that the heads do not divide is rounded down. ``encoder``: attention is causal
-    only with ``is_decoder``. ``hybrid``: a layer of that name has full attention beside another mixer.
-    ``spans`` are the kinds of layers in which the tokens of an image see each other: where the file's
-    ``use_bidirectional_attention``, by default ``images``, is "vision", or "always" in a model of images.
-    ``chunk``: the ``attention_chunk_size`` of a file without one, in a family whose layers with rotary positions are
-    chunked. ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``. ``refused`` is why no case can say what the family
-    does; ``harmless`` are fields that sound like attention, and with which its code does something else.
+    ``pattern``: without ``layer_types``, layer i is full when i + 1 is a multiple of it, else sliding. ``every_layer``:
+    a ``sliding_window`` applies to all layers. ``gated``: it applies only with ``use_sliding_window``, from layer
+    ``max_window_layers`` on. ``window``: the window of a file without ``sliding_window`` (null means no window).
+    ``sm_scale`` fixes the scale of the scores; without it the scale is ``query_pre_attn_scalar ** -0.5``, and without
+    that ``head_dim ** -0.5``. ``k_eq_v``: whether the global KV-head count applies in a file without
+    ``attention_k_eq_v``. ``sinks`` are the kinds of layers with learned sinks, and ``sliding_kv_factor`` the KV heads
+    of a sliding layer to those of a full one, where no field has them. ``interval``: without any list, layer i is full
+    when i + 1 is a multiple of it, else linear attention. ``before_query``: ``sliding_window_size`` counts the keys
+    before the query, and not itself. ``multi_query``: there is one KV head. ``floors``: a size that the heads do not
+    divide is rounded down. ``encoder``: attention is causal only with ``is_decoder``. ``hybrid``: a layer of that name
+    has full attention beside another mixer. ``spans`` are the kinds of layers in which the tokens of an image see each
+    other: where the file's ``use_bidirectional_attention``, by default ``images``, is "vision", or "always" in a model
+    of images. ``chunk``: the ``attention_chunk_size`` of a file without one, in a family whose layers with rotary
+    positions are chunked. ``both_ways``: with ``use_bidirectional_attention`` true its layers are bidirectional, and
+    the window reaches half of ``sliding_window`` to each side. ``half_scale``: the scale is ``(head_dim / 2) ** -0.5``.
+    ``refused`` is why no case can say what the family does; ``harmless`` are fields that sound like attention, and with
+    which its code does something else.
     """
 
     pattern: int | None = None
@@ -59,6 +60,7 @@ class Family:
     floors: bool = False
     encoder: bool = False
     hybrid: bool = False
+    both_ways: bool = False
     half_scale: bool = False
     chunk: int | None = None
     refused: str = ""
@@ -95,7 +97,7 @@ _ASSISTANT = Family(refused="every layer of an assistant reads the keys and valu
 _FAMILIES = {
     **dict.fromkeys(_ENCODERS, Family(encoder=True)),
     "gemma2": Family(pattern=2, window=4096, query_pre_attn_scalar=256.0, soft_cap=50.0),
-    "gemma3": Family(pattern=6, window=4096, query_pre_attn_scalar=256.0, spans=_ALL, images="always"),
+    "gemma3": Family(pattern=6, window=4096, query_pre_attn_scalar=256.0, spans=_ALL, images="always", both_ways=True),
     "gemma3n": Family(pattern=5, window=512, sm_scale=1.0),
     "gemma4": _GEMMA4,
     "gemma4unified": replace(_GEMMA4, window=1024, images="vision"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.sight import follows_spans, follows_tree
+from attnconf.cases.sight import follows_spans, follows_tree, sees_ahead
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +22,11 @@ class KernelShape:
     ``head_dim`` is the width of queries and keys, ``head_dim_v`` that of values and answers, mostly the same.
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
     whether the feature is on, ``chunked`` whether the layer is, ``spans`` whether some row lies in a span that the
-    layer follows, ``ragged`` whether the requests of a verify step differ in their number of query tokens, and ``tree``
-    whether the drafts of one are a tree. Most libraries compile for these alone. Those with precompiled kernels also
-    pick by the number of requests, by the host
-    hint of the longest request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as where a
-    machine is planned.
+    layer follows, ``bidirectional`` whether rows see all of their request in both directions, ``ragged`` whether the
+    requests of a verify step differ in their number of query tokens, and ``tree`` whether the drafts of one are a tree.
+    Most libraries compile for these alone. Those with precompiled kernels also pick by the number of requests, by the
+    host hint of the longest request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as
+    where a machine is planned.
     """
 
     mode: Mode
@@ -46,6 +46,7 @@ class KernelShape:
     soft_cap: bool
     sinks: bool
     spans: bool
+    bidirectional: bool
     ragged: bool
     tree: bool
     num_requests: int | None = None
@@ -79,6 +80,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=geometry.sinks,
         spans=follows_spans(geometry, case.requests),
+        bidirectional=sees_ahead(geometry, case.requests),
         ragged=case.mode == "verify" and len({request.new_tokens for request in case.requests}) > 1,
         tree=follows_tree(case.requests),
         num_requests=len(case.requests) + case.padding_rows,
@@ -109,6 +111,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         soft_cap=geometry.logits_soft_cap is not None,
         sinks=layer.sinks is not None,
         spans=geometry.spans and batch.row_spans is not None,
+        bidirectional=geometry.bidirectional and max(batch.q_lens) > 1,
         ragged=batch.mode == "verify" and len(set(batch.q_lens)) > 1,
         tree=batch.tree_mask is not None,
         num_requests=len(batch.q_lens),

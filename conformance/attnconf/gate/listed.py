@@ -143,6 +143,7 @@ def _shapes(layers: Iterable[LayerGeometry], dtypes: Iterable[Dtypes], mode: Mod
             max_q_len=q_len,
             windowed=layer.window_left >= 0,
             spans=False,
+            bidirectional=layer.bidirectional and q_len > 1,
             ragged=False,
             tree=False,
             chunked=layer.chunk_size is not None,

@@ -220,6 +220,11 @@ REMOVALS = (
     Removal(Clause.CAUSAL, "requests of a verify step with other numbers of drafts", _with_drafts_alike),
     Removal(Clause.CAUSAL, "trees of drafts", _without_trees),
     Removal(Clause.CAUSAL, "spans whose tokens see each other", _without_spans),
+    Removal(
+        Clause.CAUSAL,
+        "rows that see those behind them",
+        lambda case, _layer, _request: _layers(case, bidirectional=False),
+    ),
     Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False), neutral=True),
     Removal(
         Clause.HYBRID_POOLS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attnconf.errors import InvalidInputError
 from attnconf.mutants import (
     batches,
+    bidirectional,
     calls,
     chunks,
     drafts,
@@ -29,6 +30,7 @@ from attnconf.mutants.mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *windows.MUTANTS,
     *spans.MUTANTS,
+    *bidirectional.MUTANTS,
     *chunks.MUTANTS,
     *drafts.MUTANTS,
     *trees.MUTANTS,

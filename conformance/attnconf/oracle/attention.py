@@ -5,7 +5,9 @@ For query row i at position ``positions[i]`` and query head h, over keys j of KV
     x_j = sm_scale * sum_c q[i,h,c] k[j,c]      q, k and v: stored numbers times their scales
     s_j = x_j                             without a soft cap
         = cap * tanh(x_j / cap)           with one (Gemma 2, arXiv 2408.00118, section 2)
-    visible: (j <= position  or  j and position in one span)  and  (window_left < 0 or j >= position - window_left)
+    visible: (j <= position  or  j and position in one span  or  not causal)
+             and  (window_left < 0  or  j >= position - window_left)
+             and  (causal  or  window_right < 0  or  j <= position + window_right)
              and  (no chunk_size  or  j // chunk_size >= position // chunk_size)   (Llama 4)
              of the drafts of a tree: j is i or one of its parents, in the place of j <= position; they stand at
              the position of their depth

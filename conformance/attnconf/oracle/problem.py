@@ -19,8 +19,9 @@ class Problem:
     query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks``
     [num_qo_heads] has any floating-point dtype. Keys stand at positions ``start`` to ``start`` + n - 1. The rows
     within one of the ``spans`` [begin, end) see all of its keys at and behind their own position, whatever their
-    window. With a ``chunk_size`` a row sees no key before its own chunk of so many positions. Beside these, ``causal``
-    false lets each row see all later keys, and ``ahead`` so many: both are mistakes.
+    window. With a ``chunk_size`` a row sees no key before its own chunk of so many positions. Where ``causal`` is
+    false, each row sees all later keys, too, or as many as ``window_right``, and spans say nothing. Beside these,
+    ``ahead`` lets each row see so many later keys, which is a mistake.
 
     With a ``tree`` the keys from position ``tree_start`` on are draft tokens, and ``tree`` has the parent of each, -1
     for the keys before them. Row i is token ``tokens[i]`` and sees all keys before, and of the drafts itself, its
@@ -38,6 +39,7 @@ class Problem:
     soft_cap: float | None = None
     sinks: torch.Tensor | None = None
     causal: bool = True
+    window_right: int = -1
     ahead: int = 0
     spans: tuple[tuple[int, int], ...] = ()
     chunk_size: int | None = None
@@ -62,7 +64,11 @@ class Problem:
             first = first if first < self.tree_start else min(seen, default=self.tree_start + len(self.tree))
             return first - self.start, max([self.tree_start - 1, *seen]) - self.start
         first = self._oldest(position)
-        last = position + self.ahead if self.causal else self.start + self.k.shape[0] - 1
+        if not self.causal:
+            newest = self.start + self.k.shape[0] - 1
+            last = newest if self.window_right < 0 else min(newest, position + self.window_right)
+            return first - self.start, last - self.start
+        last = position + self.ahead
         for begin, end in self.spans:
             if begin <= position < end:
                 last = max(last, end - 1)

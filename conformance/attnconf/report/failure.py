@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import shown_name
 from attnconf.cases.inputs.assemble import pool_of
-from attnconf.cases.sight import follows_spans, follows_tree
+from attnconf.cases.sight import follows_spans, follows_tree, sees_ahead
 from attnconf.clauses import Clause, cite
 from attnconf.escape import terminal
 from attnconf.judging.result import Outcome
@@ -51,6 +51,7 @@ def _layer(case: Case, result: LayerResult) -> list[str]:
     kernel = f", kernel {result.kernel}" if result.kernel else ""
     values = "" if geometry.head_dim_v is None else f" and {geometry.head_dim_v} of values"
     spans = ", drafts in a tree" if follows_tree(case.requests) else ""
+    spans += ", bidirectional" if sees_ahead(geometry, case.requests) else ""
     spans += ", follows spans" if follows_spans(geometry, case.requests) else ""
     lines = [
         (

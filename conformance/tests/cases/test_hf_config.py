@@ -244,6 +244,16 @@ def test_which_layers_follow_the_spans_of_images(
     assert {layer.kind for layer in model.layers if layer.spans} == followed
 
 
+@pytest.mark.parametrize(("window", "reach"), [(4, 2), (5, 2), (512, 256)])
+def test_an_embedding_model_of_gemma_3_sees_half_its_window_on_both_sides(window: int, reach: int) -> None:
+    """transformers 5.23 halves it (``Gemma3TextConfig``), and lets a row see |i - j| < W // 2 + 1."""
+    text = {**BASE, "model_type": "gemma3_text", "sliding_window_pattern": 2, "sliding_window": window}
+    model = read({**text, "use_bidirectional_attention": True})
+    assert all(layer.bidirectional for layer in model.layers)
+    assert [layer.window_left for layer in model.layers] == [reach, -1, reach, -1]
+    assert not any(layer.bidirectional for layer in read({**text, "use_bidirectional_attention": False}).layers)
+
+
 def test_vision_is_refused_where_no_rule_of_it_is_known() -> None:
     with pytest.raises(InvalidInputError, match="use_bidirectional_attention is 'vision'; allowed: none"):
         read({**BASE, "use_bidirectional_attention": "vision"})

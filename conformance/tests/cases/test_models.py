@@ -64,7 +64,15 @@ def of_kind(model: ModelGeometry, kind: str) -> list[LayerGeometry]:
 
 
 def test_every_shipped_model_has_its_facts_checked_here() -> None:
-    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | {"step-3.5-flash", "llama4-scout", "mimo-v2-flash"}
+    own = {"step-3.5-flash", "llama4-scout", "mimo-v2-flash", "embeddinggemma-300m"}
+    assert set(shipped_models()) == GEMMA4.keys() | OTHERS.keys() | own
+
+
+def test_embeddinggemma_sees_256_tokens_on_both_sides_or_all() -> None:
+    model = load_model("embeddinggemma-300m")
+    found = Counter((one.kind, one.window_left, one.num_qo_heads, one.kv_shape) for one in model.layers)
+    assert found == {("full", -1, 3, (1, 256, 256)): 4, ("sliding", 256, 3, (1, 256, 256)): 20}
+    assert {(one.bidirectional, one.spans, one.sm_scale) for one in model.layers} == {(True, False, 1 / 16)}
 
 
 def test_mimo_has_narrower_values_and_other_kv_heads_in_its_sliding_layers() -> None:
@@ -163,8 +171,14 @@ def test_every_file_says_where_its_facts_come_from(name: str) -> None:
     assert model.name == name
 
 
-@pytest.mark.parametrize("name", shipped_models())
-@pytest.mark.parametrize("tp", [1, 2, 4])
+SHARDS = [(name, tp) for name in shipped_models() for tp in (1, 2, 4) if load_model(name).splits(tp)]
+
+
+def test_all_models_are_split_but_one_of_three_heads() -> None:
+    assert {name for name in shipped_models() if (name, 4) not in SHARDS} == {"embeddinggemma-300m"}
+
+
+@pytest.mark.parametrize(("name", "tp"), SHARDS)
 def test_shards_keep_dims_windows_and_owners(name: str, tp: int) -> None:
     model = load_model(name)
     shard = model.shard(tp)

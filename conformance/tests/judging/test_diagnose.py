@@ -74,6 +74,11 @@ _CHUNKED = {
     "paging": Paging(page_size=8),
     "requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=70, new_tokens=30)),
 }
+_BOTH_WAYS = {
+    "layers": (RICH.layers[0].model_copy(update={"bidirectional": True, "window_left": 9}),),
+    "paging": Paging(page_size=8),
+    "requests": (Request(prefix_len=100, new_tokens=9), Request(prefix_len=70, new_tokens=30)),
+}
 _NARROW = {
     "layers": tuple(layer.model_copy(update={"head_dim": 96, "head_dim_v": 64}) for layer in RICH.layers),
     "paging": Paging(page_size=8),
@@ -109,6 +114,7 @@ CASE_FOR = {
         "requests": (Request(prefix_len=100, new_tokens=7), Request(prefix_len=70, new_tokens=4)),
     },
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "chunk"), _CHUNKED),
+    **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "bidirectional"), _BOTH_WAYS),
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "head_dim_v"), _NARROW),
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "tree"), _TREES),
     "window of the chunk": LONG,

@@ -26,6 +26,7 @@ _PLAIN = KernelShape(
     sinks=False,
     spans=False,
     ragged=False,
+    bidirectional=False,
     tree=False,
     chunked=False,
 )

@@ -103,7 +103,8 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
     from attnconf.cases.inputs.layout import place
     from attnconf.cases.inputs.logical import make_logical
 
-    mode: Mode = "verify" if variant.tree else "decode" if tokens == 1 else "extend"
+    several = variant.tree or variant.bidirectional  # a step in which another request has several tokens
+    mode: Mode = "verify" if several else "decode" if tokens == 1 else "extend"
     window: dict[str, Any] = {"kind": "sliding", "window_left": _KEYS} if variant.windowed else {"kind": "full"}
     if variant.chunked:
         window = {"kind": "chunked", "chunk_size": 2 * _KEYS}
@@ -123,11 +124,12 @@ def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
                 logits_soft_cap=30.0 if variant.soft_cap else None,
                 sinks=variant.sinks,
                 spans=variant.spans,
+                bidirectional=variant.bidirectional,
             ),
         ),
         requests=(
             Request(prefix_len=_KEYS, new_tokens=tokens, spans=((0, _KEYS + tokens),) if variant.spans else ()),
-            *([Request(prefix_len=_KEYS, new_tokens=2, tree=(-1, -1))] if variant.tree else []),
+            *([Request(prefix_len=_KEYS, new_tokens=2, tree=(-1, -1) if variant.tree else ())] if several else []),
         ),
         paging=Paging(page_size=variant.page_size, layout=variant.kv_layout, storage=variant.storage),
     )

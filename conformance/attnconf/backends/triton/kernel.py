@@ -45,7 +45,7 @@ def block_range(
     work, qo_indptr, seq_lens, window_left,
     row_spans,
     GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr,
-    SPANS: tl.constexpr, TREE: tl.constexpr, INDEX: tl.constexpr,
+    SPANS: tl.constexpr, BOTH_WAYS: tl.constexpr, TREE: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Read this program's entry of the work list.
 
@@ -66,6 +66,9 @@ def block_range(
         # The last row's span is the furthest: spans of a request lie apart, and rows are in order.
         end = tl.load(row_spans + tl.maximum(begin + first + tokens - 1, 0) * 2 + 1).to(INDEX)
         high = tl.maximum(high, tl.minimum(end, position - first + q_len))
+    if BOTH_WAYS:
+        ahead = position - first + q_len
+        high = tl.maximum(high, tl.minimum(high + window_left, ahead) if WINDOWED else ahead)
     cached = position - first
     if TREE:
         high = tl.maximum(cached + q_len, 0)
@@ -80,6 +83,32 @@ def block_range(
         low = first_key // BLOCK_N * BLOCK_N
     high = tl.where(tokens > 0, high, low)
     return request, begin + first, tokens, cached + first, first_key, low, high, cached
+
+
+@device_function
+def sight_of_rows(
+    position, token, mask, cached, end, window_left, row_spans, row_depths,
+    WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SPANS: tl.constexpr, BOTH_WAYS: tl.constexpr, TREE: tl.constexpr,
+    INDEX: tl.constexpr,
+):  # fmt: skip
+    """Return the oldest and the newest key that the rows at ``position`` see, of a request whose block ends at ``end``.
+
+    In a TREE the newest key says nothing, and the oldest one is a position.
+    """
+    newest = position
+    if TREE:
+        position = cached + tl.load(row_depths + token, mask=mask, other=0).to(INDEX)
+    if SPANS:
+        span_end = tl.load(row_spans + token * 2 + 1, mask=mask, other=0).to(INDEX)
+        newest = tl.maximum(position, tl.minimum(span_end, end) - 1)
+    if BOTH_WAYS:
+        newest = tl.minimum(position + window_left, end - 1) if WINDOWED else tl.maximum(position, end - 1)
+    oldest = position
+    if WINDOWED:
+        oldest = position - window_left
+    if CHUNKED:
+        oldest = position // window_left * window_left
+    return oldest, newest
 
 
 @device_function
@@ -122,7 +151,7 @@ def attend(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SOFT_CAP: tl.constexpr,
-    SINKS: tl.constexpr, SPANS: tl.constexpr, TREE: tl.constexpr, LSE: tl.constexpr,
+    SINKS: tl.constexpr, SPANS: tl.constexpr, BOTH_WAYS: tl.constexpr, TREE: tl.constexpr, LSE: tl.constexpr,
     Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, OUT_FORMAT: tl.constexpr,
     P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
@@ -133,7 +162,7 @@ def attend(
     """
     request, begin, tokens, first_position, first_key, low, high, cached = block_range(
         work, qo_indptr, seq_lens, window_left, row_spans,
-        GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, TREE, INDEX,
+        GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, BOTH_WAYS, TREE, INDEX,
     )  # fmt: skip
     end = high
     splits = 1
@@ -151,17 +180,10 @@ def attend(
     mask = row_token < tokens
     position = first_position + row_token
     token = (begin + row_token).to(tl.int64)
-    newest = position
-    if TREE:
-        position = cached + tl.load(row_depths + token, mask=mask, other=0).to(INDEX)
-    if SPANS:
-        span_end = tl.load(row_spans + token * 2 + 1, mask=mask, other=0).to(INDEX)
-        newest = tl.maximum(position, tl.minimum(span_end, end) - 1)
-    oldest = position
-    if WINDOWED:
-        oldest = position - window_left
-    if CHUNKED:
-        oldest = position // window_left * window_left
+    oldest, newest = sight_of_rows(
+        position, token, mask, cached, end, window_left, row_spans, row_depths,
+        WINDOWED, CHUNKED, SPANS, BOTH_WAYS, TREE, INDEX,
+    )  # fmt: skip
     head = kv_head * GROUP + (row - row_token * GROUP)
     d = tl.arange(0, BLOCK_D).to(tl.int64)
     mask_q = mask[:, None] & (d < HEAD_DIM)[None, :]
@@ -203,8 +225,8 @@ def merge(
     out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
     GROUP: tl.constexpr, VALUE_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, TREE: tl.constexpr,
-    LSE: tl.constexpr, OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
+    WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, BOTH_WAYS: tl.constexpr,
+    TREE: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
 
@@ -213,7 +235,7 @@ def merge(
     """
     _, begin, tokens, _, _, low, high, _ = block_range(
         work, qo_indptr, seq_lens, window_left, row_spans,
-        GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, TREE, INDEX,
+        GROUP, BLOCK_M, BLOCK_N, WINDOWED, CHUNKED, SPANS, BOTH_WAYS, TREE, INDEX,
     )  # fmt: skip
     _, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
     if splits == 1:

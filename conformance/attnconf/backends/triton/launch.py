@@ -203,6 +203,7 @@ class Launches:
             "MAX_SPLITS": tuning.max_splits, "MIN_SPLIT": tuning.min_split,
             "WINDOWED": geometry.window_left >= 0, "CHUNKED": geometry.chunk_size is not None,
             "SINKS": layer.sinks is not None, "SPANS": spans,
+            "BOTH_WAYS": geometry.bidirectional and max(batch.q_lens) > 1,
             "LSE": lse is not None, "OUT_FORMAT": self._format(out.dtype),
             "TREE": batch.tree_mask is not None, "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip

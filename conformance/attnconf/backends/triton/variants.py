@@ -62,6 +62,7 @@ class Variant:
     spans: bool
     chunked: bool
     tree: bool
+    bidirectional: bool
     kv_layout: KVLayout
     storage: Storage
 
@@ -78,7 +79,7 @@ class Variant:
             f"ps{self.page_size}",
         ]
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
-        flags |= {"chunks": self.chunked, "tree": self.tree}
+        flags |= {"chunks": self.chunked, "tree": self.tree, "both": self.bidirectional}
         parts += [flag for flag, on in flags.items() if on]
         if self.head_dim % _ALIGNED or self.head_dim_v % _ALIGNED:
             parts += [self.kv_layout, self.storage]
@@ -135,6 +136,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         spans=shape.spans,
         chunked=shape.chunked,
         tree=shape.tree,
+        bidirectional=shape.bidirectional,
         kv_layout="NHD" if aligned else shape.kv_layout,
         storage="apart" if aligned and shape.storage != own else shape.storage,
     )

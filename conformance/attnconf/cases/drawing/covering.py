@@ -67,6 +67,9 @@ _ROWS: tuple[_Row, ...] = (
 _CHUNKS = {(128, 7): 100, (128, 5): 64, (256, 3): 17, (64, 6): 48}
 """The chunk size of rows of this head_dim and group that have a chunked layer, too: each costs a build."""
 
+_BOTH_WAYS = {(64, 8): ("sliding",), (128, 5): ("full", "sliding"), (256, 6): ("sliding",)}
+"""The kinds of bidirectional layers that rows of this head_dim and group have, too."""
+
 _VALUES = {(192, 3): 128, (64, 4): 128}
 """The width of values of rows of this head_dim and group, where it is not that of keys."""
 
@@ -103,6 +106,8 @@ def _shape(row: _Row) -> CompiledShape:
     chunk = _CHUNKS.get((head_dim, group))
     if chunk is not None:
         layers = (*layers, full.model_copy(update={"kind": "chunked", "chunk_size": chunk}))
+    both = [one.model_copy(update={"bidirectional": True}) for one in (full, sliding)]
+    layers = (*layers, *(one for one in both if one.kind in _BOTH_WAYS.get((head_dim, group), ())))
     return CompiledShape(layers=layers, page_size=page_size, dtypes=dtypes)
 
 

@@ -42,6 +42,9 @@ _CHUNKED_ONE_IN = 6
 _SPANS_ONE_IN = 4
 """Of so many layers one follows spans."""
 
+_BOTH_WAYS_ONE_IN = 12
+"""Of so many layers that are not chunked one is bidirectional."""
+
 SOFT_CAPS = (5.0, 20.0, 30.0, 50.0)
 SERVED_HEAD_DIMS = (64, 128, 256)
 """What engines serve and every kernel takes: drawn twice as often."""
@@ -90,13 +93,15 @@ def _sm_scales(head_dim: int) -> tuple[float, ...]:
 def _sight(
     choices: Choices, windows: Sequence[int], chunks: Sequence[int], *, windowed: bool = False
 ) -> dict[str, Any]:
-    """Draw which keys a row sees: those of a window, of a chunk, or all; spans are followed where chunks are not."""
+    """Draw which keys a row sees: those of a window, of a chunk, or all; some also those behind it, or of its span."""
     if windowed or choices.flip("windowed"):
         kind: dict[str, Any] = {"kind": "sliding", "window_left": choices.pick("window", windows)}
     elif choices.below("chunked", _CHUNKED_ONE_IN) == _CHUNKED_ONE_IN - 1:
         return {"kind": "chunked", "chunk_size": choices.pick("chunk", chunks)}
     else:
         kind = {"kind": "full"}
+    if choices.below("bidirectional", _BOTH_WAYS_ONE_IN) == _BOTH_WAYS_ONE_IN - 1:
+        return kind | {"bidirectional": True}
     return kind | {"spans": choices.below("spans", _SPANS_ONE_IN) == _SPANS_ONE_IN - 1}
 
 

@@ -212,5 +212,6 @@ def _of_window(case: Case, layer: Layer, request: Request) -> Iterator[str]:
     yield f"window starts at a large tile {past and first > 0 and first % (2 * _SHORT) == 0}"
     yield f"longer than its window {past and request.new_tokens > layer.window_left + 1}"
     yield f"spans {_spans_class(layer, request)}"
+    yield f"both ways {layer.bidirectional and request.new_tokens > 1}"
     yield f"chunks {_chunks_class(layer, request)}"
     yield f"reclaimed {past and case.paging.reclaimed and first >= case.paging.page_size}"

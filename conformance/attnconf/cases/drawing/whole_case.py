@@ -59,7 +59,9 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         requests = draw_requests(choices, space, mode, page_size, reaches, extreme)
     else:
         requests = load_requests(choices, mode, load, reaches, space.verify_lens)
-    requests = with_trees(choices, with_spans(choices, requests, layers, mode), mode)
+    requests = with_spans(choices, requests, layers, mode)
+    if not any(layer.bidirectional for layer in layers):
+        requests = with_trees(choices, requests, mode)
     all_sliding = len(windows) == len(layers)
     paging = draw_paging(
         choices.within("paging"),

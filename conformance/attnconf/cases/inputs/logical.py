@@ -91,6 +91,8 @@ class Logical:
             positions=torch.arange(spec.prefix_len, spec.kv_len) if not spec.tree else _positions(spec),
             kv_head_of=_kv_heads(geometry.num_qo_heads, geometry.group_size),
             window_left=geometry.window_left,
+            causal=not geometry.bidirectional,
+            window_right=geometry.window_left if geometry.bidirectional else -1,
             chunk_size=geometry.chunk_size,
             sm_scale=geometry.sm_scale,
             soft_cap=geometry.logits_soft_cap,

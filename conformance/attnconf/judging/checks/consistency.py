@@ -95,8 +95,10 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
 
 
 def _cuts(case: Case, layer: int, request: int) -> list[int]:
-    """Return the new tokens before which a chunk may end: not within a span, whose rows would then see less of it."""
+    """Return the new tokens before which a chunk may end: not where rows before it would then see less."""
     spec = case.requests[request]
+    if case.layers[layer].bidirectional:
+        return []
     cuts = range(1, spec.new_tokens)
     spans = spec.spans if case.layers[layer].spans else ()
     return [cut for cut in cuts if not any(begin < spec.prefix_len + cut < end for begin, end in spans)]

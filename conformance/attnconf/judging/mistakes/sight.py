@@ -22,7 +22,9 @@ def _window(change: int | None) -> Apply:
         window = scene.problem.window_left
         if window < 0 or (change is not None and window + change < 0):
             return None
-        return replace(scene.problem, window_left=-1 if change is None else window + change)
+        if change is None:
+            return replace(scene.problem, window_left=-1, window_right=-1)
+        return replace(scene.problem, window_left=window + change)
 
     return apply
 
@@ -44,7 +46,10 @@ def _window_of_another(scene: Scene) -> Problem | None:
 
 def _from_row_zero(scene: Scene) -> Problem | None:
     prefix = scene.spec.prefix_len
-    return replace(scene.problem, positions=scene.problem.positions - prefix, tree=()) if prefix else None
+    if not prefix:
+        return None
+    wrong = replace(scene.problem, positions=scene.problem.positions - prefix, tree=())
+    return wrong if scene.problem.causal else unless_alike(scene.problem, wrong)
 
 
 def _without_prefix(scene: Scene) -> Problem | None:

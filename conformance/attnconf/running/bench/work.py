@@ -30,7 +30,7 @@ def work(case: Case, layer: int) -> tuple[int, int]:
         if not request.new_tokens:
             continue
         keys += request.kv_len - geometry.first_seen(request.prefix_len)
-        if request.tree:
+        if request.tree or geometry.bidirectional:
             pairs += sum(seen(geometry, request, row).keys for row in range(request.new_tokens))
         else:
             pairs += _pairs(request.prefix_len, request.new_tokens, geometry)

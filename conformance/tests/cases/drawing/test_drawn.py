@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "c8f57cad52add7d4336b058be1443ef761f9ad14be3d8f5fa1f8229c923e85c3",
-    ("smoke", True): "5b0793afa8d72c5e716ff72b74f7b4ee992426685b22dd5d8100c294bbf7821e",
-    ("gate", False): "7c9f00ab5d562acb3c073011adfa84d67477b2297ac4c6ddfc5de7c9e183d0df",
-    ("gate", True): "36ed541fb36e48e11cee4198bd783dd32f00930417a15774f70155200753dcee",
+    ("smoke", False): "2e1bec72ec4d14950acd16b3df8a0d73d8873c92e05ebb2944ba7ccc03ffb9f2",
+    ("smoke", True): "bdf28bb9f9a6fe12d5b603288f9963cf24046d88e5e8a8346ee2531d5f8394a9",
+    ("gate", False): "2c36c68f41a121be6b4079fcf18543b0dce6c5adeff10837c8d543110231c962",
+    ("gate", True): "e9e9b32f0265d6c6a9f9cf7e710e90556bac4f8a71be804002c3c982f8842601",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

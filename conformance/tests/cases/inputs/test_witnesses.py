@@ -49,6 +49,8 @@ def test_required_probes_are_visible_and_forbidden_ones_are_not(case: Case) -> N
             first = max(0, position - layer.window_left) if layer.window_left >= 0 else 0
             first = first if layer.chunk_size is None else position - position % layer.chunk_size
             together = layer.spans and any(position in range(*span) and token in range(*span) for span in spec.spans)
+            if layer.bidirectional:
+                together = layer.window_left < 0 or token <= position + layer.window_left
             assert 0 <= probe.token < spec.kv_len
             assert (first <= token and (token <= position or together)) == probe.required
             assert probe.name in ({*AHEAD, *BRANCH, SATURATED} if probe.required else OTHERS)

@@ -81,6 +81,8 @@ def _elsewhere(shape: KernelShape, platform: Platform) -> str | None:
         reason = "the adapter hands sglang the masks and positions of chains of drafts, topk 1"
     if reason is None and shape.chunked:
         return "the adapter gives sglang's layers a window, and no attention_chunk_size"
+    if reason is None and shape.bidirectional:
+        return "the adapter makes sglang's layers as those of a decoder, and not as ENCODER_ONLY"
     if reason is None and shape.spans:
         return "the adapter hands sglang no mask of images, which its models make for the Triton backend alone"
     if reason is None and not runs_here(platform):

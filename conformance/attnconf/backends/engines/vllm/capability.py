@@ -65,6 +65,8 @@ def _not_passed_on(shape: KernelShape) -> Iterator[str]:
         yield "vLLM verifies chains of drafts, and no trees"
     if shape.chunked:
         yield "the adapter makes vLLM's Attention, and not its ChunkedLocalAttention"
+    if shape.bidirectional:
+        yield "the adapter makes vLLM's layers as those of a decoder, and its metadata causal"
     if shape.spans:
         yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
 

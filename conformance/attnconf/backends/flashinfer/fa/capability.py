@@ -111,6 +111,8 @@ def _mask_reasons(variant: Variant) -> Iterator[str]:
     template = variant.template
     if variant.spans:
         yield f"{template} is called with causal masks, and the tokens of a span see each other in both directions"
+    if variant.bidirectional:
+        yield f"{template} is called with causal masks, and without them its window would have no right end"
     if variant.chunked:
         yield f"{template} is called without a chunk size: its rows would see the chunks before their own"
     if variant.tree:

@@ -33,6 +33,7 @@ class Variant:
     spans: bool = False
     chunked: bool = False
     tree: bool = False
+    bidirectional: bool = False
 
 
 def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
@@ -50,6 +51,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         spans=shape.spans,
         chunked=shape.chunked,
         tree=shape.tree,
+        bidirectional=shape.bidirectional,
     )
 
 

@@ -145,6 +145,8 @@ def _verify_reasons(shape: KernelShape, kernel: Family) -> Iterator[str]:
 def _mask_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> Iterator[str]:
     if shape.spans:
         yield f"{_TITLES[kernel]} takes no mask of images: the tokens of a span would see each other causally"
+    if shape.bidirectional:
+        yield f"{_TITLES[kernel]} is called with causal masks: a row would not see the tokens behind it"
     if shape.tree and kernel != "xqa":
         yield f"{_TITLES[kernel]} takes no mask of drafts: those of a tree would see their siblings"
     if shape.tree and shape.windowed:
