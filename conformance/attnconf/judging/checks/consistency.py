@@ -1,4 +1,4 @@
-"""Clause 17: decode is the last row of extend; chunks make the whole; parts merged through the LSE make the whole."""
+"""Clause 17: decode is the last row of extend; chunks make the whole; so do a cut table, and parts (``merged.py``)."""
 
 from __future__ import annotations
 
@@ -6,32 +6,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
-
 from attnconf.cases.inputs.batch import BatchRow
-from attnconf.cases.shape import kernel_shape
 from attnconf.cases.sight import follows_tree
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, against_oracle
-from attnconf.judging.checks.check import Check
-from attnconf.judging.result import Failure
+from attnconf.judging.checks.check import Check, one_pool
+from attnconf.judging.checks.merged import CHECK_NAME, merged_ranges, merged_shards
 from attnconf.judging.trial import Rerun
-from attnconf.numerics import bounded_answer, merge_answers, out_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.shape import KernelShape
-    from attnconf.judging.execution import Output
+    from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
-
-CHECK_NAME = "consistency"
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
     request = _chosen_request(trial.case, layer)
-    parts = (_last_row, _as_extend, _chunked, _merged)
+    parts = (_last_row, _as_extend, _chunked, _cut, merged_ranges, merged_shards)
     return [failure for part in parts if (failure := part(trial, layer, request)) is not None][:1]
 
 
@@ -104,58 +98,24 @@ def _cuts(case: Case, layer: int, request: int) -> list[int]:
     return [cut for cut in cuts if not any(begin < spec.prefix_len + cut < end for begin, end in spans)]
 
 
-def _merged(trial: Trial, layer: int, request: int) -> Failure | None:
-    """Run the last row over two ranges of keys, and merge the answers through their LSE."""
-    spec, geometry = trial.case.requests[request], trial.case.layers[layer]
-    size = trial.case.paging.page_size
-    pages = (spec.kv_len - 1) // size
-    mergeable = trial.backend.promises.lse is not None and geometry.kind == "full" and not geometry.sinks and pages >= 1
-    if not mergeable or trial.base_units(layer, request) > 1.0:
-        return None
-    cut = size * (1 + trial.case.seed % pages)
-    last = spec.new_tokens - 1
-    ranges = [(0, cut), (cut, spec.kv_len)]
-    rows = [BatchRow(request, last, last + 1, stop, start) for start, stop in ranges]
-    if not _supported(trial, layer, "decode", *rows):
-        return None
-    outputs: list[Output] = []
-    for index, row in enumerate(rows):
-        derived = partial(trial.posed.batch.derive, [row], "decode")
-        outputs.append(trial.run(layer, f"part {request} {index}", derived))
-    units = _merged_units(trial, layer, request, ranges, outputs)
-    if units <= 1.0:
-        return None
-    what = f"keys 0 to {cut - 1} and {cut} to {spec.kv_len - 1}, merged through the LSE"
-    return Failure(clause=Clause.CONSISTENCY, check=CHECK_NAME, layer=layer, units=units, summary=what)
+def _cut(trial: Trial, layer: int, request: int) -> Failure | None:
+    """Run the rows of a windowed layer over a table that begins at the first page in sight, as for a shorter request.
 
-
-def _merged_units(
-    trial: Trial, layer: int, request: int, ranges: list[tuple[int, int]], outputs: list[Output]
-) -> float:
-    """Merge two partial answers in float64, and compare the result with the oracle's merged answers."""
-    whole = trial.posed.scene(layer, request).problem
-    profile = trial.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
-    expected = merge_answers(
-        [
-            bounded_answer(
-                replace(
-                    whole,
-                    q=whole.q[-1:],
-                    k=whole.k[start:stop],
-                    v=whole.v[start:stop],
-                    positions=torch.tensor([stop - start - 1], device=whole.q.device),
-                    spans=(),  # the last row has seen all keys, whatever its span
-                ),
-                profile,
-                trial.case.answer_dtype,
-            )
-            for start, stop in ranges
-        ]
-    )
-    lses = torch.stack([output.lse[:1] for output in outputs if output.lse is not None]).double()
-    shares = torch.softmax(lses, dim=0)[..., None]
-    merged = (shares * torch.stack([output.out[:1] for output in outputs]).double()).sum(dim=0)
-    return float(out_units(merged, expected).max())
+    sglang's Triton and FlashInfer backends cut the tables of sliding layers so (``kv_start_idx``), by token where a
+    page is one.
+    """
+    spec, geometry, case = trial.case.requests[request], trial.case.layers[layer], trial.case
+    size = case.paging.page_size
+    start = geometry.first_seen(spec.prefix_len) // size * size
+    if geometry.window_left < 0 or start == 0:
+        return None
+    row = BatchRow(request, 0, spec.new_tokens, spec.kv_len, start)
+    mode: Mode = "extend" if case.mode == "mixed" else case.mode  # one request is no mixed batch
+    if not _supported(trial, layer, mode, row):
+        return None
+    output = trial.run(layer, f"cut table {request}", lambda: trial.posed.batch.derive([row], mode))
+    rerun = Rerun(layer, request, output, slice(0, spec.new_tokens), mode=mode)
+    return against_oracle(trial, rerun, _comparison(f"over a table that begins at token {start}, as the window does"))
 
 
 def _comparison(what: str) -> Comparison:
@@ -175,4 +135,4 @@ def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
     yield replace(shape, mode="extend")
 
 
-CHECK = Check(CHECK_NAME, (Clause.CONSISTENCY,), _applies, _run, shapes=_shapes)
+CHECK = Check(CHECK_NAME, (Clause.CONSISTENCY,), _applies, _run, shapes=_shapes, pools=one_pool)

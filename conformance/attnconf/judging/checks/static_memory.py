@@ -41,7 +41,7 @@ def own_memory(batch: Batch, *others: PosedCase) -> Batch:
         layers=tuple(
             replace(layer, q=_room(layer.q, len(layer.q)), sinks=_copy(layer.sinks)) for layer in batch.layers
         ),
-        caches=tuple(_room_for(cache, count) for cache, count in zip(batch.caches, counts, strict=True)),
+        caches=tuple(room_for(cache, count) for cache, count in zip(batch.caches, counts, strict=True)),
     )
     return load(static, batch)
 
@@ -87,7 +87,7 @@ def _load_rows(static: Batch, batch: Batch) -> None:
             static.row_spans[: len(batch.row_spans)].copy_(batch.row_spans)
 
 
-def _room_for(cache: KVCache, pages: int) -> KVCache:
+def room_for(cache: KVCache, pages: int) -> KVCache:
     """Return a zeroed cache of ``pages`` pages with the strides of ``cache``, K and V in one page where they lie so.
 
     A backend may refuse pages whose K and V are apart, or read both through one pointer.
