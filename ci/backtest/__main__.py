@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ci.backtest.table import Entry, Table
 
 RESULT = Path("fixtures/evidence/backtest/result.json")
+RESULTS = (RESULT, RESULT.with_name("result-sm90.json"))
 _PACKAGES = ("torch", "triton", "numpy", "attnconf")
 
 
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the result; one that is there keeps its other entries, if it was run as this one",
     )
-    show.add_argument("--of", type=Path, default=RESULT, metavar="FILE", help=f"the result ({RESULT})")
+    show.add_argument("--of", type=Path, nargs="+", default=RESULTS, metavar="FILE", help="results, one a machine")
     show.add_argument("--page", type=Path, metavar="FILE", help="write the page")
     show.add_argument("--picture", type=Path, metavar="FILE", help="draw the picture (needs matplotlib)")
     show.add_argument("--check", type=Path, metavar="PAGE", help="compare this page with the one that would be written")
@@ -123,15 +124,15 @@ def _commit() -> str:
 
 
 def _show(given: argparse.Namespace, table: Table) -> int:
-    result = Backtest.read(given.of)
-    text = page(table, result)
-    print(headline(table, result))
+    results = [Backtest.read(file) for file in given.of]
+    text = page(table, *results)
+    print(headline(table, *results))
     if given.page is not None:
         given.page.write_text(text, encoding="utf-8")
     if given.picture is not None:
         from ci.backtest.picture import draw
 
-        draw(table, result, given.picture)
+        draw(table, results, given.picture)
     if given.check is not None and given.check.read_text(encoding="utf-8") != text:
         print(f"{given.check} is not the page of this result", file=sys.stderr)
         return 1

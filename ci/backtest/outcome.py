@@ -84,3 +84,12 @@ class Backtest(Value):
 
     def _conditions(self) -> tuple[object, ...]:
         return self.profile, self.seed, self.seconds, self.machine, self.versions
+
+
+def joined(results: Sequence[Backtest]) -> dict[str, Outcome]:
+    """Return the outcome of each entry, in the order of the first result: that of the machine on which it ran."""
+    found: dict[str, Outcome] = {}
+    for one in (outcome for result in results for outcome in result.outcomes):
+        if one.id not in found or found[one.id].verdict == "not_run":
+            found[one.id] = one
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attnconf.clauses import cite
 from attnconf.escape import markdown
 from attnconf.wording import counted
+from ci.backtest.outcome import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +24,9 @@ python -m ci.backtest show
 _ORDER = ("missed", "not_runnable", "found", "not_run")
 
 
-def headline(table: Table, result: Backtest) -> str:
-    """Return what came of it in one sentence."""
-    outcomes = {one.id: one for one in result.outcomes}
+def headline(table: Table, *results: Backtest) -> str:
+    """Return what came of it in one sentence; ``results`` are those of different machines."""
+    outcomes = joined(results)
     ran = [entry for entry in table.entries if _ran(outcomes.get(entry.id))]
     found = [entry for entry in ran if outcomes[entry.id].verdict == "found"]
     projects = len({entry.project for entry in ran})
@@ -35,20 +36,18 @@ def headline(table: Table, result: Backtest) -> str:
     )
 
 
-def page(table: Table, result: Backtest) -> str:
-    """Return the whole page."""
-    outcomes = {one.id: one for one in result.outcomes}
+def page(table: Table, *results: Backtest) -> str:
+    """Return the whole page; ``results`` are those of different machines."""
+    outcomes = joined(results)
     entries = {entry.id: entry for entry in table.entries}
     ordered = sorted(outcomes.values(), key=lambda one: _ORDER.index(one.verdict))
-    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    commits = " and ".join(sorted({one.commit for one in result.outcomes if one.commit}))
     parts = [
         "# Released bugs, and whether the suite finds them",
-        f"{headline(table, result)}.",
+        f"{headline(table, *results)}.",
+        "\n".join(map(_conditions, results)),
         (
-            f"The profile {result.profile}, seed {result.seed}, {result.seconds:g} CPU seconds for the bad release, on "
-            f"{versions}, with the draws of {commits}. The first command runs it all; the second prints this sentence "
-            "from [result.json](result.json):"
+            "The first command runs all of the machine `cpu`, and [ci/README.md](../../../ci/README.md) has those for "
+            "another; the second prints this sentence:"
         ),
         _COMMANDS,
         "![What each bug took](backtest.png)",
@@ -64,6 +63,16 @@ def page(table: Table, result: Backtest) -> str:
     explained = list(_fixed_sides(entries, ordered))
     parts += ["## What fails on the fixed releases, too", "\n".join(explained) if explained else "Nothing."]
     return "\n\n".join(parts) + "\n"
+
+
+def _conditions(result: Backtest) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    commits = " and ".join(sorted({one.commit for one in result.outcomes if one.commit}))
+    name = "result.json" if result.machine == "cpu" else f"result-{result.machine}.json"
+    return (
+        f"- [{result.machine}]({name}): the profile {result.profile}, seed {result.seed}, {result.seconds:g} CPU"
+        f" seconds for the bad release, on {versions}, with the draws of {commits}."
+    )
 
 
 _FOUND = """\

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ci.backtest.outcome import joined
 from ci.backtest.page import headline
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ci.backtest.outcome import Backtest, Outcome
@@ -19,12 +21,12 @@ _HEIGHT = 0.24
 _DOTS = 200
 
 
-def draw(table: Table, result: Backtest, path: Path) -> None:
-    """Draw ``result`` into ``path``, on white: GitHub shows it so in light and in dark."""
+def draw(table: Table, results: Sequence[Backtest], path: Path) -> None:
+    """Draw ``results`` into ``path``, on white: GitHub shows it so in light and in dark."""
     from matplotlib.figure import Figure
 
     known = {entry.id for entry in table.entries}
-    ran = [one for one in result.outcomes if one.verdict in {"missed", "found"} and one.id in known]
+    ran = [one for one in joined(results).values() if one.verdict in {"missed", "found"} and one.id in known]
     ran.sort(key=lambda one: (one.verdict == "missed", _cost(one)[0]))  # barh draws the first one at the bottom
     figure = Figure(figsize=(_WIDTH, 1.2 + _HEIGHT * len(ran)), dpi=_DOTS, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -35,7 +37,7 @@ def draw(table: Table, result: Backtest, path: Path) -> None:
         axes.set_xlabel(f"{label} (missed: asked in vain)", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(headline(table, result).partition(";")[0], fontsize=10)
+    figure.suptitle(headline(table, *results).partition(";")[0], fontsize=10)
     figure.savefig(path, metadata={"Software": None})
 
 
