@@ -65,7 +65,7 @@ def _drift(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _schema(_arguments: argparse.Namespace, console: Console) -> int:
-    from attnconf.gate.schemas import schemas
+    from attnconf.report.schemas import schemas
 
     console.say_document(schemas()["policy-1.json"])
     return 0

@@ -49,7 +49,8 @@ def _draw_ratios(axes: Axes, rows: Sequence[SpeedRow]) -> None:
         axes.plot([row.cold.ratio], [place], "s", color=colour, markersize=6)
         if row.warm is not None:
             axes.plot([row.warm.ratio], [place], "o", color=colour, markersize=5, fillstyle="none")
-        axes.text(row.cold.high, place - 0.27, f"  {row.cold.ratio:.3f}", fontsize=8, color=colour, parse_math=False)
+        inward = "right" if row.cold.ratio > 1 else "left"
+        axes.text(row.cold.ratio, place - 0.2, f"{row.cold.ratio:.3f}", fontsize=8, color=colour, ha=inward)
     scale = scale_of(rows)
     axes.set_xscale("log")
     axes.set_xlim(scale.least, scale.most)
@@ -71,7 +72,9 @@ def _draw_shares(axes: Axes, rows: Sequence[SpeedRow]) -> None:
             high = place - 0.19 + 0.38 * side
             label = ("candidate", "baseline")[side] if place == 0 else None
             axes.barh(high, 100 * share, height=0.34, color=_SIDES[side], label=label)
-            axes.text(100 * share, high, f" {100 * share:.0f} %, {row.micros[side]:.0f} us", va="center", fontsize=7.5)
+            text = f"{100 * share:.0f} %, {row.micros[side]:.0f} us"
+            inside = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            axes.text(100 * share + 1.5, high, text, va="center", fontsize=7.5, bbox=inside)
         if row.share is None:
             axes.text(0, place, " limit unknown", va="center", fontsize=7.5)
     axes.set_yticks([])
@@ -79,4 +82,4 @@ def _draw_shares(axes: Axes, rows: Sequence[SpeedRow]) -> None:
     axes.axvline(100.0, color="#17202a", linewidth=0.8)
     axes.set_xlabel("percent of what the machine can move or compute, cold", fontsize=8)
     if rows and rows[0].share is not None:
-        axes.legend(fontsize=7.5, loc="lower right")
+        axes.legend(fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from attnconf.cli.main import main
 from attnconf.errors import InvalidInputError
-from attnconf.gate.schemas import schemas
 from attnconf.platforms import Platform
 from attnconf.policy.check import check_policy, refuse_faulty
 from attnconf.policy.conditions import Situation
@@ -19,6 +18,7 @@ from attnconf.policy.policy import Policy, load_policy
 from attnconf.policy.question import Question, UserChoice
 from attnconf.policy.reach import EVERY, reachable
 from attnconf.policy.resolution import resolve
+from attnconf.report.schemas import schemas
 from attnconf_fixtures import ROOT
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def test_json_is_whole_and_plain() -> None:
 
 def test_planning_imports_no_torch() -> None:
     code = (
-        "import sys, attnconf.gate.plans.machine_plan, attnconf.gate.schemas\n"
+        "import sys, attnconf.gate.plans.machine_plan, attnconf.report.schemas\n"
         "import attnconf.cases.models, attnconf.gate.receipt\n"
         "from attnconf.platforms import simulate\n"
         "from attnconf.policy.policy import load_policy\n"

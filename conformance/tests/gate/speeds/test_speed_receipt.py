@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from attnconf.cli import main as cli
 from attnconf.errors import InvalidInputError
-from attnconf.gate.schemas import schemas
 from attnconf.gate.sealed import TamperedError
 from attnconf.gate.speeds.compared import speed_changes
 from attnconf.gate.speeds.speed_receipt import Process, SpeedReceipt, parse_speed
+from attnconf.report.schemas import schemas
 from attnconf.speeds.verdicts import difference
 from conformance.tests.support.simulated_clock import SimulatedClock
 from conformance.tests.support.speed_receipts import (

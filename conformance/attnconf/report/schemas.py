@@ -12,9 +12,11 @@ from attnconf.gate.plans.fleet import Fleet
 from attnconf.gate.plans.fleet_plan import FleetPlan
 from attnconf.gate.receipt import Receipt
 from attnconf.gate.sealed import Sealed
+from attnconf.gate.serving.ledger import Ledger
 from attnconf.gate.speeds.paired import Paired
 from attnconf.gate.speeds.speed_receipt import SpeedReceipt
 from attnconf.policy.policy import Policy
+from attnconf.serving.story import Story
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +29,13 @@ _MODELS: dict[str, type[Value]] = {
     "case-1.json": Case,
     "evidence-1.json": Evidence,
     "fleet-1.json": Fleet,
+    "ledger-1.json": Ledger,
     "paired-1.json": Paired,
     "plan-1.json": FleetPlan,
     "policy-1.json": Policy,
     "receipt-3.json": Receipt,
     "speed-1.json": SpeedReceipt,
+    "story-1.json": Story,
 }
 
 
