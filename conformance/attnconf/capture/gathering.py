@@ -48,20 +48,22 @@ class Gathering:
     kept: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     _step: int | None = field(default=None, init=False, repr=False)
+    _batch: object = field(default=None, init=False, repr=False)
     _names: set[str] = field(default_factory=set, init=False, repr=False)
     _calls: list[LayerCall] = field(default_factory=list, init=False, repr=False)
     _shapes: set[object] = field(default_factory=set, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def see(self, step: int, name: str, read: Callable[[], LayerCall | None]) -> None:
+    def see(self, step: int, name: str, read: Callable[[], LayerCall | None], batch: object = None) -> None:
         """Take the call of the layer ``name`` in ``step``; ``read`` is only asked where the budget allows it.
 
-        A step ends when its number changes, such as the address of its batch, or when a layer is called again.
+        A step ends when its number changes, such as the address of its ``batch``, or when a layer is called again. The
+        batch is kept until then: a later one at the same address would be taken for it.
         """
         with self._lock:
             if step != self._step or name in self._names:
                 self._end()
-                self._step, self.steps = step, self.steps + 1
+                self._step, self._batch, self.steps = step, batch, self.steps + 1
             self._names.add(name)
             if self.kept >= self.budget.most or (self.steps - 1) % self.budget.every:
                 return
@@ -78,7 +80,7 @@ class Gathering:
         """End the last step."""
         with self._lock:
             self._end()
-            self._step = None
+            self._step = self._batch = None
 
     def close(self) -> None:
         """End the last step, and write what was captured."""

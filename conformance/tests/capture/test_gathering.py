@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ from conformance.tests.capture.test_capture_building import CALL, MEMORY
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+class Batch:
+    """An engine's batch."""
 
 
 def longer(pages: int) -> LayerCall:
@@ -44,6 +49,20 @@ def test_a_step_ends_with_another_number_or_with_a_layer_that_is_called_again(tm
         gathering.see(step, name, lambda: longer(1))
     gathering.close()
     assert gathering.steps == 3
+
+
+def test_a_batch_is_kept_while_its_address_names_the_step(tmp_path: Path) -> None:
+    gathering = Gathering(tmp_path)
+    first = Batch()
+    address, alive = id(first), weakref.ref(first)
+    gathering.see(address, "0", lambda: longer(1), first)
+    del first
+    assert alive() is not None
+    second = Batch()
+    gathering.see(id(second), "1", lambda: longer(2), second)
+    assert gathering.steps == 2, "another batch, and no later layer of the first"
+    assert alive() is None
+    gathering.close()
 
 
 def test_beyond_the_budget_nothing_is_read(tmp_path: Path) -> None:

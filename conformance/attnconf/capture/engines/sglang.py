@@ -36,7 +36,7 @@ def install(gathering: Gathering) -> Callable[[], None]:
         def read() -> LayerCall | None:
             return read_call(self, q, k, forward_batch, backend_now(), kwargs)
 
-        gathering.see(id(forward_batch), _name(self, k), read)
+        gathering.see(id(forward_batch), _name(self, k), read, forward_batch)
         return right(self, q, k, v, forward_batch, *args, **kwargs)
 
     radix.forward = forward

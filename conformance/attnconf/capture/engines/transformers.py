@@ -48,6 +48,7 @@ def install(gathering: Gathering) -> Callable[[], None]:
                     step["cu_seq_lens_q"].data_ptr(),
                     str(module.layer_idx),
                     lambda: read_call(module, query, caches[0], step),
+                    step["cu_seq_lens_q"],
                 )
             return function(module, query, *others, **step)
 

@@ -52,16 +52,16 @@ def _seen(layer: Any, right: Callable[..., Any], gathering: Gathering) -> Callab
         owner: Any, query: Any, key: Any, value: Any, kv_cache: Any, metadata: Any, *args: Any, **more: Any
     ) -> Any:
         if metadata is not None:  # a profiling run has none
-            gathering.see(_step(metadata), layer.layer_name, lambda: read_call(layer, query, kv_cache, metadata))
+            batch = getattr(metadata, "seq_lens", metadata)
+            gathering.see(_step(batch), layer.layer_name, lambda: read_call(layer, query, kv_cache, metadata), batch)
         return right(owner, query, key, value, kv_cache, metadata, *args, **more)
 
     return forward
 
 
-def _step(metadata: Any) -> int:
+def _step(batch: Any) -> int:
     """Return what the groups of layers of one step have in common: the address of their lengths."""
-    lengths: Any = getattr(metadata, "seq_lens", None)
-    return id(metadata) if lengths is None else int(lengths.data_ptr())
+    return int(batch.data_ptr()) if hasattr(batch, "data_ptr") else id(batch)
 
 
 def read_call(layer: Any, query: torch.Tensor, kv_cache: torch.Tensor, metadata: Any) -> LayerCall | None:
