@@ -172,3 +172,12 @@ def test_rows_over_a_table_that_begins_with_their_window_are_those_of_the_whole(
     trial = trial_of(Watched(), *requests, mode=mode, layers=(sliding,), paging=Paging(page_size=4, hybrid=True))
     assert consistency.CHECK.run(trial, 0) == []
     assert any(len(lens) == 1 and lens[0] < 25 for lens in asked), asked
+
+
+def test_layers_of_other_windows_get_tables_that_begin_elsewhere() -> None:
+    layers = tuple(
+        LAYER.model_copy(update={"kind": "sliding", "window_left": window, "kv_owner": owner})
+        for window, owner in ((1, None), (16, 0))
+    )
+    trial = trial_of(ReferenceBackend(), Request(prefix_len=100), layers=layers, paging=Paging(page_size=8))
+    assert [consistency.CHECK.run(trial, layer) for layer in range(2)] == [[], []]

@@ -113,7 +113,7 @@ def _cut(trial: Trial, layer: int, request: int) -> Failure | None:
     mode: Mode = "extend" if case.mode == "mixed" else case.mode  # one request is no mixed batch
     if not _supported(trial, layer, mode, row):
         return None
-    output = trial.run(layer, f"cut table {request}", lambda: trial.posed.batch.derive([row], mode))
+    output = trial.run(layer, f"cut table {request} at {start}", lambda: trial.posed.batch.derive([row], mode))
     rerun = Rerun(layer, request, output, slice(0, spec.new_tokens), mode=mode)
     return against_oracle(trial, rerun, _comparison(f"over a table that begins at token {start}, as the window does"))
 
