@@ -18,6 +18,7 @@ from pytest_attnconf.outcomes import pytest_report_teststatus, pytest_runtest_ma
 from pytest_attnconf.reporting import Reporter
 from pytest_attnconf.state import KEY, State
 from pytest_attnconf.timing import attnconf_benchmark
+from pytest_attnconf.workers.knowledge import pytest_sessionfinish, pytest_testnodedown, start_early
 from pytest_attnconf.workers.pinning import pytest_load_initial_conftests, pytest_xdist_auto_num_workers
 from pytest_attnconf.workers.sharing import pytest_xdist_make_scheduler, pytest_xdist_setupnodes
 
@@ -36,6 +37,8 @@ __all__ = [
     "pytest_report_teststatus",
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
+    "pytest_sessionfinish",
+    "pytest_testnodedown",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
     "pytest_xdist_setupnodes",
@@ -63,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if state.option("receipt") and not state.is_worker:
         begin(config, state.option("receipt"))
     config.stash[KEY] = state
+    start_early(state)
     config.pluginmanager.register(Building(state), "attnconf-building")  # its hooks come after the reporter's
     config.pluginmanager.register(Reporter(state), "attnconf-reporter")
     config.add_cleanup(state.close)

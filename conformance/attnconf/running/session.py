@@ -25,10 +25,10 @@ from attnconf.judging.surroundings import Surroundings
 from attnconf.running.declined import Declined
 from attnconf.running.own_cases import select
 from attnconf.running.processes.asked import AskedBackend, declared_of
-from attnconf.running.processes.backend_process import start_server
 from attnconf.running.processes.declaration import Declaration, declaration_of
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
 from attnconf.running.processes.served import Spec
+from attnconf.running.processes.server import start_server
 from attnconf.serving.setting import setting_of
 from attnconf.serving.stories import tell
 
@@ -129,6 +129,16 @@ class Session:
         """Return what the backend ``name`` declares if it was made already; nothing is started for it."""
         isolated = self._isolated.get(name)
         return self._declarations.get(name) if isolated is None else isolated.declared
+
+    @property
+    def known(self) -> dict[str, Declaration | str]:
+        """What is known of isolated backends, by name: what they declare, or why they do not come up."""
+        return {name: one.known for name, one in self._isolated.items() if one.known is not None}
+
+    def adopt(self, known: Mapping[str, Declaration | str]) -> None:
+        """Take what another process of this run knows of isolated backends, which are not started here to be asked."""
+        for name, one in known.items():
+            self._isolated_backend(name).adopt(one)
 
     def why_not(self, name: str) -> str | None:
         """Return why the backend ``name`` does not work here, or None."""

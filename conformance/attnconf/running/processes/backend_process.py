@@ -5,14 +5,12 @@ It is forked from a server that has imported torch, once for all processes of it
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
 import struct
 import sys
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,46 +18,20 @@ from typing import TYPE_CHECKING, Any
 from attnconf.errors import one_line
 from attnconf.running.processes.last_words import LastWords, reason
 from attnconf.running.processes.served import Answer, Question, serve
+from attnconf.running.processes.server import server_context, start_server
 from attnconf.running.processes.wire import receive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.context import ForkServerContext
 
 _END_SECONDS = 5.0
 
 _STALLED_SECONDS = 60
 """How long one read or write of the pipe may stand still: a process can stop in the middle of an answer."""
 
-_IMPORTED_ONCE = ["torch", "attnconf.running.processes.served"]
-"""What every process needs, and what starts neither a thread nor CUDA when it is imported."""
-
-_SAFE_PATH = "PYTHONSAFEPATH"
-"""Without it the server would import modules of the folder in which it starts, such as a checkout's ``torch``."""
-
 
 class NoProcessError(Exception):
     """This machine starts no process for a backend: the reason."""
-
-
-def start_server() -> None:
-    """Start the server that processes are forked from, if it does not run; does not wait for its imports."""
-    _context()
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED_ONCE)
-    return context
 
 
 @contextmanager
@@ -78,7 +50,7 @@ class BackendProcess:
 
     def __init__(self, pickled: bytes) -> None:
         """``pickled`` is a ``Spec``."""
-        context = _context()
+        context = server_context()
         self._pipe, there = context.Pipe()
         _limit(self._pipe.fileno())
         output, written = context.Pipe(duplex=False)

@@ -80,6 +80,18 @@ class IsolatedBackend:
         """What the backend declares, if it came up already."""
         return self._declaration
 
+    @property
+    def known(self) -> Declaration | str | None:
+        """What the backend declares, or why it does not come up; None if it was not asked."""
+        return self._declaration or (None if self._broken is None else str(self._broken))
+
+    def adopt(self, known: Declaration | str) -> None:
+        """Take what another process of this run knows of the backend, which is not started here to be asked again."""
+        if isinstance(known, Declaration):
+            self._declaration, self._broken = known, None
+        elif self._declaration is None:
+            self._broken = BackendUnavailableError(known)
+
     def run(self, case: Case, checks: CheckSelection = "rotated", **how: Unpack[Options]) -> CaseResult:
         """Run one case there, ``how`` as ``run_case`` takes it. A process that dies or hangs is a crashed result.
 

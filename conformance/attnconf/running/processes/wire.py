@@ -32,7 +32,11 @@ class _Reader(pickle.Unpickler):
 
 def receive(pipe: Connection) -> Any:  # noqa: ANN401 - whoever asks knows what is answered
     """Return the next value. Raises ``EOFError`` or ``OSError`` at the end of the pipe, else ``UnreadableError``."""
-    data = pipe.recv_bytes(_LONGEST)
+    return read(pipe.recv_bytes(_LONGEST))
+
+
+def read(data: bytes) -> Any:  # noqa: ANN401 - whoever asks knows what is answered
+    """Return the value that was pickled as ``data``. Raises ``UnreadableError`` for what is no value of ours."""
     try:
         return _Reader(io.BytesIO(data)).load()
     except UnreadableError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from attnconf.backends.protocol import Promises
 from attnconf.cases.case import Case, Layer, Request
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.shape import kernel_shape
@@ -24,6 +25,7 @@ from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform
 from attnconf.running.processes.asked import AskedBackend
+from attnconf.running.processes.declaration import Declaration
 from attnconf.running.processes.isolation import IsolatedBackend
 from attnconf.running.processes.last_words import reason
 from attnconf.running.processes.served import Spec
@@ -178,14 +180,27 @@ def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # n
 
 def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[None] = []
-    monkeypatch.setattr(
-        "attnconf.running.processes.backend_process.forkserver.ensure_running", lambda: started.append(None)
-    )
+    monkeypatch.setattr("attnconf.running.processes.server.forkserver.ensure_running", lambda: started.append(None))
     session = Session(Platform(), profile_named("smoke"), isolate=False)
     session.start_server()
     assert started == []
     replace(session, isolate=True).start_server()
     assert started == [None]
+
+
+def test_a_backend_that_another_process_knows_is_not_started_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("attnconf.running.processes.server.forkserver.ensure_running", start)
+    declared = Declaration("reference", "kernel", Promises(lse="natural"), is_builder=False, files=())
+    session = Session(Platform(), profile_named("smoke"), isolate=True)
+    session.adopt({"reference": "it does not come up", "torch_sdpa": "no torch"})
+    session.adopt({"reference": declared})
+    session.adopt({"reference": "it does not come up"})  # what one worker has seen is so
+    assert session.declaration("reference") == declared
+    assert session.why_not("torch_sdpa") == "no torch"
+    assert session.known == {"reference": declared, "torch_sdpa": "no torch"}
 
 
 def test_what_a_process_writes_without_end_is_kept_to_its_end(isolate, capfd) -> None:  # noqa: ANN001
@@ -247,7 +262,7 @@ def test_where_no_process_can_be_started_the_reason_is_a_sentence(isolate, monke
     def start() -> None:
         raise OSError(errno.ENAMETOOLONG, "AF_UNIX path too long")
 
-    monkeypatch.setattr("attnconf.running.processes.backend_process.forkserver.ensure_running", start)
+    monkeypatch.setattr("attnconf.running.processes.server.forkserver.ensure_running", start)
     says = (
         r"no process can be started for backend complain \(OSError: .*AF_UNIX path too long\); --attnconf-isolate=off"
     )
