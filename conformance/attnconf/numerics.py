@@ -32,7 +32,12 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
 4. The sum over N visible keys and its rescalings: (sqrt(N) + 8) u_acc sum_j p_j |v_j|. Split-KV partial outputs are
    rounded once more: u_part sum_j p_j |v_j|. Dequantised values: u_kv sum_j p_j |v_j|.
 5. The output is rounded: u_out |o| and (1 + u_out) on all above, and it is never better than the smallest number of its
-   dtype, nor a partial output than that of its own.
+   dtype, nor a partial output than that of its own, eta_part. Stored values that count v_scale times may be summed as
+   they are, and the rounded sum be scaled: then eta_part counts as often, and once at least.
+6. Stored numbers are exact, in wider dtypes, too: one of e4m3 has 4 significant bits and lies between 2^-9 and 448, one
+   of e5m2 has 3 and lies between 2^-16 and 57,344, the high byte of a float16 (Micikevicius et al., FP8 Formats for
+   Deep Learning, arXiv 2209.05433, table 1). So reading a format adds nothing to the bound; its scales are factors of
+   sm_scale and of the answer, as in steps 1 and 5.
 
 The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + S' + 4 u_fp32 (1 + |lse|), with p' and S' as
 above.
@@ -241,7 +246,8 @@ def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> t
 class _Moments:
     """The sums over keys in the bound of a block: [parts, query heads, rows], or with D behind where values count.
 
-    ``visible`` [parts, 1, rows] is N of step 4. Names follow the steps above.
+    ``visible`` [parts, 1, rows] is N of step 4, and ``part_scale`` how many times a number of a partial output counts
+    in step 5, at least once. Names follow the steps above.
     """
 
     profile: NumericsProfile
@@ -251,6 +257,7 @@ class _Moments:
     lost_values: torch.Tensor
     lost_sums: torch.Tensor
     visible: torch.Tensor
+    part_scale: torch.Tensor | float
 
     def out_bound(self, out: torch.Tensor, out_dtype: str) -> torch.Tensor:
         u_out = UNIT_ROUNDOFF[out_dtype]
@@ -268,8 +275,8 @@ class _Moments:
             + self.lost_values
             + self.lost_sums[..., None] * magnitude
         )
-        smallest = _SMALLEST[out_dtype] + (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
-        floor = torch.where(self.visible[..., None] > 0, smallest, 0.0)
+        smallest = self.part_scale * (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
+        floor = torch.where(self.visible[..., None] > 0, smallest + _SMALLEST[out_dtype], 0.0)
         return u_out * magnitude + (1.0 + u_out) * inner + floor
 
     def lse_bound(self, lse: torch.Tensor) -> torch.Tensor:
@@ -285,7 +292,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
     top, largest, sink_errors = _shift(block, weights)
     d = _score_errors(block, weights.scores, top, profile)
     weighted = weights.p * d.clamp_max_(_LARGEST_EXPONENT).expm1_()
-    values = block.v.abs()
+    values, scale = block.v.abs(), block.value_scale
     lost = torch.minimum(weights.p, _SMALLEST[profile.p] / profile.p_scale * largest)
     sums = lost if profile.row_sum == profile.p else torch.minimum(weights.p, _SMALLEST[profile.row_sum] * largest)
     return _Moments(
@@ -296,6 +303,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
         lost_values=block.sums(lost, values),
         lost_sums=sums.sum(dim=3),
         visible=block.visible.sum(dim=3).to(torch.float64),
+        part_scale=scale.clamp_min(1.0) if isinstance(scale, torch.Tensor) else max(1.0, scale),
     )
 
 

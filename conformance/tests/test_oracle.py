@@ -355,3 +355,14 @@ def test_the_oracle_imports_nothing_that_it_judges() -> None:
     for module in (oracle.attention, oracle.blocks, oracle.parts, oracle.problem):
         imported = [line for line in Path(module.__file__).read_text().splitlines() if "import" in line.split()]
         assert all("attnconf" not in line or "attnconf.oracle" in line for line in imported)
+
+
+def test_bytes_that_two_problems_share_are_read_in_the_format_of_each() -> None:
+    problem = make(3, 9)
+    one = replace(problem, k=problem.k.to(torch.float8_e5m2), v=problem.v.to(torch.float8_e5m2))
+    other = replace(one, k=one.k.view(torch.float8_e4m3fn), v=one.v.view(torch.float8_e4m3fn))
+    together = attend_all([one, other])
+    rows = one.q.shape[0]
+    assert close(together.out[:rows], attend(one).out)
+    assert close(together.out[rows:], attend(other).out)
+    assert not close(together.out[:rows], together.out[rows:])

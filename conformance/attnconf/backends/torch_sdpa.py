@@ -16,7 +16,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import EIGHT_BIT, FP8
 from attnconf.errors import UnsupportedError
 from attnconf.numerics import NumericsProfile
 
@@ -60,13 +60,13 @@ class TorchSdpa:
         CPU, ``cpu_flash_attention`` (native/cpu/FlashAttentionKernel.cpp): scores, sums and outputs accumulate in
         float32 (``opmath_type``), and 16-bit P is rounded (``qk_reduced_data``) after its float32 sum was taken.
         CUDA, ``_scaled_dot_product_attention_math`` (native/transformers/attention.cpp): 16-bit inputs become float32
-        first and stay float32. 8-bit queries are computed with in bfloat16, exactly. For float8_e4m3fn KV the rounded
+        first and stay float32. 8-bit queries are computed with in bfloat16, exactly. For KV of 8 bits the rounded
         output is multiplied by v_scale and rounded again, which ``partials`` accounts for.
         """
         computed = "bfloat16" if shape.q_dtype == FP8 else shape.q_dtype
         return NumericsProfile(
             p="float32" if self.platform.sm is not None else computed,
-            partials=computed if shape.kv_dtype == FP8 else None,
+            partials=computed if shape.kv_dtype in EIGHT_BIT else None,
         )
 
     def prepare(self, batch: Batch) -> Prepared:

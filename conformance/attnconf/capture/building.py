@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attnconf.capture.call import UnsayableError
 from attnconf.cases.case import MAX_VERIFY_TOKENS, Case, Layer, Paging, Request
+from attnconf.cases.dtypes import EIGHT_BIT, FP8
 from attnconf.cases.recorded import NULL_PAGE, Recorded
 from attnconf.serving.step_case import mode_of, translation_of
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 MOST_POOL_BYTES = 2**30
 """Of one layer's keys and values: in a larger pool pages are numbered anew, in their order and next to each other."""
-
-_FP8 = "float8_e4m3fn"
 
 
 def cases_of(calls: Sequence[LayerCall], *, model: str) -> list[Case]:
@@ -149,7 +148,7 @@ def _mode(call: LayerCall, q_lens: tuple[int, ...]) -> Mode:
 
 
 def _stated(call: LayerCall) -> OutDtype | None:
-    return None if call.out_dtype == call.q_dtype != _FP8 else cast("OutDtype", call.out_dtype)
+    return None if call.out_dtype == call.q_dtype != FP8 else cast("OutDtype", call.out_dtype)
 
 
 def _layers(calls: list[LayerCall]) -> tuple[Layer, ...]:
@@ -201,7 +200,7 @@ def _alike(one: Table, other: Table) -> int:
 
 def _large(call: LayerCall) -> bool:
     memory, layer = call.memory, call.layer
-    width = 1 if call.kv_dtype == _FP8 else 4 if call.kv_dtype == "float32" else 2
+    width = 1 if call.kv_dtype in EIGHT_BIT else 4 if call.kv_dtype == "float32" else 2
     return (
         memory.num_pages * memory.page_size * layer.num_kv_heads * (layer.head_dim + layer.value_dim) * width
         > MOST_POOL_BYTES

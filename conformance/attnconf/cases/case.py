@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from attnconf.cases import trees
-from attnconf.cases.dtypes import FP8, Dtypes, KVDtype, OutDtype, QDtype
+from attnconf.cases.dtypes import E5M2, EIGHT_BIT, FP8, Dtypes, KVDtype, OutDtype, QDtype
 from attnconf.cases.geometry import LayerGeometry, Positive, check_owners
 from attnconf.cases.recorded import Recorded, Tenant
 from attnconf.values import Value, digest
@@ -270,34 +270,36 @@ class Case(Value):
 
 
 def _check_dtypes(case: Case) -> None:
-    quantised = case.kv_dtype == FP8
+    quantised = case.kv_dtype in EIGHT_BIT
     if case.q_dtype == FP8:
-        if not quantised:
+        if case.kv_dtype != FP8:
             raise ValueError(f"q_dtype {FP8} needs kv_dtype {FP8}, not {case.kv_dtype}")
         if case.out_dtype is None or case.out_dtype == "float32":
             raise ValueError(f"q_dtype {FP8} needs an out_dtype of float16, bfloat16 or {FP8}")
     elif not quantised and case.kv_dtype != case.q_dtype:
-        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype} or {FP8}")
+        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype}, {FP8} or {E5M2}")
     elif quantised and case.q_dtype == "float32":
-        raise ValueError(f"kv_dtype {FP8} needs a q_dtype of 16 or 8 bits")
-    elif case.answer_dtype not in {case.q_dtype, *([FP8] if quantised else [])}:
-        allowed = f"{case.q_dtype} or {FP8}" if quantised else f"the q_dtype {case.q_dtype}, since KV is not {FP8}"
+        bits = "16 or 8" if case.kv_dtype == FP8 else "16"
+        raise ValueError(f"kv_dtype {case.kv_dtype} needs a q_dtype of {bits} bits")
+    elif case.answer_dtype not in {case.q_dtype, *([FP8] if case.kv_dtype == FP8 else [])}:
+        only = f"the q_dtype {case.q_dtype}, since KV is not {FP8}"
+        allowed = f"{case.q_dtype} or {FP8}" if case.kv_dtype == FP8 else only
         raise ValueError(f"out_dtype {case.out_dtype} must be {allowed}")
     if case.out_dtype is not None and case.out_dtype == case.q_dtype != FP8:
         raise ValueError(f"out_dtype {case.out_dtype} is that of the query: it is left out")
     _check_scales(case)
-    if quantised and "inf" in (case.poison.k, case.poison.v):
+    if case.kv_dtype == FP8 and "inf" in (case.poison.k, case.poison.v):
         raise ValueError(f"{FP8} has no infinity to poison with")
 
 
 def _check_scales(case: Case) -> None:
     """Refuse the scales of a calibrated layer where nothing is stored in 8 bits."""
-    if case.kv_dtype == FP8:
+    if case.kv_dtype in EIGHT_BIT:
         return
     for names in (("k_scale", "v_scale"), ("q_scale",), ("out_scale",)):
         if any(getattr(layer, name) != 1.0 for layer in case.layers for name in names):
             verb = "belongs" if len(names) == 1 else "belong"
-            raise ValueError(f"{' and '.join(names)} {verb} to {FP8} KV, not to {case.kv_dtype}")
+            raise ValueError(f"{' and '.join(names)} {verb} to KV of 8 bits, not to {case.kv_dtype}")
 
 
 def _check_modes(case: Case) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, cast
 
 FP8: Literal["float8_e4m3fn"] = "float8_e4m3fn"
+E5M2: Literal["float8_e5m2"] = "float8_e5m2"
+EIGHT_BIT = frozenset({FP8, E5M2})
+"""The formats of 8 bits, which are stored with scales. Queries and answers have the first one alone."""
 
 QDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
-KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
+KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 OutDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 
 

@@ -13,6 +13,7 @@ Feature = Literal[
     "host_hints",
     "hybrid",
     "k_scale",
+    "kv_format",
     "kv_len",
     "layout",
     "out_scale",

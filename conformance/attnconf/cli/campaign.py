@@ -10,9 +10,10 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from attnconf.backends.protocol import shown_name
+from attnconf.cases.dtypes import KVDtype
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, add_engine, check_least, open_engine
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
@@ -50,6 +51,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--model", action="append", default=[], metavar="M", help="a shipped model (repeatable; free: any geometry)"
     )
+    parser.add_argument("--kv-dtype", choices=get_args(KVDtype), help="only cases with such keys and values (all)")
     parser.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
     parser.add_argument("--profile", choices=("nightly",), help="as many cases, models and lengths as a night has")
     add_engine(parser, jobs=1, told="1")
@@ -115,6 +117,7 @@ def _asked(arguments: argparse.Namespace) -> Campaign:
         seed=arguments.seed,
         seconds=arguments.seconds,
         profile=profile,
+        kv_dtype=arguments.kv_dtype,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Request
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import E5M2, FP8
 from attnconf.clauses import Clause
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
@@ -161,6 +161,11 @@ def _wide_query(case: Case, _layer: int, _request: int) -> Case:
     return case.model_copy(update=changes)
 
 
+def _as_e4m3(case: Case, _layer: int, _request: int) -> Case:
+    """Ask with keys and values in the other format of 8 bits."""
+    return case.model_copy(update={"kv_dtype": FP8}) if case.kv_dtype == E5M2 else case
+
+
 def _as_stored(case: Case, layer: int, request: int) -> Case:
     """Ask with nothing in 8 bits."""
     wide = _wide_query(_wide_answer(case, layer, request), layer, request)
@@ -243,6 +248,7 @@ REMOVALS = (
     ),
     Removal(Clause.QUANTISED, "8-bit answers", _wide_answer),
     Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
+    Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
     Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
     Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),

@@ -39,7 +39,7 @@ from attnconf.oracle.parts import MOST_KEYS, MOST_SCORES
 if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer
 
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _DOUBLE = 8
 _SINGLE = 4
 """Bytes of an element: by its dtype, and in float64 and float32."""

@@ -124,7 +124,8 @@ def _keys_and_kind(piece: Piece) -> tuple[object, ...]:
     """Return what the pieces of a part have in common; a piece of many rows is one by itself."""
     one = piece.problem
     alone = piece.out_row if piece.rows > _ROWS // 8 else -1
-    return (one.k.data_ptr(), one.v.data_ptr(), one.k.shape[0], alone, *_kind(one))
+    same_bytes = (one.k.data_ptr(), one.v.data_ptr(), one.k.dtype, one.v.dtype)
+    return (*same_bytes, one.k.shape[0], alone, *_kind(one))
 
 
 def _is_grouped(problem: Problem) -> bool:

@@ -33,6 +33,8 @@ Dtypes = Literal[
     "bfloat16",
     "float16+float8_e4m3fn",
     "bfloat16+float8_e4m3fn",
+    "float16+float8_e5m2",
+    "bfloat16+float8_e5m2",
     "float16+float8_e4m3fn->float8_e4m3fn",
     "bfloat16+float8_e4m3fn->float8_e4m3fn",
     "float8_e4m3fn->float16",

@@ -20,6 +20,7 @@ from attnconf.errors import InvalidInputError
 FREE = Space(name="free", layers=free_layers(), max_kv_len=60, max_new_tokens=5)
 FULL = {"kind": "full", "num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 16, "sm_scale": 0.25}
 FP8_KV = {"kv_dtype": "float8_e4m3fn"}
+E5M2_KV = {"kv_dtype": "float8_e5m2"}
 SLIDING = {**FULL, "kind": "sliding", "window_left": 7}
 NAMES = {name: getattr(case_module, name) for name in ("Case", "Layer", "Paging", "Poison", "QuerySide", "Request")}
 
@@ -70,17 +71,23 @@ def test_the_id_ignores_spelled_out_defaults_and_notices_everything_else() -> No
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"kv_dtype": "float16"}, "kv_dtype float16 must be the q_dtype bfloat16 or float8_e4m3fn"),
+        ({"kv_dtype": "float16"}, "must be the q_dtype bfloat16, float8_e4m3fn or float8_e5m2"),
         ({"q_dtype": "float32", "kv_dtype": "float8_e4m3fn"}, "float8_e4m3fn needs a q_dtype of 16 or 8 bits"),
+        ({"q_dtype": "float32", "kv_dtype": "float8_e5m2"}, "float8_e5m2 needs a q_dtype of 16 bits"),
+        (
+            {**E5M2_KV, "q_dtype": "float8_e4m3fn"},
+            "q_dtype float8_e4m3fn needs kv_dtype float8_e4m3fn, not float8_e5m2",
+        ),
+        ({**E5M2_KV, "out_dtype": "float8_e4m3fn"}, "must be the q_dtype bfloat16, since KV is not float8_e4m3fn"),
         ({"q_dtype": "float8_e4m3fn", "out_dtype": "bfloat16"}, "q_dtype float8_e4m3fn needs kv_dtype float8_e4m3fn"),
         ({**FP8_KV, "q_dtype": "float8_e4m3fn"}, "needs an out_dtype of float16, bfloat16 or float8_e4m3fn"),
         ({**FP8_KV, "q_dtype": "float8_e4m3fn", "out_dtype": "float32"}, "needs an out_dtype of float16"),
         ({**FP8_KV, "out_dtype": "float16"}, "out_dtype float16 must be bfloat16 or float8_e4m3fn"),
         ({"out_dtype": "float8_e4m3fn"}, "must be the q_dtype bfloat16, since KV is not float8_e4m3fn"),
         ({"out_dtype": "bfloat16"}, "out_dtype bfloat16 is that of the query: it is left out"),
-        ({"layers": (Layer(**FULL, q_scale=2.0),)}, "q_scale belongs to float8_e4m3fn KV, not to bfloat16"),
-        ({"layers": (Layer(**FULL, out_scale=2.0),)}, "out_scale belongs to float8_e4m3fn KV, not to bfloat16"),
-        ({"layers": (Layer(**FULL, k_scale=2.0),)}, "k_scale and v_scale belong to float8_e4m3fn KV"),
+        ({"layers": (Layer(**FULL, q_scale=2.0),)}, "q_scale belongs to KV of 8 bits, not to bfloat16"),
+        ({"layers": (Layer(**FULL, out_scale=2.0),)}, "out_scale belongs to KV of 8 bits, not to bfloat16"),
+        ({"layers": (Layer(**FULL, k_scale=2.0),)}, "k_scale and v_scale belong to KV of 8 bits"),
         ({"kv_dtype": "float8_e4m3fn", "poison": Poison(v="inf")}, "float8_e4m3fn has no infinity"),
         ({"requests": (Request(new_tokens=2),)}, "mode decode has exactly 1 new token"),
         ({"mode": "verify"}, "mode verify has at most 64 new tokens in every request, and several in one at least"),

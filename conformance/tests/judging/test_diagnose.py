@@ -117,6 +117,7 @@ CASE_FOR = {
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "bidirectional"), _BOTH_WAYS),
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "head_dim_v"), _NARROW),
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "tree"), _TREES),
+    "e5m2 as e4m3": {"kv_dtype": "float8_e5m2"},
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

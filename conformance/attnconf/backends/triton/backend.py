@@ -71,7 +71,7 @@ class TritonBackend:
     def numerics(self, shape: KernelShape) -> NumericsProfile:
         """P is rounded to the products' dtype before the one with V; everything else is float32.
 
-        The products are in q's dtype, or in bfloat16 under an 8-bit query. What is stored in float8_e4m3fn becomes that
+        The products are in q's dtype, or in bfloat16 under an 8-bit query. What is stored in 8 bits becomes that
         dtype exactly, and scales are applied in float32.
         """
         products = "bfloat16" if shape.q_dtype == FP8 else shape.q_dtype

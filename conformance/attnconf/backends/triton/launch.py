@@ -238,11 +238,11 @@ class Launches:
     def _format(self, dtype: torch.dtype) -> str:
         if not self._interpreted:
             return "native"
-        return {torch.bfloat16: "bf16", torch.float8_e4m3fn: "e4m3"}.get(dtype, "native")
+        return {torch.bfloat16: "bf16", torch.float8_e4m3fn: "e4m3", torch.float8_e5m2: "e5m2"}.get(dtype, "native")
 
     def _bits(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a view as bits of a tensor that the interpreter cannot read; any other tensor is unchanged."""
-        bits = {"bf16": torch.int16, "e4m3": torch.uint8}.get(self._format(tensor.dtype))
+        bits = {"bf16": torch.int16, "e4m3": torch.uint8, "e5m2": torch.uint8}.get(self._format(tensor.dtype))
         return tensor if bits is None else tensor.view(bits)
 
 

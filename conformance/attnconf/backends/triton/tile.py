@@ -83,7 +83,7 @@ def round_to_e4m3(x):
 def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
     """Return loaded elements as a dot operand of dtype ``DOT``, exactly.
 
-    ``FORMAT`` is "native" for what the compiler converts itself; "bf16" and "e4m3" are bits, in the interpreter.
+    ``FORMAT`` is "native" for what the compiler converts itself; the others are bits, in the interpreter.
     """
     if FORMAT == "bf16":
         return (x.to(tl.int32) << 16).to(tl.float32, bitcast=True)
@@ -95,6 +95,8 @@ def decode(x, FORMAT: tl.constexpr, DOT: tl.constexpr):
         magnitude = tl.where(code < 8, code.to(tl.float32) * 0.001953125, normal)  # noqa: PLR2004 - the first normal
         magnitude = tl.where(code == 127, float("nan"), magnitude)  # noqa: PLR2004 - the one NaN
         return tl.where(bits > 127, -magnitude, magnitude)  # noqa: PLR2004 - the sign bit
+    if FORMAT == "e5m2":
+        return (x.to(tl.int32) << 8).to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)  # float16, cut off
     return x.to(DOT)
 
 

@@ -33,7 +33,7 @@ _ALIGNED = 16
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
 """Bytes of an operand of the products: 8-bit queries are multiplied in bfloat16."""
 
-_DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3"}
+_DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
 
 
 @dataclass(frozen=True, kw_only=True)

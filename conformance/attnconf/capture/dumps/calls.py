@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from attnconf.capture.call import LayerCall, Memory, UnsayableError
 from attnconf.capture.dumps.dump import Strided
 from attnconf.capture.dumps.views import Cache, cache_of
 from attnconf.cases.case import Layer, QuerySide
+from attnconf.cases.dtypes import KVDtype, QDtype
 from attnconf.cases.geometry import first_visible
 from attnconf.cases.recorded import NULL_PAGE
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from attnconf.capture.dumps.dump import Dump
     from attnconf.cases.case import KVLayout, Mode, TableTail
 
-_NAMES = ("float32", "float16", "bfloat16", "float8_e4m3fn")
+_NAMES, _STORED = get_args(QDtype), get_args(KVDtype)
 
 
 def decode_call(dump: Dump) -> LayerCall:
@@ -206,7 +207,7 @@ def _layer_call(  # noqa: PLR0913 - what makes a call
     slack: int = 0,
     tail: TableTail = "null",
 ) -> LayerCall:
-    if q.dtype not in _NAMES or cache.dtype not in _NAMES:
+    if q.dtype not in _NAMES or cache.dtype not in _STORED:
         raise UnsayableError(f"queries of {q.dtype} over keys of {cache.dtype}")
     tables, pages = _apart_from_null(tables, q_lens, kv_lens, layer.window_left, cache)
     packed = q.shape[0] > 1 and q.stride[0] > q.shape[1] * q.shape[2]

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from attnconf.cases.case import Layer
 from attnconf.cases.drawing.layers import model_layers
 from attnconf.cases.drawing.space import CompiledShape
-from attnconf.cases.dtypes import FP8, Dtypes
+from attnconf.cases.dtypes import E5M2, FP8, Dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnconf.cases.drawing.choices import Choices
     from attnconf.cases.drawing.space import Draw
+    from attnconf.cases.dtypes import KVDtype
     from attnconf.cases.geometry import LayerGeometry
 
 _BF16 = Dtypes("bfloat16", "bfloat16", "bfloat16")
@@ -29,6 +30,7 @@ _FP8_BF16 = Dtypes(FP8, FP8, "bfloat16")
 _FP8_FP16 = Dtypes(FP8, FP8, "float16")
 _FP8 = Dtypes(FP8, FP8, FP8)
 _BF16_FP8_FP8 = Dtypes("bfloat16", FP8, FP8)
+_BF16_E5M2 = Dtypes("bfloat16", E5M2, "bfloat16")
 
 _Row: TypeAlias = "tuple[int, int, int, int, Dtypes, int, float | None, bool, bool]"
 
@@ -62,6 +64,7 @@ _ROWS: tuple[_Row, ...] = (
     (512, 8, 1, 16, _FP8_FP16, 15, None, True, False),
     (128, 4, 2, 64, _BF16_FP8_FP8, 63, None, False, False),
     (64, 4, 2, 32, _BF16, 65, None, True, False),
+    (128, 6, 2, 16, _BF16_E5M2, 63, None, False, False),
 )
 
 _CHUNKS = {(128, 7): 100, (128, 5): 64, (256, 3): 17, (64, 6): 48}
@@ -77,9 +80,14 @@ _FEW = 3
 """A few shapes are every third row: each still has a head_dim, group size, page size and feature of its own."""
 
 
-def covering_shapes(*, few: bool) -> Draw[CompiledShape]:
-    """Draw one of the shapes, or of a ``few`` of them: a full and a sliding layer, and a redirected one for each."""
+def covering_shapes(*, few: bool, kv_dtype: KVDtype | None = None) -> Draw[CompiledShape]:
+    """Draw one of the shapes, or of a ``few`` of them: a full and a sliding layer, and a redirected one for each.
+
+    With a ``kv_dtype`` all shapes that have such KV are drawn, and no other.
+    """
     rows = _ROWS[::_FEW] if few else _ROWS
+    if kv_dtype is not None:
+        rows = tuple(row for row in _ROWS if row[4].kv == kv_dtype)
     return lambda choices: _shape(choices.pick("shape", rows))
 
 
@@ -119,7 +127,7 @@ def model_shapes(
     bfloat16, in which these models are served, gets every page size; the other dtypes take turns over them.
     """
     others = [one for one in dtypes if one != _BF16]
-    builds = [(size, _BF16) for size in page_sizes]
+    builds = [(size, _BF16) for size in page_sizes if _BF16 in dtypes]
     builds += [(page_sizes[index % len(page_sizes)], one) for index, one in enumerate(others)]
     fixed = model_layers(layers)
 

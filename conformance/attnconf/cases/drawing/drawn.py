@@ -98,6 +98,7 @@ class DrawnCases:
             max_kv_len=self.profile.max_kv_len,
             long_kv_len=long_kv_len,
             few_builds=self.profile.few_builds,
+            kv_dtype=self.profile.kv_dtype,
         )
         if space.extremes and not long_kv_len:
             far = self.profile.far

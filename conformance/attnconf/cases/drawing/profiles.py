@@ -11,6 +11,7 @@ from attnconf.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from attnconf.cases.drawing.families import Family
+    from attnconf.cases.dtypes import KVDtype
 
 _LONG_WINDOW = 1024
 _FEWEST = 2
@@ -52,7 +53,8 @@ class Profile:
     which a profile of ``few_builds`` has fewer: two page sizes, and a third of the drawn geometries. ``cards`` of the
     ``free`` cases pair an extreme with a feature, and only ``far`` profiles draw the largest extremes, see
     ``extremes.py``. Those of ``serving`` have the sizes of ``serving.py`` in each mode, too; a CPU bears few of them.
-    ``machine`` is how much of the machine of serving is played for small layers; a model gets a quarter of it.
+    ``machine`` is how much of the machine of serving is played for small layers; a model gets a quarter of it. With a
+    ``kv_dtype`` all cases have such KV.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Profile:
     far: bool = True
     serving: bool = False
     machine: Playing = Playing()
+    kv_dtype: KVDtype | None = None
 
     def of(self, models: tuple[str, ...]) -> Profile:
         """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""

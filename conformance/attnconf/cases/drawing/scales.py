@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import LEAST_OUT_SCALE
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import E5M2, FP8
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Layer
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 KV_SCALES = (0.5, 0.25, 0.4, 1.5, 2.0)
 K_SCALES = (*KV_SCALES, 2.0**-6, 16.0)
 V_SCALES = (*KV_SCALES, 2.0**-7, 64.0)
-"""The last two bring stored values to the limits of 8 bits: +-448, and below the smallest normal number."""
+"""The last two bring stored values to the limits of e4m3: +-448, and below the smallest normal number."""
+
+WIDE_K_SCALES = (*KV_SCALES, 2.0**-13, 2.0**12)
+WIDE_V_SCALES = (*KV_SCALES, 2.0**-14, 2.0**14)
+"""The last two bring stored values to the limits of e5m2: +-57,344, and below 2^-14."""
 
 FAR_SCALES = (2.0**-6, 0.03, 16.0, 64.0)
 """Scales under an 8-bit query, whose kernels round P to 8 bits, or answer: smaller factors are hidden by the bound."""
@@ -38,8 +42,10 @@ _LEAST_FACTOR = 1.4
 def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes) -> Layer:
     """Draw the scales of a calibrated ``layer`` over 8-bit KV: distinct, so that one taken for another shows."""
     coarse = FP8 in {dtypes.q, dtypes.out}
-    k_scale = choices.pick("k_scale", FAR_SCALES if coarse else K_SCALES)
-    v_scales = FAR_SCALES if coarse else V_SCALES
+    k_scales: tuple[float, ...] = WIDE_K_SCALES if dtypes.kv == E5M2 else K_SCALES
+    v_scales: tuple[float, ...] = WIDE_V_SCALES if dtypes.kv == E5M2 else V_SCALES
+    k_scale = choices.pick("k_scale", FAR_SCALES if coarse else k_scales)
+    v_scales = FAR_SCALES if coarse else v_scales
     v_scale = choices.pick("v_scale", [scale for scale in v_scales if scale != k_scale])
     q_scale = choices.pick("q_scale", q_scales(layer) if dtypes.q == FP8 else CALIBRATED)
     out_scale = choices.pick("out_scale", [scale for scale in OUT_SCALES if scale != v_scale])

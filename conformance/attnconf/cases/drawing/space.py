@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attnconf.cases.case import Layer
-from attnconf.cases.dtypes import FP8, Dtypes
+from attnconf.cases.dtypes import E5M2, FP8, Dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attnconf.cases.drawing.choices import Choices
     from attnconf.cases.drawing.extremes import Card
     from attnconf.cases.drawing.serving import Load
+    from attnconf.cases.dtypes import KVDtype
 
 T = TypeVar("T")
 Draw: TypeAlias = "Callable[[Choices], T]"
@@ -43,6 +44,17 @@ DTYPES: tuple[Dtypes, ...] = (
 )
 
 
+RARE_FORMATS: tuple[KVDtype, ...] = (E5M2,)
+"""Formats of KV that now and then stand in for 8-bit KV under a query and an answer of 16 bits."""
+
+
+def over(kv_dtype: KVDtype, dtypes: tuple[Dtypes, ...]) -> tuple[Dtypes, ...]:
+    """Return those of ``dtypes`` with such KV; a rare format has those in whose place it stands."""
+    if kv_dtype in RARE_FORMATS:
+        return tuple(one._replace(kv=kv_dtype) for one in dtypes if one.kv == FP8 and FP8 not in {one.q, one.out})
+    return tuple(one for one in dtypes if one.kv == kv_dtype)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompiledShape:
     """What is compiled into kernels: layers, page size and dtypes, drawn together where each one costs a build."""
@@ -61,7 +73,8 @@ class Space:
     no window asks for more. With a ``long_kv_len`` above 0 one request has that many keys or up to a page more, and
     the others are short or between; ``lengths.shortened`` then shrinks what fails. With ``extremes`` some cases have
     one dimension that is far larger than the others; the first cases are those of the ``deck``, one a card or load, and
-    ``far`` ones go to the end of each ladder, or to a ``part`` of it.
+    ``far`` ones go to the end of each ladder, or to a ``part`` of it. ``formats`` of KV stand in for 8-bit KV now and
+    then, where shapes are free.
     """
 
     name: str
@@ -69,6 +82,7 @@ class Space:
     model: str = "free"
     modes: tuple[Mode, ...] = MODES
     dtypes: tuple[Dtypes, ...] = DTYPES
+    formats: tuple[KVDtype, ...] = RARE_FORMATS
     page_sizes: tuple[int, ...] = PAGE_SIZES
     max_requests: int = 3
     max_kv_len: int = 300

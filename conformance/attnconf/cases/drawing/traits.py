@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING
 
+from attnconf.cases.dtypes import EIGHT_BIT
 from attnconf.cases.inputs.layout import has_table_tail, pages_needed
 from attnconf.cases.inputs.levels import raw_base
 from attnconf.cases.inputs.witnesses import saturates
@@ -90,7 +91,7 @@ def _of_case(case: Case) -> Iterator[str]:
     paging = case.paging
     yield f"mode {case.mode}"
     yield f"query {case.q_dtype}"
-    yield f"cache {case.kv_dtype}"
+    yield f"cache {8 if case.kv_dtype in EIGHT_BIT else case.kv_dtype}"
     yield f"answer {case.answer_dtype if case.out_dtype else 'as the query'}"
     yield f"page {_size_class(paging.page_size)}"
     yield f"layout {paging.layout}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import EIGHT_BIT
 from attnconf.cases.inputs.witnesses import SATURATED
 from attnconf.cases.sight import seen
 
@@ -88,7 +88,7 @@ def far(case: Case) -> bool:
 
     Numbers of 8 bits would be cut off at the end of their format, or too coarse.
     """
-    return case.seed // _FAR_TURN % 2 == 1 and FP8 not in {case.q_dtype, case.kv_dtype}
+    return case.seed // _FAR_TURN % 2 == 1 and not EIGHT_BIT & {case.q_dtype, case.kv_dtype}
 
 
 def _representable(number: float) -> float:

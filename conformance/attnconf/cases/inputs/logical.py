@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import EIGHT_BIT
 from attnconf.cases.inputs.levels import AMPLITUDE, base_score, far, raw_base, sink_shift
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
@@ -238,7 +238,7 @@ def _cast(drafted: torch.Tensor, scale: float, name: str) -> torch.Tensor:
     dtype = getattr(torch, name)
     if scale != 1.0:
         drafted = drafted * (1.0 / scale)  # a GPU divides by a number so, too
-    if name == FP8:
+    if name in EIGHT_BIT:
         most = torch.finfo(dtype).max
         drafted = drafted.clamp(-most, most)
     return drafted.to(dtype)

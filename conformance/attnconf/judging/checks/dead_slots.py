@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Poison
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place, reclaims
 from attnconf.clauses import Clause
@@ -26,7 +27,7 @@ def other_poison(trial: Trial, layer: int) -> Poison:
     """Return contents for the dead slots that differ from the case's, and that the backend promised to tolerate."""
     case, promises = trial.case, trial.backend.promises
     values = promises.dead_v & promises.reclaimed_v if _has_reclaimed(trial, layer) else promises.dead_v
-    none = {"inf"} if case.kv_dtype == "float8_e4m3fn" else set()
+    none = {"inf"} if case.kv_dtype == FP8 else set()
     pairs = [(k, v) for k in sorted(promises.dead_k - none) for v in sorted(values - none)]
     choices = [Poison(k=k, v=v) for k, v in pairs if (k, v) != (case.poison.k, case.poison.v)]
     harsh = [choice for choice in choices if "nan" in {choice.k, choice.v}] or choices

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import E5M2, EIGHT_BIT, FP8
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
@@ -60,19 +60,19 @@ def siblings(case: Case, layer: int) -> Iterator[tuple[str, Case]]:
 
 
 def _other_dtype(case: Case) -> Iterator[tuple[str, Case]]:
-    """Yield the case over 8-bit keys and values, or over those of the query's dtype, if its query has 16 bits."""
+    """Yield the case over KV of 8 bits, or of the query's dtype, or of the other 8 bits, if its query has 16 bits."""
     if case.q_dtype in {"float32", FP8} or case.out_dtype is not None:
         return
     plain = case.kv_dtype == case.q_dtype
     kinds = case.poison.model_dump()
-    poison = {part: "huge" if kind == "inf" else kind for part, kind in kinds.items()}  # 8 bits have no infinity
+    finite = {part: "huge" if kind == "inf" else kind for part, kind in kinds.items()}  # e4m3 has no infinity
+    poison = case.poison.model_copy(update=finite)
     layers = tuple(layer.model_copy(update={"k_scale": 1.0, "v_scale": 1.0}) for layer in case.layers)
-    changed = {
-        "kv_dtype": FP8 if plain else case.q_dtype,
-        "poison": case.poison.model_copy(update=poison),
-        "layers": layers,
-    }
+    changed = {"kv_dtype": FP8 if plain else case.q_dtype, "poison": poison, "layers": layers}
     yield "the dtype of keys and values", case.model_copy(update=changed)
+    if case.kv_dtype in EIGHT_BIT:
+        other = FP8 if case.kv_dtype == E5M2 else E5M2
+        yield "the format of keys and values", case.model_copy(update={"kv_dtype": other, "poison": poison})
 
 
 def _with_paging(case: Case, **changes: object) -> Case:

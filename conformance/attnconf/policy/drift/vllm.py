@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.engines.absent import stand_ins
 from attnconf.backends.engines.quiet import quiet
+from attnconf.cases.dtypes import E5M2, FP8
 from attnconf.errors import BackendUnavailableError
 from attnconf.policy.axes import question_text
 from attnconf.policy.drift.engine import Answer, Scope
@@ -66,7 +67,7 @@ _MODEL_TYPES = {
     "DiffusionGemmaForBlockDiffusion": "diffusion_gemma",
 }
 _REFUSALS = (ValueError, NotImplementedError)
-_FP8 = "float8_e4m3fn"
+_KV_DTYPES = {FP8: "fp8", E5M2: "fp8_e5m2"}
 
 
 class VLLM:
@@ -126,7 +127,7 @@ class VLLM:
                 window = config.model_config.hf_text_config.sliding_window if kind == "sliding_attention" else None
                 backend = engine.selector.get_attn_backend(
                     layer.head_size,
-                    torch.bfloat16 if question.kv_dtype == _FP8 else getattr(torch, question.kv_dtype),
+                    torch.bfloat16 if question.kv_dtype in _KV_DTYPES else getattr(torch, question.kv_dtype),
                     config.cache_config.cache_dtype,
                     use_mm_prefix=architecture.is_mm_prefix_lm,
                     has_sliding_window=window is not None,
@@ -161,7 +162,7 @@ class VLLM:
             ),
             attention_config=engine.config.AttentionConfig(backend=None if user is None else _NAMES.get(user, user)),
             cache_config=SimpleNamespace(
-                cache_dtype="fp8" if question.kv_dtype == _FP8 else "auto",
+                cache_dtype=_KV_DTYPES.get(question.kv_dtype, "auto"),
                 block_size=question.page_size,
                 user_specified_block_size=question.page_size is not None,
             ),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.geometry import LayerGeometry
 
-_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
+_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 
 
 def work(case: Case, layer: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
+    from attnconf.cases.dtypes import KVDtype
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
     from attnconf.running.processes.declaration import Declaration
@@ -51,7 +52,7 @@ _PLANNING_SHARES = 8
 class Share:
     """What one process explores at once: up to ``examples`` cases of one family and model, begun within ``seconds``.
 
-    Lengths are those of a ``Profile``.
+    Lengths are those of a ``Profile``. With a ``kv_dtype`` all cases have such KV.
     """
 
     backend: str
@@ -62,13 +63,15 @@ class Share:
     seconds: float = math.inf
     max_kv_len: int = MAX_KV_LEN
     long_kv_len: int = 0
+    kv_dtype: KVDtype | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
     """What is asked of a backend: some ``examples`` cases, spread over pairs of a family and a model.
 
-    With a ``profile`` each pair gets as many as that gives it, of its lengths. No case begins after ``seconds``.
+    With a ``profile`` each pair gets as many as that gives it, of its lengths. With a ``kv_dtype`` all have such KV. No
+    case begins after ``seconds``.
     """
 
     backend: str
@@ -77,6 +80,7 @@ class Campaign:
     seed: int = 0
     seconds: float = math.inf
     profile: Profile | None = None
+    kv_dtype: KVDtype | None = None
 
     def shares(self, processes: int) -> list[Share]:
         """Return the shares, the first ones of a target each: the same cases however many ``processes`` there are.
@@ -97,7 +101,15 @@ class Campaign:
 
     def _of_target(self, target: tuple[Family, str], count: int, largest: int) -> list[Share]:
         parts = -(-count // largest)
-        whole = Share(backend=self.backend, family=target[0], model=target[1], examples=-(-count // parts), seed=0)
+        examples = -(-count // parts)
+        whole = Share(
+            backend=self.backend,
+            family=target[0],
+            model=target[1],
+            examples=examples,
+            seed=0,
+            kv_dtype=self.kv_dtype,
+        )
         if self.profile is not None:
             whole = replace(whole, max_kv_len=self.profile.max_kv_len, long_kv_len=self.profile.long_kv_len)
         return [whole] * parts
@@ -263,6 +275,7 @@ def _profile(share: Share, examples: int) -> Profile:
         examples={share.family: examples},
         max_kv_len=share.max_kv_len,
         long_kv_len=share.long_kv_len,
+        kv_dtype=share.kv_dtype,
     )
 
 

@@ -320,10 +320,11 @@ def test_fp8_keys_and_values_with_their_scales(backend: Backend, dtype: torch.dt
     check(backend, build(geometry, (200, 33), (40, 2), dtype=dtype, kv_dtype=FP8))
 
 
-def test_every_e4m3_value_is_read_exactly(backend: Backend) -> None:
-    """One key a request, so that the output is its value: all 254 finite bytes, subnormals included."""
-    every = torch.arange(256, dtype=torch.uint8).view(FP8)
-    scene = build(layer(1, 1, 256), (1,), dtype=BF16, kv_dtype=FP8, page_size=1)
+@pytest.mark.parametrize("kv_dtype", [FP8, torch.float8_e5m2])
+def test_every_8_bit_value_is_read_exactly(backend: Backend, kv_dtype: torch.dtype) -> None:
+    """One key a request, so that the output is its value: all finite bytes, subnormals included."""
+    every = torch.arange(256, dtype=torch.uint8).view(kv_dtype)
+    scene = build(layer(1, 1, 256), (1,), dtype=BF16, kv_dtype=kv_dtype, page_size=1)
     page = int(scene.batch.block_tables[0, 0])
     scene.batch.caches[0].v[page, 0, 0] = every
     out = run(backend, scene.batch)[0][0, 0].float()
@@ -470,6 +471,7 @@ def test_supports_names_its_reasons(backend: Backend) -> None:
     assert backend.supports(shape(), hopper) is None
     assert backend.supports(shape(kv_dtype="float8_e4m3fn"), hopper) is None
     assert "SM 8.9" in backend.supports(shape(kv_dtype="float8_e4m3fn"), ampere).reason
+    assert backend.supports(shape(kv_dtype="float8_e5m2"), ampere) is None
     assert "head_dim 576" in backend.supports(shape(head_dim=576), hopper).reason
     assert backend.supports(shape(num_qo_heads=64, num_kv_heads=1, head_dim=512), hopper) is None
     assert "65 query heads" in backend.supports(shape(num_qo_heads=65, num_kv_heads=1, head_dim=512), hopper).reason

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
 from attnconf.cases.case import Case, Layer, Mode, Storage
-from attnconf.cases.drawing.space import DTYPES, Space
+from attnconf.cases.drawing.space import DTYPES, RARE_FORMATS, Space, over
 from attnconf.cases.drawing.strategies import cases, free_layers, model_layers
 from attnconf.cases.dtypes import Dtypes
 from attnconf.cases.inputs.layout import pages_needed
@@ -80,6 +80,7 @@ def test_the_space_is_honoured() -> None:
         layers=free_layers(),
         modes=("decode", "verify"),
         dtypes=(Dtypes("float16", "float8_e4m3fn", "float16"),),
+        formats=(),
         page_sizes=(4, 8),
         max_requests=1,
         max_kv_len=50,
@@ -117,7 +118,7 @@ def test_everything_is_drawn_within_a_few_hundred_cases() -> None:
     drawn = draw(FREE, 400)
     assert len({case.id for case in drawn}) > 350
     assert {case.mode for case in drawn} == {"decode", "extend", "mixed", "verify"}
-    assert {case.dtypes for case in drawn} == set(DTYPES)
+    assert {case.dtypes for case in drawn} == {*DTYPES, *(one for name in RARE_FORMATS for one in over(name, DTYPES))}
     assert {case.poison.k for case in drawn} == {"stale", "zero", "huge", "inf", "nan"}
     assert {case.paging.storage for case in drawn} == set(get_args(Storage))
     assert {case.paging.placement for case in drawn} == {"random", "identity", "reversed", "fragmented", "high"}

@@ -11,6 +11,7 @@ from attnconf.backends.engines.sglang.package import RELEASES
 from attnconf.backends.flashinfer.package import PACKAGE
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports as flashinfer_supports
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported
+from attnconf.cases.dtypes import E5M2, FP8
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ even finite values may become infinite in XQA's sums (``TrtllmMha.promises``).
 _TRIED = (9, 0)
 """The only compute capability on which the adapters were tested."""
 
-_QUANTISES = "sglang writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
+_QUANTISES = {
+    FP8: f"sglang writes {FP8} KV by quantising it, and rounds the query, which a case has done",
+    E5M2: f"sglang writes {E5M2} KV by quantising it, which a case has done",
+}
 
 _DYNAMIC_PAGE_SIZE = 128
 """The page size from which trtllm-gen needs grouped heads."""
@@ -101,17 +105,15 @@ def triton_supports(shape: KernelShape, platform: Platform) -> Unsupported | Non
 def _interpreter_lacks(shape: KernelShape) -> str | None:
     if shape.q_dtype == "bfloat16":
         return "Triton's interpreter multiplies bfloat16 wrongly; it runs float16 and float32"
-    if shape.kv_dtype == "float8_e4m3fn":
-        return "Triton's interpreter has no product of float8_e4m3fn, to which sglang rounds the query"
-    return None
+    if shape.kv_dtype == FP8:
+        return f"Triton's interpreter has no product of {FP8}, to which sglang rounds the query"
+    return _QUANTISES.get(shape.kv_dtype)
 
 
 def _gpu_lacks(shape: KernelShape) -> str | None:
     if shape.q_dtype == "float32":
         return "on a GPU Triton multiplies float32 as TF32, which sglang leaves at that; it serves 16-bit models"
-    if shape.kv_dtype == "float8_e4m3fn":
-        return _QUANTISES
-    return None
+    return _QUANTISES.get(shape.kv_dtype)
 
 
 def triton_numerics(shape: KernelShape) -> NumericsProfile:
@@ -132,8 +134,8 @@ def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | Non
     reason = _elsewhere(shape, platform)
     if reason is not None:
         return Unsupported(reason)
-    if shape.kv_dtype == "float8_e4m3fn":
-        return Unsupported(_QUANTISES)
+    if shape.kv_dtype in _QUANTISES:
+        return Unsupported(_QUANTISES[shape.kv_dtype])
     if platform.sm is None:
         if shape.page_size >= _DYNAMIC_PAGE_SIZE and shape.group_size == 1:
             return Unsupported(f"sglang takes page_size {shape.page_size} for grouped heads only")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.engines.vllm.package import RELEASES
 from attnconf.backends.protocol import Promises, Unsupported
+from attnconf.cases.dtypes import EIGHT_BIT
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def _not_passed_on(shape: KernelShape) -> Iterator[str]:
 def _interpreter_lacks(shape: KernelShape) -> Iterator[str]:
     if shape.q_dtype == "bfloat16":
         yield "Triton's interpreter multiplies bfloat16 wrongly; it runs float16 and float32"
-    if shape.kv_dtype == "float8_e4m3fn":
-        yield "vLLM writes float8_e4m3fn KV, and rounds the query to it, on a GPU only"
+    if shape.kv_dtype in EIGHT_BIT:
+        yield f"vLLM writes {shape.kv_dtype} KV on a GPU only"
 
 
 def _gpu_lacks(shape: KernelShape, platform: Platform) -> Iterator[str]:
@@ -83,8 +84,8 @@ def _gpu_lacks(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield f"the adapter was tried on SM 9.0 and on machines without a GPU, not on SM {platform.sm_text}"
     if shape.q_dtype == "float32":
         yield "on a GPU Triton multiplies float32 as TF32, which vLLM leaves at that; it serves 16-bit models"
-    if shape.kv_dtype == "float8_e4m3fn":
-        yield "vLLM writes float8_e4m3fn KV by quantising it, and rounds the query, which a case has done"
+    if shape.kv_dtype in EIGHT_BIT:
+        yield f"vLLM writes {shape.kv_dtype} KV by quantising it, which a case has done"
 
 
 def numerics(shape: KernelShape) -> NumericsProfile:

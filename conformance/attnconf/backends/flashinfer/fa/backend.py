@@ -80,7 +80,7 @@ class FlashInferFa(BuiltByFlashInfer):
 
         Both round P to q's dtype and accumulate in float32. fa2's denominator sums the rounded P
         (``m16k16_rowsum_f16f16f32``) and its split-KV partial outputs are in the output's dtype (``DTypeO* tmp_v``);
-        fa3's denominator sums float32 and it has no splits. float8_e4m3fn keys and values become q's dtype, exactly;
+        fa3's denominator sums float32 and it has no splits. keys and values of 8 bits become q's dtype, exactly;
         v_scale multiplies the rounded output, and ``partials`` accounts for that rounding where nothing was split. fa3
         under an 8-bit query multiplies 8 bits by 8 bits, P's included, which it rounds 448 times as large (``p_scale``
         of ``StandardFP8Attention``), and its scales are applied in float32.

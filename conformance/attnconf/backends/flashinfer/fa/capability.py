@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.protocol import Unsupported
+from attnconf.cases.dtypes import EIGHT_BIT
 from attnconf.cases.dtypes import FP8 as _FP8
 
 if TYPE_CHECKING:
@@ -97,8 +98,9 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         yield from _eight_bit_reasons(variant)
     elif variant.q_dtype not in _SIXTEEN_BIT:
         yield f"{template} takes float16 or bfloat16 queries, not {variant.q_dtype}"
-    elif variant.kv_dtype == _FP8 and template == "fa3":
-        yield f"fa3 reads {_FP8} KV only under a {_FP8} query, not under {variant.q_dtype}"
+    elif variant.kv_dtype in EIGHT_BIT and template == "fa3":
+        # is_fa3_backend_supported in utils.py
+        yield f"fa3 reads {variant.kv_dtype} KV only under a query of 8 bits, not under {variant.q_dtype}"
     yield from _mask_reasons(variant)
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
@@ -133,11 +135,11 @@ def _head_dim_reasons(variant: Variant, version: Version | None) -> Iterator[str
         # Up to 0.6.13 it builds, and dies at the first run: 8 * (512 / 16) registers are never below the limit of 256.
         if version is None or version < floors.FA2_WIDE.since:
             yield f"fa2 has head_dim 512 since {PACKAGE} {floors.FA2_WIDE.since}, and this is {version}"
-        if variant.kv_dtype == _FP8:
-            yield "fa2 is not known to read float8_e4m3fn KV at head_dim 512"
+        if variant.kv_dtype in EIGHT_BIT:
+            yield f"fa2 is not known to read {variant.kv_dtype} KV at head_dim 512"
     elif head_dim not in _HEAD_DIMS:
         # fa2's tile loads move 64 elements at a time, and at 192 the tile for long queries has too many registers.
         yield f"{template} takes head_dim 64, 128 or 256, not {head_dim}"
-    elif head_dim == _SMALL_HEAD and variant.kv_dtype == _FP8:
+    elif head_dim == _SMALL_HEAD and variant.kv_dtype in EIGHT_BIT:
         # according to a note on page_produce_kv in prefill.cuh
-        yield "fa2 is not known to read float8_e4m3fn KV at head_dim 64: its sources say that the load does not work"
+        yield f"fa2 is not known to read {variant.kv_dtype} KV at head_dim 64: its sources say the load does not work"

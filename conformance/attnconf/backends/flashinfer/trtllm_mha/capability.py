@@ -18,7 +18,7 @@ from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
 from attnconf.backends.protocol import Unsupported
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import E5M2, FP8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,15 @@ _ONE_WIDTH: dict[Family, str] = {
 }
 """Of values that are not as wide as keys: trtllm_fmha_kernel_launcher.cu (``is_mla_decode``), the shapes in xqa.py, and
 ``head_size_v == 0`` in fmha_library.py, whose 192 and 128 are of separate tensors."""
+
+_NO_E5M2: dict[Family, str] = {
+    "trtllm-gen-decode": f"has no kernels over {E5M2} KV in any known list",
+    "trtllm-gen-context": f"has no kernels over {E5M2} KV in any known list",
+    "xqa": f"would be built for elements of 16 bits and take {E5M2} KV for them: FlashInfer does not refuse it",
+    "fmha_v2": f"takes KV of the query's dtype, and would take {E5M2} for it",
+}
+"""Of KV in e5m2: the lists of kernels, and ``gen_xqa_module`` in jit/xqa.py, whose last branch (``CACHE_ELEM_ENUM=0``)
+takes every dtype that it does not name; 0.6.18.post1."""
 
 _CUDA_FLOORS: dict[Generation, Version] = {
     "sm90": Version("12.3"),
@@ -129,6 +138,8 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
         yield f"FMHA v2 takes no {FP8} queries on SM 12.x"
     if shape.q_dtype not in (*SIXTEEN_BIT, FP8):
         yield f"{title} takes float16, bfloat16 or {FP8} queries, not {shape.q_dtype}"
+    if shape.kv_dtype == E5M2:
+        yield f"{title} {_NO_E5M2[kernel]}"
     if shape.kv_dtype == FP8 != shape.q_dtype and kernel in {"trtllm-gen-context", "fmha_v2"}:
         yield f"{title} reads {FP8} KV only under a {FP8} query, not under {shape.q_dtype}"
     if shape.out_dtype == FP8 != shape.q_dtype and kernel != "xqa":
