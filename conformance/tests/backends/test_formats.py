@@ -81,7 +81,7 @@ def test_stored_numbers_are_finite_and_reach_both_ends_of_the_format(scale: floa
         ("fa2", (9, 0), {"head_dim": 256}, ""),
         ("fa2", (9, 0), {"head_dim": 64}, "not known to read float8_e5m2 KV at head_dim 64"),
         ("fa2", (9, 0), {"head_dim": 512}, "not known to read float8_e5m2 KV at head_dim 512"),
-        ("fa3", (9, 0), {"head_dim": 128}, "float8_e5m2 KV only under a query of 8 bits, not under bfloat16"),
+        ("fa3", (9, 0), {"head_dim": 128}, "float8_e5m2 KV only under a float8_e5m2 query, not under bfloat16"),
     ],
 )
 def test_flashinfer_reads_e5m2_where_it_reads_e4m3(

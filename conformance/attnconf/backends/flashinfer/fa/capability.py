@@ -100,7 +100,7 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         yield f"{template} takes float16 or bfloat16 queries, not {variant.q_dtype}"
     elif variant.kv_dtype in EIGHT_BIT and template == "fa3":
         # is_fa3_backend_supported in utils.py
-        yield f"fa3 reads {variant.kv_dtype} KV only under a query of 8 bits, not under {variant.q_dtype}"
+        yield f"fa3 reads {variant.kv_dtype} KV only under a {variant.kv_dtype} query, not under {variant.q_dtype}"
     yield from _mask_reasons(variant)
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"
