@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from attnconf.cases.dtypes import EIGHT_BIT
+from attnconf.cases.inputs.cancelling import cancels
 from attnconf.cases.inputs.layout import has_table_tail, pages_needed
 from attnconf.cases.inputs.levels import raw_base
 from attnconf.cases.inputs.witnesses import saturates
@@ -104,6 +105,7 @@ def _of_case(case: Case) -> Iterator[str]:
     yield f"first empty {case.requests[0].new_tokens == 0}"
     yield f"dead keys {'calm' if case.poison.k in _CALM else 'harsh'}"
     yield f"dead values {'calm' if case.poison.v in _CALM else 'harsh'}"
+    yield f"values cancel {cancels(case)}"
     yield f"empty {any(request.new_tokens == 0 for request in case.requests)}"
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.dtypes import EIGHT_BIT
+from attnconf.cases.inputs.cancelling import cancel, cancels, pairs_of
 from attnconf.cases.inputs.levels import AMPLITUDE, base_score, far, raw_base, sink_shift
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
@@ -24,6 +25,8 @@ from attnconf.cases.trees import depths
 from attnconf.oracle import Problem, scaled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.cases.case import Case, Request
 
 _SINK_RISE = 1.0
@@ -136,6 +139,8 @@ def make_logical(case: Case, device: torch.device = _CPU) -> Logical:
         if owner != index:
             # The decoy has the same probes, so that its keys matter to a kernel that reads it by mistake.
             plant(case, case.layers[index], draft.k, own, draft.directions, probes, rows, tokens)
+    if cancels(case):
+        _cancel(case, drafts, planned, kv_starts, None if origins is None else origins.tolist())
     origins = None if origins is None else origins.to(device)
     layers = []
     for draft, probes, geometry in zip(drafts, planned, case.layers, strict=True):
@@ -145,6 +150,20 @@ def make_logical(case: Case, device: torch.device = _CPU) -> Logical:
         )
         layers.append(LogicalLayer(draft.q, k, v, draft.sinks, tuple(probes)))
     return Logical(case, tuple(layers), q_starts, kv_starts)
+
+
+def _cancel(
+    case: Case,
+    drafts: Sequence[_Draft],
+    planned: Sequence[Sequence[Probe]],
+    kv_starts: Sequence[int],
+    origins: Sequence[int] | None,
+) -> None:
+    """Let values cancel in each cache that is read, for all of its readers."""
+    for owner, draft in enumerate(drafts):
+        readers = [index for index in range(len(case.layers)) if case.owner(index) == owner]
+        pairs = pairs_of(case, [(case.layers[index], planned[index]) for index in readers], kv_starts, origins)
+        cancel(draft.k, draft.v, pairs)
 
 
 @dataclass(frozen=True)

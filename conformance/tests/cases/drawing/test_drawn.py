@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "cbb039c7cbf068aad9ba4149d8d09c9bbc237447ee4e3e7bf5e6e5e9aee481f4",
-    ("smoke", True): "bdf28bb9f9a6fe12d5b603288f9963cf24046d88e5e8a8346ee2531d5f8394a9",
-    ("gate", False): "c815d3559cdb918c332ab067aa821e4dfaab3e88cc1b30c9b0fa998340a3bec0",
-    ("gate", True): "da14e7598f0066c574a87a92a5ef5c30aad322a8444974b4cd4bd295941567f4",
+    ("smoke", False): "102559ba20e000912b6f51bdf99bacc592a0266040bafa7fb4405c498e466468",
+    ("smoke", True): "138e1de6d4aeadbc407c5216661eb0700c232accbc8d867338f65ebbf35a5fd8",
+    ("gate", False): "0cc4f86e48e001a221d1e76bd38948dba664888f3dffd324c22203a6c9510a1e",
+    ("gate", True): "39ff65545bf88706f4f54ac774df40b98e8f08fa69bef2d7f5159ed95351740d",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 
