@@ -228,17 +228,17 @@ def merge_answers(parts: Sequence[Bounded]) -> Bounded:
     return Bounded(Answer(out, torch.logsumexp(lses, dim=0)), bound, mean)
 
 
-def change_in_units(changed: Answer, expected: Bounded) -> torch.Tensor:
-    """Return the largest difference between another answer and the expected one, in units of the bound.
+def changes_in_units(changed: torch.Tensor, expected: Bounded) -> torch.Tensor:
+    """Return the largest difference between each of some other answers [answers, ...] and the expected one, in units.
 
-    The result stays on the device, which saves waiting for a GPU. The answers must have at least one row.
+    The result [answers] stays on the device, which saves waiting for a GPU. The answers must have at least one row.
     """
-    return _units(changed.out, expected.answer.out, expected.out_bound).max()
+    return _units(changed, expected.answer.out, expected.out_bound).flatten(1).amax(dim=1)
 
 
 def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
     error = (actual.double() - wanted).abs()
-    units = torch.where(error == 0, torch.zeros_like(error), error / bound)
+    units = (error / bound).masked_fill_(error == 0, 0.0)
     return torch.nan_to_num(units, nan=math.inf, posinf=math.inf)
 
 

@@ -18,7 +18,7 @@ from attnconf.numerics import (
     Bounded,
     NumericsProfile,
     bounded_answer,
-    change_in_units,
+    changes_in_units,
     lse_units,
     merge_answers,
     out_units,
@@ -250,7 +250,7 @@ def dropped_units(logical: Logical, profile: NumericsProfile, dtype: str) -> lis
                 expected.out_bound[:, probe.head],
                 expected.lse_bound[:, probe.head],
             )
-            units.append(change_in_units(Answer(answer.out[:, probe.head], answer.lse[:, probe.head]), part))
+            units.append(changes_in_units(answer.out[None, :, probe.head], part))
     return units
 
 
@@ -279,7 +279,7 @@ def test_one_dropped_key_of_random_data_is_less_than_one_unit() -> None:
     rng = torch.Generator().manual_seed(5)
     problem = replace(problem, k=torch.randn(problem.k.shape, generator=rng, dtype=torch.float64))
     expected = bounded_answer(problem, NumericsProfile(p="bfloat16"), "bfloat16")
-    assert change_in_units(attend(drop(problem, 4000)), expected) < 1.0
+    assert changes_in_units(attend(drop(problem, 4000)).out[None], expected) < 1.0
 
 
 def test_a_coarser_profile_never_lowers_the_bound() -> None:

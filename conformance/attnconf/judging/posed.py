@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,28 @@ class PosedCase:
     def fresh_batch(self) -> Batch:
         """Return a new copy of the tensors."""
         return assemble(self.case, self.layout, self.logical, self.device)
+
+    @cached_property
+    def spare(self) -> Batch:
+        """A copy of the tensors that nobody watches: for runs beside another case's."""
+        return self.fresh_batch()
+
+    def beside(self, case: Case) -> PosedCase:
+        """Return ``case`` posed on the same device.
+
+        Where it differs in memory alone (pages, strides, what is in dead slots) it has this one's inputs and answers.
+        """
+        posed = PosedCase(case, self.device)
+        own = self.case
+        memory = {"query": own.query, "poison": own.poison}
+        if case.paging.page_size == own.paging.page_size:  # borders of pages have probes
+            memory["paging"] = own.paging
+        if case.model_copy(update=memory) == own:
+            posed.__dict__["logical"] = replace(self.logical, case=case)
+            posed._answers = self._answers
+            if case.paging == own.paging:
+                posed.__dict__["layout"] = self.layout
+        return posed
 
     def changed_input(self) -> str | None:
         """Return the name of an input whose memory has changed, or None."""

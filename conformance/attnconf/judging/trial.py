@@ -85,6 +85,9 @@ class Trial:
         self._changed: tuple[str | None] | None = None
         self.changed_by_prepare: str | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
+        self._beside: dict[str, Trial] = {}
+        self._profiles: dict[KernelShape, NumericsProfile] = {}
+        self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
 
     @property
@@ -102,16 +105,15 @@ class Trial:
         """Let the backend build the metadata of ``batch``, whose tensors it may change from now on."""
         self._changed = None
         with self.surroundings.of_torch():
-            prepared = self.backend.prepare(batch)
-        if self.changed_by_prepare is None:
-            self.changed_by_prepare = self.changed_input()
-        return prepared
+            return self.backend.prepare(batch)
 
     def prepared(self, name: str, build: Callable[[], Batch]) -> tuple[Prepared, Batch]:
         """Return the batch called ``name``, built and prepared once."""
         if name not in self._prepared:
             batch = build()
             self._prepared[name] = (self.prepare(batch), batch)
+            if name == BASE:
+                self.changed_by_prepare = self.changed_input()
         return self._prepared[name]
 
     def run(
@@ -119,12 +121,12 @@ class Trial:
     ) -> Output:
         """Run ``layer`` on the batch called ``name``; the base batch is that of the posed case."""
         prepared, batch = self.prepared(name, build or (lambda: self.posed.batch))
-        self._changed = None
         return self.run_prepared(prepared, batch, layer, lse=lse)
 
     def run_prepared(self, prepared: Prepared, batch: Batch, layer: int, *, lse: bool = True) -> Output:
         """Run ``layer`` of a prepared batch. Raises what the backend raises."""
         self.runs += 1
+        self._changed = None
         base = self.backend.promises.lse if lse else None
         return run_layer(prepared, batch, layer, base, self.surroundings, self.posed.oracle_device)
 
@@ -139,9 +141,11 @@ class Trial:
             return self._missing(shape)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:
-        """Return the profile that the backend declares for ``shape``."""
-        with self.surroundings.of_torch():
-            return self.backend.numerics(shape)
+        """Return the profile that the backend declares for ``shape``, for which it is asked once."""
+        if shape not in self._profiles:
+            with self.surroundings.of_torch():
+                self._profiles[shape] = self.backend.numerics(shape)
+        return self._profiles[shape]
 
     def changed_input(self) -> str | None:
         """Return the name of an input whose memory has changed, or None. It is compared once after each run."""
@@ -157,6 +161,16 @@ class Trial:
     def expected_all(self, layer: int) -> Bounded:
         """Return the right answers to all requests, by query row, with the bound of the kernel for the case's mode."""
         return self.posed.answers(layer, self.numerics(kernel_shape(self.case, layer)))
+
+    def beside(self, case: Case) -> Trial:
+        """Return the trial of another case on the same backend: one for all layers, since they share its inputs."""
+        name = case.id
+        if name not in self._beside:
+            posed = self.posed.beside(case)
+            self._beside[name] = Trial(
+                posed, self.backend, self.platform, self._missing, surroundings=self.surroundings
+            )
+        return self._beside[name]
 
     def base_rerun(self, layer: int, request: int) -> Rerun:
         """Return the base run's answer to one request."""
@@ -208,6 +222,8 @@ class Trial:
         return self._can_run(kernel_shape(case, layer))
 
     def _can_run(self, shape: KernelShape) -> bool:
-        with self.surroundings.of_torch():
-            supported = self.backend.supports(shape, self.platform) is None
-        return supported and self.missing(shape) is None
+        if shape not in self._runnable:
+            with self.surroundings.of_torch():
+                supported = self.backend.supports(shape, self.platform) is None
+            self._runnable[shape] = supported and self.missing(shape) is None
+        return self._runnable[shape]

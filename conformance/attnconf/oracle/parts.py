@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,13 +58,18 @@ class Piece:
 class Part:
     """Pieces over the same keys, for some of their KV ``heads`` and the query heads that read them, ``readers``.
 
-    Consecutive query heads share a KV head, and ``readers`` is a slice of them, or, where the map is another one, there
-    is one KV head and ``readers`` are the query heads that read it.
+    Consecutive query heads share a KV head, and both are slices, or, where the map is another one, ``heads`` are KV
+    heads that as many query heads read each, and ``readers`` those of the first one, then of the next.
     """
 
     pieces: tuple[Piece, ...]
-    heads: slice
+    heads: slice | tuple[int, ...]
     readers: slice | tuple[int, ...]
+
+    @property
+    def kv_heads(self) -> int:
+        """How many KV heads."""
+        return self.heads.stop - self.heads.start if isinstance(self.heads, slice) else len(self.heads)
 
     @property
     def rows(self) -> int:
@@ -97,7 +102,7 @@ def parts_of(problems: Sequence[Problem]) -> Iterator[list[Part]]:
             over_keys.setdefault(_keys_and_kind(piece), []).append(piece)
     for pieces in over_keys.values():
         for part in _parts(pieces):
-            alike.setdefault((*_kind(part.pieces[0].problem), str(part.readers)), []).append(part)
+            alike.setdefault((*_kind(part.pieces[0].problem), str(part.heads), str(part.readers)), []).append(part)
     for parts in alike.values():
         yield from _groups(parts)
 
@@ -150,15 +155,23 @@ def _group(problem: Problem) -> tuple[int, int]:
     heads, kv_heads = problem.q.shape[1], problem.k.shape[1]
     if _is_grouped(problem):
         return kv_heads, heads // kv_heads
-    return 1, max(len(readers) for _, readers in _readers(problem))
+    return max(len(heads) for heads, _ in _readers(problem)), max(len(own[0]) for _, own in _readers(problem))
 
 
-def _readers(problem: Problem) -> list[tuple[int, tuple[int, ...]]]:
-    """Return each KV head that is read, with the query heads that read it."""
-    found: dict[int, list[int]] = {}
-    for head, source in enumerate(_sources(problem.kv_head_of)):
-        found.setdefault(source, []).append(head)
-    return [(source, tuple(readers)) for source, readers in sorted(found.items())]
+def _readers(problem: Problem) -> list[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
+    """Return the KV heads that as many query heads read each, with these heads of each, for each such number."""
+    return _by_readers(_sources(problem.kv_head_of))
+
+
+@lru_cache(maxsize=256)
+def _by_readers(sources: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
+    readers: dict[int, list[int]] = {}
+    for head, source in enumerate(sources):
+        readers.setdefault(source, []).append(head)
+    alike: dict[int, list[int]] = {}
+    for source in sorted(readers):
+        alike.setdefault(len(readers[source]), []).append(source)
+    return [(tuple(heads), tuple(tuple(readers[head]) for head in heads)) for heads in alike.values()]
 
 
 def _pieces(problem: Problem, start: int) -> Iterator[Piece]:
@@ -217,14 +230,16 @@ def _parts(pieces: list[Piece]) -> Iterator[Part]:
                 stop = min(kv_heads, head + at_once)
                 yield Part(tuple(joined), slice(head, stop), slice(head * group, stop * group))
         else:
-            for source, readers in _readers(problem):
-                yield Part(tuple(joined), slice(source, source + 1), readers)
+            for heads, readers in _readers(problem):
+                for first in range(0, len(heads), at_once):
+                    own = readers[first : first + at_once]
+                    yield Part(tuple(joined), heads[first : first + at_once], tuple(chain.from_iterable(own)))
         joined = [] if piece is None else [piece]
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
     """Split parts of one kind into blocks: similar lengths together, as many as the limits allow."""
-    problem, heads = parts[0].pieces[0].problem, parts[0].heads.stop - parts[0].heads.start
+    problem, heads = parts[0].pieces[0].problem, parts[0].kv_heads
     kind, dim, (_, group) = problem.q.device.type, _widest(problem), _group(problem)
     sizes = sorted(((part.keys, part.rows, index) for index, part in enumerate(parts)), reverse=True)
     block: list[Part] = []

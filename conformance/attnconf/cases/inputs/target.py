@@ -67,18 +67,19 @@ class Target:
         Everything is counted on the device, which is waited for once.
         """
         wholes = self._wholes
-        inside = [sentinels(self._asked(one)) for one in wholes]
-        edges = [_same(edge).all() for one in wholes for edge in self._edges(one)]
-        found: list[int] = torch.stack([*inside, *(edge.long() for edge in edges)]).tolist()
-        return sum(found[: len(inside)]), all(found[len(inside) :])
+        by_row = torch.cat([_sentinels(whole) for whole in wholes]).tolist()
+        unwritten, intact = 0, True
+        for whole in wholes:
+            own, by_row = by_row[: len(whole)], by_row[len(whole) :]
+            asked = self._asked(whole)
+            unwritten += sum(own[asked])
+            each = whole[0].numel()
+            intact = intact and all(count == each for count in (*own[: asked.start], *own[asked.stop :]))
+        return unwritten, intact
 
-    def _edges(self, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the guards of an allocation, those that a backend can reach among them."""
-        return whole[:GUARD_ROWS], whole[len(whole) - GUARD_ROWS - self.slack :]
-
-    def _asked(self, whole: torch.Tensor) -> torch.Tensor:
-        """Return the rows of an allocation that belong to query tokens."""
-        return whole[GUARD_ROWS : len(whole) - GUARD_ROWS - self.slack]
+    def _asked(self, whole: torch.Tensor) -> slice:
+        """Return which rows of an allocation belong to query tokens; around them are guards."""
+        return slice(GUARD_ROWS, len(whole) - GUARD_ROWS - self.slack)
 
     @property
     def unwritten(self) -> int:
@@ -88,7 +89,7 @@ class Target:
     @property
     def elements(self) -> int:
         """How many elements of the output and the LSE belong to query tokens."""
-        return sum(self._asked(whole).numel() for whole in self._wholes)
+        return sum(whole[self._asked(whole)].numel() for whole in self._wholes)
 
     def reset(self) -> None:
         """Make every element unwritten again."""
@@ -123,14 +124,21 @@ def _sentinel(tensor: torch.Tensor) -> torch.Tensor | int:
 
 
 def _fill(tensor: torch.Tensor) -> None:
-    bits(tensor)[...] = _sentinel(tensor)
+    sentinel = _sentinel(tensor)
+    if isinstance(sentinel, int):
+        bits(tensor).fill_(sentinel)
+    else:
+        bits(tensor).copy_(sentinel)
 
 
-def _same(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(bits(tensor) == _sentinel(tensor))
+def _sentinels(tensor: torch.Tensor) -> torch.Tensor:
+    """Return how many elements of each row, of the first dimension, were not written; on the device."""
+    same = torch.as_tensor(bits(tensor) == _sentinel(tensor))
+    if tensor.element_size() > 1:
+        return same.flatten(1).sum(dim=1)
+    return same.all(dim=-1).flatten(1).sum(dim=1) * tensor.shape[-1]
 
 
 def sentinels(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the number of elements that were not written, on the device."""
-    same = _same(tensor)
-    return same.sum() if tensor.element_size() > 1 else same.all(dim=-1).sum() * tensor.shape[-1]
+    """Return the number of elements of rows that were not written, on the device."""
+    return _sentinels(tensor).sum()

@@ -74,7 +74,8 @@ def _failure(trial: Trial, layer: int, kind: Corruption) -> Failure | None:
     except REFUSALS as error:
         if not str(error).strip():
             return _broken(layer, f"it refused corrupted {said} with a bare {type(error).__name__}, naming no reason")
-        if target.unwritten < target.elements or not target.guards_intact:
+        unwritten, intact = target.inspect()
+        if unwritten < target.elements or not intact:
             return _broken(layer, f"it wrote to the output before it refused corrupted {said}")
         return None
     except Exception as error:  # noqa: BLE001 - a backend may raise anything

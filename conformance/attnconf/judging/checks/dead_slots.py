@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Poison
 from attnconf.cases.dtypes import FP8
-from attnconf.cases.inputs.assemble import assemble
-from attnconf.cases.inputs.layout import place, reclaims
+from attnconf.cases.inputs.layout import reclaims
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check, always
@@ -18,7 +16,6 @@ from attnconf.values import digest
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
-    from attnconf.cases.inputs.batch import Batch
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
 
@@ -53,12 +50,8 @@ def _bears(trial: Trial, layer: int, variant: Case) -> bool:
     for one in (trial.case, variant):
         kept = one.model_copy(update={"paging": one.paging.model_copy(update={"reclaimed": False})})
         name = f"kept, {one.poison}"
-        outputs.append(trial.run(layer, name, partial(_assembled, trial, kept)))
+        outputs.append(trial.run(layer, name, trial.posed.beside(kept).fresh_batch))
     return same_bits(outputs[0].out, outputs[1].out)
-
-
-def _assembled(trial: Trial, case: Case) -> Batch:
-    return assemble(case, place(case), trial.posed.logical, trial.posed.device)
 
 
 def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
@@ -72,8 +65,7 @@ def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _compare_variant(trial: Trial, layer: int, variant: Case, comparison: Comparison) -> list[Failure]:
-    posed = trial.posed
-    output = trial.run(layer, comparison.check, lambda: assemble(variant, place(variant), posed.logical, posed.device))
+    output = trial.run(layer, comparison.check, trial.posed.beside(variant).fresh_batch)
     return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
 
 

@@ -55,10 +55,9 @@ def _laid_out(trial: Trial, layer: int) -> list[Failure]:
     paging = other_paging(trial, layer)
     if paging is None:
         return []
-    posed = trial.posed
     variant = trial.case.model_copy(update={"paging": paging})
     name = f"layout {paging.layout}, storage {paging.storage}"
-    output = trial.run(layer, name, lambda: assemble(variant, place(variant), posed.logical, posed.device))
+    output = trial.run(layer, name, trial.posed.beside(variant).fresh_batch)
     comparison = Comparison(Clause.LAYOUT, "layout", f"wrong under {name}")
     return compare_all(trial, layer, output, comparison, bitwise=False)
 

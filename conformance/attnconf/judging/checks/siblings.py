@@ -16,16 +16,14 @@ from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check
 from attnconf.judging.checks.replays import shorter
 from attnconf.judging.checks.static_memory import load, own_memory
-from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Failure
-from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from attnconf.cases.case import Case, Layer
-    from attnconf.cases.inputs.batch import Batch
     from attnconf.judging.execution import Output
+    from attnconf.judging.trial import Trial
 
 SIBLINGS_NAME = "siblings"
 OVERWRITTEN_NAME = "overwritten"
@@ -98,53 +96,42 @@ def _is_short(trial: Trial, _layer: int) -> bool:
 
 
 def _run_siblings(trial: Trial, layer: int) -> list[Failure]:
-    """Prepare the batch anew, another one and a sibling, then run them, the first one first."""
+    """Prepare the batch anew, a sibling and another one, once for all layers that share them; run the first two."""
     if not trial.is_right(layer):
         return []  # the numerics check reports it, and what a wrong backend says of another call proves nothing
     found = [one for one in siblings(trial.case, layer) if _can_run(trial, one[1], layer)]
     trait, case = found[trial.case.seed % len(found)] if found else ("", trial.case)
-    sibling = _trial_of(trial, case)
-    fresh = trial.posed.fresh_batch()
-    batches: list[Batch] = [fresh, sibling.posed.batch]
+    sibling, name = trial.beside(case), case.id
+    anew = trial.prepared(f"anew beside {name}", trial.posed.fresh_batch)
+    beside = trial.prepared(f"sibling {name}", lambda: sibling.posed.spare)
     rows = [
         BatchRow(index, 0, request.new_tokens, request.kv_len)
         for index, request in reversed(list(enumerate(trial.case.requests)))
         if request.new_tokens
     ]
     if trial.supports_rows(layer, rows, trial.case.mode):
-        batches.append(fresh.derive(rows, trial.case.mode))
-    prepared = [trial.prepare(batch) for batch in batches]
-    again = trial.run_prepared(prepared[0], fresh, layer)
+        trial.prepared(f"between, beside {name}", lambda: anew[1].derive(rows, trial.case.mode))
+    again = trial.run_prepared(*anew, layer)
     comparison = Comparison(Clause.DETERMINISM, SIBLINGS_NAME, "the same call, while others were prepared behind it")
     failures = compare_all(trial, layer, again, comparison, bitwise=trial.backend.promises.deterministic)
     if failures or not found:
         return failures
-    output = sibling.run_prepared(prepared[1], batches[1], layer)
+    output = sibling.run_prepared(*beside, layer)
     what = f"wrong in a call of the same shape that differs in {trait} alone, after the right one"
     return _judged(sibling, layer, output, SIBLINGS_NAME, what)
 
 
 def _run_overwritten(trial: Trial, layer: int) -> list[Failure]:
     """Run the batch from other memory, overwrite that with shorter requests, prepare it anew, and run it."""
-    other = _trial_of(trial, shorter(trial.case))
+    other = trial.beside(shorter(trial.case))
     if not trial.is_right(layer) or not _can_run(trial, other.case, layer):
         return []
     static = own_memory(trial.posed.batch, other.posed)
     trial.run_prepared(trial.prepare(static), static, layer)
-    changed = load(static, other.posed.batch)
+    changed = load(static, other.posed.spare)
     output = other.run_prepared(other.prepare(changed), changed, layer)
     what = "wrong once other contents were written into the same tensors, and prepared again"
     return _judged(other, layer, output, OVERWRITTEN_NAME, what)
-
-
-def _trial_of(trial: Trial, case: Case) -> Trial:
-    return Trial(
-        PosedCase(case, trial.posed.device),
-        trial.backend,
-        trial.platform,
-        trial.missing,
-        surroundings=trial.surroundings,
-    )
 
 
 def _can_run(trial: Trial, case: Case, layer: int) -> bool:
@@ -158,5 +145,10 @@ def _judged(trial: Trial, layer: int, output: Output, check: str, what: str) -> 
     return [Failure(clause=Clause.DETERMINISM, check=check, layer=layer, units=worst, summary=what)]
 
 
-SIBLINGS = Check(SIBLINGS_NAME, (Clause.DETERMINISM,), _is_short, _run_siblings, pools=lambda _: 2)
-OVERWRITTEN = Check(OVERWRITTEN_NAME, (Clause.DETERMINISM,), _is_short, _run_overwritten, pools=lambda _: 3)
+def _batches(case: Case) -> int:
+    """Return two batches for each sibling: layers of one kind have the same."""
+    return 2 * len({(one.kind, one.window_left > 0, one.logits_soft_cap is None) for one in case.layers})
+
+
+SIBLINGS = Check(SIBLINGS_NAME, (Clause.DETERMINISM,), _is_short, _run_siblings, pools=_batches)
+OVERWRITTEN = Check(OVERWRITTEN_NAME, (Clause.DETERMINISM,), _is_short, _run_overwritten, pools=lambda _: 2)
