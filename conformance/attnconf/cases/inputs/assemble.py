@@ -6,6 +6,7 @@ import math
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from attnconf.cases import trees
@@ -26,9 +27,13 @@ from attnconf.oracle import scaled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Pool
     from attnconf.cases.inputs.logical import Logical
+
+    IntArray = NDArray[np.int64]
 
 _BAITED_PAGES = (8, 32)
 _BAITED_SLOTS = 512
@@ -65,10 +70,10 @@ def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device)
         page_size=case.paging.page_size,
         kv_layout=case.paging.layout,
         storage=case.paging.storage,
-        qo_indptr=guarded(_lengths(list(accumulate(q_lens, initial=0)), device)),
-        seq_lens=guarded(_lengths(kv_lens, device)),
-        block_tables=sliced_table(case, layout.block_tables.to(device, non_blocking=True)),
-        full_to_swa=None if mapping is None else guarded(mapping.to(device, non_blocking=True)),
+        qo_indptr=guarded(_lengths(list(accumulate(q_lens, initial=0))), device),
+        seq_lens=guarded(_lengths(kv_lens), device),
+        block_tables=sliced_table(case, layout.block_tables, device),
+        full_to_swa=None if mapping is None else guarded(mapping, device),
         q_lens=q_lens,
         kv_lens=kv_lens,
         max_q_len=max(q_lens),
@@ -90,7 +95,7 @@ def _row_spans(case: Case, device: torch.device) -> torch.Tensor | None:
         for position in range(request.prefix_len, request.kv_len)
     ]
     found += [(0, 0)] * case.padding_rows * case.padding_tokens
-    return guarded(torch.tensor(found, dtype=torch.int32).to(device, non_blocking=True))
+    return guarded(torch.tensor(found, dtype=torch.int32), device)
 
 
 def _drafts(case: Case, width: int, device: torch.device) -> dict[str, torch.Tensor]:
@@ -104,12 +109,11 @@ def _drafts(case: Case, width: int, device: torch.device) -> dict[str, torch.Ten
     for row, seen in enumerate(branches):
         mask[row, list(seen)] = True
     depths = torch.tensor([depth for tree in parents for depth in trees.depths(tree)], dtype=torch.int32)
-    sent = (tensor.to(device, non_blocking=True) for tensor in (mask, depths))
-    return dict(zip(("tree_mask", "row_depths"), map(guarded, sent), strict=True))
+    return {"tree_mask": guarded(mask, device), "row_depths": guarded(depths, device)}
 
 
-def _lengths(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
-    return torch.tensor(lengths, dtype=torch.int32).to(device, non_blocking=True)
+def _lengths(lengths: Sequence[int]) -> torch.Tensor:
+    return torch.tensor(lengths, dtype=torch.int32)
 
 
 def pool_of(case: Case, layer: int) -> Pool:
@@ -142,14 +146,9 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
     k, v = (by_token(view, paging.layout) for view in store.views())
     if case.poison.k == "stale":
         _bait(k, case, layout, logical, index, pool, rng)
-    own, slots = logical.on(index, device), layout.slots(pool, device)
-    own_k, own_v = bits(own.k), bits(own.v)
-    if layout.has_reclaimed(pool):
-        kept = (slots >= paging.page_size).nonzero().view(-1)
-        slots, own_k, own_v = slots[kept], own_k[kept], own_v[kept]
-    places = (slots // paging.page_size, slots % paging.page_size)
-    bits(k)[places] = own_k
-    bits(v)[places] = own_v
+    own, (kept, places) = logical.on(index, device), layout.places(pool, device)
+    for view, stored in ((k, bits(own.k)), (v, bits(own.v))):
+        bits(view)[places] = stored if kept is None else stored[kept]
     k_view, v_view = store.views()
     return KVCache(k_view, v_view, pool)
 
@@ -174,34 +173,36 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     picked at random.
     """
     size, device = case.paging.page_size, k.device
-    rows = logical.q_starts[-1]
     fewest, most = _BAITED_PAGES
     baited = min(most, max(fewest, _BAITED_SLOTS // size))
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:baited]
-    picks = torch.randint(0, rows, (len(free), size), generator=rng)
-    slots = torch.arange(size).expand(len(free), size)
-    pages = torch.tensor(free)[:, None].expand(len(free), size)
-    aimed_at = [torch.stack([pages, slots, slots, picks]).view(4, -1)]
-    tails = torch.tensor(
-        [
-            (layout.page(pool, request, spec.kv_len - 1), spec.kv_len % size, logical.q_starts[request + 1] - 1)
-            for request, spec in enumerate(case.requests)
-            if spec.kv_len % size and spec.new_tokens
-        ],
-        dtype=torch.int64,
-    ).view(-1, 3)
-    if len(tails):
-        counts = size - tails[:, 1]
-        page, used, row = tails.repeat_interleave(counts, dim=0).T
-        turn = torch.arange(len(page)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-        aimed_at.append(torch.stack([page, used + turn, turn, row]))
-    for page, slot, turn, row in aimed_at:  # tails last: a free page may be one of them
-        keys = aimed_keys(case, index, logical, row, turn, device).to(k.dtype)
-        bits(k)[page.to(device, non_blocking=True), slot.to(device, non_blocking=True)] = bits(keys)
+    picks = torch.randint(0, logical.q_starts[-1], (len(free), size), generator=rng)
+    slots = np.tile(np.arange(size), len(free))
+    aimed_at = [np.stack([np.repeat(free, size), slots, slots, picks.view(-1).numpy()])]
+    for request, spec in enumerate(case.requests):
+        used = spec.kv_len % size
+        if used and spec.new_tokens:
+            page, row = layout.page(pool, request, spec.kv_len - 1), logical.q_starts[request + 1] - 1
+            behind = np.arange(used, size)
+            aimed_at.append(np.stack([np.full_like(behind, page), behind, behind - used, np.full_like(behind, row)]))
+    page, slot, turn, row = _last_of_each(np.concatenate(aimed_at, axis=1), size)
+    keys = aimed_keys(case, index, logical, row, turn, device).to(k.dtype)
+    pages, offsets = torch.from_numpy(np.stack([page, slot])).to(device, non_blocking=True)
+    bits(k)[pages, offsets] = bits(keys)
+
+
+def _last_of_each(aimed_at: IntArray, size: int) -> IntArray:
+    """Return the columns (page, slot and more) of ``aimed_at`` that no later one about the same slot replaces.
+
+    A free page may be that of a tail, whose columns come last.
+    """
+    place = aimed_at[0] * size + aimed_at[1]
+    _, from_end = np.unique(place[::-1], return_index=True)
+    return aimed_at[:, len(place) - 1 - from_end]
 
 
 def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, and where
-    case: Case, index: int, logical: Logical, rows: torch.Tensor, turns: torch.Tensor, device: torch.device
+    case: Case, index: int, logical: Logical, rows: IntArray, turns: IntArray, device: torch.device
 ) -> torch.Tensor:
     """Return stored keys [n, num_kv_heads, D], float32, of layer ``index`` that attract the query ``rows`` [n].
 
@@ -211,19 +212,20 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
     readers = [reader for reader in range(len(case.layers)) if case.owner(reader) == index] or [index]
     longest = max(request.kv_len for request in case.requests)
     rise = math.log(max(longest, 2)) + STALE_SCALE
-    geometry = case.layers[index]
-    keys = torch.empty((len(rows), geometry.num_kv_heads, geometry.head_dim), device=device)
+    found, order = [], []
     for turn, reader in enumerate(readers):
-        mine = (turns % len(readers) == turn).nonzero().view(-1) if len(readers) > 1 else torch.arange(len(turns))
+        mine = np.flatnonzero(turns % len(readers) == turn)
         layer = case.layers[reader]
         member = turns[mine] // len(readers) % layer.group_size
-        heads = torch.arange(layer.num_kv_heads)[None, :] * layer.group_size + member[:, None]
-        q = logical.on(reader, device).q[
-            rows[mine].to(device, non_blocking=True)[:, None], heads.to(device, non_blocking=True)
-        ]
-        keys[mine.to(device, non_blocking=True)] = aimed(
-            scaled(q, case.q_scale(reader)), layer, raised_score(case, layer, rise)
-        )
+        heads = np.arange(layer.num_kv_heads) * layer.group_size + member[:, None]
+        of_all = torch.from_numpy(rows[mine, None] * layer.num_qo_heads + heads).to(device, non_blocking=True)
+        q = logical.on(reader, device).q.flatten(0, 1)[of_all]
+        found.append(aimed(scaled(q, case.q_scale(reader)), layer, raised_score(case, layer, rise)))
+        order.append(mine)
+    keys = found[0]
+    if len(readers) > 1:
+        back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
+        keys = torch.cat(found)[back.to(device, non_blocking=True)]
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
     scale = case.layers[index].k_scale
-    return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp(-most, most)
+    return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp_(-most, most)

@@ -5,6 +5,8 @@ They are part of the input's allocation, whose bytes a check compares (``Batch.m
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 GUARD_BYTES = 512
@@ -14,22 +16,35 @@ _GUARD = 0x5A
 """A byte whose repetition is a plausible number in every dtype, and no page id of a pool."""
 
 
+_SMALL_BYTES = 2**16
+"""Memory up to which all of it is filled like a guard: one operation then costs less than two short ones."""
+
+
 def between_guards(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return an uninitialised contiguous tensor with guards on both sides, in one allocation."""
-    count = 1
-    for size in shape:
-        count *= size
-    width = dtype.itemsize
-    memory = torch.empty(
-        count * width + 2 * GUARD_BYTES + -count * width % GUARD_BYTES, dtype=torch.uint8, device=device
-    )
+    return _inside(_memory(shape, dtype, device), shape, dtype)
+
+
+def guarded(tensor: torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+    """Return a contiguous copy of ``tensor`` between guards on ``device`` (None: its own), sent there in one copy."""
+    shape = tuple(tensor.shape)
+    memory = _memory(shape, tensor.dtype, tensor.device)
+    _inside(memory, shape, tensor.dtype).copy_(tensor)
+    sent = memory if device is None else memory.to(device, non_blocking=True)
+    return _inside(sent, shape, tensor.dtype)
+
+
+def _memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return the bytes of a tensor and its guards, [bytes] uint8."""
+    inside = math.prod(shape) * dtype.itemsize
+    size = inside + 2 * GUARD_BYTES + -inside % GUARD_BYTES
+    if size <= _SMALL_BYTES:
+        return torch.full((size,), _GUARD, dtype=torch.uint8, device=device)
+    memory = torch.empty(size, dtype=torch.uint8, device=device)
     memory[:GUARD_BYTES] = _GUARD
-    memory[GUARD_BYTES + count * width :] = _GUARD
-    return memory[GUARD_BYTES : GUARD_BYTES + count * width].view(dtype).view(shape)
+    memory[GUARD_BYTES + inside :] = _GUARD
+    return memory
 
 
-def guarded(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a contiguous copy of ``tensor`` between guards, on its own device."""
-    copy = between_guards(tuple(tensor.shape), tensor.dtype, tensor.device)
-    copy.copy_(tensor)
-    return copy
+def _inside(memory: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return memory[GUARD_BYTES : GUARD_BYTES + math.prod(shape) * dtype.itemsize].view(dtype).view(shape)

@@ -49,6 +49,10 @@ class Layout:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _places: dict[tuple[Pool, torch.device], tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
     def page(self, pool: Pool, request: int, token: int) -> int:
         """Return the page id of ``token`` of ``request`` in ``pool``; the null page means that it is not stored."""
         page = self.tables[request][token // self.page_size]
@@ -80,6 +84,19 @@ class Layout:
         skipped = torch.repeat_interleave(torch.cat([behind.new_zeros(1), behind[:-1]]), lengths, output_size=total)
         place += skipped
         return ids[place // size] * size + place % size
+
+    def places(self, pool: Pool, device: torch.device = _CPU) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
+        """Return the pages of ``pool`` and the slots within them at which tokens are stored, [stored tokens] int64.
+
+        Before them stand the tokens of the batch that these are, or None for all of them.
+        """
+        if (pool, device) not in self._places:
+            slots, kept = self.slots(pool, device), None
+            if self.has_reclaimed(pool):
+                kept = (slots >= self.page_size).nonzero().view(-1)
+                slots = slots[kept]
+            self._places[pool, device] = kept, (slots // self.page_size, slots % self.page_size)
+        return self._places[pool, device]
 
     def has_reclaimed(self, pool: Pool) -> bool:
         """Return whether some token of the batch is not stored in ``pool``."""

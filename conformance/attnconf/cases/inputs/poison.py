@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,11 +28,17 @@ def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
         flat = bits(tensor).view(-1)
         whole = flat.numel() // block.numel() * block.numel()
         flat[:whole].view(-1, block.numel()).copy_(block)
-        flat[whole:].copy_(block[: flat.numel() - whole])
+        if whole < flat.numel():
+            flat[whole:].copy_(block[: flat.numel() - whole])
         return
+    bits(tensor).fill_(_pattern(kind, dtype))
+
+
+@cache
+def _pattern(kind: PoisonKind, dtype: torch.dtype) -> int:
+    """Return the bits of the number that fills memory."""
     value = {"zero": 0.0, "huge": torch.finfo(dtype).max, "inf": math.inf, "nan": math.nan}[kind]
-    pattern = int(bits(torch.full((1,), value).to(dtype)))
-    bits(tensor).fill_(pattern)
+    return int(bits(torch.full((1,), value).to(dtype)))
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

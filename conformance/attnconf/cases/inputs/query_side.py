@@ -67,12 +67,12 @@ def laid_out(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> torc
     return packed[:, : layer.num_qo_heads * layer.head_dim].view(whole.shape)
 
 
-def sliced_table(case: Case, table: torch.Tensor) -> torch.Tensor:
-    """Return the block ``table`` [rows, columns] as a slice of a wider one, if ``case`` has it so.
+def sliced_table(case: Case, table: torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+    """Return the block ``table`` [rows, columns] on ``device``, as a slice of a wider one if ``case`` has it so.
 
     Behind its columns are the ids of its own first ones: pages of the pool, which nobody may read there.
     """
     slack = case.paging.table_slack
     columns = table.shape[1]
-    wider = table[:, torch.arange(columns + slack, device=table.device) % columns]
-    return guarded(wider)[:, :columns]
+    wider = table[:, torch.arange(columns + slack, device=table.device) % columns] if slack else table
+    return guarded(wider, device)[:, :columns]

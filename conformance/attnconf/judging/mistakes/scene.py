@@ -130,6 +130,7 @@ class Scene:
         rows = torch.randint(0, self.logical.q_starts[-1], (tail + _STALE_BLOCK,), generator=rng)
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
         dtype = self.problem.k.dtype
-        k = aimed_keys(self.case, owner, self.logical, rows, torch.arange(len(rows)), device).to(dtype)
+        turns = torch.arange(len(rows)).numpy()
+        k = aimed_keys(self.case, owner, self.logical, rows.numpy(), turns, device).to(dtype)
         shape = (*k.shape[:2], self.problem.v.shape[2])
         return k, (STALE_SCALE * normal(shape, rng, device)).to(dtype)
