@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from attnconf.cases.inputs.batch import Batch, BatchRow
@@ -20,7 +21,7 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.judging.checks.static_memory import room_for
 from attnconf.judging.result import Failure
-from attnconf.numerics import Bounded, bounded_answer, merge_answers, out_units
+from attnconf.numerics import Bounded, bounded_answers, merge_answers, rows_of, units_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +64,7 @@ def merged_ranges(trial: Trial, layer: int, request: int) -> Failure | None:
         trial.run(layer, f"part {request} {index}", partial(trial.posed.batch.derive, [row], "decode"))
         for index, row in enumerate(rows)
     ]
-    expected = _merged(trial, layer, request, [slice(start, stop) for start, stop in ranges])
-    units = _units(outputs, [0, 0], expected)
+    (units,) = _units(outputs, _merged(trial, layer, [request], [slice(start, stop) for start, stop in ranges]))
     what = f"keys 0 to {cut - 1} and {cut} to {spec.kv_len - 1}, merged through the LSE"
     return None if units <= 1.0 else _failure(layer, units, what)
 
@@ -86,9 +86,8 @@ def merged_shards(trial: Trial, layer: int, _request: int) -> Failure | None:
     for shard in range(count):
         batch = shard_of(trial, layer, rows, shard, count)
         outputs.append(trial.run_prepared(trial.prepare(batch), batch, 0))
-    for place, request in enumerate(requests):
-        held = [slice(shard, None, count) for shard in range(count) if shard < trial.case.requests[request].kv_len]
-        units = _units(outputs, [place] * count, _merged(trial, layer, request, held))
+    expected = _merged(trial, layer, requests, [slice(shard, None, count) for shard in range(count)])
+    for request, units in zip(requests, _units(outputs, expected), strict=True):
         if not units <= 1.0:
             what = f"the keys of request {request} in {count} shards by token, merged through the LSE"
             return _failure(layer, units, what)
@@ -123,24 +122,25 @@ def shard_of(trial: Trial, layer: int, rows: Sequence[BatchRow], shard: int, cou
     derived = whole.derive(rows, "decode")
     inputs = whole.layers[layer]
     size, cache = whole.page_size, whole.caches[inputs.cache]
-    held = [torch.tensor(range(shard, row.kv_stop, count), dtype=torch.int64) for row in rows]
+    held = [np.arange(shard, row.kv_stop, count) for row in rows]
     pages = [-(-len(tokens) // size) for tokens in held]
     total = sum(pages)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(trial.case.seed + shard)) + 1 + NULL_PAGE
     own = room_for(cache, total + 1)
-    tables = torch.zeros((len(rows), max([1, *pages])), dtype=torch.int32)
-    for memory, source in ((own.k, cache.k), (own.v, cache.v)):
-        bits(memory)[:] = bits(source)[NULL_PAGE]
+    tables = np.zeros((len(rows), max([1, *pages])), dtype=np.int32)
+    copied = []
     start = 0
     for place, (row, tokens, used) in enumerate(zip(rows, held, pages, strict=True)):
-        tables[place, :used] = order[start : start + used].to(torch.int32)
+        tables[place, :used] = order[start : start + used]
         start += used
-        there = tables[place].long().to(whole.device)
-        ids, tokens_on = whole.block_tables[row.request].long(), tokens.to(whole.device)
-        target = torch.arange(len(tokens), device=whole.device)
-        for memory, source in ((own.k, cache.k), (own.v, cache.v)):
-            found = bits(by_token(source, whole.kv_layout))[ids[tokens_on // size], tokens_on % size]
-            bits(by_token(memory, whole.kv_layout))[there[target // size], target % size] = found
+        ids, slots = trial.posed.layout.block_tables[row.request].numpy(), np.arange(len(tokens))
+        copied.append(np.stack([ids[tokens // size], tokens % size, tables[place, slots // size], slots % size]))
+    moved = torch.from_numpy(np.concatenate(copied, axis=1)).to(whole.device, non_blocking=True)
+    source_page, source_slot, page, slot = moved
+    for memory, source in ((own.k, cache.k), (own.v, cache.v)):
+        bits(memory)[:] = bits(source)[NULL_PAGE]
+        found = bits(by_token(source, whole.kv_layout))[source_page, source_slot]
+        bits(by_token(memory, whole.kv_layout))[page, slot] = found
     owner = whole.layers[inputs.cache].geometry
     stored = {"kv_owner": None, "k_scale": owner.k_scale, "v_scale": owner.v_scale}
     lengths = tuple(len(tokens) for tokens in held)
@@ -148,7 +148,7 @@ def shard_of(trial: Trial, layer: int, rows: Sequence[BatchRow], shard: int, cou
         derived,
         seq_lens=torch.tensor(lengths, dtype=torch.int32).to(whole.device),
         kv_lens=lengths,
-        block_tables=tables.to(whole.device),
+        block_tables=torch.from_numpy(tables).to(whole.device),
         full_to_swa=None,
         row_spans=None,
         layers=(
@@ -158,12 +158,16 @@ def shard_of(trial: Trial, layer: int, rows: Sequence[BatchRow], shard: int, cou
     )
 
 
-def _merged(trial: Trial, layer: int, request: int, parts: Sequence[slice]) -> Bounded:
-    """Return the merged answers of the oracle over ``parts`` of the keys of the request's last row."""
-    whole = trial.posed.scene(layer, request).problem
+def _merged(trial: Trial, layer: int, requests: Sequence[int], parts: Sequence[slice]) -> Bounded:
+    """Return the merged answers of the oracle over ``parts`` of the keys of the last rows of ``requests``, a row each.
+
+    All parts of all requests are answered at once. A part may have no key.
+    """
     profile = trial.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
-    dtype = trial.case.answer_dtype
-    return merge_answers([bounded_answer(_over(whole, part), profile, dtype) for part in parts])
+    wholes = [trial.posed.problem(layer, request) for request in requests]
+    problems = [_over(whole, part) for part in parts for whole in wholes]
+    answers, count = bounded_answers(problems, profile, trial.case.answer_dtype), len(requests)
+    return merge_answers([rows_of(answers, slice(first, first + count)) for first in range(0, len(problems), count)])
 
 
 def _over(whole: Problem, part: slice) -> Problem:
@@ -173,12 +177,14 @@ def _over(whole: Problem, part: slice) -> Problem:
     return replace(whole, q=whole.q[-1:], k=k, v=v, positions=positions, spans=())
 
 
-def _units(outputs: Sequence[Output], rows: Sequence[int], expected: Bounded) -> float:
-    """Return the error of a row's merged answers, in units; ``rows`` is its place in each of ``outputs``."""
-    lses = torch.stack([one.lse[row] for one, row in zip(outputs, rows, strict=True) if one.lse is not None]).double()
+def _units(outputs: Sequence[Output], expected: Bounded) -> list[float]:
+    """Return the error of each merged row, in units; the first rows of ``outputs`` are its parts."""
+    count = expected.answer.out.shape[0]
+    lses = torch.stack([one.lse[:count] for one in outputs if one.lse is not None]).double()
     shares = torch.softmax(lses, dim=0)[..., None]
-    parts = torch.stack([one.out[row] for one, row in zip(outputs, rows, strict=True)]).double()
-    return float(out_units((shares * parts).sum(dim=0)[None], expected).max())
+    merged = (shares * torch.stack([one.out[:count] for one in outputs]).double()).sum(dim=0)
+    found: list[float] = units_by_row(merged, None, expected).tolist()
+    return found
 
 
 def _failure(layer: int, units: float, what: str) -> Failure:
