@@ -46,7 +46,7 @@ def mistake_units(scenes: Iterable[tuple[Scene, Bounded]]) -> dict[str, float]:
         probed = sorted({*probed_rows(scene.case, scene.layer, scene.request), *ends})
         waiting = [mistake for mistake in CLAIMED if found.get(mistake.name, 0.0) < EFFECTIVE_UNITS]
         last = last_heads(scene.problem)
-        parts = [Part(torch.tensor(ends), last), Part(torch.tensor(probed), ALL)]
+        parts = [Part(tuple(ends), last), Part(tuple(probed), ALL)]
         each = max(1, scene.problem.k.nbytes + scene.problem.v.nbytes)
         at_once = max(1, MOST_BYTES // each)
         for start in range(0, len(waiting), at_once):

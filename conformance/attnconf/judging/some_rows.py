@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+import torch
 
 from attnconf.numerics import Bounded
 from attnconf.oracle import Answer, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import torch
 
 _FEW_HEADS = 2
 """Query heads of a part, at least: of two neighbours each has a probe at another end of what the last row sees."""
@@ -41,24 +41,29 @@ def last_heads(problem: Problem) -> Heads:
 
 @dataclass(frozen=True)
 class Part:
-    """Some query ``rows`` [n] int64, on the CPU, and the last ``heads`` of an answer."""
+    """Some query ``rows`` and the last ``heads`` of an answer."""
 
-    rows: torch.Tensor
+    rows: tuple[int, ...]
     heads: Heads
+
+    @cached_property
+    def _rows(self) -> torch.Tensor:
+        return torch.tensor(self.rows)
 
     def of_mistakes(self, mistaken: Sequence[Problem | Answer], right: Problem) -> list[Problem | Answer]:
         """Return this part of mistaken questions and answers to the ``right`` question."""
-        queries: dict[int, torch.Tensor] = {}  # few mistakes change the queries, so these are cut, and multiplied, once
+        cut: dict[int, torch.Tensor] = {}  # few mistakes change queries or positions, so these are cut once
         return [
-            self._of_problem(one, right, queries) if isinstance(one, Problem) else self.of_answer(one)
-            for one in mistaken
+            self._of_problem(one, right, cut) if isinstance(one, Problem) else self.of_answer(one) for one in mistaken
         ]
 
-    def _of_problem(self, problem: Problem, right: Problem, queries: dict[int, torch.Tensor]) -> Problem:
-        address = problem.q.data_ptr()
-        if address not in queries:
-            queries[address] = self._cut(problem.q)
-        part = problem.of_rows(self.rows, queries[address])
+    def _of_problem(self, problem: Problem, right: Problem, cut: dict[int, torch.Tensor]) -> Problem:
+        query, position = problem.q.data_ptr(), problem.positions.data_ptr()
+        if query not in cut:
+            cut[query] = self._cut(problem.q)
+        if position not in cut:
+            cut[position] = problem.positions[self._rows]
+        part = problem.of_rows(self.rows, cut[query], cut[position])
         if self.heads == ALL:
             return part
         mapping, sinks = problem.kv_head_of, problem.sinks
@@ -80,7 +85,7 @@ class Part:
         return Bounded(self.of_answer(bounded.answer), self._cut(bounded.out_bound), self._cut(bounded.lse_bound))
 
     def _cut(self, whole: torch.Tensor) -> torch.Tensor:
-        return whole[self.rows.to(whole.device, non_blocking=True)][:, self.heads.query :]
+        return whole[self._rows.to(whole.device, non_blocking=True)][:, self.heads.query :]
 
 
 @lru_cache(maxsize=256)

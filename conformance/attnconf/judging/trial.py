@@ -86,6 +86,7 @@ class Trial:
         self.changed_by_prepare: str | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
         self._beside: dict[str, Trial] = {}
+        self._again: dict[int, Output] = {}
         self._profiles: dict[KernelShape, NumericsProfile] = {}
         self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
@@ -100,6 +101,12 @@ class Trial:
         if layer not in self._base:
             self._base[layer] = self.run(layer)
         return self._base[layer]
+
+    def again(self, layer: int, run: Callable[[], dict[int, Output]]) -> Output:
+        """Return the output of ``layer`` when all layers are run again, once, by ``run``."""
+        if not self._again:
+            self._again = run()
+        return self._again[layer]
 
     def prepare(self, batch: Batch) -> Prepared:
         """Let the backend build the metadata of ``batch``, whose tensors it may change from now on."""

@@ -6,7 +6,7 @@ Shorter parts have rows and keys behind them that nothing sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from attnconf.oracle.parts import Part
     from attnconf.oracle.problem import Problem
+
+
+_FEW_COPIES = 3
+"""Tensors up to which each is copied into a block by itself; more are gathered, which reads their numbers twice."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,28 @@ def _stack(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
     together = _strided(tensors)
     if together is not None:
         return together.double().transpose(1, 2)
+    if len(tensors) > _FEW_COPIES:
+        return _joined(tensors, length).transpose(1, 2)
     make = torch.zeros if any(tensor.shape[0] < length for tensor in tensors) else torch.empty
     stacked = make((len(tensors), length, *first.shape[1:]), dtype=torch.float64, device=first.device)
     for index, tensor in enumerate(tensors):
         stacked[index, : tensor.shape[0]].copy_(tensor)
     return stacked.transpose(1, 2)
+
+
+def _joined(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
+    """Return the same [tensors, length, heads, D] by one gather, whatever the number of tensors."""
+    dtype = tensors[0].dtype
+    if dtype.itemsize == 1:  # not every device joins and gathers numbers of 8 bits
+        tensors = [tensor.view(torch.uint8) for tensor in tensors]
+    lengths = [len(tensor) for tensor in tensors]
+    starts, behind = accumulate(lengths, initial=0), sum(lengths)
+    rows = [
+        [*range(start, start + count), *[behind] * (length - count)]
+        for start, count in zip(starts, lengths, strict=False)
+    ]
+    together = torch.cat([*tensors, tensors[0].new_zeros((1, *tensors[0].shape[1:]))])
+    return together[_sent(rows, together.device)].view(dtype).double()
 
 
 def _strided(tensors: list[torch.Tensor]) -> torch.Tensor | None:

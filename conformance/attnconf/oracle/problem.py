@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 
@@ -98,10 +100,10 @@ class Problem:
         oldest = self._oldest(int(self.positions[row]))
         return [self.tree_start + token for token in chain if self.tree_start + depth[token] >= oldest]
 
-    def of_rows(self, rows: torch.Tensor, q: torch.Tensor) -> Problem:
-        """Return the question of some ``rows`` [n] int64, whose queries are ``q`` [n, num_qo_heads, D]."""
-        tokens = tuple(self.tokens[row] for row in rows.tolist()) if self.tree else ()
-        return replace(self, q=q, positions=self.positions[rows], tokens=tokens)
+    def of_rows(self, rows: Sequence[int], q: torch.Tensor, positions: torch.Tensor) -> Problem:
+        """Return the question of some ``rows``, with their queries ``q`` [rows, num_qo_heads, D] and ``positions``."""
+        tokens = tuple(self.tokens[row] for row in rows) if self.tree else ()
+        return replace(self, q=q, positions=positions, tokens=tokens)
 
     @property
     def score_scale(self) -> float:

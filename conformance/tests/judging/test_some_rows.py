@@ -36,7 +36,7 @@ def make() -> Problem:
 def test_a_part_of_a_question_has_that_part_of_its_answer(mapping: list[int] | None, heads: Heads) -> None:
     right = make()
     wrong = right if mapping is None else replace(right, kv_head_of=torch.tensor(mapping))
-    part = Part(torch.tensor([0, 3]), heads)
+    part = Part((0, 3), heads)
     (small,) = part.of_mistakes([wrong], right)
     assert isinstance(small, Problem)
     whole = part.of_answer(attend(wrong))
@@ -47,7 +47,7 @@ def test_a_part_of_a_question_has_that_part_of_its_answer(mapping: list[int] | N
 
 def test_a_bound_is_cut_as_its_answer() -> None:
     bounded = bounded_answer(make(), NumericsProfile(), "float32")
-    cut = Part(torch.tensor([4]), Heads(4, 2)).of_bounded(bounded)
+    cut = Part((4,), Heads(4, 2)).of_bounded(bounded)
     assert torch.equal(cut.out_bound, bounded.out_bound[4:, 4:])
     assert torch.equal(cut.lse_bound, bounded.lse_bound[4:, 4:])
     assert torch.equal(cut.answer.lse, bounded.answer.lse[4:, 4:])

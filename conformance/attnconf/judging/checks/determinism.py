@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from attnconf.judging.trial import BASE
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Workspace
+    from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
 
 DIRT = 0xFF
@@ -30,21 +32,23 @@ _CONTEXTS = (0, 131_072, 2**20)
 
 
 def _repeated(trial: Trial, layer: int) -> list[Failure]:
-    """Run the other layers and another batch (the requests in reverse), then the same call again: A, B, A."""
-    for other in trial.answered:
-        if other != layer:
-            trial.run(other)
+    """Run all layers over another batch (the requests in reverse), then all of them again: A, B, A for each."""
+    output = trial.again(layer, partial(_run_again, trial))
+    comparison = Comparison(Clause.DETERMINISM, "repeated", "the same call again, after other layers and another batch")
+    return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
+
+
+def _run_again(trial: Trial) -> dict[int, Output]:
     rows = [
         BatchRow(index, 0, request.new_tokens, request.kv_len)
         for index, request in reversed(list(enumerate(trial.case.requests)))
         if request.new_tokens
     ]
-    if trial.supports_rows(layer, rows, trial.case.mode):
-        # Its own name: the other batch must be prepared now, after the base run, and not by an earlier check.
-        trial.run(layer, f"between, layer {layer}", lambda: trial.posed.batch.derive(rows, trial.case.mode))
-    output = trial.run(layer)
-    comparison = Comparison(Clause.DETERMINISM, "repeated", "the same call again, after other layers and another batch")
-    return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
+    for layer in trial.answered:
+        if trial.supports_rows(layer, rows, trial.case.mode):
+            # Its own name: the other batch must be prepared now, after the base run, and not by an earlier check.
+            trial.run(layer, "between", lambda: trial.posed.batch.derive(rows, trial.case.mode))
+    return {layer: trial.run(layer) for layer in trial.answered}
 
 
 def _hinted(trial: Trial, layer: int) -> list[Failure]:
