@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,24 +42,23 @@ def _faults(batch: Batch) -> Iterator[str]:
     if batch.max_seq_len < max(lengths) or batch.max_q_len < max(tokens):
         given = f"max_seq_len {batch.max_seq_len} and max_q_len {batch.max_q_len}"
         yield f"{given} are below the longest request, of {max(lengths)} keys and {max(tokens)} query tokens"
-    yield from _page_faults(batch)
+    yield from _page_faults(batch, lengths)
 
 
-def _page_faults(batch: Batch) -> Iterator[str]:
+def _page_faults(batch: Batch, lengths: list[int]) -> Iterator[str]:
     """Yield the first page id in a used column that is outside the pool whose ids the table has."""
     pages = next((len(cache.k) for cache in batch.caches if cache.pool == "full"), None)
     if pages is None and batch.full_to_swa is not None:
         pages = len(batch.full_to_swa) // batch.page_size
     if pages is None:
         return
-    used = (batch.seq_lens.long() + batch.page_size - 1) // batch.page_size
-    columns = torch.arange(batch.block_tables.shape[1], device=batch.device)
-    outside = (batch.block_tables < 0) | (batch.block_tables >= pages)
-    found = (outside & (columns[None, :] < used[:, None])).nonzero()
+    tables = batch.block_tables.cpu().numpy()
+    used = (np.array(lengths) + batch.page_size - 1) // batch.page_size
+    in_use = np.arange(tables.shape[1]) < used[:, None]
+    found = np.argwhere(((tables < 0) | (tables >= pages)) & in_use)
     if len(found):
         request, column = found[0].tolist()
-        page = int(batch.block_tables[request, column])
-        yield f"request {request} has page {page} in column {column}, and the pool has {pages} pages"
+        yield f"request {request} has page {tables[request, column]} in column {column}, and the pool has {pages} pages"
 
 
 def _shown(numbers: list[int]) -> str:

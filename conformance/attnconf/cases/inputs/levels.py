@@ -127,15 +127,16 @@ def raised_score(case: Case, layer: Layer, rise: float) -> float:
 
 def target_scores(case: Case, layer: Layer, probes: Sequence[Probe]) -> list[float]:
     """Return sm_scale * q.k of the key of each probe, which then takes about half of its row's attention."""
-    by_length: dict[int, float] = {}
+    of_row: dict[tuple[int, int], float] = {}  # the probes of a row, one for each head and more, have one target
     found = []
     for probe in probes:
         if probe.name == SATURATED and layer.logits_soft_cap is not None:
             product = _FLOAT16_PRODUCT if case.q_dtype == "float16" else math.inf
             found.append(min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale))
             continue
-        visible = seen(layer, case.requests[probe.request], probe.row).keys
-        if visible not in by_length:
-            by_length[visible] = raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
-        found.append(by_length[visible])
+        row = probe.request, probe.row
+        if row not in of_row:
+            visible = seen(layer, case.requests[probe.request], probe.row).keys
+            of_row[row] = raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
+        found.append(of_row[row])
     return found

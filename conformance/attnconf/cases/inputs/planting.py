@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from attnconf.cases.inputs.levels import target_scores
@@ -45,12 +46,11 @@ def plant(  # noqa: PLR0913 - whose keys move, along whose queries, and which on
         return
     heads = [probe.head for probe in probes]
     scores = target_scores(case, layer, probes)
-    places = [token * layer.num_kv_heads + head // layer.group_size for token, head in zip(tokens, heads, strict=True)]
-    moved, which = torch.unique(torch.tensor(places), return_inverse=True)
-    index = torch.stack([torch.tensor(rows), torch.tensor(heads), torch.tensor(places), which]).to(
-        k.device, non_blocking=True
-    )
-    row, head, place, which = index
+    places = np.array(tokens) * layer.num_kv_heads + np.array(heads) // layer.group_size
+    changed, which = np.unique(places, return_inverse=True)
+    index = torch.from_numpy(np.stack([rows, heads, places, which])).to(k.device, non_blocking=True)
+    row, head, place, which_of = index
+    moved = torch.from_numpy(changed).to(k.device, non_blocking=True)
     flat = k.view(-1, layer.head_dim)
     along = directions[row, head].double()
     own = q[row, head].double()
@@ -59,8 +59,7 @@ def plant(  # noqa: PLR0913 - whose keys move, along whose queries, and which on
     targets = torch.tensor(scores, dtype=torch.float64).to(k.device, non_blocking=True)
     step = rounded((targets - current) / rise.clamp_min(_LEAST_PRODUCT))
     change = torch.zeros((len(moved), layer.head_dim), dtype=torch.float64, device=k.device)
-    change.index_add_(0, which, step[:, None] * along)
-    moved = moved.to(k.device, non_blocking=True)
+    change.index_add_(0, which_of, step[:, None] * along)
     flat[moved] = (flat[moved].double() + change).float()
 
 

@@ -178,16 +178,17 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
         last = request.new_tokens - 1
         rows = probed_rows(case, layer, index)
         for row in rows:
+            in_sight, relatives = seen(geometry, request, row), _relatives(request, row)
             for head in _probed_heads(case, layer, index, len(rows)):
                 turn = case.seed + _LAYER_TURN * layer + _REQUEST_TURN * index + row + head
                 sight = Sight(
-                    *seen(geometry, request, row),
+                    *in_sight,
                     request.prefix_len,
                     request.kv_len,
                     case.paging.page_size,
                     shared,
                     (case.seed * _SEED_FACTOR + row * _ROW_FACTOR + head * _HEAD_FACTOR + index) % _SALT_MODULUS,
-                    *_relatives(request, row),
+                    *relatives,
                 )
                 kv_head = head // geometry.group_size
                 ends = (required_ends[head % 2], forbidden_ends[head % 2]) if row == last else ((), ())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from attnconf.cases.inputs.assemble import aimed_keys, pool_of
@@ -96,16 +97,16 @@ class Scene:
         the request's last row.
         """
         device, size = self.problem.k.device, self.layout.page_size
-        tokens = self.layout.tokens(self.pool).view(-1, size)
-        ids = torch.tensor(pages, dtype=torch.int64)
-        read = tokens[torch.where(ids < len(tokens), ids, NULL_PAGE)].view(-1)
-        index = read[: self.problem.k.shape[0]] if slots is None else read[slots]
-        live = index.clamp_min(0).to(device, non_blocking=True)
+        tokens = self.layout.tokens(self.pool).numpy().reshape(-1, size)
+        ids = np.array(pages, dtype=np.int64)
+        read = tokens[np.where(ids < len(tokens), ids, NULL_PAGE)].reshape(-1)
+        index = read[: self.problem.k.shape[0]] if slots is None else read[slots.numpy()]
+        live = torch.from_numpy(np.maximum(index, 0)).to(device, non_blocking=True)
         owner = self.logical.on(self.case.owner(self.layer), device)
         k, v = bits(owner.k)[live], bits(owner.v)[live]
-        dead = (index < 0).nonzero().view(-1)
+        dead = np.flatnonzero(index < 0)
         if len(dead):
-            places = dead.to(device, non_blocking=True)
+            places = torch.from_numpy(dead).to(device, non_blocking=True)
             k[places], v[places] = (bits(stale) for stale in self._stale(len(dead), tail))
         return k.view(owner.k.dtype), v.view(owner.v.dtype)
 
