@@ -196,19 +196,13 @@ def bounded_like(answer: Answer, right: Bounded, out_dtype: str) -> Bounded:
 
 
 def out_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
-    """Return |actual - expected| in units of the bound, like ``actual``; NaN and infinities give inf."""
+    """Return |actual - expected| in units of the bound, like ``actual``; NaN and wrong infinities give inf."""
     return _units(actual, expected.answer.out, expected.out_bound)
 
 
 def lse_units(actual: torch.Tensor, expected: Bounded) -> torch.Tensor:
     """Return the error of natural-log LSE values in units of their bound; -inf is right only where -inf is expected."""
-    wanted = expected.answer.lse
-    empty = torch.isneginf(wanted)
-    finite = _units(
-        actual.masked_fill(empty, 0.0), wanted.masked_fill(empty, 0.0), expected.lse_bound.masked_fill(empty, 1.0)
-    )
-    wrong_empty = empty & ~torch.isneginf(actual)
-    return finite.masked_fill(wrong_empty, math.inf)
+    return _units(actual, expected.answer.lse, expected.lse_bound)
 
 
 def merge_answers(parts: Sequence[Bounded]) -> Bounded:
@@ -237,9 +231,10 @@ def changes_in_units(changed: torch.Tensor, expected: Bounded) -> torch.Tensor:
 
 
 def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
-    error = (actual.double() - wanted).abs()
-    units = (error / bound).masked_fill_(error == 0, 0.0)
-    return torch.nan_to_num(units, nan=math.inf, posinf=math.inf)
+    """Return errors in units of ``bound``: 0 where two numbers are equal, infinite ones too, and inf for NaN."""
+    numbers = actual.double()
+    units = (numbers - wanted).abs_().div_(bound).masked_fill_(numbers == wanted, 0.0)
+    return units.nan_to_num_(nan=math.inf, posinf=math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,11 +264,9 @@ class _Moments:
         shift = self.score_errors[..., None]
         inner = (
             (self.weighted_errors + shift * magnitude) / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
-            + sums * self.weighted_values
-            + u_p * self.weighted_values
-            + UNIT_ROUNDOFF[self.profile.row_sum] * magnitude
+            + (sums + u_p) * self.weighted_values
             + self.lost_values
-            + self.lost_sums[..., None] * magnitude
+            + (self.lost_sums[..., None] + UNIT_ROUNDOFF[self.profile.row_sum]) * magnitude
         )
         smallest = self.part_scale * (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
         floor = torch.where(self.visible[..., None] > 0, smallest + _SMALLEST[out_dtype], 0.0)
@@ -314,8 +307,8 @@ def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile
     products = (math.sqrt(block.q.shape[3]) + 4.0) * UNIT_ROUNDOFF[profile.accumulator]
     relative = EXP_RELATIVE + (profile.tanh if block.soft_cap is not None else 0.0)
     d = block.products(block.q.abs(), block.k.abs()).mul_((products + 2.0 * _roundoff(profile.dequantised)) * scale)
-    d += relative * scores.abs()
-    d += SHIFT_RELATIVE * (top - scores).clamp_min_(0.0)
+    d.add_(scores.abs(), alpha=relative)
+    d.add_((top - scores).clamp_min_(0.0), alpha=SHIFT_RELATIVE)
     d += EXP_ABSOLUTE
     if profile.query is not None:
         rounding = (UNIT_ROUNDOFF[profile.query] * block.q.abs()).clamp_min(_SMALLEST[profile.query] / 2)

@@ -54,12 +54,18 @@ class LogicalLayer:
 
 @dataclass(frozen=True)
 class Logical:
-    """The logical inputs of a case, on one device. ``q_starts`` and ``kv_starts`` [requests + 1] index the tokens."""
+    """The logical inputs of a case, on one device. ``q_starts`` and ``kv_starts`` [requests + 1] index the tokens.
+
+    ``stale`` keeps the contents of dead slots that are made from them, which all scenes of a case share.
+    """
 
     case: Case
     layers: tuple[LogicalLayer, ...]
     q_starts: tuple[int, ...]
     kv_starts: tuple[int, ...]
+    stale: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _copies: dict[tuple[int, torch.device], LogicalLayer] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -188,10 +194,10 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
     k = normal((tokens, layer.num_kv_heads, dim), rng, device)
     v = normal((tokens, layer.num_kv_heads, layer.value_dim), rng, device)
     if _shares_axis(case, index):
-        signs = _signs(case, dim).to(device)
-        share = 1.0 / math.sqrt(float(signs.abs().sum()))
-        x = _without(x, signs) * spread
-        k = _without(k, signs) + AMPLITUDE * share * signs
+        own_signs, count = _signs(case.seed, dim, is_far=far(case))
+        signs, share = own_signs.to(device, non_blocking=True), 1.0 / math.sqrt(count)
+        x = _without(x, signs, count) * spread
+        k = _without(k, signs, count) + AMPLITUDE * share * signs
         q = x + raw_base(case, layer) / layer.sm_scale / AMPLITUDE * share * signs
     else:
         x *= spread
@@ -205,22 +211,23 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
     return _Draft(_cast(q, case.q_scale(index), case.q_dtype), x, k, v, sinks)
 
 
-def _signs(case: Case, dim: int) -> torch.Tensor:
-    """Return the signs [dim] of the axis that shifts all scores alike; it has equal components.
+@lru_cache(maxsize=64)
+def _signs(seed: int, dim: int, *, is_far: bool) -> tuple[torch.Tensor, float]:
+    """Return the signs [dim] of the axis that shifts all scores alike, and how many components it has, all equal.
 
     Far levels have an axis of one component, and zeros: rounding a large number that all keys have in common shifts
-    their scores alike, and leaves the others' bits to the rest of the query.
+    their scores alike, and leaves the others' bits to the rest of the query. Nobody writes to it.
     """
-    rng = torch.Generator().manual_seed(case.seed + dim)
+    rng = torch.Generator().manual_seed(seed + dim)
     signs = 2.0 * torch.randint(0, 2, (dim,), generator=rng) - 1.0
-    if far(case):
-        signs *= torch.arange(dim) == case.seed % dim
-    return signs
+    if is_far:
+        signs *= torch.arange(dim) == seed % dim
+    return signs, float(signs.abs().sum())
 
 
-def _without(numbers: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
+def _without(numbers: torch.Tensor, signs: torch.Tensor, count: float) -> torch.Tensor:
     """Return noise without its component along ``signs``. The sums are exact (``noise.py``), so in any order."""
-    return numbers - (numbers * signs).sum(dim=-1, keepdim=True) * (1.0 / float(signs.abs().sum())) * signs
+    return numbers - (numbers * signs).sum(dim=-1, keepdim=True) * (1.0 / count) * signs
 
 
 def _shares_axis(case: Case, index: int) -> bool:

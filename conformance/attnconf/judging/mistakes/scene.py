@@ -112,21 +112,19 @@ class Scene:
 
     def _stale(self, count: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the stored keys and values of ``count`` dead slots, as repetitions of one block."""
-        if tail not in self._stale_blocks:
-            self._stale_blocks[tail] = self._stale_block(tail)
-        k, v = self._stale_blocks[tail]
+        owner, device = self.case.owner(self.layer), self.problem.k.device
+        key = (owner, device, *((tail, self.request) if tail else ()))
+        kept = self.logical.stale
+        if key not in kept:
+            kept[key] = self._stale_block(owner, tail)
+        k, v = kept[key]
         if count <= len(k):
             return k[:count], v[:count]
         repeated = torch.arange(count, device=k.device) % len(k)
         return bits(k)[repeated].view(k.dtype), bits(v)[repeated].view(v.dtype)
 
-    @cached_property
-    def _stale_blocks(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-        """Cached blocks by ``tail``: several mistakes read the same one."""
-        return {}
-
-    def _stale_block(self, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
-        owner, device = self.case.owner(self.layer), self.problem.k.device
+    def _stale_block(self, owner: int, tail: int) -> tuple[torch.Tensor, torch.Tensor]:
+        device = self.problem.k.device
         rng = torch.Generator().manual_seed(self.case.seed)
         rows = torch.randint(0, self.logical.q_starts[-1], (tail + _STALE_BLOCK,), generator=rng)
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
