@@ -132,6 +132,16 @@ def test_a_plan_says_that_no_image_is_drawn() -> None:
     assert undrawn([many], gate, accelerated=False) == (many,)
 
 
+def test_a_plan_says_that_no_decode_shows_what_a_bidirectional_layer_sees_ahead() -> None:
+    found = policy([{"backend": "reference"}], "embeddinggemma-300m", effective={"sliding": ["bidirectional"]})
+    cells = found.required_cells("X", "r0", Choice(prefill="reference", decode="reference"))
+    decode, extend = (next(one for one in cells if one.mode == mode and one.effective) for mode in ("decode", "extend"))
+    gate = profile_named("gate").of(("embeddinggemma-300m",))
+    assert undrawn([decode, extend], gate, accelerated=False) == (decode,)
+    many = extend.model_copy(update={"effective_cases": 100})
+    assert undrawn([many], gate, accelerated=False) == (many,)
+
+
 def test_a_rule_says_why_it_stands_unproven_and_plan_and_verdict_repeat_it() -> None:
     found = policy([CAUSAL, {**IMAGES, **WHY}], "gemma4-12b")
     assert check_policy(found) == ()
