@@ -533,13 +533,13 @@ POINTERS = dict(q="bf16", k="KV", v="KV", out="bf16", lse="fp32", sinks="fp32", 
                 work="i32", qo_indptr="i32", seq_lens="i32", row_spans="i32", tables="i32",
                 tree_mask="u8", row_depths="i32")
 
-def shared(cut, kv, group, head_dim, value_dim, tree=0):
+def shared(cut, kv, group, head_dim, value_dim, mask):
     constants = dict(
         GROUP=group, HEAD_DIM=head_dim, VALUE_DIM=value_dim, PAGE_SIZE=16, BLOCK_M=cut.block_m, BLOCK_N=cut.block_n,
         BLOCK_D=padded(head_dim), BLOCK_V=padded(value_dim), MAX_SPLITS=cut.max_splits, MIN_SPLIT=cut.min_split,
-        SAME_STRIDES=head_dim == value_dim, WINDOWED=True, CHUNKED=False, SOFT_CAP=True, SINKS=True,
-        SPANS=tree == 0, TREE=tree > 0, LSE=True, Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native",
-        P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
+        SAME_STRIDES=head_dim == value_dim, WINDOWED=mask != "both", CHUNKED=False, SOFT_CAP=True, SINKS=True,
+        SPANS=mask == "spans", TREE=mask == "tree", BOTH_WAYS=mask.startswith("both"), LSE=True,
+        Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
     for function in (kernel.attend, kernel.merge) if cut.max_splits > 1 else (kernel.attend,):
@@ -557,10 +557,13 @@ def shared(cut, kv, group, head_dim, value_dim, tree=0):
         most = max(most, triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).metadata.shared)
     return most
 
-for kv, group, head_dim, value_dim in (("bf16", 8, 512, 512), ("fp8e4nv", 5, 96, 96), ("bf16", 8, 192, 128)):
+for kv, group, head_dim, value_dim, mask in (
+    ("bf16", 8, 512, 512, "spans"), ("fp8e4nv", 5, 96, 96, "both in a window"), ("bf16", 8, 192, 128, "tree"),
+    ("bf16", 4, 64, 64, "both"),
+):
     sizes = LayerSizes(group, head_dim, 8, 2, value_dim)
     for cut in (split_tuning(sizes, 1, interpreted=False), extend_tuning(sizes, interpreted=False)):
-        used = shared(cut, kv, group, head_dim, value_dim, tree=int(head_dim == 192))
+        used = shared(cut, kv, group, head_dim, value_dim, mask)
         assert used <= 227 * 1024, (cut, used)
 """
 
