@@ -39,6 +39,9 @@ _BAITED_PAGES = (8, 32)
 _BAITED_SLOTS = 512
 """Bait fills about this many slots of free pages, in at least and at most so many pages: it is what costs most here."""
 
+_FEW_AIMED = 2**20
+"""Elements of a layer's queries up to which keys are aimed at all of them once, and not at those of each batch anew."""
+
 _CONTENTS_STREAM = 0x5EED
 """Combined with a case's seed, so that poison and padding rows draw other numbers than the logical inputs."""
 
@@ -219,8 +222,13 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
         member = turns[mine] // len(readers) % layer.group_size
         heads = np.arange(layer.num_kv_heads) * layer.group_size + member[:, None]
         of_all = torch.from_numpy(rows[mine, None] * layer.num_qo_heads + heads).to(device, non_blocking=True)
-        q = logical.on(reader, device).q.flatten(0, 1)[of_all]
-        found.append(aimed(scaled(q, case.q_scale(reader)), layer, raised_score(case, layer, rise)))
+        q, score = logical.on(reader, device).q.flatten(0, 1), raised_score(case, layer, rise)
+        if q.numel() > _FEW_AIMED:
+            found.append(aimed(scaled(q[of_all], case.q_scale(reader)), layer, score))
+        else:
+            if (reader, device) not in logical.aimed:
+                logical.aimed[reader, device] = aimed(scaled(q, case.q_scale(reader)), layer, score)
+            found.append(logical.aimed[reader, device][of_all])
         order.append(mine)
     keys = found[0]
     if len(readers) > 1:
@@ -228,4 +236,4 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
         keys = torch.cat(found)[back.to(device, non_blocking=True)]
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
     scale = case.layers[index].k_scale
-    return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp_(-most, most)
+    return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp(-most, most)

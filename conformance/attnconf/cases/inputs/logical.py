@@ -56,13 +56,16 @@ class LogicalLayer:
 class Logical:
     """The logical inputs of a case, on one device. ``q_starts`` and ``kv_starts`` [requests + 1] index the tokens.
 
-    ``stale`` keeps the contents of dead slots that are made from them, which all scenes of a case share.
+    ``aimed`` and ``stale`` keep what is made from them for dead slots: all batches and scenes of a case share it.
     """
 
     case: Case
     layers: tuple[LogicalLayer, ...]
     q_starts: tuple[int, ...]
     kv_starts: tuple[int, ...]
+    aimed: dict[tuple[int, torch.device], torch.Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     stale: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
