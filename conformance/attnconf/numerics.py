@@ -285,7 +285,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
     top, largest, sink_errors = _shift(block, weights)
     d = _score_errors(block, weights.scores, top, profile)
     weighted = weights.p * d.clamp_max_(_LARGEST_EXPONENT).expm1_()
-    values, scale = block.v.abs(), block.value_scale
+    values = block.v.abs()
     lost = torch.minimum(weights.p, _SMALLEST[profile.p] / profile.p_scale * largest)
     sums = lost if profile.row_sum == profile.p else torch.minimum(weights.p, _SMALLEST[profile.row_sum] * largest)
     return _Moments(
@@ -296,7 +296,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
         lost_values=block.sums(lost, values),
         lost_sums=sums.sum(dim=3),
         visible=block.visible.sum(dim=3).to(torch.float64),
-        part_scale=scale.clamp_min(1.0) if isinstance(scale, torch.Tensor) else max(1.0, scale),
+        part_scale=block.part_scale,
     )
 
 

@@ -87,6 +87,8 @@ class _Run:
         if kv_len == 0:
             return q.new_zeros((*q.shape[:2], geometry.value_dim)), q.new_full(q.shape[:2], -math.inf)
         k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))
+        cache = self.batch.caches[inputs.cache]
+        k, v = _by_head(k, cache.k_scales), _by_head(v, cache.v_scales)
         scores = torch.einsum("mhgd,nhd->hgmn", q.view(q_len, geometry.num_kv_heads, -1, geometry.head_dim), k.float())
         scores = scores * (geometry.sm_scale * self._owner(layer).k_scale)
         if geometry.logits_soft_cap is not None:
@@ -137,3 +139,8 @@ class _Run:
         tokens = torch.arange(first, last, device=table.device)
         by_token = cache if self.batch.kv_layout == "NHD" else cache.transpose(1, 2)
         return by_token[table.long()[tokens // size], tokens % size]
+
+
+def _by_head(stored: torch.Tensor, scales: torch.Tensor | None) -> torch.Tensor:
+    """Return stored numbers [tokens, num_kv_heads, width] by the scales of their heads, or as they are."""
+    return stored if scales is None else stored.float() * scales[:, None]

@@ -126,18 +126,26 @@ class _Run:
             pad(tensor, (0, width - tensor.shape[2])).to(computed).transpose(0, 1)[None]
             for tensor in (q, *(self._gather(part, table, first, kv_len) for part in (cache.k, cache.v)))
         )
-        with sdpa_kernel(self.kernel):
-            attended = scaled_dot_product_attention(
-                query,
-                k,
-                v,
-                attn_mask=seen,
-                scale=geometry.sm_scale * inputs.q_scale * stored.k_scale,
-                enable_gqa=stored.group_size > 1,
-            )
-        answer = attended[0].transpose(0, 1)[..., : geometry.value_dim]
-        scale = stored.v_scale / inputs.out_scale
-        return answer if scale == 1.0 else answer.float() * scale
+        # One call a KV head where each has a scale, since the function takes one for all.
+        scales, group = stored.k_scales or (stored.k_scale,), stored.group_size
+        heads = len(stored.k_scales) and 1
+        parts = []
+        for head, k_scale in enumerate(scales):
+            own = slice(head, head + 1) if heads else slice(None)
+            readers = slice(head * group, (head + 1) * group) if heads else slice(None)
+            with sdpa_kernel(self.kernel):
+                attended = scaled_dot_product_attention(
+                    query[:, readers],
+                    k[:, own],
+                    v[:, own],
+                    attn_mask=seen,
+                    scale=geometry.sm_scale * inputs.q_scale * k_scale,
+                    enable_gqa=group > 1,
+                )
+            scale = (stored.v_scales[head] if heads else stored.v_scale) / inputs.out_scale
+            answer = attended[0].transpose(0, 1)[..., : geometry.value_dim]
+            parts.append(answer if scale == 1.0 else answer.float() * scale)
+        return torch.cat(parts, dim=1)
 
     def _visible(self, layer: int, rows: slice, kv_len: int, spans: torch.Tensor | None) -> torch.Tensor:
         """Return which keys the query tokens of one request see; ``spans`` [q_len, 2] are those that count."""

@@ -45,12 +45,31 @@ class Layer(LayerGeometry):
 
     ``q_scale`` is that of queries, ``out_scale`` that of the answer: what a backend writes is the answer / out_scale. A
     calibrated layer has both, whatever the dtypes: over a query or an answer of 16 bits they must not count.
+    ``k_scales`` and ``v_scales`` have a scale for each KV head, in the place of the one number, which is 1 then.
     """
 
     k_scale: Scale = 1.0
     v_scale: Scale = 1.0
+    k_scales: tuple[Scale, ...] = ()
+    v_scales: tuple[Scale, ...] = ()
     q_scale: Scale = 1.0
     out_scale: Annotated[float, Field(ge=LEAST_OUT_SCALE, le=2.0**20, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _check_head_scales(self) -> Self:
+        if bool(self.k_scales) != bool(self.v_scales):
+            raise ValueError("k_scales and v_scales come together")
+        for name, scales, one in (
+            ("k_scale", self.k_scales, self.k_scale),
+            ("v_scale", self.v_scales, self.v_scale),
+        ):
+            if scales and len(scales) != self.num_kv_heads:
+                raise ValueError(f"{name}s has {len(scales)} numbers, not one for each of {self.num_kv_heads} KV heads")
+            if scales and len(set(scales)) == 1:
+                raise ValueError(f"{name}s is {scales[0]} for all heads: that is {name}")
+            if scales and one != 1.0:
+                raise ValueError(f"{name} and {name}s are two ways of saying it: with {name}s, {name} is 1, not {one}")
+        return self
 
 
 class Request(Value):
@@ -296,8 +315,8 @@ def _check_scales(case: Case) -> None:
     """Refuse the scales of a calibrated layer where nothing is stored in 8 bits."""
     if case.kv_dtype in EIGHT_BIT:
         return
-    for names in (("k_scale", "v_scale"), ("q_scale",), ("out_scale",)):
-        if any(getattr(layer, name) != 1.0 for layer in case.layers for name in names):
+    for names in (("k_scale", "v_scale"), ("q_scale",), ("out_scale",), ("k_scales", "v_scales")):
+        if any(getattr(layer, name) not in {1.0, ()} for layer in case.layers for name in names):
             verb = "belongs" if len(names) == 1 else "belong"
             raise ValueError(f"{' and '.join(names)} {verb} to KV of 8 bits, not to {case.kv_dtype}")
 

@@ -10,6 +10,7 @@ Feature = Literal[
     "chunk",
     "gqa",
     "head_dim_v",
+    "head_scales",
     "host_hints",
     "hybrid",
     "k_scale",

@@ -22,11 +22,11 @@ class KernelShape:
     ``head_dim`` is the width of queries and keys, ``head_dim_v`` that of values and answers, mostly the same.
     ``max_q_len`` is the largest number of query tokens of a request. ``windowed``, ``soft_cap`` and ``sinks`` say
     whether the feature is on, ``chunked`` whether the layer is, ``spans`` whether some row lies in a span that the
-    layer follows, ``bidirectional`` whether rows see all of their request in both directions, ``ragged`` whether the
-    requests of a verify step differ in their number of query tokens, and ``tree`` whether the drafts of one are a tree.
-    Most libraries compile for these alone. Those with precompiled kernels also pick by the number of requests, by the
-    host hint of the longest request in keys, and by ``window_left`` in keys; None stands for whatever it may be, as
-    where a machine is planned.
+    layer follows, ``bidirectional`` whether rows see all of their request in both directions, ``head_scales`` whether
+    each KV head has scales of its own, ``ragged`` whether the requests of a verify step differ in their number of query
+    tokens, and ``tree`` whether the drafts of one are a tree. Most libraries compile for these alone. Those with
+    precompiled kernels also pick by the number of requests, by the host hint of the longest request in keys, and by
+    ``window_left`` in keys; None stands for whatever it may be, as where a machine is planned.
     """
 
     mode: Mode
@@ -47,6 +47,7 @@ class KernelShape:
     sinks: bool
     spans: bool
     bidirectional: bool
+    head_scales: bool
     ragged: bool
     tree: bool
     num_requests: int | None = None
@@ -81,6 +82,7 @@ def kernel_shape(case: Case, layer: int) -> KernelShape:
         sinks=geometry.sinks,
         spans=follows_spans(geometry, case.requests),
         bidirectional=sees_ahead(geometry, case.requests),
+        head_scales=bool(case.layers[case.owner(layer)].k_scales),
         ragged=case.mode == "verify" and len({request.new_tokens for request in case.requests}) > 1,
         tree=follows_tree(case.requests),
         num_requests=len(case.requests) + case.padding_rows,
@@ -112,6 +114,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         sinks=layer.sinks is not None,
         spans=geometry.spans and batch.row_spans is not None,
         bidirectional=geometry.bidirectional and max(batch.q_lens) > 1,
+        head_scales=batch.caches[layer.cache].k_scales is not None,
         ragged=batch.mode == "verify" and len(set(batch.q_lens)) > 1,
         tree=batch.tree_mask is not None,
         num_requests=len(batch.q_lens),

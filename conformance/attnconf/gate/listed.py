@@ -144,6 +144,7 @@ def _shapes(layers: Iterable[LayerGeometry], dtypes: Iterable[Dtypes], mode: Mod
             windowed=layer.window_left >= 0,
             spans=False,
             bidirectional=layer.bidirectional and q_len > 1,
+            head_scales=False,
             ragged=False,
             tree=False,
             chunked=layer.chunk_size is not None,

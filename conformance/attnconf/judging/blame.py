@@ -161,6 +161,19 @@ def _wide_query(case: Case, _layer: int, _request: int) -> Case:
     return case.model_copy(update=changes)
 
 
+def _one_scale(case: Case, _layer: int, _request: int) -> Case:
+    """Give all heads of a layer the scales of the first one."""
+    layers = tuple(
+        layer.model_copy(
+            update={"k_scale": layer.k_scales[0], "v_scale": layer.v_scales[0], "k_scales": (), "v_scales": ()}
+        )
+        if layer.k_scales
+        else layer
+        for layer in case.layers
+    )
+    return case.model_copy(update={"layers": layers})
+
+
 def _as_e4m3(case: Case, _layer: int, _request: int) -> Case:
     """Ask with keys and values in the other format of 8 bits."""
     return case.model_copy(update={"kv_dtype": FP8}) if case.kv_dtype == E5M2 else case
@@ -169,7 +182,7 @@ def _as_e4m3(case: Case, _layer: int, _request: int) -> Case:
 def _as_stored(case: Case, layer: int, request: int) -> Case:
     """Ask with nothing in 8 bits."""
     wide = _wide_query(_wide_answer(case, layer, request), layer, request)
-    scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0}
+    scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0, "k_scales": (), "v_scales": ()}
     return _layers(wide.model_copy(update={"kv_dtype": wide.q_dtype}), **scales)
 
 
@@ -248,6 +261,7 @@ REMOVALS = (
     ),
     Removal(Clause.QUANTISED, "8-bit answers", _wide_answer),
     Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
+    Removal(Clause.QUANTISED, "scales of each KV head", _one_scale),
     Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
     Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),

@@ -166,7 +166,9 @@ class _Row:
 def _row(scene: Scene, token: int, head: int, tolerance: torch.Tensor) -> _Row:
     problem = scene.problem
     kv_head = int(problem.kv_head_of[head])
-    keys, values = problem.k[:, kv_head].double(), scaled(problem.v[:, kv_head], problem.value_scale)
+    k_scales, v_scales = problem.k_scales or {kv_head: 1.0}, problem.v_scales or {kv_head: 1.0}
+    keys = scaled(problem.k[:, kv_head], k_scales[kv_head])
+    values = scaled(problem.v[:, kv_head], problem.value_scale * v_scales[kv_head])
     scores = problem.score_scale * (keys @ problem.q[token, head].double())
     if problem.soft_cap is not None:
         scores = problem.soft_cap * torch.tanh(scores / problem.soft_cap)

@@ -72,6 +72,8 @@ class Part:
             part,
             k=problem.k[:, first:],
             v=problem.v[:, first:],
+            k_scales=problem.k_scales[first:],
+            v_scales=problem.v_scales[first:],
             kv_head_of=_from(mapping, self.heads.query, first),
             sinks=None if sinks is None else sinks[self.heads.query :],
         )

@@ -2,7 +2,7 @@
 
 For query row i at position ``positions[i]`` and query head h, over keys j of KV head ``kv_head_of[h]``::
 
-    x_j = sm_scale * sum_c q[i,h,c] k[j,c]      q, k and v: stored numbers times their scales
+    x_j = sm_scale * sum_c q[i,h,c] k[j,c]      q, k and v: stored numbers times their scales, and those of their heads
     s_j = x_j                             without a soft cap
         = cap * tanh(x_j / cap)           with one (Gemma 2, arXiv 2408.00118, section 2)
     visible: (j <= position  or  j and position in one span  or  not causal)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.oracle.problem import scaled
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -26,10 +28,11 @@ _FEW_COPIES = 3
 class Block:
     """Stacked parts: ``q`` [parts, query heads, queries, D], ``k`` and ``v`` [parts, KV heads, keys, D or Dv], float64.
 
-    Scales are not applied. Each KV head serves query heads / KV heads consecutive ones. ``query_of`` [parts, rows]
-    int64 is the query of each row, None where each row has its own: rows of several pieces may ask the same one.
-    ``visible`` is [parts, 1, rows, keys]. ``score_scale``, ``soft_cap`` and ``value_scale`` are
-    numbers, or [parts, 1, rows, 1] where they differ; ``sinks`` is [parts, query heads, rows], or None.
+    Scales are not applied, but for those of KV heads. Each KV head serves query heads / KV heads consecutive ones.
+    ``query_of`` [parts, rows] int64 is the query of each row, None where each row has its own: rows of several
+    pieces may ask the same one. ``visible`` is [parts, 1, rows, keys]. ``score_scale``, ``soft_cap``,
+    ``value_scale`` and ``part_scale`` are numbers, or [parts, 1, rows, 1] where they differ; ``sinks`` is [parts,
+    query heads, rows], or None.
     """
 
     parts: tuple[Part, ...]
@@ -42,6 +45,7 @@ class Block:
     score_scale: torch.Tensor | float
     soft_cap: torch.Tensor | float | None
     value_scale: torch.Tensor | float
+    part_scale: torch.Tensor | float
     sinks: torch.Tensor | None
 
     def products(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -98,14 +102,22 @@ def stacked(parts: list[Part]) -> Block:
         query_heads=own,
         q=queries,
         query_of=query_of,
-        k=_stack([one.k[seen, _index(heads)] for one, seen in over], keys),
-        v=_stack([one.v[seen, _index(heads)] for one, seen in over], keys),
+        k=_stack([_of_heads(one.k[seen, _index(heads)], one.k_scales, heads) for one, seen in over], keys),
+        v=_stack([_of_heads(one.v[seen, _index(heads)], one.v_scales, heads) for one, seen in over], keys),
         visible=_visible(parts, rows, keys),
         score_scale=_numbers(parts, rows, lambda one: one.score_scale),
         soft_cap=None if problem.soft_cap is None else _numbers(parts, rows, lambda one: one.soft_cap or 0.0),
         value_scale=_numbers(parts, rows, lambda one: one.value_scale),
+        part_scale=_numbers(parts, rows, lambda one: one.part_scale),
         sinks=None if problem.sinks is None else _sinks(parts, rows, own),
     )
+
+
+def _of_heads(stored: torch.Tensor, scales: tuple[float, ...], heads: slice | tuple[int, ...]) -> torch.Tensor:
+    """Return stored numbers [keys, heads, width] of some ``heads`` by the ``scales`` of all, or as they are."""
+    if not scales:
+        return stored
+    return scaled(stored, scales[heads] if isinstance(heads, slice) else tuple(scales[head] for head in heads))
 
 
 def _queries(parts: list[Part], rows: int, own: slice | tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -129,7 +129,7 @@ def _keys_and_kind(piece: Piece) -> tuple[object, ...]:
     """Return what the pieces of a part have in common; a piece of many rows is one by itself."""
     one = piece.problem
     alone = piece.out_row if piece.rows > _ROWS // 8 else -1
-    same_bytes = (one.k.data_ptr(), one.v.data_ptr(), one.k.dtype, one.v.dtype)
+    same_bytes = (one.k.data_ptr(), one.v.data_ptr(), one.k.dtype, one.v.dtype, one.k_scales, one.v_scales)
     return (*same_bytes, one.k.shape[0], alone, *_kind(one))
 
 

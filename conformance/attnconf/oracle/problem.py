@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class Problem:
     """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` [n, num_kv_heads, D] and ``v``, on one device.
 
     ``v`` is [n, num_kv_heads, Dv]: values may be narrower or wider than keys. All have any floating-point dtype: their
-    numbers are exact, and count ``q_scale``, ``k_scale`` and ``v_scale`` times. The answer is asked for in units of
+    numbers are exact, and count ``q_scale``, ``k_scale`` and ``v_scale`` times, those of KV head h also ``k_scales[h]``
+    and ``v_scales[h]`` times where there are such. The answer is asked for in units of
     ``out_scale``: what is stored is the answer / out_scale. ``positions`` [m] int64 are the absolute positions of the
     query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks``
     [num_qo_heads] has any floating-point dtype. Keys stand at positions ``start`` to ``start`` + n - 1. The rows
@@ -51,6 +52,8 @@ class Problem:
     tokens: tuple[int, ...] = ()
     k_scale: float = 1.0
     v_scale: float = 1.0
+    k_scales: tuple[float, ...] = ()
+    v_scales: tuple[float, ...] = ()
     q_scale: float = 1.0
     out_scale: float = 1.0
 
@@ -107,18 +110,23 @@ class Problem:
 
     @property
     def score_scale(self) -> float:
-        """The factor of a product of stored numbers in a score."""
+        """The factor of a product of stored numbers in a score, but for the scale of the key's head."""
         return self.sm_scale * (self.q_scale * self.k_scale)
 
     @property
     def value_scale(self) -> float:
-        """The factor of a stored value in the answer."""
+        """The factor of a stored value in the answer, but for the scale of its head."""
         return self.v_scale / self.out_scale
+
+    @property
+    def part_scale(self) -> float:
+        """How many times a stored value counts in the answer, at least once and at most."""
+        return max([1.0, *(self.value_scale * scale for scale in self.v_scales or (1.0,))])
 
     @property
     def values(self) -> torch.Tensor:
         """The values in float64, as they count in the answer."""
-        return scaled(self.v, self.value_scale)
+        return scaled(scaled(self.v, self.v_scales or 1.0), self.value_scale)
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,8 @@ class Answer:
     lse: torch.Tensor
 
 
-def scaled(stored: torch.Tensor, scale: float) -> torch.Tensor:
-    """Return ``stored`` in float64, ``scale`` times."""
+def scaled(stored: torch.Tensor, scale: float | tuple[float, ...]) -> torch.Tensor:
+    """Return ``stored`` in float64, ``scale`` times, or [..., heads, width] by the scales of its heads."""
+    if isinstance(scale, tuple):
+        return stored.double() * stored.new_tensor(scale, dtype=torch.float64)[:, None]
     return stored.double() if scale == 1.0 else stored.double() * scale

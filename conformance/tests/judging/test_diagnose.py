@@ -94,6 +94,8 @@ _TREES = {
         Request(prefix_len=70, new_tokens=7, tree=(-1, 0, 0, 1, 1, 2, 2)),
     ),
 }
+_HEADS = {"num_kv_heads": 2, "k_scale": 1.0, "v_scale": 1.0, "k_scales": (0.4, 1.5), "v_scales": (2.0, 0.25)}
+_BY_HEAD = {"layers": tuple(layer.model_copy(update=_HEADS) for layer in RICH.layers[:2])}
 _CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
     **dict.fromkeys(
@@ -118,6 +120,7 @@ CASE_FOR = {
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "head_dim_v"), _NARROW),
     **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "tree"), _TREES),
     "e5m2 as e4m3": {"kv_dtype": "float8_e5m2"},
+    **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.feature == "head_scales"), _BY_HEAD),
     "window of the chunk": LONG,
     "full page lost": {"requests": (Request(prefix_len=100, new_tokens=4), Request(prefix_len=68, new_tokens=4))},
     "soft cap after mask": {"layers": (Layer(**PLAIN, kind="full", logits_soft_cap=5.0, k_scale=0.4, v_scale=2.0),)},

@@ -27,6 +27,7 @@ _PLAIN = KernelShape(
     spans=False,
     ragged=False,
     bidirectional=False,
+    head_scales=False,
     tree=False,
     chunked=False,
 )

@@ -146,13 +146,13 @@ def attend(
     q, k, v, out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans, tree_mask, row_depths, tables,
     q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
     out_token, out_head, out_dim, lse_token, lse_head, table_row, table_column,
-    num_qo_heads, num_splits, scale, cap, v_scale, window_left, tree_row,
+    num_qo_heads, num_splits, scale, cap, v_scale, window_left, tree_row, k_scales, v_scales,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, VALUE_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     SAME_STRIDES: tl.constexpr, WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SOFT_CAP: tl.constexpr,
     SINKS: tl.constexpr, SPANS: tl.constexpr, BOTH_WAYS: tl.constexpr, TREE: tl.constexpr, LSE: tl.constexpr,
-    Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, OUT_FORMAT: tl.constexpr,
+    HEAD_SCALES: tl.constexpr, Q_FORMAT: tl.constexpr, KV_FORMAT: tl.constexpr, OUT_FORMAT: tl.constexpr,
     P_BITS: tl.constexpr, DOT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Attend one block of rows of one KV head to one split of its keys. Grid: work entries, KV heads, splits.
@@ -175,6 +175,9 @@ def attend(
         high = tl.minimum(high, low + width)
 
     kv_head = tl.program_id(1).to(tl.int64)
+    if HEAD_SCALES:
+        scale = scale * tl.load(k_scales + kv_head)
+        v_scale = v_scale * tl.load(v_scales + kv_head)
     row = tl.arange(0, BLOCK_M).to(INDEX)
     row_token = row // GROUP
     mask = row_token < tokens
@@ -222,11 +225,11 @@ def attend(
 @triton.jit(do_not_specialize=_BY_BATCH)
 def merge(
     out, lse, sinks, partial, stats, work, qo_indptr, seq_lens, row_spans,
-    out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left,
+    out_token, out_head, out_dim, lse_token, lse_head, num_qo_heads, num_splits, v_scale, window_left, v_scales,
     GROUP: tl.constexpr, VALUE_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
     WINDOWED: tl.constexpr, CHUNKED: tl.constexpr, SINKS: tl.constexpr, SPANS: tl.constexpr, BOTH_WAYS: tl.constexpr,
-    TREE: tl.constexpr, LSE: tl.constexpr, OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
+    TREE: tl.constexpr, LSE: tl.constexpr, HEAD_SCALES: tl.constexpr, OUT_FORMAT: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits of one block of rows of one KV head, in order. Grid: work entries, KV heads.
 
@@ -240,6 +243,8 @@ def merge(
     _, splits = split_range(low, high, MAX_SPLITS, MIN_SPLIT, BLOCK_N)
     if splits == 1:
         return
+    if HEAD_SCALES:
+        v_scale = v_scale * tl.load(v_scales + tl.program_id(1))
     row = tl.arange(0, BLOCK_ROWS).to(INDEX)
     row_token = row // GROUP
     mask = row_token < tokens

@@ -183,6 +183,7 @@ class Launches:
         stored = batch.caches[layer.cache]
         owner = batch.layers[layer.cache].geometry
         page, slot, head = (0, 1, 2) if batch.kv_layout == "NHD" else (0, 2, 1)
+        by_head = stored.k_scales is not None and stored.v_scales is not None
         cap, spans = geometry.logits_soft_cap, geometry.spans and batch.row_spans is not None
         q_format, kv_format = self._format(layer.q.dtype), self._format(stored.k.dtype)
         dot = torch.bfloat16 if layer.q.dtype is torch.float8_e4m3fn else layer.q.dtype
@@ -204,6 +205,7 @@ class Launches:
             "WINDOWED": geometry.window_left >= 0, "CHUNKED": geometry.chunk_size is not None,
             "SINKS": layer.sinks is not None, "SPANS": spans,
             "BOTH_WAYS": geometry.bidirectional and max(batch.q_lens) > 1,
+            "v_scales": stored.v_scales if by_head else self._stats, "HEAD_SCALES": by_head,
             "LSE": lse is not None, "OUT_FORMAT": self._format(out.dtype),
             "TREE": batch.tree_mask is not None, "INDEX": tl.int64 if self._interpreted else tl.int32,
         }  # fmt: skip
@@ -215,7 +217,7 @@ class Launches:
             "v_page": v.stride(page), "v_slot": v.stride(slot), "v_head": v.stride(head), "v_dim": v.stride(3),
             "table_row": tables.stride(0), "table_column": tables.stride(1),
             "scale": geometry.sm_scale * layer.q_scale * owner.k_scale * (LOG2E if cap is None else 1.0),
-            "cap": cap or 1.0,
+            "cap": cap or 1.0, "k_scales": stored.k_scales if by_head else self._stats,
             "HEAD_DIM": geometry.head_dim, "BLOCK_D": padded(geometry.head_dim),
             "tree_mask": batch.seq_lens if batch.tree_mask is None else batch.tree_mask.view(torch.uint8),
             "row_depths": batch.seq_lens if batch.row_depths is None else batch.row_depths,

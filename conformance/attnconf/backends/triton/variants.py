@@ -63,6 +63,7 @@ class Variant:
     chunked: bool
     tree: bool
     bidirectional: bool
+    head_scales: bool
     kv_layout: KVLayout
     storage: Storage
 
@@ -79,7 +80,7 @@ class Variant:
             f"ps{self.page_size}",
         ]
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
-        flags |= {"chunks": self.chunked, "tree": self.tree, "both": self.bidirectional}
+        flags |= {"chunks": self.chunked, "tree": self.tree, "both": self.bidirectional, "headscales": self.head_scales}
         parts += [flag for flag, on in flags.items() if on]
         if self.head_dim % _ALIGNED or self.head_dim_v % _ALIGNED:
             parts += [self.kv_layout, self.storage]
@@ -137,6 +138,7 @@ def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBui
         chunked=shape.chunked,
         tree=shape.tree,
         bidirectional=shape.bidirectional,
+        head_scales=shape.head_scales,
         kv_layout="NHD" if aligned else shape.kv_layout,
         storage="apart" if aligned and shape.storage != own else shape.storage,
     )

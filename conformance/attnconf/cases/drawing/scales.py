@@ -34,6 +34,9 @@ Q_DEVIATIONS = (0.5, 4.0, 24.0)
 CALIBRATED = (0.03, 0.2, 4.0)
 """Scales for queries of a calibrated layer that come in 16 bits, over which they must not count."""
 
+_BY_HEAD_ONE_IN = 6
+"""Of so many layers of several KV heads one has scales of each head."""
+
 _DIGITS = 3
 _LEAST_FACTOR = 1.4
 """A scale nearer to 1 would not show where it is left out."""
@@ -49,8 +52,19 @@ def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes) -> Layer:
     v_scale = choices.pick("v_scale", [scale for scale in v_scales if scale != k_scale])
     q_scale = choices.pick("q_scale", q_scales(layer) if dtypes.q == FP8 else CALIBRATED)
     out_scale = choices.pick("out_scale", [scale for scale in OUT_SCALES if scale != v_scale])
-    found = {"k_scale": k_scale, "v_scale": v_scale, "q_scale": q_scale, "out_scale": out_scale}
-    return layer.model_copy(update=found)
+    found: dict[str, object] = {"q_scale": q_scale, "out_scale": out_scale}
+    if layer.num_kv_heads > 1 and choices.below("by head", _BY_HEAD_ONE_IN) == _BY_HEAD_ONE_IN - 1:
+        return layer.model_copy(update=found | _by_head(choices, layer.num_kv_heads, coarse=coarse))
+    return layer.model_copy(update=found | {"k_scale": k_scale, "v_scale": v_scale})
+
+
+def _by_head(choices: Choices, heads: int, *, coarse: bool) -> dict[str, object]:
+    """Draw a scale for each KV head: other ones for its neighbours, and for its values than for its keys."""
+    scales = FAR_SCALES if coarse else KV_SCALES
+    first = choices.below("first scale", len(scales))
+    behind = 1 + choices.below("scales between", len(scales) - 1)
+    turns = {"k_scales": first, "v_scales": first + behind}
+    return {name: tuple(scales[(turn + head) % len(scales)] for head in range(heads)) for name, turn in turns.items()}
 
 
 def q_scales(layer: Layer) -> list[float]:

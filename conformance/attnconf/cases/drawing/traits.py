@@ -122,6 +122,7 @@ def _of_layer(case: Case, index: int) -> Iterator[str]:
     yield f"head_dim {dim if dim % _SHORT == 0 else ('small' if dim < _SHORT else 'odd')}"
     yield f"wide {dim > 2 * _SHORT}"
     yield f"values {'as keys' if layer.head_dim_v is None else ('narrower' if layer.value_dim < dim else 'wider')}"
+    yield f"scales {'by head' if layer.k_scales else 'one'}"
     yield f"window {_window_class(layer.window_left)}"
     yield f"cap {layer.logits_soft_cap is not None}"
     yield f"sinks {layer.sinks}"

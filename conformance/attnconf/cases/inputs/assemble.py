@@ -15,6 +15,7 @@ from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
 from attnconf.cases.inputs.levels import raised_score
+from attnconf.cases.inputs.logical import divided
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import aimed
 from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
@@ -153,7 +154,13 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
     for view, stored in ((k, bits(own.k)), (v, bits(own.v))):
         bits(view)[places] = stored if kept is None else stored[kept]
     k_view, v_view = store.views()
-    return KVCache(k_view, v_view, pool)
+    k_scales, v_scales = (_by_head(scales, device) for scales in (geometry.k_scales, geometry.v_scales))
+    return KVCache(k_view, v_view, pool, k_scales, v_scales)
+
+
+def _by_head(scales: tuple[float, ...], device: torch.device) -> torch.Tensor | None:
+    """Return the scales of KV heads as a backend receives them, float32."""
+    return guarded(torch.tensor(scales, dtype=torch.float32).to(device, non_blocking=True)) if scales else None
 
 
 def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
@@ -235,5 +242,5 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
         back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
         keys = torch.cat(found)[back.to(device, non_blocking=True)]
     most = torch.finfo(getattr(torch, case.kv_dtype)).max
-    scale = case.layers[index].k_scale
-    return (keys if scale == 1.0 else keys * (1.0 / scale)).clamp(-most, most)
+    own = case.layers[index]
+    return divided(keys, own.k_scale, own.k_scales).clamp(-most, most)

@@ -22,12 +22,15 @@ class KVCache:
     ``k`` and ``v`` are strided views, [num_pages, page_size, num_kv_heads, head_dim] in layout NHD and
     [num_pages, num_kv_heads, page_size, head_dim] in HND; ``v`` has the layer's ``value_dim`` in the place of head_dim,
     and strides of its own where these differ. ``pool`` says which page ids index it: the ids of the block
-    table (full), or their translations through ``Batch.full_to_swa`` (swa).
+    table (full), or their translations through ``Batch.full_to_swa`` (swa). ``k_scales`` and ``v_scales``
+    [num_kv_heads] float32 are the scales of its heads, None where all have the one number of the layer.
     """
 
     k: torch.Tensor
     v: torch.Tensor
     pool: Pool
+    k_scales: torch.Tensor | None = None
+    v_scales: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class Batch:
                 named.append((f"layers[{index}].sinks", layer.sinks))
         for index, cache in enumerate(self.caches):
             named += [(f"caches[{index}].k", cache.k), (f"caches[{index}].v", cache.v)]
+            scales = ((f"caches[{index}].k_scales", cache.k_scales), (f"caches[{index}].v_scales", cache.v_scales))
+            named += [(name, tensor) for name, tensor in scales if tensor is not None]
         return named
 
     def memory(self) -> list[tuple[str, torch.Tensor]]:

@@ -100,6 +100,8 @@ class Logical:
             v=read.v[keys],
             k_scale=scales.k_scale,
             v_scale=scales.v_scale,
+            k_scales=scales.k_scales,
+            v_scales=scales.v_scales,
             positions=torch.arange(spec.prefix_len, spec.kv_len) if not spec.tree else _positions(spec),
             kv_head_of=_kv_heads(geometry.num_qo_heads, geometry.group_size),
             window_left=geometry.window_left,
@@ -154,8 +156,11 @@ def make_logical(case: Case, device: torch.device = _CPU) -> Logical:
     layers = []
     for draft, probes, geometry in zip(drafts, planned, case.layers, strict=True):
         k, v = (
-            _stored(case, one, origins, scale)
-            for one, scale in ((draft.k, geometry.k_scale), (draft.v, geometry.v_scale))
+            _stored(case, divided(one, 1.0, by_head), origins, scale)
+            for one, scale, by_head in (
+                (draft.k, geometry.k_scale, geometry.k_scales),
+                (draft.v, geometry.v_scale, geometry.v_scales),
+            )
         )
         layers.append(LogicalLayer(draft.q, k, v, draft.sinks, tuple(probes)))
     return Logical(case, tuple(layers), q_starts, kv_starts)
@@ -265,9 +270,16 @@ def _stored(case: Case, drafted: torch.Tensor, origins: torch.Tensor | None, sca
 def _cast(drafted: torch.Tensor, scale: float, name: str) -> torch.Tensor:
     """Return numbers as they are stored in the dtype ``name``, of which each counts ``scale`` times."""
     dtype = getattr(torch, name)
-    if scale != 1.0:
-        drafted = drafted * (1.0 / scale)  # a GPU divides by a number so, too
+    drafted = divided(drafted, scale)
     if name in EIGHT_BIT:
         most = torch.finfo(dtype).max
         drafted = drafted.clamp(-most, most)
     return drafted.to(dtype)
+
+
+def divided(drafted: torch.Tensor, scale: float, by_head: Sequence[float] = ()) -> torch.Tensor:
+    """Return float32 numbers [..., heads, width] divided by a scale, and by those of their heads."""
+    if by_head:
+        inverse = torch.tensor([1.0 / one for one in by_head], dtype=torch.float32)
+        drafted = drafted * inverse[:, None].to(drafted.device, non_blocking=True)
+    return drafted if scale == 1.0 else drafted * (1.0 / scale)  # a GPU divides by a number so, too

@@ -8,6 +8,7 @@ import torch
 
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.poison import bits
+from attnconf.oracle import scaled
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -35,7 +36,7 @@ def packed_rows(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> t
     """
     layer = case.layers[index]
     width = layer.num_qo_heads * layer.head_dim
-    parts = ((own.k, layer.k_scale), (own.v, layer.v_scale))
+    parts = ((own.k, layer.k_scales or layer.k_scale), (own.v, layer.v_scales or layer.v_scale))
     columns = width + sum(stored[0].numel() for stored, _ in parts)
     packed = torch.zeros((q.shape[0], columns), dtype=q.dtype, device=q.device)
     packed[:, :width] = q.flatten(1)
@@ -43,7 +44,7 @@ def packed_rows(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> t
     start = width
     for stored, scale in parts:
         stop = start + stored[0].numel()
-        packed[: len(tokens), start:stop] = (stored[tokens].float() * scale).flatten(1).to(q.dtype)
+        packed[: len(tokens), start:stop] = scaled(stored[tokens], scale).float().flatten(1).to(q.dtype)
         start = stop
     return packed
 

@@ -142,7 +142,7 @@ def shard_of(trial: Trial, layer: int, rows: Sequence[BatchRow], shard: int, cou
         found = bits(by_token(source, whole.kv_layout))[source_page, source_slot]
         bits(by_token(memory, whole.kv_layout))[page, slot] = found
     owner = whole.layers[inputs.cache].geometry
-    stored = {"kv_owner": None, "k_scale": owner.k_scale, "v_scale": owner.v_scale}
+    stored = {name: getattr(owner, name) for name in ("k_scale", "v_scale", "k_scales", "v_scales")}
     lengths = tuple(len(tokens) for tokens in held)
     return replace(
         derived,
@@ -152,7 +152,12 @@ def shard_of(trial: Trial, layer: int, rows: Sequence[BatchRow], shard: int, cou
         full_to_swa=None,
         row_spans=None,
         layers=(
-            replace(inputs, geometry=inputs.geometry.model_copy(update=stored), q=derived.layers[layer].q, cache=0),
+            replace(
+                inputs,
+                geometry=inputs.geometry.model_copy(update=stored | {"kv_owner": None}),
+                q=derived.layers[layer].q,
+                cache=0,
+            ),
         ),
         caches=(own,),
     )

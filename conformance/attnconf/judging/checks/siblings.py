@@ -29,6 +29,7 @@ SIBLINGS_NAME = "siblings"
 OVERWRITTEN_NAME = "overwritten"
 
 _CONTEXT = 131_072
+_PLAIN_SCALES = {"k_scale": 1.0, "v_scale": 1.0, "k_scales": (), "v_scales": ()}
 _LONGEST = 4096
 """Keys of the longest request up to which a case is asked again with other contents."""
 
@@ -45,6 +46,11 @@ def siblings(case: Case, layer: int) -> Iterator[tuple[str, Case]]:
     if case.layers[case.owner(layer)].k_scale != 1.0:
         yield "k_scale", _with_layers(case, lambda one: {"k_scale": one.k_scale * 2.0})
         yield "v_scale", _with_layers(case, lambda one: {"v_scale": one.v_scale * 2.0})
+    if case.layers[case.owner(layer)].k_scales:
+        yield (
+            "the scales of heads",
+            _with_layers(case, lambda one: {"k_scales": _doubles(one), "v_scales": one.v_scales}),
+        )
     query = case.query
     other = "packed" if query.storage == "apart" else "apart"
     yield "the strides of the query", case.model_copy(update={"query": query.model_copy(update={"storage": other})})
@@ -65,7 +71,7 @@ def _other_dtype(case: Case) -> Iterator[tuple[str, Case]]:
     kinds = case.poison.model_dump()
     finite = {part: "huge" if kind == "inf" else kind for part, kind in kinds.items()}  # e4m3 has no infinity
     poison = case.poison.model_copy(update=finite)
-    layers = tuple(layer.model_copy(update={"k_scale": 1.0, "v_scale": 1.0}) for layer in case.layers)
+    layers = tuple(layer.model_copy(update=_PLAIN_SCALES) for layer in case.layers)
     changed = {"kv_dtype": FP8 if plain else case.q_dtype, "poison": poison, "layers": layers}
     yield "the dtype of keys and values", case.model_copy(update=changed)
     if case.kv_dtype in EIGHT_BIT:
@@ -81,6 +87,10 @@ def _with_layers(case: Case, changes: Callable[[Layer], dict[str, object]]) -> C
     """Return ``case`` with the same change to every layer: what one takes from another stays as right as it was."""
     layers = tuple(layer.model_copy(update=changes(layer)) for layer in case.layers)
     return case.model_copy(update={"layers": layers})
+
+
+def _doubles(layer: Layer) -> tuple[float, ...]:
+    return tuple(scale * 2.0 for scale in layer.k_scales)
 
 
 def _halved(window_left: int) -> int:

@@ -69,6 +69,9 @@ def load(static: Batch, batch: Batch) -> Batch:
     for kept, cache in zip(static.caches, batch.caches, strict=True):
         for memory, contents in ((kept.k, cache.k), (kept.v, cache.v)):
             bits(memory)[: contents.shape[0]].copy_(bits(contents))
+        for scales, given in ((kept.k_scales, cache.k_scales), (kept.v_scales, cache.v_scales)):
+            if scales is not None and given is not None:
+                scales.copy_(given)
     _load_rows(static, batch)
     behind = (0,) * (len(static.q_lens) - requests)
     return replace(static, q_lens=(*batch.q_lens, *behind), kv_lens=(*batch.kv_lens, *behind))
@@ -93,6 +96,7 @@ def room_for(cache: KVCache, pages: int) -> KVCache:
     A backend may refuse pages whose K and V are apart, or read both through one pointer.
     """
     k, v = cache.k, cache.v
+    cache = replace(cache, k_scales=_copy(cache.k_scales), v_scales=_copy(cache.v_scales))
     behind = int(v.storage_offset()) - int(k.storage_offset())
     together = k.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() and abs(behind) < k.stride(0)
     if not together:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from attnconf.oracle import Problem
 
 
+_SCALES = ("k_scale", "v_scale", "k_scales", "v_scales")
+"""The scales of a layer's own cache."""
+
+
 def _heads(change: Callable[[torch.Tensor, int, int], torch.Tensor]) -> Apply:
     """Map query heads to KV heads by ``change(heads, num_qo_heads, num_kv_heads)``."""
 
@@ -77,8 +81,11 @@ def _owners_q_scale(scene: Scene) -> Mistaken:
 
 
 def _own_scales(scene: Scene) -> Mistaken:
-    own = scene.case.layers[scene.layer]
-    return _kv_factors(lambda _k, _v: (own.k_scale, own.v_scale))(scene)
+    own, owner = scene.case.layers[scene.layer], scene.owner
+    scales = {name: getattr(own, name) for name in _SCALES}
+    return (
+        None if all(getattr(owner, name) == one for name, one in scales.items()) else replace(scene.problem, **scales)
+    )
 
 
 def _own_kv(scene: Scene) -> Problem | None:
@@ -100,8 +107,8 @@ def _others_kv(scene: Scene) -> Problem | None:
 def _kv_of(scene: Scene, layer: int) -> Problem:
     """Return the question with the keys, values and scales of another layer's own cache."""
     own, keys = scene.logical.on(layer, scene.problem.k.device), scene.logical.keys(scene.request)
-    scales = scene.case.layers[layer]
-    return replace(scene.problem, k=own.k[keys], v=own.v[keys], k_scale=scales.k_scale, v_scale=scales.v_scale)
+    scales = {name: getattr(scene.case.layers[layer], name) for name in _SCALES}
+    return replace(scene.problem, k=own.k[keys], v=own.v[keys], **scales)
 
 
 SOURCES = (

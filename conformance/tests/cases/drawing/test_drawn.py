@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "102559ba20e000912b6f51bdf99bacc592a0266040bafa7fb4405c498e466468",
-    ("smoke", True): "138e1de6d4aeadbc407c5216661eb0700c232accbc8d867338f65ebbf35a5fd8",
-    ("gate", False): "0cc4f86e48e001a221d1e76bd38948dba664888f3dffd324c22203a6c9510a1e",
-    ("gate", True): "39ff65545bf88706f4f54ac774df40b98e8f08fa69bef2d7f5159ed95351740d",
+    ("smoke", False): "45c9c50cd415b7997028f9b7de95ee8bc51452e4a3875d619eae40a7c90a425f",
+    ("smoke", True): "6868ed89a6ddd5fd4fdd56e8cd6023937cd241044414b1bd99bed994fe91f43d",
+    ("gate", False): "a67004c51ee24460c9b11e50144aff0a9e2fa7548cbfee9b2c639d1e3565ead3",
+    ("gate", True): "99201c7bbe893bb8a533c9d6d881ddb0762ba97955495e217109f73793721bc1",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -77,9 +77,8 @@ def test_a_drawn_case_of_a_model_exposes_what_its_features_claim(family: Family)
 def test_a_drawn_case_of_any_geometry_does_so_too() -> None:
     claimed, effective = shares("free", "free", range(2), narrow=False)
     assert {"soft_cap", "sinks", "gqa", "layout", "window", "shared_kv", "hybrid", "shared_prefix"} <= set(claimed)
-    assert {"k_scale", "v_scale", "host_hints", "table_tail", "head_dim_v", "bidirectional", "kv_format"} <= set(
-        claimed
-    )
+    assert {"k_scale", "v_scale", "host_hints", "table_tail", "head_dim_v", "bidirectional"} <= set(claimed)
+    assert {"kv_format", "head_scales"} <= set(claimed)
     owe(claimed, effective, OWED)
 
 

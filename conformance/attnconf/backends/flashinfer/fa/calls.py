@@ -21,7 +21,7 @@ from attnconf.backends.flashinfer.tokens import dense_queries
 if TYPE_CHECKING:
     from attnconf.backends.flashinfer.fa.variant import Variant
     from attnconf.cases.case import Layer
-    from attnconf.cases.inputs.batch import Batch, LayerInputs, Pool
+    from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs, Pool
 
 WrapperKind = Literal["prefill", "decode"]
 
@@ -130,15 +130,18 @@ def run_arguments(
         "return_lse": lse is not None,
     }
     if inputs.q.dtype is torch.float8_e4m3fn:
-        return arguments, _scales_by_head(inputs, stored)
+        return arguments, _scales_by_head(inputs, stored, cache)
     arguments["v_scale"] = stored.v_scale
     if inputs.sinks is None:
         return arguments | {"k_scale": stored.k_scale}, ()
     return arguments, (inputs.sinks, inputs.geometry.sm_scale * stored.k_scale)
 
 
-def _scales_by_head(inputs: LayerInputs, stored: Layer) -> tuple[torch.Tensor, ...]:
+def _scales_by_head(inputs: LayerInputs, stored: Layer, cache: KVCache) -> tuple[torch.Tensor, ...]:
     """Return q_scale [num_qo_heads], k_scale and v_scale [num_kv_heads], float32."""
+    if cache.k_scales is not None and cache.v_scales is not None:
+        q_scales = torch.full((inputs.geometry.num_qo_heads,), inputs.q_scale, device=inputs.q.device)
+        return q_scales, cache.k_scales, cache.v_scales
     geometry = inputs.geometry
     heads = geometry.num_qo_heads, geometry.num_kv_heads, geometry.num_kv_heads
     scales = inputs.q_scale, stored.k_scale, stored.v_scale

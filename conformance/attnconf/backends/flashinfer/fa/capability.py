@@ -101,6 +101,8 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
     elif variant.kv_dtype in EIGHT_BIT and template == "fa3":
         # is_fa3_backend_supported in utils.py
         yield f"fa3 reads {variant.kv_dtype} KV only under a {variant.kv_dtype} query, not under {variant.q_dtype}"
+    if variant.head_scales and template == "fa2":
+        yield "fa2 takes one k_scale and one v_scale for all heads: FlashInfer multiplies sm_scale by the first"
     yield from _mask_reasons(variant)
     if variant.sinks and variant.soft_cap:
         yield f"the sink variant of {template} has no logits soft cap"

@@ -34,6 +34,7 @@ class Variant:
     chunked: bool = False
     tree: bool = False
     bidirectional: bool = False
+    head_scales: bool = False
 
 
 def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
@@ -52,6 +53,7 @@ def variant_of_shape(template: Template, shape: KernelShape) -> Variant:
         chunked=shape.chunked,
         tree=shape.tree,
         bidirectional=shape.bidirectional,
+        head_scales=shape.head_scales,
     )
 
 

@@ -138,6 +138,8 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
         yield f"FMHA v2 takes no {FP8} queries on SM 12.x"
     if shape.q_dtype not in (*SIXTEEN_BIT, FP8):
         yield f"{title} takes float16, bfloat16 or {FP8} queries, not {shape.q_dtype}"
+    if shape.head_scales:
+        yield f"{title} takes one factor for all heads (bmm1_scale and bmm2_scale), and no scale of each KV head"
     if shape.kv_dtype == E5M2:
         yield f"{title} {_NO_E5M2[kernel]}"
     if shape.kv_dtype == FP8 != shape.q_dtype and kernel in {"trtllm-gen-context", "fmha_v2"}:
