@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.backends.protocol import shown_name
-from attnconf.cases.dtypes import KVDtype
+from attnconf.cases.dtypes import FP8, KVDtype
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, add_engine, check_least, open_engine
 from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
@@ -52,6 +52,9 @@ def add(commands: Commands) -> None:
         "--model", action="append", default=[], metavar="M", help="a shipped model (repeatable; free: any geometry)"
     )
     parser.add_argument("--kv-dtype", choices=get_args(KVDtype), help="only cases with such keys and values (all)")
+    parser.add_argument(
+        "--head-scales", action="store_true", help="8-bit keys and values with scales of each KV head, where several"
+    )
     parser.add_argument("--examples", type=int, default=1000, metavar="N", help="cases in all (1000)")
     parser.add_argument("--profile", choices=("nightly",), help="as many cases, models and lengths as a night has")
     add_engine(parser, jobs=1, told="1")
@@ -117,7 +120,8 @@ def _asked(arguments: argparse.Namespace) -> Campaign:
         seed=arguments.seed,
         seconds=arguments.seconds,
         profile=profile,
-        kv_dtype=arguments.kv_dtype,
+        kv_dtype=arguments.kv_dtype or (FP8 if arguments.head_scales else None),
+        head_scales=arguments.head_scales,
     )
 
 

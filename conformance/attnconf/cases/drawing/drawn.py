@@ -100,6 +100,7 @@ class DrawnCases:
             few_builds=self.profile.few_builds,
             kv_dtype=self.profile.kv_dtype,
         )
+        space = replace(space, head_scales=self.profile.head_scales)
         if space.extremes and not long_kv_len:
             far = self.profile.far
             cards = deck(self.profile.cards, self.seed, built=self.accelerated, far=far)

@@ -54,7 +54,7 @@ class Profile:
     ``free`` cases pair an extreme with a feature, and only ``far`` profiles draw the largest extremes, see
     ``extremes.py``. Those of ``serving`` have the sizes of ``serving.py`` in each mode, too; a CPU bears few of them.
     ``machine`` is how much of the machine of serving is played for small layers; a model gets a quarter of it. With a
-    ``kv_dtype`` all cases have such KV.
+    ``kv_dtype`` all cases have such KV, and with ``head_scales`` each KV head of several has scales of its own.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Profile:
     serving: bool = False
     machine: Playing = Playing()
     kv_dtype: KVDtype | None = None
+    head_scales: bool = False
 
     def of(self, models: tuple[str, ...]) -> Profile:
         """Return this profile for ``models`` alone; drawn geometries are among them under the name ``free``."""

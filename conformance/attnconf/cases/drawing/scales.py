@@ -42,8 +42,11 @@ _LEAST_FACTOR = 1.4
 """A scale nearer to 1 would not show where it is left out."""
 
 
-def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes) -> Layer:
-    """Draw the scales of a calibrated ``layer`` over 8-bit KV: distinct, so that one taken for another shows."""
+def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes, *, by_head: bool = False) -> Layer:
+    """Draw the scales of a calibrated ``layer`` over 8-bit KV: distinct, so that one taken for another shows.
+
+    Each KV head of several has its own now and then, and always ``by_head``.
+    """
     coarse = FP8 in {dtypes.q, dtypes.out}
     k_scales: tuple[float, ...] = WIDE_K_SCALES if dtypes.kv == E5M2 else K_SCALES
     v_scales: tuple[float, ...] = WIDE_V_SCALES if dtypes.kv == E5M2 else V_SCALES
@@ -53,7 +56,8 @@ def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes) -> Layer:
     q_scale = choices.pick("q_scale", q_scales(layer) if dtypes.q == FP8 else CALIBRATED)
     out_scale = choices.pick("out_scale", [scale for scale in OUT_SCALES if scale != v_scale])
     found: dict[str, object] = {"q_scale": q_scale, "out_scale": out_scale}
-    if layer.num_kv_heads > 1 and choices.below("by head", _BY_HEAD_ONE_IN) == _BY_HEAD_ONE_IN - 1:
+    own = by_head or choices.below("by head", _BY_HEAD_ONE_IN) == _BY_HEAD_ONE_IN - 1
+    if layer.num_kv_heads > 1 and own:
         return layer.model_copy(update=found | _by_head(choices, layer.num_kv_heads, coarse=coarse))
     return layer.model_copy(update=found | {"k_scale": k_scale, "v_scale": v_scale})
 

@@ -74,7 +74,7 @@ class Space:
     the others are short or between; ``lengths.shortened`` then shrinks what fails. With ``extremes`` some cases have
     one dimension that is far larger than the others; the first cases are those of the ``deck``, one a card or load, and
     ``far`` ones go to the end of each ladder, or to a ``part`` of it. ``formats`` of KV stand in for 8-bit KV now and
-    then, where shapes are free.
+    then, where shapes are free. With ``head_scales`` each KV head of several has scales of its own.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Space:
     modes: tuple[Mode, ...] = MODES
     dtypes: tuple[Dtypes, ...] = DTYPES
     formats: tuple[KVDtype, ...] = RARE_FORMATS
+    head_scales: bool = False
     page_sizes: tuple[int, ...] = PAGE_SIZES
     max_requests: int = 3
     max_kv_len: int = 300

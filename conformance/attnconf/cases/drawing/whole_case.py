@@ -55,7 +55,10 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
     shape = _built_shape(space, choices, extreme, feature) or _any_shape(space, choices, extreme, feature)
     layers, page_size, dtypes = shape.layers, shape.page_size, shape.dtypes
     if dtypes.kv in EIGHT_BIT:
-        layers = tuple(with_scales(choices.within(f"scales {index}"), one, dtypes) for index, one in enumerate(layers))
+        layers = tuple(
+            with_scales(choices.within(f"scales {index}"), one, dtypes, by_head=space.head_scales)
+            for index, one in enumerate(layers)
+        )
     windows = [layer.window_left for layer in layers if layer.kind == "sliding"]
     reaches = [layer.reach for layer in layers if layer.reach >= 0]
     if load is None:

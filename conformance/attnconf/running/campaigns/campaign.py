@@ -64,6 +64,7 @@ class Share:
     max_kv_len: int = MAX_KV_LEN
     long_kv_len: int = 0
     kv_dtype: KVDtype | None = None
+    head_scales: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ class Campaign:
     seconds: float = math.inf
     profile: Profile | None = None
     kv_dtype: KVDtype | None = None
+    head_scales: bool = False
 
     def shares(self, processes: int) -> list[Share]:
         """Return the shares, the first ones of a target each: the same cases however many ``processes`` there are.
@@ -109,6 +111,7 @@ class Campaign:
             examples=examples,
             seed=0,
             kv_dtype=self.kv_dtype,
+            head_scales=self.head_scales,
         )
         if self.profile is not None:
             whole = replace(whole, max_kv_len=self.profile.max_kv_len, long_kv_len=self.profile.long_kv_len)
@@ -276,6 +279,7 @@ def _profile(share: Share, examples: int) -> Profile:
         max_kv_len=share.max_kv_len,
         long_kv_len=share.long_kv_len,
         kv_dtype=share.kv_dtype,
+        head_scales=share.head_scales,
     )
 
 
