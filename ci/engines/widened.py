@@ -2,7 +2,8 @@
 
 ``TritonAttnBackend`` decodes over one key fewer than the window has (fixtures/findings/sglang-triton-decode-window.md).
 Every windowed decode fails by it, and what else might be wrong there would not be seen. With the window of a decode one
-key wider, and nothing else changed, the other clauses are judged.
+key wider, and nothing else changed, the other clauses are judged. Rows of images are declined: three findings about
+them stand beside that one, and which of them a case meets depends on blocks and chunks.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnconf.backends.engines.sglang.backend import SglangTriton, make_triton
+from attnconf.backends.protocol import Unsupported
 
 if TYPE_CHECKING:
     from attnconf.backends.engines.sglang.engine import MakeBackend
     from attnconf.backends.engines.sglang.library import Library
     from attnconf.backends.registry import Registry
+    from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
 
 NAME = "sglang:triton[window+1]"
@@ -28,6 +31,12 @@ class Widened(SglangTriton):
     """``sglang:triton`` whose decode sees the whole window."""
 
     name = NAME
+
+    def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
+        """Return None, or why this shape cannot run there."""
+        if shape.spans:
+            return Unsupported("images are cut at blocks and chunks (fixtures/findings/sglang-triton-image-block.md)")
+        return super().supports(shape, platform)
 
     def engine_class(self, sglang: Library) -> MakeBackend:
         """Return sglang's class, whose decode metadata is built for a window that counts the query's own key, too."""

@@ -137,6 +137,34 @@ def test_the_finding_of_the_decode_window_holds_and_is_no_more_than_that(
     assert judge(whole_window, as_extend).layers[0].outcome is Outcome.PASSED
 
 
+IMAGES = {
+    "sglang-triton-image-block": (0, "spans"),
+    "sglang-triton-image-full-layers": (1, "a causal layer follows the spans of others"),
+    "sglang-triton-image-cut": (0, "the tokens of a span see each other causally"),
+}
+"""The layer on which each finding about images shows, and what is said of it."""
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_findings_about_images_hold(name: str, triton: Backend, trtllm_mha: Backend, judge: Judge) -> None:
+    index, said = IMAGES[name]
+    layers = judge(triton, finding(name)).layers
+    assert [layer.outcome is Outcome.FAILED for layer in layers] == [layer == index for layer in range(len(layers))]
+    assert layers[index].failures[0].clause == 1
+    assert said in layers[index].failures[0].suspicion
+    declined = judge(trtllm_mha, finding(name)).layers[0]
+    assert declined.outcome is Outcome.UNSUPPORTED
+    assert "masks of images" in declined.reason
+
+
+def test_an_image_within_a_block_and_a_chunk_is_followed_in_sliding_layers(triton: Backend, judge: Judge) -> None:
+    asked = finding("sglang-triton-image-cut").model_copy(
+        update={"requests": (Request(prefix_len=10, new_tokens=28, spans=((14, 26), (30, 34))), Request(new_tokens=5))}
+    )
+    (layer,) = judge(triton, asked).layers
+    assert layer.worst_units < 1
+
+
 class _AskedAnyway(SglangTrtllmMha):
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         return super().supports(replace(shape, soft_cap=False), platform)

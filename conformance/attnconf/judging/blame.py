@@ -6,38 +6,26 @@ broken clause. If the answer is right as soon as one feature is gone, the bug is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
-from attnconf.cases.case import Case, Request
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.case import Case
 from attnconf.clauses import Clause
-from attnconf.judging.posed import PosedCase
-from attnconf.judging.trial import Trial
+from attnconf.judging.posed import work
+from attnconf.judging.removals import AS_HND, AS_NHD, REMOVALS, Removal, one_head_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from attnconf.judging.trial import Trial
 
 
 _LONGEST = 4096
 """Keys of the longest request up to which a case is run again."""
 
-
-@dataclass(frozen=True)
-class Removal:
-    """A removable feature of a case, the ``clause`` about it, and ``without``, which returns the case lacking it.
-
-    ``needs_symptom``: it is tried only where the answer looks like a breach of its clause. ``neutral``: the case
-    without it has the same right answer, bit for bit, so whoever is right without it serves it wrongly, whatever the
-    numbers look like.
-    """
-
-    clause: Clause
-    text: str
-    without: Callable[[Case, int, int], Case]
-    needs_symptom: bool = False
-    neutral: bool = False
+_WORK = 2**24
+"""Multiplications of a product of queries and keys up to which one of longer requests is, too."""
 
 
 def blamed(trial: Trial, layer: int, request: int, symptom: int, *, neutral: bool) -> Removal | None:
@@ -47,24 +35,51 @@ def blamed(trial: Trial, layer: int, request: int, symptom: int, *, neutral: boo
     clause to which the wrong answer itself points. A long case gets None: a dozen runs of it would take minutes, and
     shrinking makes it shorter first.
     """
-    if trial.case.max_kv_len > _LONGEST:
+    if trial.case.max_kv_len > _LONGEST and work(trial.case) > _WORK:
         return None
     removals = [
         removal
         for removal in REMOVALS
         if removal.neutral == neutral and (not removal.needs_symptom or removal.clause == symptom)
     ]
-    if neutral and not _is_right_without_all(trial, layer, request, removals):
+    if neutral and not _is_right_without_all(trial, layer, request):
         return None
     simpler = _simpler(trial.case, layer, request, removals)
-    return next((removal for removal, case in simpler if _is_right(trial, case, layer)), None)
+    cures = (removal for removal, case in simpler if _is_right(trial, case, layer))
+    return next((one for one in cures if not _is_wrong_otherwise(one, trial, layer, request)), None)
 
 
-def _is_right_without_all(trial: Trial, layer: int, request: int, removals: list[Removal]) -> bool:
-    """Return whether the answer is right without all ``removals`` at once, in either layout: most are not to blame."""
-    plainer = {
-        _plainest(trial.case, layer, request, [one for one in removals if one is not but]) for but in (_AS_NHD, _AS_HND)
-    }
+def _is_wrong_otherwise(removal: Removal, trial: Trial, layer: int, request: int) -> bool:
+    """Return whether the answer is wrong after all where the feature is taken away in the other way."""
+    if removal.also is None:
+        return False
+    other = _simpler(trial.case, layer, request, [replace(removal, without=removal.also)])
+    return any(trial.supports(case, layer) and not _is_right(trial, case, layer) for _, case in other)
+
+
+def plain_versions(trial: Trial, layer: int, request: int) -> list[Case]:
+    """Return the case without all that is ``neutral``, in either layout: it has the same right answer."""
+    removals = [removal for removal in REMOVALS if removal.neutral]
+    return [
+        _plainest(trial.case, layer, request, [one for one in removals if one is not but]) for but in (AS_NHD, AS_HND)
+    ]
+
+
+def needs_groups(trial: Trial, layer: int, request: int) -> bool:
+    """Return whether the answer is right as soon as each query head has a KV head of its own."""
+    one_each = [removal for removal in REMOVALS if removal.without is one_head_each]
+    return any(_is_right(trial, case, layer) for _, case in _simpler(trial.case, layer, request, one_each))
+
+
+def simpler_versions(case: Case, layer: int, request: int) -> Iterator[tuple[Clause, Case]]:
+    """Yield the case without one feature each, with its clause, of those whose absence changes the right answer."""
+    removals = [removal for removal in REMOVALS if not removal.neutral and not removal.needs_symptom]
+    yield from ((removal.clause, simpler) for removal, simpler in _simpler(case, layer, request, removals))
+
+
+def _is_right_without_all(trial: Trial, layer: int, request: int) -> bool:
+    """Return whether the answer is right without all that is ``neutral`` at once: most of it is not to blame."""
+    plainer = set(plain_versions(trial, layer, request))
     return any(case != trial.case and _is_right(trial, case, layer) for case in plainer)
 
 
@@ -86,192 +101,9 @@ def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> I
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:
-    simpler = Trial(
-        PosedCase(case, trial.posed.device),
-        trial.backend,
-        trial.platform,
-        trial.missing,
-        surroundings=trial.surroundings,
-    )
     if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
         return False
     try:
-        return simpler.is_right(layer)
+        return trial.afresh(case).is_right(layer)
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the feature is not to blame
         return False
-
-
-def _paging(**changes: Any) -> Callable[[Case, int, int], Case]:  # noqa: ANN401 - fields of Paging
-    return lambda case, _layer, _request: case.model_copy(update={"paging": case.paging.model_copy(update=changes)})
-
-
-def _query(**changes: Any) -> Callable[[Case, int, int], Case]:  # noqa: ANN401 - fields of QuerySide
-    return lambda case, _layer, _request: case.model_copy(update={"query": case.query.model_copy(update=changes)})
-
-
-def _layers(case: Case, **changes: Any) -> Case:  # noqa: ANN401 - fields of Layer
-    return case.model_copy(update={"layers": tuple(layer.model_copy(update=changes) for layer in case.layers)})
-
-
-def _unshared(request: Request) -> Request:
-    return request.model_copy(update={"shares_with": None, "shared_pages": 0})
-
-
-def _with_drafts_alike(case: Case, _layer: int, request: int) -> Case:
-    """Give each request of a verify step as many drafts as the wrong one has."""
-    if case.mode != "verify":
-        return case
-    tokens = max(2, case.requests[request].new_tokens)
-    return case.model_copy(update={"requests": tuple(one.resized(one.prefix_len, tokens) for one in case.requests)})
-
-
-def _without_trees(case: Case, _layer: int, _request: int) -> Case:
-    requests = tuple(one.model_copy(update={"tree": ()}) for one in case.requests)
-    return case.model_copy(update={"requests": requests})
-
-
-def _without_spans(case: Case, _layer: int, _request: int) -> Case:
-    requests = tuple(one.model_copy(update={"spans": ()}) for one in case.requests)
-    return case.model_copy(update={"requests": requests})
-
-
-def _all_full(case: Case, _layer: int, _request: int) -> Case:
-    return _layers(case, kind="full", window_left=-1, chunk_size=None)
-
-
-def _own_kv(case: Case, layer: int, _request: int) -> Case:
-    layers = list(case.layers)
-    layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
-    return case.model_copy(update={"layers": tuple(layers)})
-
-
-def _wide_answer(case: Case, _layer: int, _request: int) -> Case:
-    """Ask for an answer of 16 bits."""
-    if case.answer_dtype != FP8:
-        return case
-    out_dtype = "bfloat16" if case.q_dtype == FP8 else None
-    return case.model_copy(update={"out_dtype": out_dtype})
-
-
-def _wide_query(case: Case, _layer: int, _request: int) -> Case:
-    """Ask with queries of 16 bits."""
-    if case.q_dtype != FP8:
-        return case
-    changes = {"q_dtype": "bfloat16", "out_dtype": FP8 if case.answer_dtype == FP8 else None}
-    return case.model_copy(update=changes)
-
-
-def _one_scale(case: Case, _layer: int, _request: int) -> Case:
-    """Give all heads of a layer the scales of the first one."""
-    layers = tuple(
-        layer.model_copy(
-            update={"k_scale": layer.k_scales[0], "v_scale": layer.v_scales[0], "k_scales": (), "v_scales": ()}
-        )
-        if layer.k_scales
-        else layer
-        for layer in case.layers
-    )
-    return case.model_copy(update={"layers": layers})
-
-
-def _as_e4m3(case: Case, _layer: int, _request: int) -> Case:
-    """Ask with keys and values in the other format of 8 bits."""
-    return case.model_copy(update={"kv_dtype": FP8}) if case.kv_dtype == E5M2 else case
-
-
-def _as_stored(case: Case, layer: int, request: int) -> Case:
-    """Ask with nothing in 8 bits."""
-    wide = _wide_query(_wide_answer(case, layer, request), layer, request)
-    scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0, "k_scales": (), "v_scales": ()}
-    return _layers(wide.model_copy(update={"kv_dtype": wide.q_dtype}), **scales)
-
-
-def _with_query_tokens(case: Case, _layer: int, _request: int) -> Case:
-    """Drop padding rows, requests without query tokens, and all sharing of pages."""
-    if not case.padding_rows and all(one.new_tokens for one in case.requests):
-        return case
-    requests = tuple(_unshared(one) for one in case.requests if one.new_tokens)
-    return case.model_copy(update={"requests": requests, "padding_rows": 0, "padding_kv_len": 0})
-
-
-def _one_page(case: Case, _layer: int, _request: int) -> Case:
-    """Make pages so large that every request fits into one."""
-    requests = tuple(_unshared(one) for one in case.requests)
-    size = 1 << max(one.kv_len for one in case.requests).bit_length()
-    paging = case.paging.model_copy(
-        update={"page_size": max(case.paging.page_size, size), "placement": "identity", "extra_columns": 0}
-    )
-    return case.model_copy(update={"requests": requests, "paging": paging})
-
-
-def _full_pages(case: Case, _layer: int, _request: int) -> Case:
-    """Lengthen every prefix until the last page is full."""
-    size = case.paging.page_size
-    requests = tuple(
-        one.model_copy(update={"prefix_len": one.prefix_len + -one.kv_len % size}) for one in case.requests
-    )
-    return case.model_copy(update={"requests": requests})
-
-
-def _alone(case: Case, _layer: int, request: int) -> Case:
-    alone = {"requests": (_unshared(case.requests[request]),), "padding_rows": 0, "padding_kv_len": 0}
-    # one request is no mixed batch
-    return case.model_copy(update={**alone, "mode": "extend" if case.mode == "mixed" else case.mode})
-
-
-def _one_head_each(case: Case, _layer: int, _request: int) -> Case:
-    layers = tuple(one.model_copy(update={"num_qo_heads": one.num_kv_heads}) for one in case.layers)
-    return case.model_copy(update={"layers": layers})
-
-
-_AS_NHD = Removal(
-    Clause.LAYOUT, "the layout or the storage of the cache", _paging(layout="NHD", storage="apart"), neutral=True
-)
-_AS_HND = Removal(Clause.LAYOUT, "the layout of the cache", _paging(layout="HND", storage="apart"), neutral=True)
-
-REMOVALS = (
-    Removal(Clause.HOST_HINTS, "a host hint beyond the longest request", _query(context_len=0), neutral=True),
-    Removal(Clause.LAYOUT, "queries that are a slice of a packed tensor", _query(storage="apart"), neutral=True),
-    Removal(Clause.READ_ONLY, "rows behind the last request's", _query(slack_rows=0), neutral=True),
-    Removal(Clause.LAYOUT, "a block table that is a slice of a wider one", _paging(table_slack=0), neutral=True),
-    Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
-    Removal(Clause.CAUSAL, "requests of a verify step with other numbers of drafts", _with_drafts_alike),
-    Removal(Clause.CAUSAL, "trees of drafts", _without_trees),
-    Removal(Clause.CAUSAL, "spans whose tokens see each other", _without_spans),
-    Removal(
-        Clause.CAUSAL,
-        "rows that see those behind them",
-        lambda case, _layer, _request: _layers(case, bidirectional=False),
-    ),
-    Removal(Clause.RECLAIMED_PAGES, "reclaimed pages", _paging(reclaimed=False), neutral=True),
-    Removal(
-        Clause.HYBRID_POOLS,
-        "a pool of its own for sliding layers",
-        _paging(hybrid=False, reclaimed=False),
-        neutral=True,
-    ),
-    Removal(Clause.KV_SHARING, "KV sharing", _own_kv),
-    Removal(Clause.LAYOUT, "values of another width than keys", lambda case, _l, _r: _layers(case, head_dim_v=None)),
-    _AS_NHD,
-    _AS_HND,
-    Removal(
-        Clause.QUANTISED,
-        "a calibrated query and answer",
-        lambda case, _l, _r: _layers(case, q_scale=1.0, out_scale=1.0),
-    ),
-    Removal(Clause.QUANTISED, "8-bit answers", _wide_answer),
-    Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
-    Removal(Clause.QUANTISED, "scales of each KV head", _one_scale),
-    Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
-    Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
-    Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
-    Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
-    Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, needs_symptom=True),
-    Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity"), neutral=True),
-    Removal(Clause.PAGING, "several pages", _one_page),
-    Removal(Clause.PAGING, "pages of several tokens", _paging(page_size=1)),
-    Removal(Clause.INDEPENDENCE, "the other requests of the batch", _alone),
-    Removal(Clause.WINDOW, "the window, or the chunks", _all_full),
-    Removal(Clause.GQA, "several query heads a KV head", _one_head_each),
-)
-"""All removals, the narrow ones first: removing the window would remove the need for a sliding pool, too."""

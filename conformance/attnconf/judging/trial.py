@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import Output, run_layer
+from attnconf.judging.posed import PosedCase
 from attnconf.judging.surroundings import Surroundings
 from attnconf.numerics import rows_of, units_by_row
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.inputs.batch import Batch, BatchRow
     from attnconf.cases.shape import KernelShape
-    from attnconf.judging.posed import PosedCase
     from attnconf.numerics import Bounded, NumericsProfile
     from attnconf.platforms import Platform
 
@@ -90,6 +90,11 @@ class Trial:
         self._profiles: dict[KernelShape, NumericsProfile] = {}
         self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
+
+    def afresh(self, case: Case) -> Trial:
+        """Return a trial of another case on the same backend, which shares nothing and is not kept."""
+        posed = PosedCase(case, self.posed.device)
+        return Trial(posed, self.backend, self.platform, self._missing, surroundings=self.surroundings)
 
     @property
     def answered(self) -> tuple[int, ...]:

@@ -184,12 +184,26 @@ MUTANTS = (
         id="decode-path-window",
         summary="the kernel that serves one-token batches keeps one key less of a window",
         bug="vllm-project/vllm#3385",
-        clause=Clause.CONSISTENCY,
+        clause=Clause.WINDOW,
         make=edited(
             "reference",
             Edit("(keys < positions - window)", "(keys < positions - window + (self.batch.mode == 'decode'))"),
         ),
         proof=ask("extend", SLIDING),
+    ),
+    Mutant(
+        id="decode-path-coarse",
+        summary="the kernel that serves one-token batches keeps weights in 8 bits, and says nothing of it",
+        clause=Clause.CONSISTENCY,
+        make=edited(
+            "reference",
+            Edit(
+                "p = torch.softmax(scores, dim=3)[..., : k.shape[0]]\n",
+                "p = torch.softmax(scores, dim=3)[..., : k.shape[0]]\n"
+                "        if self.batch.mode == 'decode':\n            p = p.to(torch.float8_e4m3fn).float()\n",
+            ),
+        ),
+        proof=ask("extend"),
     ),
     Mutant(
         id="causal-off-without-prefix",

@@ -170,7 +170,11 @@ MUTANTS = (
         make=edited(
             "reference",
             *SCRATCHED,
-            Edit(_DONE, f"        out += self.memory[16:].view(torch.float32)[-1].to(out.dtype)\n{_DONE}"),
+            Edit(
+                _DONE,
+                "        rows = sum(self.batch.q_lens)\n"
+                f"        out[:rows] += self.memory[16:].view(torch.float32)[-1].to(out.dtype)\n{_DONE}",
+            ),
         ),
         proof=ask("decode"),
     ),

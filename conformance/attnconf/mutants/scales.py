@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         id="shared-kv-owners-window",
         summary="a redirected layer takes its owner's window",
-        clause=Clause.WINDOW,
+        clause=Clause.KV_SHARING,
         make=edited(
             "reference",
             Edit(

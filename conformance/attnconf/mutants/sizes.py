@@ -219,7 +219,7 @@ MUTANTS = (
     Mutant(
         id="first-request-empty",
         summary="where the first request has no query tokens, the next one reads its table",
-        clause=Clause.EMPTY_ROWS,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit(_CALL, _CALL.replace("tables[row]", "tables[row - (row == 1 and self.batch.q_lens[0] == 0)]")),

@@ -38,7 +38,7 @@ MUTANTS = (
         id="spans-cut-by-window",
         summary="a span that is wider than its window is cut at both ends",
         bug="vllm-project/vllm#47217",
-        clause=Clause.CAUSAL,
+        clause=Clause.WINDOW,
         make=edited("reference", Edit(_SPAN, _SPAN.replace("< ends)", "< ends) & (keys <= positions + window)"))),
         proof=ask("extend", SLIDING_IMAGES, requests=_REQUESTS),
     ),

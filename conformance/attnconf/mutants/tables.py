@@ -108,7 +108,7 @@ MUTANTS = (
         summary="the index of a query row picks the table row: right while every request has one token",
         bug="vllm-project/vllm#51065",
         catalogue=("M07",),
-        clause=Clause.INDEPENDENCE,
+        clause=Clause.PAGING,
         make=edited(
             "reference",
             Edit("tables[row], rows,", "tables[min(rows.start, len(tables) - 1)], rows,"),

@@ -12,8 +12,9 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
 from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.witnesses import plan_probes
-from attnconf.judging.diagnose import Explanation, explain
+from attnconf.judging.diagnose import explain
 from attnconf.judging.execution import Output
+from attnconf.judging.explanation import Explanation
 from attnconf.judging.mistakes import MISTAKES, Mistake, answers_to
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
@@ -53,6 +54,7 @@ LAYER_FOR = {
     "window everywhere": 2,
     "oldest key lost": 2,
     "finite mask": 1,
+    **dict.fromkeys((mistake.name for mistake in MISTAKES if mistake.name.startswith(("owner's", "first layer's"))), 1),
 }
 LONG = {"requests": (Request(prefix_len=200, new_tokens=4), Request(prefix_len=150, new_tokens=40))}
 CALIBRATED = tuple(
@@ -83,6 +85,23 @@ _NARROW = {
     "layers": tuple(layer.model_copy(update={"head_dim": 96, "head_dim_v": 64}) for layer in RICH.layers),
     "paging": Paging(page_size=8),
 }
+_UNLIKE_OWNER = {
+    "layers": (
+        RICH.layers[0],
+        Layer(**{**PLAIN, "sm_scale": 0.2}, kind="sliding", window_left=12, kv_owner=0, sinks=True, k_scale=0.3),
+    )
+}
+_TWO_OWNERS = {
+    "layers": (
+        Layer(**PLAIN, kind="full", k_scale=0.4, v_scale=2.0, q_scale=0.5, out_scale=0.05),
+        Layer(**PLAIN, kind="full", k_scale=0.7, v_scale=3.0, q_scale=0.2, out_scale=0.03),
+    ),
+    "paging": Paging(page_size=8),
+}
+_THREE = {
+    "paging": Paging(page_size=8),
+    "requests": tuple(Request(prefix_len=prefix, new_tokens=2) for prefix in (100, 70, 86)),
+}
 _LOW = {"kv_dtype": "bfloat16", "layers": (Layer(**SLIDING), Layer(**PLAIN, kind="full")), "seed": 18}
 """All scores lie near -12,000."""
 
@@ -101,6 +120,22 @@ CASE_FOR = {
     **dict.fromkeys(
         ("spans off", "span end lost", "span too long", "spans joined", "spans of the chunk", "neighbour's spans"),
         _IMAGES,
+    ),
+    "span beyond the window": {
+        **_IMAGES,
+        "requests": (Request(prefix_len=70, new_tokens=4), Request(prefix_len=60, new_tokens=50, spans=((62, 108),))),
+    },
+    "rows of the longest": {"requests": (Request(prefix_len=100, new_tokens=9), Request(prefix_len=70, new_tokens=4))},
+    **dict.fromkeys(("owner's sm_scale", "owner's window", "owner's soft cap", "owner's sinks"), _UNLIKE_OWNER),
+    **dict.fromkeys(("first layer's k_scale", "first layer's v_scale"), _TWO_OWNERS),
+    "first layer's q_scale": {**_TWO_OWNERS, "q_dtype": FP8, "out_dtype": "bfloat16"},
+    "first layer's out_scale": {**_TWO_OWNERS, "q_dtype": FP8, "out_dtype": FP8},
+    **dict.fromkeys(
+        (
+            *("next request's pages", "last request's pages", "pages by query row"),
+            *("values of the next request", "values of the last request"),
+        ),
+        _THREE,
     ),
     "spans everywhere": _CAUSAL,
     "finite window": _LOW,
@@ -151,7 +186,7 @@ def test_each_known_mistake_is_recognised(mistake: Mistake) -> None:
     case = RICH.model_copy(update=changes)
     layer = LAYER_FOR.get(mistake.name, 2 if mistake.name in {"another's KV", "other pool"} else 0)
     trial = trial_with(case, layer, 1, lambda scene: answers_to([mistake.apply(scene)])[0].out)
-    found = explain(trial, layer, 1, 3, 0)
+    found = explain(trial, layer, 1, case.requests[1].new_tokens - 1, 0)
     assert found.clause == mistake.clause
     assert mistake.text in found.suspicion
 
@@ -228,7 +263,10 @@ def test_values_that_no_live_key_has_come_from_a_dead_slot() -> None:
     noise = 40 * torch.randn(64, generator=rng, dtype=torch.float64)
     found = explain(trial_with(make(), 0, 0, lambda scene: attend(scene.problem).out + noise), 0, 0, 0, 0)
     assert found == Explanation(
-        clause=6, keys="no live key has such a value; positions 39 to 99 are visible", suspicion="a dead slot was read"
+        clause=6,
+        keys="no live key has such a value; positions 39 to 99 are visible",
+        suspicion="a dead slot was read",
+        diagnosis="a dead slot was read",
     )
 
 

@@ -91,6 +91,13 @@ def far(case: Case) -> bool:
     return case.seed // _FAR_TURN % 2 == 1 and not EIGHT_BIT & {case.q_dtype, case.kv_dtype}
 
 
+def ordinary_seed(seed: int) -> int:
+    """Return ``seed`` if scores and sinks lie near zero under it, else the next one below that has neither level."""
+    turn = seed % _LEVEL_EVERY
+    near = seed if turn not in {1, 2, *_FAR_SINKS} else seed - turn
+    return near if near // _FAR_TURN % 2 == 0 else near - _FAR_TURN
+
+
 def _representable(number: float) -> float:
     """Return the next number from ``number`` on that every dtype has: probes rise above a level that is not rounded."""
     mantissa, exponent = math.frexp(number)

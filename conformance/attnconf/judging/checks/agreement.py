@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attnconf.clauses import Clause
-from attnconf.judging.execution import same_bits
+from attnconf.judging.repeats import repeats, same_rows
 from attnconf.judging.result import Failure, Place
 from attnconf.judging.trial import Rerun
 from attnconf.numerics import lse_units, out_units
@@ -14,10 +14,6 @@ from attnconf.numerics import lse_units, out_units
 if TYPE_CHECKING:
     from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
-
-
-_AGAIN = 3
-"""Repetitions of a call before a difference is put down to another cause: what takes turns differs in one of them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ def compare_all(trial: Trial, layer: int, output: Output, comparison: Comparison
     """Compare a run of the whole batch with the base run; report the first request that differs."""
     base, rows = trial.base(layer), slice(0, trial.posed.logical.q_starts[-1])
     if bitwise:
-        if _same_rows(output, base, rows):
+        if same_rows(output, base, rows):
             return []
         suspects = list(range(len(trial.case.requests)))
     else:
@@ -52,11 +48,12 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
     if not bitwise:
         return against_oracle(trial, rerun, comparison)
     base = trial.base_rerun(rerun.layer, rerun.request)
-    if _same(rerun, base):
+    if same_rows(rerun.output, base.output, rerun.rows, base.rows):
         return None
     if not repeats(trial, rerun.layer):
         what = f"the same call again gives other bits, so nothing can be said of this: {comparison.what}"
         comparison = replace(comparison, clause=Clause.DETERMINISM, what=what)
+    comparison = _unless_unwritten(comparison, rerun)
     expected, actual = base.output.out[base.rows].double(), rerun.output.out[rerun.rows].double()
     different = (expected != actual) & ~(expected.isnan() & actual.isnan())
     place = None
@@ -74,12 +71,6 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
     )
 
 
-def repeats(trial: Trial, layer: int) -> bool:
-    """Return whether the base run's call gives its bits again."""
-    base, rows = trial.base(layer), slice(0, trial.posed.batch.num_rows)
-    return all(_same_rows(trial.run(layer), base, rows) for _ in range(_AGAIN))
-
-
 def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failure | None:
     """Compare a run with the oracle's answer.
 
@@ -90,6 +81,7 @@ def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failur
     units = trial.units(rerun)
     if units <= 1.0:
         return None
+    comparison = _unless_unwritten(comparison, rerun)
     return Failure(
         clause=comparison.clause,
         check=comparison.check,
@@ -100,16 +92,12 @@ def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failur
     )
 
 
-def _same(one: Rerun, other: Rerun) -> bool:
-    """Return whether two runs gave the same bits. The LSE is compared only if both have one."""
-    lse, other_lse = one.output.lse, other.output.lse
-    return same_bits(one.output.out[one.rows], other.output.out[other.rows]) and (
-        lse is None or other_lse is None or same_bits(lse[one.rows], other_lse[other.rows])
-    )
-
-
-def _same_rows(one: Output, other: Output, rows: slice) -> bool:
-    return _same(Rerun(0, 0, one, rows), Rerun(0, 0, other, rows))
+def _unless_unwritten(comparison: Comparison, rerun: Rerun) -> Comparison:
+    """Return ``comparison``, or where the other run did not write all of its output, clause 10's."""
+    if not rerun.output.unwritten:
+        return comparison
+    what = f"{rerun.output.unwritten} elements of the output or the LSE were not written: {comparison.what}"
+    return replace(comparison, clause=Clause.READ_ONLY, what=what)
 
 
 def _worst_place(trial: Trial, rerun: Rerun) -> Place:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.sight import follows_tree
 from attnconf.clauses import Clause
+from attnconf.judging.account import account_of
 from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check, one_pool
 from attnconf.judging.checks.merged import CHECK_NAME, merged_ranges, merged_shards
 from attnconf.judging.trial import Rerun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from attnconf.cases.case import Case, Mode
+    from attnconf.cases.case import Case, Mode, Request
     from attnconf.cases.shape import KernelShape
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
@@ -25,8 +26,39 @@ if TYPE_CHECKING:
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
     request = _chosen_request(trial.case, layer)
-    parts = (_last_row, _as_extend, _chunked, _cut, merged_ranges, merged_shards)
-    return [failure for part in parts if (failure := part(trial, layer, request)) is not None][:1]
+    parts = (_last_row, _as_extend, _chunked, _cut, _one(merged_ranges), _one(merged_shards))
+    return next((failures for part in parts if (failures := part(trial, layer, request))), [])
+
+
+def _asked_alone(trial: Trial, failure: Failure | None, case: Case) -> list[Failure]:
+    """Return a failure of a part, behind that of the same question as a ``case`` of its own, where that is explained.
+
+    Whose decode ignores the window is inconsistent, since it breaks the clause of the window.
+    """
+    if failure is None:
+        return []
+    own = account_of(trial, case, failure.layer, CHECK_NAME) if trial.explains else None
+    return (
+        [failure]
+        if own is None or not own.diagnosis
+        else [replace(own, summary=f"{failure.summary}: {own.summary}"), failure]
+    )
+
+
+def _alone(case: Case, request: Request, mode: Mode) -> Case:
+    """Return ``case`` with one request, in ``mode``."""
+    own = request.model_copy(update={"shares_with": None, "shared_pages": 0})
+    return case.model_copy(update={"requests": (own,), "mode": mode, "padding_rows": 0, "padding_kv_len": 0})
+
+
+def _one(part: Callable[[Trial, int, int], Failure | None]) -> Callable[[Trial, int, int], list[Failure]]:
+    """Return a part that has no question of its own, as one that returns a list."""
+
+    def listed(trial: Trial, layer: int, request: int) -> list[Failure]:
+        failure = part(trial, layer, request)
+        return [] if failure is None else [failure]
+
+    return listed
 
 
 def _chosen_request(case: Case, layer: int) -> int:
@@ -40,42 +72,44 @@ def _chosen_request(case: Case, layer: int) -> int:
     return chosen[case.seed % len(chosen)]
 
 
-def _last_row(trial: Trial, layer: int, request: int) -> Failure | None:
+def _last_row(trial: Trial, layer: int, request: int) -> list[Failure]:
     """Run the last new token through the decode path."""
     spec = trial.case.requests[request]
     last = spec.new_tokens - 1
     row = BatchRow(request, last, spec.new_tokens, spec.kv_len)
     if trial.case.mode == "decode" or not _supported(trial, layer, "decode", row):
-        return None
+        return []
     output = trial.run(layer, f"last row {request}", lambda: trial.posed.batch.derive([row], "decode"))
     rerun = Rerun(layer, request, output, slice(0, 1), slice(last, spec.new_tokens), "decode")
-    return against_oracle(trial, rerun, _comparison("the last row, asked for as a decode"))
+    failure = against_oracle(trial, rerun, _comparison("the last row, asked for as a decode"))
+    return _asked_alone(trial, failure, _alone(trial.case, spec.resized(spec.kv_len - 1, 1), "decode"))
 
 
-def _as_extend(trial: Trial, layer: int, request: int) -> Failure | None:
+def _as_extend(trial: Trial, layer: int, request: int) -> list[Failure]:
     """Run a decode or verify row through the extend path."""
     spec = trial.case.requests[request]
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len)
     if trial.case.mode not in {"decode", "verify"} or not _supported(trial, layer, "extend", row):
-        return None
+        return []
     output = trial.run(layer, f"as extend {request}", lambda: trial.posed.batch.derive([row], "extend"))
     rerun = Rerun(layer, request, output, slice(0, spec.new_tokens), mode="extend")
-    return against_oracle(trial, rerun, _comparison(f"the rows of mode {trial.case.mode}, asked for as an extend"))
+    comparison = _comparison(f"the rows of mode {trial.case.mode}, asked for as an extend")
+    return _asked_alone(trial, against_oracle(trial, rerun, comparison), _alone(trial.case, spec, "extend"))
 
 
-def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
+def _chunked(trial: Trial, layer: int, request: int) -> list[Failure]:
     """Run the new tokens in two calls. The first one must not see the later tokens, although the cache has them."""
     spec = trial.case.requests[request]
     cuts = _cuts(trial.case, layer, request)
     if not cuts:
-        return None
+        return []
     cut = cuts[trial.case.seed % len(cuts)]
     chunks = [
         BatchRow(request, 0, cut, spec.prefix_len + cut),
         BatchRow(request, cut, spec.new_tokens, spec.kv_len),
     ]
     if not _supported(trial, layer, "extend", *chunks):
-        return None
+        return []
     for index, chunk in enumerate(chunks):
         derived = partial(trial.posed.batch.derive, [chunk], "extend")
         output = trial.run(layer, f"chunk {request} {index} at {cut}", derived)
@@ -84,8 +118,10 @@ def _chunked(trial: Trial, layer: int, request: int) -> Failure | None:
         comparison = _comparison(f"chunk {index + 1} of 2, rows {chunk.q_start} to {chunk.q_stop - 1}")
         failure = against_oracle(trial, rerun, comparison)
         if failure is not None:
-            return failure
-    return None
+            tokens = chunk.q_stop - chunk.q_start
+            part = spec.resized(chunk.kv_stop - tokens, tokens)
+            return _asked_alone(trial, failure, _alone(trial.case, part, "extend"))
+    return []
 
 
 def _cuts(case: Case, layer: int, request: int) -> list[int]:
@@ -98,7 +134,7 @@ def _cuts(case: Case, layer: int, request: int) -> list[int]:
     return [cut for cut in cuts if not any(begin < spec.prefix_len + cut < end for begin, end in spans)]
 
 
-def _cut(trial: Trial, layer: int, request: int) -> Failure | None:
+def _cut(trial: Trial, layer: int, request: int) -> list[Failure]:
     """Run the rows of a windowed layer over a table that begins at the first page in sight, as for a shorter request.
 
     sglang's Triton and FlashInfer backends cut the tables of sliding layers so (``kv_start_idx``), by token where a
@@ -108,14 +144,17 @@ def _cut(trial: Trial, layer: int, request: int) -> Failure | None:
     size = case.paging.page_size
     start = geometry.first_seen(spec.prefix_len) // size * size
     if geometry.window_left < 0 or start == 0:
-        return None
+        return []
     row = BatchRow(request, 0, spec.new_tokens, spec.kv_len, start)
     mode: Mode = "extend" if case.mode == "mixed" else case.mode  # one request is no mixed batch
     if not _supported(trial, layer, mode, row):
-        return None
+        return []
     output = trial.run(layer, f"cut table {request} at {start}", lambda: trial.posed.batch.derive([row], mode))
     rerun = Rerun(layer, request, output, slice(0, spec.new_tokens), mode=mode)
-    return against_oracle(trial, rerun, _comparison(f"over a table that begins at token {start}, as the window does"))
+    failure = against_oracle(
+        trial, rerun, _comparison(f"over a table that begins at token {start}, as the window does")
+    )
+    return [] if failure is None else [failure]
 
 
 def _comparison(what: str) -> Comparison:

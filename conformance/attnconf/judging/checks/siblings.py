@@ -6,12 +6,14 @@ call the answer of another.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.dtypes import E5M2, EIGHT_BIT, FP8
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
+from attnconf.judging.account import account_of, with_one_more
 from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check
 from attnconf.judging.checks.replays import shorter
@@ -152,7 +154,10 @@ def _judged(trial: Trial, layer: int, output: Output, check: str, what: str) -> 
     worst = max(trial.units_by_request(layer, output))
     if worst <= 1.0:
         return []
-    return [Failure(clause=Clause.DETERMINISM, check=check, layer=layer, units=worst, summary=what)]
+    failure = Failure(clause=Clause.DETERMINISM, check=check, layer=layer, units=worst, summary=what)
+    # who is wrong where nothing can have been kept has kept nothing wrongly
+    own = account_of(trial, with_one_more(trial.case), layer, check) if trial.explains else None
+    return [failure] if own is None else [replace(own, summary=f"{what}: {own.summary}")]
 
 
 def _batches(case: Case) -> int:

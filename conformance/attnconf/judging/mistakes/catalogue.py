@@ -1,4 +1,4 @@
-"""The catalogue of mistakes. If two explain an answer, ``diagnose.py`` names the first."""
+"""The catalogue of mistakes. Where no further answer tells two apart, the first clause is cited: narrow ones first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from attnconf.judging.mistakes.sight import SIGHT
 from attnconf.judging.mistakes.sources import SOURCES
 from attnconf.judging.mistakes.spans import SPANS
 from attnconf.judging.mistakes.strides import QUERY_ROWS
+from attnconf.judging.mistakes.traits import TRAITS
 from attnconf.judging.mistakes.trees import TREES
 from attnconf.judging.mistakes.widths import WIDTHS
 
-MISTAKES = (*SIGHT, *SPANS, *BIDIRECTIONAL, *TREES, *CHUNKS, *SCORES, *SOURCES, *FORMATS, *WIDTHS, *MEMORY, *QUERY_ROWS)
+MISTAKES = (
+    *(*SPANS, *BIDIRECTIONAL, *TREES, *CHUNKS, *SIGHT, *TRAITS),
+    *(*SCORES, *SOURCES, *FORMATS, *WIDTHS, *MEMORY, *QUERY_ROWS),
+)

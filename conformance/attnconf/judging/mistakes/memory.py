@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,11 @@ from attnconf.cases.recorded import NULL_PAGE
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 from attnconf.judging.mistakes.strides import table_taken_for_contiguous
+from attnconf.oracle import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
 
 _TILE = 64
 """Keys of a kernel's tile. In a larger page, each tile must find its own slots."""
@@ -47,6 +46,34 @@ def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:
         return None
     longest = max(others, key=len)
     return [longest[min(column, len(longest) - 1)] for column in range(len(right))]
+
+
+def _of_another(choose: Callable[[Scene], int]) -> Callable[[Scene, list[int]], list[int] | None]:
+    """Return the change to the pages in the row of the table that ``choose`` names.
+
+    What lies behind that request's own pages is unknown, and the last column stands for those that the row lacks.
+    """
+
+    def change(scene: Scene, right: list[int]) -> list[int] | None:
+        other = min(choose(scene), len(scene.case.requests) - 1)
+        if other == scene.request:
+            return None
+        row = scene.translated(scene.layout.block_tables[other].tolist())
+        return [row[min(column, len(row) - 1)] for column in range(len(right))]
+
+    return change
+
+
+def _values_alone(change: Apply) -> Apply:
+    """Read values alone from elsewhere."""
+
+    def apply(scene: Scene) -> Problem | None:
+        wrong = change(scene)
+        if not isinstance(wrong, Problem):
+            return None
+        return replace(wrong, k=scene.problem.k[wrong.start - scene.problem.start :])
+
+    return apply
 
 
 def _swapped(scene: Scene, right: list[int]) -> list[int] | None:
@@ -128,6 +155,12 @@ def _strides_swapped(scene: Scene) -> Problem | None:
     return replace(scene.problem, k=misread(k)[:count], v=misread(v)[:count])
 
 
+_REQUESTS: dict[str, Callable[[Scene], int]] = {
+    "first": lambda _scene: 0,
+    "next": lambda scene: scene.request + 1,
+    "last": lambda scene: len(scene.case.requests) - 1,
+}
+
 MEMORY = (
     Mistake(
         "untranslated",
@@ -157,6 +190,49 @@ MEMORY = (
         Clause.HYBRID_POOLS,
         "page ids of the sliding pool index the full pool",
         _pages(_translated_full),
+    ),
+    Mistake(
+        "first request's pages",
+        "paging",
+        Clause.PAGING,
+        "the pages of the batch's first request are read",
+        _pages(_of_another(_REQUESTS["first"])),
+        claimed=False,
+    ),
+    Mistake(
+        "next request's pages",
+        "paging",
+        Clause.PAGING,
+        "the pages of the next request are read",
+        _pages(_of_another(_REQUESTS["next"])),
+        claimed=False,
+    ),
+    Mistake(
+        "last request's pages",
+        "paging",
+        Clause.PAGING,
+        "the pages of the batch's last request are read",
+        _pages(_of_another(_REQUESTS["last"])),
+        claimed=False,
+    ),
+    *(
+        Mistake(
+            f"values of the {which} request",
+            "paging",
+            Clause.PAGING,
+            f"values are read through the pages of the {which} request, and keys through their own",
+            _values_alone(_pages(_of_another(choose))),
+            claimed=False,
+        )
+        for which, choose in _REQUESTS.items()
+    ),
+    Mistake(
+        "pages by query row",
+        "paging",
+        Clause.PAGING,
+        "the index of a request's first query row is taken for that of its row in the table",
+        _pages(_of_another(lambda scene: scene.logical.q_starts[scene.request])),
+        claimed=False,
     ),
     Mistake("neighbour's pages", "paging", Clause.PAGING, "another request's pages are read", _pages(_neighbour)),
     Mistake(

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 def _window(change: int | None) -> Apply:
     def apply(scene: Scene) -> Problem | None:
         window = scene.problem.window_left
-        if window < 0 or (change is not None and window + change < 0):
+        if window < 0:
             return None
         if change is None:
             return replace(scene.problem, window_left=-1, window_right=-1)
+        if window + change < 0:  # a window of one key becomes one of none
+            apart = scene.problem.tree or not scene.problem.causal
+            return None if apart else replace(scene.problem, ahead=change)
         return replace(scene.problem, window_left=window + change)
 
     return apply
@@ -73,6 +76,14 @@ def _as_first(scene: Scene) -> Problem | None:
     if scene.case.mode != "verify" or not more or scene.spec.tree:
         return None
     return unless_alike(scene.problem, replace(scene.problem, positions=scene.problem.positions + more))
+
+
+def _as_of_the_longest(scene: Scene) -> Problem | None:
+    """See as far ahead as the batch's longest request has more query tokens: rows are numbered from its first one."""
+    more = max(request.new_tokens for request in scene.case.requests) - scene.spec.new_tokens
+    if not more or scene.spec.tree:
+        return None
+    return unless_alike(scene.problem, replace(scene.problem, ahead=more))
 
 
 def _after(problem: Problem, first: int) -> Problem:
@@ -213,6 +224,14 @@ SIGHT = (
         Clause.CAUSAL,
         "each request of a verify step is taken to bring as many query tokens as the first one",
         _as_first,
+    ),
+    Mistake(
+        "rows of the longest",
+        "ragged",
+        Clause.CAUSAL,
+        "rows are numbered by the longest request of the batch, so a shorter one's see later keys",
+        _as_of_the_longest,
+        claimed=False,
     ),
     Mistake("oldest key lost", "kv_len", Clause.CAUSAL, "the oldest key of the request is lost", _without_oldest),
     Mistake(

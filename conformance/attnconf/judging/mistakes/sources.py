@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 
@@ -39,6 +39,11 @@ def _heads(change: Callable[[torch.Tensor, int, int], torch.Tensor]) -> Apply:
         return None if mapping is None else replace(scene.problem, kv_head_of=mapping)
 
     return apply
+
+
+def _next_values(scene: Scene) -> Problem | None:
+    problem = scene.problem
+    return replace(problem, v=bits(problem.v).roll(-1, 1).view(problem.v.dtype)) if problem.v.shape[1] > 1 else None
 
 
 def _power_of_two(count: int) -> int:
@@ -77,7 +82,8 @@ def _out_factor(change: Callable[[float, float], float]) -> Apply:
 
 
 def _owners_q_scale(scene: Scene) -> Mistaken:
-    return None if scene.case.q_dtype != FP8 else _q_factor(lambda _right, _own: scene.owner.q_scale)(scene)
+    own = scene.case.owner(scene.layer) == scene.layer
+    return None if own else _q_factor(lambda _right, _own: scene.owner.q_scale)(scene)
 
 
 def _own_scales(scene: Scene) -> Mistaken:
@@ -129,6 +135,30 @@ SOURCES = (
         Clause.GQA,
         "each query head reads the KV head behind its own",
         _heads(lambda h, qo, kv: (h // (qo // kv) + 1) % kv),
+    ),
+    Mistake(
+        "heads reversed",
+        "gqa",
+        Clause.GQA,
+        "KV heads are numbered from the last one",
+        _heads(lambda h, qo, kv: kv - 1 - h // (qo // kv)),
+        claimed=False,
+    ),
+    Mistake(
+        "last head lost",
+        "gqa",
+        Clause.GQA,
+        "the last KV head is taken for the one before it",
+        _heads(lambda h, qo, kv: (h // (qo // kv)).clamp_max(max(0, kv - 2))),
+        claimed=False,
+    ),
+    Mistake(
+        "values of the next head",
+        "gqa",
+        Clause.GQA,
+        "values are read of the KV head behind that of the keys",
+        _next_values,
+        claimed=False,
     ),
     Mistake(
         "padded group",

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake, unless_alike
+from attnconf.oracle import Answer, attend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +49,27 @@ def _from_chunk(scene: Scene) -> tuple[Span, ...]:
     return tuple((begin + prefix, end + prefix) for begin, end in scene.spec.spans)
 
 
+def _beyond_the_window(scene: Scene) -> Answer | None:
+    """Let each row of a span see all of the span, what lies behind its window, too."""
+    problem = scene.problem
+    if problem.window_left < 0:
+        return None
+    windows = [_window_over(problem, position) for position in problem.positions.tolist()]
+    if all(window == problem.window_left for window in windows):
+        return None
+    parts = []
+    for row, window in enumerate(windows):
+        rows = torch.tensor([row])
+        parts.append(attend(replace(problem.of_rows(rows, problem.q[row : row + 1]), window_left=window)))
+    return Answer(torch.cat([part.out for part in parts]), torch.cat([part.lse for part in parts]))
+
+
+def _window_over(problem: Problem, position: int) -> int:
+    """Return the window of the row at ``position`` that reaches the first token of its span."""
+    begins = [begin for begin, end in problem.spans if begin <= position < end]
+    return max([problem.window_left, *(position - begin for begin in begins)])
+
+
 SPANS = (
     Mistake(
         "spans off",
@@ -60,6 +84,14 @@ SPANS = (
         Clause.CAUSAL,
         "the last token of a span is not seen by those before it",
         _followed(lambda scene: tuple((begin, min(end, scene.spec.kv_len) - 1) for begin, end in scene.problem.spans)),
+    ),
+    Mistake(
+        "span beyond the window",
+        "spans",
+        Clause.WINDOW,
+        "the tokens of a span see all of it, also what their window has left behind",
+        _beyond_the_window,
+        claimed=False,
     ),
     Mistake(
         "span too long",

@@ -87,8 +87,8 @@ def _elsewhere(shape: KernelShape, platform: Platform) -> str | None:
         return "the adapter gives sglang's layers a window, and no attention_chunk_size"
     if reason is None and shape.bidirectional:
         return "the adapter makes sglang's layers as those of a decoder, and not as ENCODER_ONLY"
-    if reason is None and shape.spans:
-        return "the adapter hands sglang no mask of images, which its models make for the Triton backend alone"
+    if reason is None and shape.spans and shape.mode != "extend":
+        return "sglang's Gemma 4 makes a mask of images for batches that are extended alone, and no mixed ones"
     if reason is None and not runs_here(platform):
         return f"the adapter was tried on SM 9.0 and on machines without a GPU, not on SM {platform.sm_text}"
     return reason
@@ -134,6 +134,8 @@ def trtllm_supports(shape: KernelShape, platform: Platform) -> Unsupported | Non
     reason = _elsewhere(shape, platform)
     if reason is not None:
         return Unsupported(reason)
+    if shape.spans:
+        return Unsupported("sglang's Gemma 4 makes masks of images for Triton and FA4: here they are causal")
     if shape.kv_dtype in _QUANTISES:
         return Unsupported(_QUANTISES[shape.kv_dtype])
     if platform.sm is None:

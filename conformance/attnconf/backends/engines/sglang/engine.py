@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnconf.backends.engines.sglang.images import images
 from attnconf.backends.engines.sglang.pools import fill, flat, make_pools, make_rows, new_tokens, slot_table, slots_in
 
 if TYPE_CHECKING:
@@ -107,8 +108,15 @@ def start(batch: Batch, group: Group, sglang: Library, make_backend: MakeBackend
     parts |= {"req_to_token_pool": rows, "kv_index_translator": translator}
     backend = make_backend(_runner(batch, group, sglang, parts))
     forward = _forward_batch(batch, tokens, sglang)
+    if batch.mode == "extend" and any(batch.layers[index].geometry.spans for index in group.layers):
+        forward.mm_inputs = images(batch)  # a model none of whose layers follows images is asked as one without
     translator.own_plan(forward).bind(forward, translator)
     backend.init_forward_metadata(forward)
+    if forward.mm_inputs is not None:
+        with sglang.forward_context(sglang.ForwardContext(attn_backend=backend)):
+            model: Any = None  # of whose state the method uses nothing
+            make_masks = sglang.Gemma4ForConditionalGeneration.prepare_attn_masks
+            make_masks(model, forward, forward.input_ids, mask_dtype=torch.bool)
     return Engine(sglang, batch, group, backend, forward, pool, tokens)
 
 

@@ -51,6 +51,7 @@ _NAMES = {
     "ForwardContext": "sglang.srt.model_executor.forward_context",
     "forward_context": "sglang.srt.model_executor.forward_context",
     "EagleVerifyInput": "sglang.srt.speculative.eagle_info",
+    "Gemma4ForConditionalGeneration": "sglang.srt.models.gemma4_mm",
     "AttentionArch": "sglang.srt.configs.model_config",
     "PretrainedConfig": "transformers",
     "ServerArgs": "sglang.srt.server_args",
