@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attnconf.cases.drawing.profiles import profile_named
-from attnconf.mutants.hunt import first_clause
 from attnconf.mutants.registry import MUTANTS
 from attnconf.platforms import detect
 from attnconf.running.agenda import agenda
+from attnconf.running.campaigns.hunt import first_clause
 from attnconf.running.session import Session
 from ci.benchmarks.blame.calls import CALLS
 from ci.benchmarks.blame.later_numbers import LATER_NUMBERS
