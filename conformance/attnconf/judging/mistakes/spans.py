@@ -59,8 +59,8 @@ def _beyond_the_window(scene: Scene) -> Answer | None:
         return None
     parts = []
     for row, window in enumerate(windows):
-        rows = torch.tensor([row])
-        parts.append(attend(replace(problem.of_rows(rows, problem.q[row : row + 1]), window_left=window)))
+        own = problem.of_rows([row], problem.q[row : row + 1], problem.positions[row : row + 1])
+        parts.append(attend(replace(own, window_left=window)))
     return Answer(torch.cat([part.out for part in parts]), torch.cat([part.lse for part in parts]))
 
 
