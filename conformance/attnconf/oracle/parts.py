@@ -7,7 +7,7 @@ make a part: its keys are needed once. Parts of like shape make a block (``block
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
@@ -66,27 +66,27 @@ class Part:
     heads: slice | tuple[int, ...]
     readers: slice | tuple[int, ...]
 
-    @property
+    @cached_property
     def kv_heads(self) -> int:
         """How many KV heads."""
         return self.heads.stop - self.heads.start if isinstance(self.heads, slice) else len(self.heads)
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """The rows of all pieces."""
         return sum(piece.rows for piece in self.pieces)
 
-    @property
+    @cached_property
     def first(self) -> int:
         """The first key that some row can see."""
         return min(piece.first for piece in self.pieces)
 
-    @property
+    @cached_property
     def last(self) -> int:
         """The end of these keys."""
         return max(piece.last for piece in self.pieces)
 
-    @property
+    @cached_property
     def keys(self) -> int:
         """How many they are."""
         return max(0, self.last - self.first)
