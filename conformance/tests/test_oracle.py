@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnconf import oracle
+from attnconf.cases.inputs.poison import bits
 from attnconf.oracle import Answer, Problem, attend, attend_all, parts, scaled, solve
 
 if TYPE_CHECKING:
@@ -355,6 +356,26 @@ def test_the_oracle_imports_nothing_that_it_judges() -> None:
     for module in (oracle.attention, oracle.blocks, oracle.parts, oracle.problem):
         imported = [line for line in Path(module.__file__).read_text().splitlines() if "import" in line.split()]
         assert all("attnconf" not in line or "attnconf.oracle" in line for line in imported)
+
+
+def test_many_problems_of_several_formats_and_scales_are_answered_as_each_alone() -> None:
+    """So many that their parts are joined by one gather."""
+    plain = make(2, 5, qo=4, kv=2)
+    stored = replace(plain, k=plain.k.to(torch.float8_e5m2), v=plain.v.to(torch.float8_e5m2))
+    other = replace(stored, k=stored.k.view(torch.float8_e4m3fn), v=stored.v.view(torch.float8_e4m3fn))
+    scaled_heads = {"k_scales": (0.5, 2.0), "v_scales": (3.0, 0.25)}
+    kinds = [stored, other, replace(stored, **scaled_heads), replace(other, **scaled_heads)]
+    many = [
+        replace(
+            one,
+            k=bits(one.k)[: 5 - turn % 2].clone().view(one.k.dtype),
+            v=bits(one.v)[: 5 - turn % 2].clone().view(one.v.dtype),
+        )
+        for turn in range(40)
+        for one in kinds
+    ]
+    together, apart = attend_all(many), [attend(one) for one in many]
+    assert close(together.out, torch.cat([answer.out for answer in apart]))
 
 
 def test_bytes_that_two_problems_share_are_read_in_the_format_of_each() -> None:

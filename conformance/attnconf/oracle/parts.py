@@ -115,6 +115,9 @@ def _kind(problem: Problem) -> tuple[object, ...]:
         problem.k.shape[1:],
         problem.v.shape[2],
         mapping,
+        problem.k.dtype,
+        problem.v.dtype,
+        bool(problem.k_scales),
         problem.soft_cap is None,
         problem.sinks is None,
     )
@@ -129,7 +132,7 @@ def _keys_and_kind(piece: Piece) -> tuple[object, ...]:
     """Return what the pieces of a part have in common; a piece of many rows is one by itself."""
     one = piece.problem
     alone = piece.out_row if piece.rows > _ROWS // 8 else -1
-    same_bytes = (one.k.data_ptr(), one.v.data_ptr(), one.k.dtype, one.v.dtype, one.k_scales, one.v_scales)
+    same_bytes = (one.k.data_ptr(), one.v.data_ptr(), one.k_scales, one.v_scales)
     return (*same_bytes, one.k.shape[0], alone, *_kind(one))
 
 
