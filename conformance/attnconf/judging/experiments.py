@@ -113,6 +113,8 @@ def explain_simpler(trial: Trial, layer: int, request: int) -> tuple[Mistake, ..
             continue
         records = [_Record(mistake) for mistake in MISTAKES]
         _judge(records, question, layer)
+        for other in _asked(trial, _in_other_pages(trial, question.case, layer), layer):
+            _judge(records, other, layer)
         found = tuple(one.mistake for one in records if not one.refuted and one.borne)
         if found:
             return found

@@ -173,7 +173,8 @@ MUTANTS = (
             Edit(
                 _DONE,
                 "        rows = sum(self.batch.q_lens)\n"
-                f"        out[:rows] += self.memory[16:].view(torch.float32)[-1].to(out.dtype)\n{_DONE}",
+                "        left = self.memory[16:].view(torch.float32)[-1]\n"
+                f"        out[:rows] = (out[:rows].float() + left).to(out.dtype)\n{_DONE}",
             ),
         ),
         proof=ask("decode"),
