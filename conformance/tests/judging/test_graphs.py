@@ -223,3 +223,25 @@ def test_other_query_lengths_are_asked_of_those_who_promise_them() -> None:
     kept = type("Kept", (type(plain),), {"promises": Promises(lse="natural", cuda_graph=True)})
     plain.__class__ = kept
     assert replayed(Trial(PosedCase(case(), CPU), plain, detect()), 0, _interpreted) == []
+
+
+def test_answers_of_8_bits_are_replayed_though_cuda_has_no_any_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch.Tensor.any
+
+    def as_on_cuda(self: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        if self.dtype in {torch.float8_e4m3fn, torch.float8_e5m2}:
+            raise NotImplementedError(f'"or_cuda" not implemented for {self.dtype}')
+        return right(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "any", as_on_cuda)
+    given = Case(
+        mode="verify",
+        q_dtype="float8_e4m3fn",
+        kv_dtype="float8_e4m3fn",
+        out_dtype="float8_e4m3fn",
+        layers=(FULL.model_copy(update={"out_scale": 0.015625}),),
+        requests=(Request(prefix_len=5, new_tokens=4), Request(prefix_len=9, new_tokens=2)),
+        padding_rows=1,
+    )
+    trial = Trial(PosedCase(given, CPU), make(detect()), detect())
+    assert replayed(trial, 0, _interpreted) == []
