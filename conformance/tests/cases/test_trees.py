@@ -142,7 +142,7 @@ def test_siblings_and_parents_have_probes() -> None:
 
 def test_every_kind_of_tree_is_drawn_in_verify_steps_alone() -> None:
     space = Space(name="free", layers=free_layers(), max_kv_len=90, max_new_tokens=8)
-    cases = [case for case in Draws(space, 3, 160).cases if follows_tree(case.requests)]
+    cases = [case for case in Draws(space, 3, 320).cases if follows_tree(case.requests)]
     assert {case.mode for case in cases} == {"verify"}
     drawn = [one.tree for case in cases for one in case.requests if one.tree]
     assert any(set(tree[1:]) == {0} for tree in drawn)

@@ -266,7 +266,9 @@ def test_the_command_refuses_a_misspelt_feature(policy_file: Path, capsys: pytes
     assert main(["policy", "check", str(policy_file)]) == 11
     error = capsys.readouterr().err
     place = f"attnconf: policy invalid: {policy_file}: required.0.effective.sliding.0"
-    assert error.startswith(f"{place} is 'widnow'; allowed: Input should be 'causal', 'chunk', 'gqa', ")
+    assert error.startswith(
+        f"{place} is 'widnow'; allowed: Input should be 'bidirectional', 'causal', 'chunk', 'gqa', "
+    )
     assert error.count("\n") == 1
 
 

@@ -125,6 +125,8 @@ class OneMore(ReferenceBackend):
     def prepare(self, batch: Batch) -> object:
         layers = tuple(
             replace(layer, geometry=layer.geometry.model_copy(update={"window_left": layer.geometry.window_left + 1}))
+            if layer.geometry.window_left >= 0
+            else layer
             for layer in batch.layers
         )
         return super().prepare(replace(batch, layers=layers))

@@ -531,14 +531,14 @@ from attnconf.backends.triton.tuning import LayerSizes, extend_tuning, merge_war
 
 POINTERS = dict(q="bf16", k="KV", v="KV", out="bf16", lse="fp32", sinks="fp32", partial="fp32", stats="fp32",
                 work="i32", qo_indptr="i32", seq_lens="i32", row_spans="i32", tables="i32",
-                tree_mask="u8", row_depths="i32")
+                tree_mask="u8", row_depths="i32", k_scales="fp32", v_scales="fp32")
 
 def shared(cut, kv, group, head_dim, value_dim, mask):
     constants = dict(
         GROUP=group, HEAD_DIM=head_dim, VALUE_DIM=value_dim, PAGE_SIZE=16, BLOCK_M=cut.block_m, BLOCK_N=cut.block_n,
         BLOCK_D=padded(head_dim), BLOCK_V=padded(value_dim), MAX_SPLITS=cut.max_splits, MIN_SPLIT=cut.min_split,
         SAME_STRIDES=head_dim == value_dim, WINDOWED=mask != "both", CHUNKED=False, SOFT_CAP=True, SINKS=True,
-        SPANS=mask == "spans", TREE=mask == "tree", BOTH_WAYS=mask.startswith("both"), LSE=True,
+        SPANS=mask == "spans", TREE=mask == "tree", BOTH_WAYS=mask.startswith("both"), LSE=True, HEAD_SCALES=kv == "fp8e4nv",
         Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
