@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
@@ -43,14 +43,14 @@ def unless_alike(right: Problem, wrong: Problem) -> Problem | None:
     """Return ``wrong``, or None where every row sees the keys in it that it sees in ``right``, which has the same."""
     last = right.k.shape[0] - 1
 
-    def visible(problem: Problem) -> list[tuple[int, int, list[int]]]:
-        ends = (
-            (*problem.sight(position, row), problem.between(row))
-            for row, position in enumerate(problem.positions.tolist())
-        )
-        return [(max(0, first), min(end, last), [key for key in some if key > first]) for first, end, some in ends]
+    def visible(problem: Problem) -> Iterator[tuple[int, int, list[int]]]:
+        for row, position in enumerate(problem.positions.tolist()):
+            first, end = problem.sight(position, row)
+            yield max(0, first), min(end, last), [key for key in problem.between(row) if key > first]
 
-    return None if visible(right) == visible(wrong) else wrong
+    # a prefill has thousands of rows, and most mistakes show in one of the first
+    alike = all(one == other for one, other in zip(visible(right), visible(wrong), strict=True))
+    return None if alike else wrong
 
 
 def answers_to(mistaken: Sequence[Problem | Answer]) -> list[Answer]:

@@ -538,7 +538,8 @@ def shared(cut, kv, group, head_dim, value_dim, mask):
         GROUP=group, HEAD_DIM=head_dim, VALUE_DIM=value_dim, PAGE_SIZE=16, BLOCK_M=cut.block_m, BLOCK_N=cut.block_n,
         BLOCK_D=padded(head_dim), BLOCK_V=padded(value_dim), MAX_SPLITS=cut.max_splits, MIN_SPLIT=cut.min_split,
         SAME_STRIDES=head_dim == value_dim, WINDOWED=mask != "both", CHUNKED=False, SOFT_CAP=True, SINKS=True,
-        SPANS=mask == "spans", TREE=mask == "tree", BOTH_WAYS=mask.startswith("both"), LSE=True, HEAD_SCALES=kv == "fp8e4nv",
+        SPANS=mask == "spans", TREE=mask == "tree", BOTH_WAYS=mask.startswith("both"), LSE=True,
+        HEAD_SCALES=kv == "fp8e4nv",
         Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
