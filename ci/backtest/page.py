@@ -44,6 +44,7 @@ def page(table: Table, *results: Backtest) -> str:
     parts = [
         "# Released bugs, and whether the suite finds them",
         f"{headline(table, *results)}.",
+        _first_try(table, outcomes),
         "\n".join(map(_conditions, results)),
         (
             "The first command runs all of the machine `cpu`, and [ci/README.md](../../../ci/README.md) has those for "
@@ -63,6 +64,15 @@ def page(table: Table, *results: Backtest) -> str:
     explained = list(_fixed_sides(entries, ordered))
     parts += ["## What fails on the fixed releases, too", "\n".join(explained) if explained else "Nothing."]
     return "\n\n".join(parts) + "\n"
+
+
+def _first_try(table: Table, outcomes: dict[str, Outcome]) -> str:
+    ran = [entry for entry in table.entries if _ran(outcomes.get(entry.id))]
+    found = sum(not entry.missed_first for entry in ran)
+    return (
+        f"At its first try, before the kind of any gap was closed, it found {found} of these {len(ran)}; the others"
+        " say so below."
+    )
 
 
 def _conditions(result: Backtest) -> str:
@@ -103,7 +113,8 @@ _HEADS = {
 
 
 def _row(entry: Entry, one: Outcome) -> str:
-    cells = [f"{markdown(entry.bug)} ({_thread(entry)})", f"{entry.package} {entry.broken} → {entry.fixed}"]
+    first = "; missed at the first try" if entry.missed_first else ""
+    cells = [f"{markdown(entry.bug)} ({_thread(entry)}){first}", f"{entry.package} {entry.broken} → {entry.fixed}"]
     if one.verdict == "missed":
         cells += [_asked(one), markdown("; ".join(filter(None, (one.why, entry.gap))) or "not known yet")]
     elif one.verdict == "not_runnable":

@@ -29,6 +29,7 @@ class Entry(Value):
     ``adapter`` is MODULE:FUNCTION of ``ci/backtest/adapters``, or the name of a backend on a machine with a GPU.
     ``families`` and ``models`` are asked, and one of ``clauses`` must fail. ``known`` says what else fails on the fixed
     release, and why. ``gap`` names the kind of input that was missing, for a bug that is missed, or why it cannot run.
+    ``missed_first`` says that the suite's first try, before the kind of any gap was closed, missed it.
     """
 
     id: Id
@@ -48,6 +49,7 @@ class Entry(Value):
     source: Text
     known: str = ""
     gap: str = ""
+    missed_first: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

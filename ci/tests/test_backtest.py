@@ -195,3 +195,21 @@ def test_the_committed_page_and_headline_are_those_of_the_committed_result(capsy
 def test_the_committed_result_has_every_entry_of_the_table() -> None:
     outcomes = {one.id for one in Backtest.read(RESULT).outcomes}
     assert outcomes == {entry.id for entry in read_table().entries}
+
+
+def test_results_of_two_machines_are_one_page_and_its_first_try_is_told(toy: Path) -> None:
+    table = read_table(toy)
+    (entry,) = table.entries
+    elsewhere = Outcome(id=entry.id, verdict="not_run", why="it needs sm90")
+    here = _result(table, passes=True)
+    there = here.model_copy(update={"machine": "sm90", "versions": {"torch": "3"}})
+    first = here.model_copy(update={"outcomes": (elsewhere,)})
+    found = page(table, first, there)
+    assert "- [cpu](result.json): the profile gate" in found
+    assert (
+        "- [sm90](result-sm90.json): the profile gate, seed 0, 20 CPU seconds for the bad release, on torch 3" in found
+    )
+    assert "it found 1 of these 1;" in found
+    late = table.model_copy(update={"entries": (entry.model_copy(update={"missed_first": True}),)})
+    assert "it found 0 of these 1;" in page(late, there)
+    assert "(some/project#1); missed at the first try |" in page(late, there)
