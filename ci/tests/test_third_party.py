@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.gate.receipt import Receipt
 
 PACKAGE = Path(__file__).parents[1] / "examples" / "third_party"

@@ -6,8 +6,9 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.models import load_model
+from attnconf.cases.request import Request
 from ci.tests.github_steps import Machine
 
 if TYPE_CHECKING:

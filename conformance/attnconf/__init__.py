@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from attnconf.backends.registry import Registry
     from attnconf.backends.tables import block_tables_for
     from attnconf.capture.switch import capturing
-    from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
+    from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.models import load_model
+    from attnconf.cases.request import Request
     from attnconf.cases.shape import KernelShape, batch_shape
     from attnconf.errors import (
         AttnconfError,
@@ -64,7 +65,8 @@ _HOME = {
     "attnconf.backends.tables": ("block_tables_for",),
     "attnconf.capture.switch": ("capturing",),
     "attnconf.cases.inputs.batch": ("Batch",),
-    "attnconf.cases.case": ("Case", "Layer", "Paging", "Poison", "QuerySide", "Request"),
+    "attnconf.cases.case": ("Case", "Layer", "Paging", "Poison", "QuerySide"),
+    "attnconf.cases.request": ("Request",),
     "attnconf.gate.cells": ("Cell",),
     "attnconf.errors": (
         "AttnconfError",

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.inputs.logical import Logical, make_logical
+from attnconf.cases.request import Request
 from attnconf.numerics import (
     EXACT,
     UNIT_ROUNDOFF,

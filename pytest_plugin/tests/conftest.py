@@ -19,8 +19,9 @@ import attnconf.policy.resolution
 import attnconf.report.terminal
 import attnconf.running.judge
 import attnconf.running.session
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.geometry import LayerGeometry, ModelGeometry
+from attnconf.cases.request import Request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,12 +16,13 @@ import torch
 
 from attnconf.backends.engines.sglang.library import library
 from attnconf.backends.engines.sglang.trtllm import SglangTrtllmMha
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.profiles import GEMMA4
 from attnconf.cases.dtypes import Dtypes
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import Request
 from attnconf.errors import UnsupportedError
 from attnconf.judging.result import Outcome
 from ci.engines.fitting import fitting_cases

@@ -13,12 +13,13 @@ import torch
 
 from attnconf.backends.engines.vllm.backend import VllmTriton, make_triton
 from attnconf.backends.engines.vllm.engine import as_vllm
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.families import applies
 from attnconf.cases.dtypes import Dtypes
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case

@@ -16,7 +16,8 @@ from attnconf.cases.inputs.layout import has_table_tail
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from attnconf.cases.case import Case, PoisonKind, Request, TableTail
+    from attnconf.cases.case import Case, PoisonKind, TableTail
+    from attnconf.cases.request import Request
 
 K = TypeVar("K", bound=str)
 

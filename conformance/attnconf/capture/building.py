@@ -7,9 +7,10 @@ from operator import eq
 from typing import TYPE_CHECKING, Any, cast
 
 from attnconf.capture.call import UnsayableError
-from attnconf.cases.case import MAX_VERIFY_TOKENS, Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.dtypes import EIGHT_BIT, FP8
 from attnconf.cases.recorded import NULL_PAGE, Recorded
+from attnconf.cases.request import MAX_VERIFY_TOKENS, Request
 from attnconf.serving.step_case import mode_of, translation_of
 
 if TYPE_CHECKING:

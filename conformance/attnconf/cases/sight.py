@@ -23,8 +23,8 @@ from attnconf.cases import trees
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from attnconf.cases.case import Request
     from attnconf.cases.geometry import LayerGeometry
+    from attnconf.cases.request import Request
 
 
 class Seen(NamedTuple):

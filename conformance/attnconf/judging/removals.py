@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnconf.cases.case import Case, Request
+from attnconf.cases.case import Case
 from attnconf.cases.dtypes import E5M2, FP8
 from attnconf.cases.inputs.levels import ordinary_seed
+from attnconf.cases.request import Request
 from attnconf.clauses import Clause
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnconf.cases.case import Request
+from attnconf.cases.request import Request
 from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import HOSTILE, SINKS, SLIDING, ask

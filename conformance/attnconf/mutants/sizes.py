@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attnconf.cases.case import Layer, Paging, Poison, Request
+from attnconf.cases.case import Layer, Paging, Poison
+from attnconf.cases.request import Request
 from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import HYBRID, ask, quantised

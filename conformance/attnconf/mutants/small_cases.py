@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
+from attnconf.cases.request import Request
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Mode

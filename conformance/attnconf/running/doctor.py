@@ -15,7 +15,8 @@ from packaging.version import InvalidVersion, Version
 
 from attnconf.backends.flashinfer.package import FLOOR, REMEDY
 from attnconf.backends.flashinfer.trtllm_gen.condition import cubin_remedy, faults
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
+from attnconf.cases.request import Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import Outcome
 from attnconf.platforms import ENGINES, PACKAGES, Platform

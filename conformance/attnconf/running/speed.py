@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.models import load_model
+from attnconf.cases.request import Request
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.recorded import NULL_PAGE, Recorded
+from attnconf.cases.request import Request
 from attnconf.serving.events import Step
 
 if TYPE_CHECKING:

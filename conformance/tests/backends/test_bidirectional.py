@@ -13,11 +13,12 @@ from attnconf.backends.engines.vllm.capability import supports as vllm_supports
 from attnconf.backends.flashinfer.fa import make_fa2
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports as trtllm_supports
 from attnconf.backends.triton.variants import launch_builds
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import Request
 from attnconf.cases.shape import batch_shape, kernel_shape
 from attnconf.cases.sight import Seen, seen
 from attnconf.judging.checks.catalogue import all_checks, base_checks, rotated_checks

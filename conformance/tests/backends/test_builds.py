@@ -11,8 +11,9 @@ import torch
 
 from attnconf.backends.builds import Build, BuildReport
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.request import Request
 from attnconf.cases.shape import kernel_shape
 from attnconf.cli.main import main
 from attnconf.judging.checks.catalogue import all_checks

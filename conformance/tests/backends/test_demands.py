@@ -8,10 +8,11 @@ import pytest
 
 from attnconf.backends.demands import as_promised, not_promised, unmet_promise
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
+from attnconf.cases.request import Request
 
 FULL = Layer(kind="full", num_qo_heads=1, num_kv_heads=1, head_dim=16, sm_scale=0.25)
 SLIDING = FULL.model_copy(update={"kind": "sliding", "window_left": 7})

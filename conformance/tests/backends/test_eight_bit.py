@@ -9,10 +9,11 @@ from attnconf.backends.flashinfer.trtllm_mha.backend import make as make_trtllm_
 from attnconf.backends.reference import make as make_reference
 from attnconf.backends.torch_sdpa import make as make_sdpa
 from attnconf.backends.triton import make as make_triton
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.scales import Q_DEVIATIONS, q_scales
 from attnconf.cases.dtypes import FP8, Dtypes, read_dtypes
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import Request
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.run import run_case
 from attnconf.platforms import detect

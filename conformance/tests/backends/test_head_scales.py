@@ -15,10 +15,11 @@ from attnconf.backends.flashinfer.trtllm_mha import capability as trtllm
 from attnconf.backends.reference import make as make_reference
 from attnconf.backends.torch_sdpa import make as make_sdpa
 from attnconf.backends.triton import make as make_triton
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.families import space_of
 from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.request import Request
 from attnconf.cases.shape import batch_shape, kernel_shape
 from attnconf.judging.checks.siblings import siblings
 from attnconf.judging.posed import PosedCase

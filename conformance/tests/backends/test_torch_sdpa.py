@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attnconf.backends.torch_sdpa import make
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.choices import Choices
 from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.space import DTYPES, MODES, Space
@@ -15,6 +15,7 @@ from attnconf.cases.dtypes import FP8, Dtypes
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import Request
 from attnconf.cases.shape import kernel_shape
 from attnconf.errors import UnsupportedError
 from attnconf.judging.checks.catalogue import all_checks

@@ -15,9 +15,10 @@ from attnconf.backends.flashinfer.trtllm_mha.calls import build_call, build_meta
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports as trtllm_supports
 from attnconf.backends.flashinfer.trtllm_mha.workspace import workspace
 from attnconf.backends.protocol import Unsupported
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.target import make_target
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome

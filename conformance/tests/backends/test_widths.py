@@ -11,9 +11,10 @@ import torch
 from attnconf.backends.engines.sglang.capability import triton_supports
 from attnconf.backends.engines.vllm.capability import supports as vllm_supports
 from attnconf.backends.protocol import Unsupported
-from attnconf.cases.case import Case, Layer, Paging, QuerySide, Request, Storage
+from attnconf.cases.case import Case, Layer, Paging, QuerySide, Storage
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.target import make_target
+from attnconf.cases.request import Request
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
 from attnconf.cases import case as case_module
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
+from attnconf.cases.request import Request
 from attnconf.cases.shape import kernel_shape
 from attnconf.errors import InvalidInputError
 

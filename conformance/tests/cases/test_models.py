@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.geometry import unsharded
 from attnconf.cases.models import CPU_QUERY_HEADS, credited_model, load_model, shipped_models
+from attnconf.cases.request import Request
 from attnconf.errors import InvalidInputError
 from attnconf_fixtures import ROOT
 

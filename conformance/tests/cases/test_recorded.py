@@ -9,9 +9,10 @@ import torch
 from pydantic import ValidationError
 
 from attnconf.backends import reference
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.recorded import Recorded
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.run import run_case
 from attnconf.platforms import detect

@@ -8,12 +8,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.models import credited_model, load_model
+from attnconf.cases.request import Request
 from attnconf.cases.shape import batch_shape, kernel_shape
 from attnconf.cases.sight import Seen, seen
 

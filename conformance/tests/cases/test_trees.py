@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnconf.cases import trees
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.inputs.witnesses import plan_probes
+from attnconf.cases.request import Request
 from attnconf.cases.sight import follows_tree, seen
 from attnconf.errors import InvalidInputError
 from attnconf.judging.posed import PosedCase

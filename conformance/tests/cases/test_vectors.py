@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.geometry import LayerGeometry, unsharded
 from attnconf.cases.models import load_model
+from attnconf.cases.request import Request
 from attnconf.cases.vectors import VectorFile, cases_to_replay, empty_files, read_cases, shipped_vectors
 from attnconf.errors import InvalidInputError
 from attnconf.platforms import Platform

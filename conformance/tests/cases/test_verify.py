@@ -6,12 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from attnconf.cases.case import MAX_VERIFY_TOKENS, Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.draws import Draws
 from attnconf.cases.drawing.families import space_of
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import MAX_VERIFY_TOKENS, Request
 from attnconf.cases.shape import batch_shape, kernel_shape
 from attnconf.judging.effects import effective_features, mistake_units
 from attnconf.judging.posed import PosedCase

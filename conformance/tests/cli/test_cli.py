@@ -15,9 +15,10 @@ import pytest
 from attnconf.backends.protocol import Prepared
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.backends.registry import Registry
-from attnconf.cases.case import Case, Layer, Poison, Request
+from attnconf.cases.case import Case, Layer, Poison
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.batch import Batch
+from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_NOTHING_EXECUTED, EXIT_POLICY_INVALID
 from attnconf.gate.cells import Cell

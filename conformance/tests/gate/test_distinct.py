@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.gate.distinct import CountedCase, DistinctCases, counted, packed, unpacked
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 

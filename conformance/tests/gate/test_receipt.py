@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.clauses import Clause
 from attnconf.errors import InvalidInputError
 from attnconf.gate.cells import Cell, merge_cells, tally

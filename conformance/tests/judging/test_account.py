@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnconf.cases.case import Case, Poison, Request
+from attnconf.cases.case import Case, Poison
+from attnconf.cases.request import Request
 from attnconf.judging.account import account
 from attnconf.judging.checks import consistency, independence, numerics, siblings
 from attnconf.judging.experiments import ask_further

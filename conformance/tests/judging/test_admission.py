@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.judging.admission import MOST_SECONDS, seconds, why_not_admitted
 from attnconf.judging.memory import Memory

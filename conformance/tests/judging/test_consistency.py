@@ -10,9 +10,10 @@ import torch
 
 from attnconf.backends.protocol import Promises
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.inputs.storage import by_token
+from attnconf.cases.request import Request
 from attnconf.judging.checks import consistency
 from attnconf.judging.checks.merged import mergeable, merged_shards, shard_of
 from attnconf.judging.posed import PosedCase

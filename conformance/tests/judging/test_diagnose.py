@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide
 from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.witnesses import plan_probes
+from attnconf.cases.request import Request
 from attnconf.judging.diagnose import explain
 from attnconf.judging.execution import Output
 from attnconf.judging.explanation import Explanation

@@ -9,7 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import all_checks, rotated_checks
 from attnconf.judging.footprint import footprint
 from attnconf.judging.run import run_case

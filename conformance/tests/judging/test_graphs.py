@@ -9,7 +9,8 @@ import torch
 
 from attnconf.backends.protocol import Promises
 from attnconf.backends.triton import make
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
+from attnconf.cases.request import Request
 from attnconf.judging.checks.graphs import replayed
 from attnconf.judging.checks.replays import fewer_live, other_lengths, query_lens, shorter
 from attnconf.judging.checks.static_memory import load, own_memory

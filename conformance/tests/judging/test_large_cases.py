@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.inputs.witnesses import plan_probes, probed_rows
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.effects import MOST_SCENES, scenes_to_try
 from attnconf.judging.result import Outcome

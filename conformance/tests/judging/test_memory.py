@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.request import Request
 from attnconf.judging.footprint import footprint
 from attnconf.judging.memory import (
     Memory,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Request
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.judging.run import run_case
 from attnconf.mutants.small_cases import FULL, SLIDING, ask

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
+from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.cli.power import power_lines
 from attnconf.judging.effects import CLAIMED, effective_features, mistake_units

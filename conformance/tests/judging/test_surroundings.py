@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.request import Request
 from attnconf.judging.process_state import OF_PROCESS, OF_TORCH
 from attnconf.judging.result import Outcome
 from attnconf.judging.surroundings import Surroundings

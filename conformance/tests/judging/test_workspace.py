@@ -12,7 +12,8 @@ from attnconf.backends import triton
 from attnconf.backends.flashinfer.trtllm_mha import make as trtllm_mha
 from attnconf.backends.protocol import Promises, Scratched, Workspace
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.judging.checks.determinism import WORKSPACE as CHECK
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from attnconf.backends import reference
-from attnconf.cases.case import Case, Request
+from attnconf.cases.case import Case
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.batch import Batch
+from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.judging.checks import numerics
 from attnconf.judging.checks.catalogue import CHECKS, all_checks, rotated_checks

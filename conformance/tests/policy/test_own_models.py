@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.models import FREE_MODEL, credited_model, load_model
+from attnconf.cases.request import Request
 from attnconf.errors import InvalidInputError
 from attnconf.gate.plans.machine_plan import plan
 from attnconf.platforms import Platform

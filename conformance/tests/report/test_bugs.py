@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from attnconf.cases.case import Request
+from attnconf.cases.request import Request
 from attnconf.report.bugs import bugs_of
 from attnconf.report.document import compose
 from attnconf.report.page import render_page

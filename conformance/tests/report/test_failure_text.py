@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.inputs.batch import Batch
+from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome, Place
 from attnconf.judging.run import run_case

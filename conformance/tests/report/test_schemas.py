@@ -7,7 +7,8 @@ import tomllib
 
 import jsonschema
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.policy.policy import Policy, shipped_policies
 from attnconf.report.schemas import schemas
 from attnconf.serving.events import Evict, Submit

@@ -10,9 +10,10 @@ import pytest
 
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.drawing.profiles import Playing, profile_named
 from attnconf.cases.geometry import LayerGeometry, ModelGeometry
+from attnconf.cases.request import Request
 from attnconf.errors import BackendUnavailableError, InvalidInputError, UnbuiltError
 from attnconf.judging.result import CaseResult, Outcome
 from attnconf.platforms import Platform

@@ -9,7 +9,7 @@ import torch
 
 from attnconf.backends.protocol import Unsupported
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Request
+from attnconf.cases.request import Request
 from attnconf.cli.main import main
 from attnconf.cli.statuses import EXIT_NOTHING_EXECUTED
 from attnconf.platforms import Platform

@@ -6,8 +6,9 @@ import json
 import platform as python_platform
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.models import load_model
+from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.gate.plans.fleet_plan import FleetPlan
 from attnconf.gate.receipt import record_platform

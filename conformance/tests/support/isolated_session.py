@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.gate.receipt import Receipt
 from conformance.tests.support.wrecking import TRIGGER
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.gate.cells import Cell
 from attnconf.gate.failed_case import FailedCase
 from attnconf.gate.receipt import PlatformRecord, PolicyRef, Receipt

@@ -97,11 +97,12 @@ def compile_variant(variant: Variant, device: str = "cuda") -> None:
 
 def _batch(variant: Variant, tokens: int, device: torch.device) -> Batch:
     """Return one request of ``tokens`` query tokens of the shape of ``variant``, and a tree beside it if it has one."""
-    from attnconf.cases.case import Case, Layer, Paging, Request
+    from attnconf.cases.case import Case, Layer, Paging
     from attnconf.cases.dtypes import Dtypes
     from attnconf.cases.inputs.assemble import assemble
     from attnconf.cases.inputs.layout import place
     from attnconf.cases.inputs.logical import make_logical
+    from attnconf.cases.request import Request
 
     several = variant.tree or variant.bidirectional  # a step in which another request has several tokens
     mode: Mode = "verify" if several else "decode" if tokens == 1 else "extend"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from attnconf.cases.case import Case, Request
+    from attnconf.cases.case import Case
+    from attnconf.cases.request import Request
 
 BETWEEN = (4096, 8192, 16384)
 """Lengths between the short ones and the longest, in keys."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Paging, Request
+from attnconf.cases.case import Paging
 from attnconf.cases.drawing.extremes import FAR_KEYS, MANY_KEYS, MANY_REQUESTS, MANY_ROWS, ladder, sides
 from attnconf.cases.drawing.lengths import BETWEEN
+from attnconf.cases.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attnconf.cases.case import Request
+from attnconf.cases.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

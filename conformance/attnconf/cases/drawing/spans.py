@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.cases.case import Layer, Mode, Request, Span
+    from attnconf.cases.case import Layer, Mode
     from attnconf.cases.drawing.choices import Choices
+    from attnconf.cases.request import Request, Span
 
 _ONE_IN = ("none", "none", "some")
 """How often the requests of a case have images where some layer follows them."""

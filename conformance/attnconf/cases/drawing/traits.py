@@ -19,7 +19,8 @@ from attnconf.cases.inputs.witnesses import saturates
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from attnconf.cases.case import Case, Layer, Request
+    from attnconf.cases.case import Case, Layer
+    from attnconf.cases.request import Request
 
 TILE = 16
 """The smallest tile of keys, and of query heads or rows, that kernels use."""

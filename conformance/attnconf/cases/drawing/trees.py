@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from attnconf.cases.trees import is_chain
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Mode, Request
+    from attnconf.cases.case import Mode
     from attnconf.cases.drawing.choices import Choices
+    from attnconf.cases.request import Request
     from attnconf.cases.trees import Tree
 
 _ONE_IN = ("none", "none", "some")

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from attnconf.cases import trees
-from attnconf.cases.case import Request
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
@@ -22,6 +21,7 @@ from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
 from attnconf.cases.inputs.query_side import laid_out, sliced_table
 from attnconf.cases.inputs.storage import Store, allocate, by_token
 from attnconf.cases.recorded import NULL_PAGE
+from attnconf.cases.request import Request
 from attnconf.cases.sight import follows_tree
 from attnconf.oracle import scaled
 

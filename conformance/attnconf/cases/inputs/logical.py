@@ -27,7 +27,8 @@ from attnconf.oracle import Problem, scaled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnconf.cases.case import Case, Request
+    from attnconf.cases.case import Case
+    from attnconf.cases.request import Request
 
 _SINK_RISE = 1.0
 _SINK_SPREAD = 0.5

@@ -16,7 +16,8 @@ from attnconf.cases.sight import seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from attnconf.cases.case import Case, Layer, Request
+    from attnconf.cases.case import Case, Layer
+    from attnconf.cases.request import Request
 
     Classes = dict[str, Callable[["Sight"], int | None]]
 

@@ -18,7 +18,8 @@ from attnconf.judging.trial import Rerun
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from attnconf.cases.case import Case, Mode, Request
+    from attnconf.cases.case import Case, Mode
+    from attnconf.cases.request import Request
     from attnconf.cases.shape import KernelShape
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from attnconf.cases.sight import follows_tree
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Case, Request
+    from attnconf.cases.case import Case
+    from attnconf.cases.request import Request
     from attnconf.cases.trees import Tree
 
 

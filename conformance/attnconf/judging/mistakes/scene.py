@@ -15,10 +15,11 @@ from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
-    from attnconf.cases.case import Case, Layer, Request
+    from attnconf.cases.case import Case, Layer
     from attnconf.cases.inputs.batch import Pool
     from attnconf.cases.inputs.layout import Layout
     from attnconf.cases.inputs.logical import Logical
+    from attnconf.cases.request import Request
     from attnconf.oracle import Problem
 
 _STALE_BLOCK = 64

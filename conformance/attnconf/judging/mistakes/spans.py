@@ -14,7 +14,7 @@ from attnconf.oracle import Answer, attend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnconf.cases.case import Span
+    from attnconf.cases.request import Span
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
     from attnconf.oracle import Problem

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.case import Request
 from attnconf.cases.drawing.choices import Choices
 from attnconf.cases.drawing.counter import counted
 from attnconf.cases.drawing.serving import CONTEXT, Load, load_requests, loads
+from attnconf.cases.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

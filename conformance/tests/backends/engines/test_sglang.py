@@ -31,12 +31,13 @@ from attnconf.backends.engines.sglang.pools import new_tokens, slot_table, slots
 from attnconf.backends.engines.sglang.prepared import how
 from attnconf.backends.engines.sglang.trtllm import SglangTrtllmMha, make_trtllm_mha
 from attnconf.backends.entries import GROUP
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.models import load_model
+from attnconf.cases.request import Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import Platform
 from attnconf.running.doctor import examine

@@ -15,10 +15,11 @@ from attnconf.backends.engines.vllm.backend import make_triton
 from attnconf.backends.engines.vllm.capability import PROMISES, numerics, supports
 from attnconf.backends.engines.vllm.engine import as_vllm
 from attnconf.backends.registry import Registry
-from attnconf.cases.case import Case, KVLayout, Layer, Paging, Request, Storage
+from attnconf.cases.case import Case, KVLayout, Layer, Paging, Storage
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.request import Request
 from attnconf.errors import BackendUnavailableError
 from attnconf.platforms import Platform
 from conformance.tests.support.shapes import a_shape

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.lengths import shortened
+from attnconf.cases.request import Request
 
 LAYER = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=16, sm_scale=0.25)
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from attnconf.backends.reference import ReferenceBackend
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.assemble import assemble, pool_of
@@ -20,6 +20,7 @@ from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.recorded import NULL_PAGE
+from attnconf.cases.request import Request
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial

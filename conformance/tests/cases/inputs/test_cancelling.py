@@ -6,12 +6,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from attnconf.cases.case import Case, Paging, Request
+from attnconf.cases.case import Case, Paging
 from attnconf.cases.drawing.families import space_of
 from attnconf.cases.drawing.strategies import cases
 from attnconf.cases.inputs.cancelling import cancels, pairs_of
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import plan_probes
+from attnconf.cases.request import Request
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.mutants.registry import mutant_named

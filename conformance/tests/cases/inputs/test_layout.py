@@ -9,11 +9,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnconf.cases.case import Case, Layer, Paging, Placement, Request
+from attnconf.cases.case import Case, Layer, Paging, Placement
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.layout import Layout, has_table_tail, pages_needed, place
 from attnconf.cases.recorded import NULL_PAGE
+from attnconf.cases.request import Request
 
 SETTINGS = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)

@@ -10,11 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from attnconf.cases import trees
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import AHEAD, BRANCH, FORBIDDEN, OTHERS, REQUIRED, SATURATED, Sight, plan_probes
+from attnconf.cases.request import Request
 from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, changes_in_units

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.cli.arguments import make_session
 from attnconf.errors import AttnconfError

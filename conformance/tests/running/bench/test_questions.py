@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.models import credited_model, load_model
+from attnconf.cases.request import Request
 from attnconf.running.bench.questions import Place, Question, Shape, ask
 from attnconf.running.bench.sizes import MODES, sized_requests
 from attnconf.running.bench.work import work

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from attnconf.backends.protocol import Promises
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.request import Request
 from attnconf.cases.shape import kernel_shape
 from attnconf.errors import BackendUnavailableError
 from attnconf.judging.posed import PosedCase

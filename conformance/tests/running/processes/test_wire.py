@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from attnconf.backends.triton.variants import launch_builds
-from attnconf.cases.case import Case, Layer, Request
+from attnconf.cases.case import Case, Layer
+from attnconf.cases.request import Request
 from attnconf.cases.shape import kernel_shape
 from attnconf.running.processes.wire import UnreadableError, read
 

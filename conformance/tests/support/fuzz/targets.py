@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from attnconf.cases.case import Case, Layer, Paging, Poison, Request
+from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.models import load_model
+from attnconf.cases.request import Request
 from attnconf.cli.main import main
 from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_NOTHING_EXECUTED, EXIT_POLICY_INVALID
 from attnconf.errors import AttnconfError

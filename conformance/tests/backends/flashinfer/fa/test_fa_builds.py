@@ -22,9 +22,10 @@ from attnconf.backends.flashinfer.fa.build import MODULES, jit_spec
 from attnconf.backends.flashinfer.fa.modules import builds, module_name, read
 from attnconf.backends.flashinfer.fa.variant import Template, Variant
 from attnconf.backends.flashinfer.trtllm_mha import make as make_trtllm_mha
-from attnconf.cases.case import Case, Layer, Paging, Request
+from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.families import FAMILIES
 from attnconf.cases.drawing.profiles import profile_named
+from attnconf.cases.request import Request
 from attnconf.cli.main import main
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.judging.posed import PosedCase

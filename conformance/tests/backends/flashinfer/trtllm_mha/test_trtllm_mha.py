@@ -454,7 +454,8 @@ def test_an_installed_function_of_another_signature_is_named(monkeypatch: pytest
 
 @pytest.mark.parametrize("widths", [(192, 128), (64, 128)])
 def test_a_layer_with_values_of_another_width_is_refused_and_the_one_beside_it_runs(widths: tuple[int, int]) -> None:
-    from attnconf.cases.case import Case, Paging, Request
+    from attnconf.cases.case import Case, Paging
+    from attnconf.cases.request import Request
     from attnconf.judging.posed import PosedCase
     from attnconf.judging.run import run_case
     from attnconf.platforms import detect
@@ -478,7 +479,8 @@ def test_a_layer_with_values_of_another_width_is_refused_and_the_one_beside_it_r
 
 @pytest.mark.parametrize("mask", ["chunks", "spans"])
 def test_a_mask_that_no_argument_says_is_refused(mask: str) -> None:
-    from attnconf.cases.case import Case, Paging, Request
+    from attnconf.cases.case import Case, Paging
+    from attnconf.cases.request import Request
     from attnconf.judging.posed import PosedCase
     from attnconf.platforms import detect
 
