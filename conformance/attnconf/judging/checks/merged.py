@@ -95,7 +95,7 @@ def merged_shards(trial: Trial, layer: int, _request: int) -> Failure | None:
 
 
 def _sharded(trial: Trial, layer: int) -> list[int]:
-    """Return the requests with a row, of which the base run was right, small ones first where there are many."""
+    """Return the requests with a row, of which the base run was right: the first ones where there are many."""
     queried = [index for index, one in enumerate(trial.case.requests) if one.new_tokens]
     right = [index for index in queried if trial.base_units(layer, index) <= 1.0]
     return right[:_MOST_REQUESTS]
