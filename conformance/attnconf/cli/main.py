@@ -62,6 +62,9 @@ _COMMANDS = (
 _EXIT_BROKEN_PIPE = 141
 """As shells report that the reader of the output has gone away."""
 
+_EXIT_INTERRUPTED = 130
+"""As shells report a Ctrl-C."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what the user got wrong is one sentence on stderr."""
@@ -79,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        console.complain("attnconf: interrupted")
+        return _EXIT_INTERRUPTED
     return status
 
 

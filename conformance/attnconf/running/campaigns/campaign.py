@@ -17,6 +17,7 @@ from attnconf.platforms import detect
 from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
 from attnconf.running.campaigns.campaign_report import CampaignReport
 from attnconf.running.explore import explore
+from attnconf.running.processes.watched import watched
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ def ask_again(asked: tuple[str, Case]) -> CampaignReport:
     found = CampaignReport()
     session = Session(platform=detect(), profile=profile_named("replay"), isolate=False)
     try:
-        result = session.ask(case, backend, "all")
+        with watched(case, session.case_seconds):
+            result = session.ask(case, backend, "all")
     except Exception as error:  # noqa: BLE001 - whatever it is, the other cases count
         found.lost.append(f"{case.id}: {one_line(error)}")
         return found
@@ -233,14 +235,17 @@ def explore_share(share: Share) -> CampaignReport:
             raise _TimeIsUpError
         promised = as_promised(case, backend.promises)
         if promised.id not in results:
-            results[promised.id] = session.run(promised, share.backend, explain=False, count_effects=False)
+            with watched(promised, session.case_seconds):
+                results[promised.id] = session.run(promised, share.backend, explain=False, count_effects=False)
         return results[promised.id]
 
     def rerun(case: Case) -> CaseResult:
-        return session.ask(case, share.backend, "all", explain=False, count_effects=False)
+        with watched(case, session.case_seconds):
+            return session.ask(case, share.backend, "all", explain=False, count_effects=False)
 
     def explain(case: Case) -> CaseResult:
-        return session.ask(case, share.backend, "all")
+        with watched(case, session.case_seconds):
+            return session.ask(case, share.backend, "all")
 
     try:
         for start in range(0, share.examples, DRAWN_AT_ONCE):

@@ -13,6 +13,7 @@ from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import detect
 from attnconf.running.agenda import agenda
 from attnconf.running.explore import explore
+from attnconf.running.processes.watched import watched
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
@@ -93,9 +94,11 @@ class Hunter:
         first, cases, seconds = None, 0, 0.0
         for item in self._agenda:
             started = time.perf_counter()
-            result = item.run(self.session, mutant.id, explain=False)
+            with watched(item.case, self.session.case_seconds):
+                result = item.run(self.session, mutant.id, explain=False)
             if result.is_failure:
-                result = item.run(self.session, mutant.id)
+                with watched(item.case, self.session.case_seconds):
+                    result = item.run(self.session, mutant.id)
             seconds += time.perf_counter() - started
             cases += 1
             broken = broken_clauses(result)

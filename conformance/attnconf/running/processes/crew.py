@@ -1,15 +1,18 @@
 """A crew: a process pool whose workers fail independently and share the GPUs round-robin.
 
 ``ProcessPoolExecutor`` ends as a whole when one of its processes dies, and hands the next piece of work to one whose
-GPU an illegal access has broken. So each member here is a pool of one process, and starts anew after either.
+GPU an illegal access has broken. So each member here is a pool of one process, and starts anew after either. What a
+member was at when it died is known from ``watched``.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing.connection import wait
 from queue import SimpleQueue
 from threading import Thread
@@ -18,9 +21,11 @@ from typing import TYPE_CHECKING
 from attnconf.errors import one_line
 from attnconf.running.processes.engine import Found, LostError, Work, spoils_nothing
 from attnconf.running.processes.gpus import use_only, visible_gpus
+from attnconf.running.processes.watched import Note, note_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -49,7 +54,9 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the processes."""
+        """End the processes, at once where something went wrong."""
+        if error is not None:
+            self._kill()
         self.end()
 
     def end(self) -> None:
@@ -63,6 +70,7 @@ class Crew:
         """Do the pieces as ``Engine.map`` says."""
         free: SimpleQueue[_Member] = SimpleQueue()
         for member in self._members:
+            member.is_killed = False
             free.put(member)
 
         def done(piece: Work) -> Found | LostError:
@@ -75,8 +83,19 @@ class Crew:
             finally:
                 free.put(member)
 
-        with ThreadPoolExecutor(len(self._members)) as threads:
+        threads = ThreadPoolExecutor(len(self._members))
+        try:
             yield from threads.map(done, pieces)
+        except BaseException:  # an error, Ctrl-C, or nobody wants more: the threads would wait for what is under way
+            threads.shutdown(wait=False, cancel_futures=True)
+            self._kill()
+            raise
+        finally:
+            threads.shutdown()
+
+    def _kill(self) -> None:
+        for member in self._members:
+            member.kill()
 
     def everywhere(self, do: Callable[[Work], Found], piece: Work) -> list[Found]:
         """Return what ``do`` returns in this process, which has the machine's caches."""
@@ -87,25 +106,53 @@ class _Member:
     def __init__(self, index: int, gpus: tuple[str, ...]) -> None:
         self._settings = (index, gpus)
         self._pool: ProcessPoolExecutor | None = None
+        self._note: Note | None = None
+        self._process = 0
+        self.is_killed = False
 
     def run(self, do: Callable[[Work], Found], piece: Work) -> Found | LostError:
+        try:
+            pool = self._started()
+            if self.is_killed:
+                return LostError("ended before it began")
+            return pool.submit(do, piece).result()
+        except BrokenProcessPool as error:
+            return LostError(one_line(error) if self._note is None else self._note.last_words(one_line(error)))
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=self._settings)
-        try:
-            return self._pool.submit(do, piece).result()
-        except BrokenProcessPool as error:
-            return LostError(one_line(error))
+            self._note = Note()
+            given = (*self._settings, self._note.path)
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=given)
+            self._process = self._pool.submit(os.getpid).result()
+        return self._pool
+
+    def kill(self) -> None:
+        """End the process at once, whatever it is at, and let it begin nothing."""
+        self.is_killed = True
+        if self._process:
+            with suppress(OSError):
+                os.kill(self._process, signal.SIGKILL)
 
     def end(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """End the process when it is done."""
+        pool, self._pool, self._process = self._pool, None, 0
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+        if self._note is not None:
+            self._note.close()
+            self._note = None
 
 
-def _begin(index: int, gpus: Sequence[str]) -> None:
-    """Set up a member's process: its GPU, and its end with the process that started it."""
+def _begin(index: int, gpus: Sequence[str], note: Path) -> None:
+    """Set up a member's process: its GPU, its note, and its end with the process that started it.
+
+    Ctrl-C is for that one, which ends the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_only(index, gpus)
+    note_in(note)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from attnconf.running.processes.crew import Crew
 from attnconf.running.processes.engine import LostError
 from attnconf.running.processes.gpus import VISIBLE
+from attnconf.running.processes.watched import watched
 from conformance.tests.support import crewmates
 
 
@@ -31,3 +38,43 @@ def test_each_process_has_a_gpu_in_turn_and_keeps_it(monkeypatch: pytest.MonkeyP
 def test_what_the_work_raises_is_raised() -> None:
     with Crew(1) as crew, pytest.raises(ValueError, match="no"):
         list(crew.map(crewmates.fail, ["no"]))
+
+
+def test_a_piece_that_hangs_or_dies_costs_itself_and_names_what_it_was_at() -> None:
+    with Crew(1) as crew:
+        found = list(crew.map(crewmates.at, ["slow", "hang", "a", "die", "b"]))
+    assert [one for one in found if not isinstance(one, LostError)] == ["slow", "a", "b"]
+    hung, died = (str(one) for one in found if isinstance(one, LostError))
+    assert hung == "no answer within 1 s, so its process was ended: 'case hang'"
+    assert died.endswith("'case die'")
+    assert "no answer" not in died
+
+
+def test_what_goes_wrong_waits_for_no_piece_that_is_under_way() -> None:
+    started = time.monotonic()
+    with Crew(2) as crew:
+        assert next(crew.map(crewmates.wait, [0.0, 60.0])) is None  # what is dropped here ends what it began
+    assert time.monotonic() - started < 50
+
+
+def test_nothing_is_watched_in_a_process_that_is_no_crews() -> None:
+    with watched("a case", 0.01):
+        time.sleep(0.05)
+
+
+def test_the_crew_of_a_process_that_is_interrupted_ends_with_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "from conformance.tests.support.crewmates import be_interrupted; be_interrupted()"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        member = int(process.stdout.readline())
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "attnconf: interrupted\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(member, 0)
