@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from attnconf.cli.arguments import make_session
 from attnconf.gate.speeds.speed_receipt import SpeedReceipt
 from attnconf.platforms import detect
 from attnconf.running.bench.bench import Plan, run_bench
+from attnconf.running.bench.cuda import CudaDevice
 from attnconf.running.bench.questions import Place, Shape, ask
 from attnconf.running.bench.timing import CudaTimer, time_case
 from attnconf.speeds.verdicts import difference
@@ -37,6 +39,16 @@ def test_a_kernel_against_itself(planted: float, verdicts: set[str]) -> None:
     assert limit is not None
     assert 0 < limit[0] < 2 * (cell.micros("B") or 0)
     assert cell.candidate.kernels == cell.candidate.judged
+
+
+def test_what_a_pair_reads_is_its_own_whatever_is_allocated_later() -> None:
+    (question,) = ask([PLACE], "triton", ["triton"], Shape(), few=True, seed=0)
+    pair = CudaDevice(detect()).pair(question)
+    before = torch.cuda.memory_allocated()
+    assert before > pair.bytes / 2
+    taken = [torch.full((2**20,), 2**30, dtype=torch.int32, device="cuda") for _ in range(64)]
+    assert pair.cold[0]() > 0  # a table that is overwritten sends a kernel to memory that is nobody's
+    del taken
 
 
 def test_a_clock_of_events_sees_what_a_graph_takes() -> None:

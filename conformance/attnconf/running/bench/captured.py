@@ -40,12 +40,16 @@ def idle(cycles: int) -> None:
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph of ``launches`` launches, the kernel that an eager one ran, and the host's time from a batch to it."""
+    """A graph of ``launches`` launches, the kernel that an eager one ran, and the host's time from a batch to it.
+
+    A graph owns none of the memory that it reads and writes, so ``launcher`` is held here, which does.
+    """
 
     graph: torch.cuda.CUDAGraph
     launches: int
     kernel: str
     prepare_micros: float
+    launcher: Launcher
 
     def timed(self, read: Callable[[], None]) -> Callable[[], float]:
         """Return a function that replays it and returns the microseconds of one launch; ``read`` is called meanwhile.
@@ -103,7 +107,7 @@ class Launcher:
         if any(target.unwritten for target in targets):
             message = "a replay of its graph leaves outputs unwritten, so it does not time the whole kernel"
             raise NotTimedError(message)
-        return Captured(graph, launches, self.kernel, self.prepare_micros)
+        return Captured(graph, launches, self.kernel, self.prepare_micros, self)
 
 
 def launcher(backend: Backend, batches: Sequence[Batch], layer: int, surroundings: Surroundings) -> Launcher:
