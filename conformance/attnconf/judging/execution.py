@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from attnconf.cases.inputs.poison import bits
-from attnconf.cases.inputs.target import Target, make_target
+from attnconf.cases.inputs.target import make_target
 from attnconf.errors import UnbuiltError, UnsupportedError, one_line
 from attnconf.judging.result import LayerResult, Outcome
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import LseBase, Prepared
     from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.inputs.target import Target
     from attnconf.judging.surroundings import Surroundings
 
 
@@ -30,14 +32,28 @@ RAISED = (Exception, SystemExit)
 class Output:
     """The output of one layer: ``out`` [tokens, num_qo_heads, D], ``lse`` [tokens, num_qo_heads] natural or None.
 
-    ``unwritten`` counts elements that were not written; ``guards_intact``: nothing around the outputs was written.
+    ``memory`` is what ``out`` and ``lse`` are a part of. It is inspected where somebody asks, which waits for a GPU: of
+    most runs only their numbers are compared.
     """
 
     out: torch.Tensor
     lse: torch.Tensor | None
     kernel: str
-    unwritten: int
-    guards_intact: bool
+    memory: Target
+
+    @cached_property
+    def _inspected(self) -> tuple[int, bool]:
+        return self.memory.inspect()
+
+    @property
+    def unwritten(self) -> int:
+        """How many elements were not written."""
+        return self._inspected[0]
+
+    @property
+    def guards_intact(self) -> bool:
+        """Whether nothing around the outputs was written."""
+        return self._inspected[1]
 
 
 def run_layer(  # noqa: PLR0913 - what is run, where, and who reads it
@@ -78,7 +94,7 @@ def read_output(target: Target, kernel: str, lse_base: LseBase | None, judge: to
     written = target.read(target.whole_out.device if judge is None else judge)
     lse = written.lse
     natural = lse.double() * math.log(2.0) if lse is not None and lse_base == "two" else lse
-    return Output(written.out, natural, kernel, *written.inspect())
+    return Output(written.out, natural, kernel, written)
 
 
 _NO_HOST_MEMORY = "DefaultCPUAllocator: "

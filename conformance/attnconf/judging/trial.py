@@ -11,7 +11,7 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import Output, run_layer
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.surroundings import Surroundings
-from attnconf.numerics import rows_of, units_by_row
+from attnconf.numerics import is_within, rows_of, units_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -203,6 +203,14 @@ class Trial:
         starts = self.posed.logical.q_starts
         return [max(by_row[start:stop], default=0.0) for start, stop in pairwise(starts)]
 
+    def wrong_requests(self, layer: int, output: Output) -> list[int]:
+        """Return the requests to which a run of the whole batch answered beyond the bound, or NaN."""
+        rows = slice(0, self.posed.logical.q_starts[-1])
+        lse = None if output.lse is None else output.lse[rows]
+        if is_within(output.out[rows], lse, self.expected_all(layer)):
+            return []
+        return [index for index, found in enumerate(self.units_by_request(layer, output)) if not found <= 1.0]
+
     def is_right(self, layer: int) -> bool:
         """Return whether the base run of ``layer`` lies within the bound on every request."""
         return all(self.base_units(layer, request) <= 1.0 for request in range(len(self.case.requests)))
@@ -214,6 +222,12 @@ class Trial:
             return 0.0
         lse = None if rerun.output.lse is None else rerun.output.lse[rerun.rows]
         return float(units_by_row(rerun.output.out[rerun.rows], lse, expected).max())
+
+    def is_wrong(self, rerun: Rerun) -> bool:
+        """Return whether a run's answer to one request lies beyond the bound, or is NaN."""
+        expected = rerun.expected(self.expected(rerun.layer, rerun.request, rerun.mode))
+        lse = None if rerun.output.lse is None else rerun.output.lse[rerun.rows]
+        return not is_within(rerun.output.out[rerun.rows], lse, expected) and not self.units(rerun) <= 1.0
 
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
         """Return whether ``layer`` of a batch derived from the case's is declared supported, and built."""

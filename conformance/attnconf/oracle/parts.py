@@ -30,7 +30,7 @@ _ROWS = 512
 _LIKE = 2
 """Parts whose numbers of keys or rows differ by no more than this factor are stacked; small ones always."""
 
-_SMALL = {"cpu": 2**14, "cuda": 2**22}
+SMALL = {"cpu": 2**14, "cuda": 2**22}
 """Elements of keys and scores up to which a part is stacked with shorter ones: starting an operation costs more."""
 
 
@@ -251,7 +251,7 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
         most, longest = max(rows, own_rows), longest or keys
         count = (len(block) + 1) * heads * longest
         fits = count * group * most <= MOST_SCORES[kind] and count * dim <= MOST_KEYS[kind]
-        small = heads * longest * max(dim, group * most) <= _SMALL[kind]
+        small = heads * longest * max(dim, group * most) <= SMALL[kind]
         like = longest <= _LIKE * keys and most <= _LIKE * min(own_rows, rows or own_rows)
         if block and not (fits and (small or like)):
             yield block

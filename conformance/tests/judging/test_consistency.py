@@ -15,7 +15,8 @@ from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.request import Request
 from attnconf.judging.checks import consistency
-from attnconf.judging.checks.merged import mergeable, merged_shards, shard_of
+from attnconf.judging.checks.merged import mergeable, merged_shards, pools_of_shards, sharded
+from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
@@ -104,18 +105,27 @@ SHORT = (Request(prefix_len=2), Request(prefix_len=44), Request(), Request(prefi
 def test_a_shard_holds_every_so_manieth_token_of_each_request(layout: str) -> None:
     trial = trial_of(ReferenceBackend(), *SHORT, paging=Paging(page_size=4, layout=layout), seed=3)
     rows = [BatchRow(index, one.new_tokens - 1, one.new_tokens, one.kv_len) for index, one in enumerate(SHORT)]
-    for shard in range(4):
-        batch = shard_of(trial, 0, rows, shard, 4)
-        assert batch.kv_lens == tuple(len(range(shard, one.kv_len, 4)) for one in SHORT)
-        assert batch.seq_lens.tolist() == list(batch.kv_lens)
-        problem = trial.posed.problem(0, 1)
-        pages = batch.block_tables[1].long()
-        k = by_token(batch.caches[0].k, batch.kv_layout)
-        tokens = torch.arange(batch.kv_lens[1])
+    batch = sharded(trial, 0, rows, 4)
+    assert batch.kv_lens == tuple(len(range(shard, one.kv_len, 4)) for shard in (3, 2, 1, 0) for one in SHORT)
+    assert batch.seq_lens.tolist() == list(batch.kv_lens)
+    assert same_bits(batch.layers[0].q, trial.posed.batch.layers[0].q.repeat(4, 1, 1))
+    problem = trial.posed.problem(0, 1)
+    k = by_token(batch.caches[0].k, batch.kv_layout)
+    for place, shard in enumerate((3, 2, 1, 0)):
+        row = place * len(SHORT) + 1
+        pages, tokens = batch.block_tables[row].long(), torch.arange(batch.kv_lens[row])
         assert torch.equal(k[pages[tokens // 4], tokens % 4], problem.k[shard::4])
-        assert len({int(page) for row in batch.block_tables for page in row if page}) == sum(
-            -(-length // 4) for length in batch.kv_lens
-        )
+    used = {int(page) for row in batch.block_tables for page in row if page}
+    assert len(used) == sum(-(-length // 4) for length in batch.kv_lens)
+
+
+@pytest.mark.parametrize("requests", [SHORT, (Request(prefix_len=400), *SHORT), (Request(prefix_len=9),) * 80])
+def test_the_memory_of_shards_is_counted(requests: tuple[Request, ...]) -> None:
+    trial = trial_of(ReferenceBackend(), *requests, paging=Paging(page_size=16), seed=5)
+    rows = [BatchRow(index, 0, 1, one.kv_len) for index, one in enumerate(requests[:64])]
+    for count in (2, 8, min(16, 1 + min(one.kv_len for one in requests))):
+        made = len(sharded(trial, 0, rows, count).caches[0].k)
+        assert made <= pools_of_shards(trial.case) * len(trial.posed.batch.caches[0].k)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -134,8 +144,9 @@ def test_an_lse_that_is_wrong_over_some_of_the_keys_shows_in_merged_shards() -> 
             class Run:
                 def run(self, layer: int, out: torch.Tensor, lse: torch.Tensor | None) -> str:
                     kernel = exact.run(layer, out, lse)
-                    if lse is not None and batch.kv_lens[0] == 26:  # the first of two shards of 51 keys
-                        lse.add_(0.01)
+                    for row, length in enumerate(batch.kv_lens):
+                        if lse is not None and length == 26:  # the first of two shards of 51 keys
+                            lse[row].add_(0.01)
                     return kernel
 
             return Run()

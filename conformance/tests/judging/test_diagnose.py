@@ -11,6 +11,7 @@ import torch
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide
 from attnconf.cases.dtypes import FP8
+from attnconf.cases.inputs.target import make_target
 from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.cases.request import Request
 from attnconf.judging.diagnose import explain
@@ -43,7 +44,9 @@ def trial_with(case: Case, layer: int, request: int, change: object) -> Trial:
     trial = Trial(PosedCase(case, torch.device("cpu")), ReferenceBackend(), Platform())
     out = torch.cat([attend(trial.posed.scene(layer, r).problem).out for r in range(len(case.requests))])
     out[trial.posed.rows(request)] = change(trial.posed.scene(layer, request))
-    trial._base[layer] = Output(out.to(getattr(torch, case.answer_dtype)), None, "fake", 0, guards_intact=True)
+    target = make_target(trial.posed.batch, layer, lse=False)
+    target.out[: len(out)].copy_(out)
+    trial._base[layer] = Output(target.out, None, "fake", target)
     return trial
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
+
+from attnconf.cases.inputs.sending import sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from attnconf.cases.case import KVLayout, Layer, Mode, Storage
 
 Pool = Literal["full", "swa"]
+
+_ALIGNED = 16
+"""Bytes that a kernel reads at once."""
 
 
 @dataclass(frozen=True)
@@ -157,47 +167,63 @@ class Batch:
     def derive(self, rows: Sequence[BatchRow], mode: Mode) -> Batch:
         """Return a batch of ``rows`` over the same caches, such as a part of this batch or one request twice.
 
+        Queries that follow each other are not copied.
+
         The host hint of the longest sequence stays: only a check of hints changes it. Raises ``ValueError`` for a part
         of a tree that leaves out its first rows.
         """
         if self.tree_mask is not None and any(row.q_start for row in rows):
             raise ValueError("a tree without its first rows is none")
-        starts = [0]
-        for length in self.q_lens:
-            starts.append(starts[-1] + length)
-        picked = torch.tensor(
-            [starts[row.request] + i for row in rows for i in range(row.q_start, row.q_stop)],
-            dtype=torch.int64,
-            device=self.device,
-        )
         q_lens = tuple(row.q_stop - row.q_start for row in rows)
         kv_lens = tuple(row.kv_stop - row.kv_start for row in rows)
-        tables = torch.zeros((len(rows), self.block_tables.shape[1]), dtype=torch.int32, device=self.device)
+        tables = np.zeros((len(rows), self.block_tables.shape[1]), dtype=np.int32)
         for target, row in enumerate(rows):
-            first = row.kv_start // self.page_size
-            source = self.block_tables[row.request, first:]
-            tables[target, : source.shape[0]] = source
-        indptr = torch.tensor([0, *q_lens], dtype=torch.int32).cumsum(0).to(torch.int32)
+            ids = self._host_tables[row.request, row.kv_start // self.page_size :]
+            tables[target, : len(ids)] = ids
+        indptr, seq_lens, block_tables = sent(self.device, list(accumulate(q_lens, initial=0)), kv_lens, tables)
+        picked = self._picked(rows)
         return replace(
             self,
             mode=mode,
-            qo_indptr=indptr.to(self.device),
-            seq_lens=torch.tensor(kv_lens, dtype=torch.int32, device=self.device),
-            block_tables=tables,
+            qo_indptr=indptr,
+            seq_lens=seq_lens,
+            block_tables=block_tables,
             q_lens=q_lens,
             kv_lens=kv_lens,
             max_q_len=max(q_lens),
             max_seq_len=max(self.max_seq_len, *kv_lens),
-            layers=tuple(replace(layer, q=layer.q[picked]) for layer in self.layers),
+            layers=tuple(replace(layer, q=_rows_of(layer.q, picked)) for layer in self.layers),
             row_spans=self._derived_spans(rows, picked),
             tree_mask=None if self.tree_mask is None else self.tree_mask[picked][:, : max(q_lens)],
             row_depths=None if self.row_depths is None else self.row_depths[picked],
         )
 
-    def _derived_spans(self, rows: Sequence[BatchRow], picked: torch.Tensor) -> torch.Tensor | None:
+    @cached_property
+    def _host_tables(self) -> NDArray[np.int32]:
+        """The block tables on the host, which a GPU is asked for once."""
+        found: NDArray[np.int32] = self.block_tables.cpu().numpy()
+        return found
+
+    def _picked(self, rows: Sequence[BatchRow]) -> slice | torch.Tensor:
+        """Return the query rows of ``rows``: a slice where they follow each other, else their indices."""
+        starts = list(accumulate(self.q_lens, initial=0))
+        runs = [(starts[row.request] + row.q_start, starts[row.request] + row.q_stop) for row in rows]
+        if all(one[1] == other[0] for one, other in pairwise(runs)):
+            return slice(runs[0][0], runs[-1][1])
+        found = [row for begin, end in runs for row in range(begin, end)]
+        return torch.tensor(found, dtype=torch.int64).to(self.device, non_blocking=True)
+
+    def _derived_spans(self, rows: Sequence[BatchRow], picked: slice | torch.Tensor) -> torch.Tensor | None:
         """Return the spans of the ``picked`` query rows, counted from the first key of each of ``rows``."""
         if self.row_spans is None:
             return None
         starts = [row.kv_start for row in rows for _ in range(row.q_start, row.q_stop)]
         shift = torch.tensor(starts, dtype=torch.int32).to(self.device)[:, None]
         return (self.row_spans[picked] - shift).clamp_min(0)
+
+
+def _rows_of(q: torch.Tensor, picked: slice | torch.Tensor) -> torch.Tensor:
+    """Return some rows of queries: a view of rows that follow each other, unless it begins where no kernel reads."""
+    if isinstance(picked, slice) and picked.start * q.stride(0) * q.element_size() % _ALIGNED:
+        return q[picked].clone()
+    return q[picked]

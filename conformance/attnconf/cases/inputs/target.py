@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,14 @@ GUARD_ROWS = 4
 """Rows before and after the output; writing to them is a failure."""
 
 
-_SENTINEL = {2: 0x7FA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
-"""A NaN with an unusual payload, by element size: an element that still has it was not written."""
+_SENTINEL = {2: 0x7FA5, 4: 0x7FA57FA5, 8: 0x7FF8A5A5A5A5A5A5}
+"""A NaN with an unusual payload, by element size: an element that still has it was not written.
+
+That of 4 bytes is twice that of 2, so that an output and its LSE are filled at once.
+"""
+
+_WORD, _ALIGNED = 4, 512
+"""Bytes of a number of the LSE, and those to which a GPU's allocations are aligned, as the LSE behind an output is."""
 
 _STEP, _START, _BYTES = 151, 89, 256
 """Elements of 8 bits have no number to spare. Theirs differ from one to the next along the last dimension, and a vector
@@ -103,11 +110,18 @@ class Target:
 
 
 def make_target(batch: Batch, layer: int, *, lse: bool) -> Target:
-    """Allocate the guarded outputs of ``layer``."""
-    q = batch.layers[layer].q
-    rows = _guarded(q.shape[:2], torch.float32, batch.device) if lse else None
-    out = _guarded(batch.layers[layer].out_shape, batch.layers[layer].out_dtype, batch.device)
-    return Target(out, rows, q.shape[0] - batch.num_rows)
+    """Allocate the guarded outputs of ``layer``: one memory, the LSE behind the output, unless that has 8 bits."""
+    q, dtype = batch.layers[layer].q, batch.layers[layer].out_dtype
+    slack, out_shape, device = q.shape[0] - batch.num_rows, batch.layers[layer].out_shape, batch.device
+    if dtype.itemsize not in {2, 4}:
+        rows = _guarded(q.shape[:2], torch.float32, device) if lse else None
+        return Target(_guarded(out_shape, dtype, device), rows, slack)
+    shape, of_lse = ((given[0] + 2 * GUARD_ROWS, *given[1:]) for given in (out_shape, q.shape[:2]))
+    behind = -(-math.prod(shape) * dtype.itemsize // _ALIGNED) * _ALIGNED
+    words = behind // _WORD + (math.prod(of_lse) if lse else 0)
+    memory = torch.full((words,), _SENTINEL[_WORD], dtype=torch.int32, device=device)
+    whole = memory[: behind // _WORD].view(dtype)[: math.prod(shape)].view(shape)
+    return Target(whole, memory[behind // _WORD :].view(torch.float32).view(of_lse) if lse else None, slack)
 
 
 def _guarded(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -33,8 +33,7 @@ def compare_all(trial: Trial, layer: int, output: Output, comparison: Comparison
             return []
         suspects = list(range(len(trial.case.requests)))
     else:
-        units = trial.units_by_request(layer, output)
-        suspects = [index for index, found in enumerate(units) if not found <= 1.0]
+        suspects = trial.wrong_requests(layer, output)
     for request in suspects:
         rerun = Rerun(layer, request, output, trial.posed.rows(request))
         failure = compare(trial, rerun, comparison, bitwise=bitwise)
@@ -78,15 +77,14 @@ def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failur
     """
     if trial.base_units(rerun.layer, rerun.request) > 1.0:
         return None
-    units = trial.units(rerun)
-    if units <= 1.0:
+    if not trial.is_wrong(rerun):
         return None
     comparison = _unless_unwritten(comparison, rerun)
     return Failure(
         clause=comparison.clause,
         check=comparison.check,
         layer=rerun.layer,
-        units=units,
+        units=trial.units(rerun),
         place=_worst_place(trial, rerun),
         summary=comparison.what,
     )

@@ -35,11 +35,6 @@ def no_pools(_case: Case) -> int:
     return 0
 
 
-def one_pool(_case: Case) -> int:
-    """Need the memory of the case's pools once more."""
-    return 1
-
-
 @dataclass(frozen=True)
 class Check:
     """One executable family of clauses.

@@ -11,8 +11,8 @@ from attnconf.cases.sight import follows_tree
 from attnconf.clauses import Clause
 from attnconf.judging.account import account_of
 from attnconf.judging.checks.agreement import Comparison, against_oracle
-from attnconf.judging.checks.check import Check, one_pool
-from attnconf.judging.checks.merged import CHECK_NAME, merged_ranges, merged_shards
+from attnconf.judging.checks.check import Check
+from attnconf.judging.checks.merged import CHECK_NAME, merged_ranges, merged_shards, pools_of_shards
 from attnconf.judging.trial import Rerun
 
 if TYPE_CHECKING:
@@ -175,4 +175,4 @@ def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
     yield replace(shape, mode="extend")
 
 
-CHECK = Check(CHECK_NAME, (Clause.CONSISTENCY,), _applies, _run, shapes=_shapes, pools=one_pool)
+CHECK = Check(CHECK_NAME, (Clause.CONSISTENCY,), _applies, _run, shapes=_shapes, pools=pools_of_shards)

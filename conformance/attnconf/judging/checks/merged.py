@@ -1,7 +1,7 @@
 """Clause 17 in parts: a row's answers over some of its keys each, merged through their LSE, are the whole answer.
 
 Parts are two ranges of keys, as of a prefix that many requests share, or the shards of context parallelism: keys by
-token in turn, over calls of which each has all requests, and some of them no key.
+token in turn, over one call that has all of them of each request, and some no key.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import numpy as np
 import torch
 
 from attnconf.cases.inputs.batch import Batch, BatchRow
+from attnconf.cases.inputs.layout import pages_needed
 from attnconf.cases.inputs.poison import bits
+from attnconf.cases.inputs.sending import sent
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.judging.checks.static_memory import room_for
 from attnconf.judging.result import Failure
-from attnconf.numerics import Bounded, bounded_answers, merge_answers, rows_of, units_by_row
+from attnconf.numerics import Bounded, bounded_answers, is_within, merge_answers, rows_of, units_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,13 +66,14 @@ def merged_ranges(trial: Trial, layer: int, request: int) -> Failure | None:
         trial.run(layer, f"part {request} {index}", partial(trial.posed.batch.derive, [row], "decode"))
         for index, row in enumerate(rows)
     ]
-    (units,) = _units(outputs, _merged(trial, layer, [request], [slice(start, stop) for start, stop in ranges]))
+    expected = _merged(trial, layer, [request], [slice(start, stop) for start, stop in ranges])
+    (units,) = _units([(one, slice(0, 1)) for one in outputs], expected)
     what = f"keys 0 to {cut - 1} and {cut} to {spec.kv_len - 1}, merged through the LSE"
     return None if units <= 1.0 else _failure(layer, units, what)
 
 
 def merged_shards(trial: Trial, layer: int, _request: int) -> Failure | None:
-    """Run the last row of each request over the keys of one shard after the other, and merge the answers.
+    """Run the last row of each request over the keys of each shard, and merge the answers.
 
     Shard s of S has the tokens t with t % S = s, as vLLM and sglang interleave them (decode context parallelism).
     """
@@ -80,14 +83,13 @@ def merged_shards(trial: Trial, layer: int, _request: int) -> Failure | None:
     count = _shards(trial.case, requests, empty=trial.backend.promises.empty_kv)
     requests = [one for one in requests if trial.backend.promises.empty_kv or trial.case.requests[one].kv_len >= count]
     rows = [BatchRow(one, *_last(trial.case, one), trial.case.requests[one].kv_len) for one in requests]
-    if not rows or not trial.supports_rows(layer, rows, "decode"):
+    if not rows or not trial.supports_rows(layer, rows * count, "decode"):
         return None
-    outputs: list[Output] = []
-    for shard in range(count):
-        batch = shard_of(trial, layer, rows, shard, count)
-        outputs.append(trial.run_prepared(trial.prepare(batch), batch, 0))
-    expected = _merged(trial, layer, requests, [slice(shard, None, count) for shard in range(count)])
-    for request, units in zip(requests, _units(outputs, expected), strict=True):
+    batch = sharded(trial, layer, rows, count)
+    output = trial.run_prepared(trial.prepare(batch), batch, 0)
+    expected = _merged(trial, layer, requests, [slice(shard, None, count) for shard in reversed(range(count))])
+    parts = [slice(first, first + len(rows)) for first in range(0, count * len(rows), len(rows))]
+    for request, units in zip(requests, _units([(output, part) for part in parts], expected), strict=True):
         if not units <= 1.0:
             what = f"the keys of request {request} in {count} shards by token, merged through the LSE"
             return _failure(layer, units, what)
@@ -113,54 +115,69 @@ def _shards(case: Case, requests: Sequence[int], *, empty: bool) -> int:
     return shortest + 1 if empty and usual <= shortest < _MOST_SHARDS and case.seed % 2 else usual
 
 
-def shard_of(trial: Trial, layer: int, rows: Sequence[BatchRow], shard: int, count: int) -> Batch:
-    """Return the batch of one layer and one shard: the last rows of requests, over pages of the shard's own.
+def sharded(trial: Trial, layer: int, rows: Sequence[BatchRow], count: int) -> Batch:
+    """Return the batch of one layer and ``count`` shards: the last rows of requests, over pages of each shard's own.
 
-    Dead slots have the contents of the null page.
+    It has all rows over the last shard first, which may have no key of the first one. Dead slots have the contents of
+    the null page.
     """
-    whole = trial.posed.batch
-    derived = whole.derive(rows, "decode")
-    inputs = whole.layers[layer]
+    whole, inputs = trial.posed.batch, trial.posed.batch.layers[layer]
     size, cache = whole.page_size, whole.caches[inputs.cache]
-    held = [np.arange(shard, row.kv_stop, count) for row in rows]
-    pages = [-(-len(tokens) // size) for tokens in held]
+    held = [(row.request, np.arange(shard, row.kv_stop, count)) for shard in reversed(range(count)) for row in rows]
+    pages = [pages_needed(len(tokens), size) for _, tokens in held]
     total = sum(pages)
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(trial.case.seed + shard)) + 1 + NULL_PAGE
-    own = room_for(cache, total + 1)
-    tables = np.zeros((len(rows), max([1, *pages])), dtype=np.int32)
-    copied = []
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(trial.case.seed)).numpy() + 1 + NULL_PAGE
+    tables = np.zeros((len(held), max([1, *pages])), dtype=np.int32)
+    source = np.tile(NULL_PAGE * size + np.arange(size), (total + 1, 1))  # the slot from which each one is copied
     start = 0
-    for place, (row, tokens, used) in enumerate(zip(rows, held, pages, strict=True)):
-        tables[place, :used] = order[start : start + used]
+    for (request, tokens), table, used in zip(held, tables, pages, strict=True):
+        table[:used] = order[start : start + used]
         start += used
-        ids, slots = trial.posed.layout.block_tables[row.request].numpy(), np.arange(len(tokens))
-        copied.append(np.stack([ids[tokens // size], tokens % size, tables[place, slots // size], slots % size]))
-    moved = torch.from_numpy(np.concatenate(copied, axis=1)).to(whole.device, non_blocking=True)
-    source_page, source_slot, page, slot = moved
-    for memory, source in ((own.k, cache.k), (own.v, cache.v)):
-        bits(memory)[:] = bits(source)[NULL_PAGE]
-        found = bits(by_token(source, whole.kv_layout))[source_page, source_slot]
-        bits(by_token(memory, whole.kv_layout))[page, slot] = found
+        ids, slots = trial.posed.layout.block_tables[request].numpy(), np.arange(len(tokens))
+        source[table[slots // size], slots % size] = ids[tokens // size] * size + tokens % size
+    lengths = tuple(len(tokens) for _, tokens in held)
+    picked = [trial.posed.logical.q_starts[row.request] + row.q_start for row in rows] * count
+    indptr, seq_lens, block_tables, queries, source_page, source_slot = sent(
+        whole.device, np.arange(len(held) + 1), lengths, tables, picked, source // size, source % size
+    )
+    own = room_for(cache, total + 1)
+    for memory, stored in ((own.k, cache.k), (own.v, cache.v)):
+        found = bits(by_token(stored, whole.kv_layout))[source_page, source_slot]
+        bits(by_token(memory, whole.kv_layout)).copy_(found)
     owner = whole.layers[inputs.cache].geometry
-    stored = {name: getattr(owner, name) for name in ("k_scale", "v_scale", "k_scales", "v_scales")}
-    lengths = tuple(len(tokens) for tokens in held)
+    scales = {name: getattr(owner, name) for name in ("k_scale", "v_scale", "k_scales", "v_scales")}
     return replace(
-        derived,
-        seq_lens=torch.tensor(lengths, dtype=torch.int32).to(whole.device),
+        whole,
+        mode="decode",
+        qo_indptr=indptr,
+        seq_lens=seq_lens,
+        block_tables=block_tables,
+        q_lens=(1,) * len(held),
         kv_lens=lengths,
-        block_tables=torch.from_numpy(tables).to(whole.device),
+        max_q_len=1,
         full_to_swa=None,
         row_spans=None,
         layers=(
             replace(
                 inputs,
-                geometry=inputs.geometry.model_copy(update=stored | {"kv_owner": None}),
-                q=derived.layers[layer].q,
+                geometry=inputs.geometry.model_copy(update=scales | {"kv_owner": None}),
+                q=inputs.q[queries],
                 cache=0,
             ),
         ),
         caches=(own,),
     )
+
+
+def pools_of_shards(case: Case) -> int:
+    """Return how often the memory of all pools holds the shards of one layer: a short request has a page in each."""
+    weights = [one.num_kv_heads * (one.head_dim + one.value_dim) for one in case.layers if one.kind == "full"]
+    size, keys = case.paging.page_size, [request.kv_len for request in case.requests]
+    count = max(SHARDS) if min(keys) >= _MOST_SHARDS else _MOST_SHARDS
+    lengths = (len(range(shard, one, count)) for one in keys[:_MOST_REQUESTS] for shard in range(count))
+    pages = 1 + sum(pages_needed(one, size) for one in lengths)
+    owned = 1 + sum(pages_needed(one.kv_len, size) - one.shared_pages for one in case.requests)
+    return -(-pages * max(weights) // (owned * sum(weights))) if weights else 0
 
 
 def _merged(trial: Trial, layer: int, requests: Sequence[int], parts: Sequence[slice]) -> Bounded:
@@ -182,12 +199,13 @@ def _over(whole: Problem, part: slice) -> Problem:
     return replace(whole, q=whole.q[-1:], k=k, v=v, positions=positions, spans=())
 
 
-def _units(outputs: Sequence[Output], expected: Bounded) -> list[float]:
-    """Return the error of each merged row, in units; the first rows of ``outputs`` are its parts."""
-    count = expected.answer.out.shape[0]
-    lses = torch.stack([one.lse[:count] for one in outputs if one.lse is not None]).double()
+def _units(parts: Sequence[tuple[Output, slice]], expected: Bounded) -> list[float]:
+    """Return the error of each merged row, in units; ``parts`` are the rows that are merged, of an output each."""
+    lses = torch.stack([one.lse[rows] for one, rows in parts if one.lse is not None]).double()
     shares = torch.softmax(lses, dim=0)[..., None]
-    merged = (shares * torch.stack([one.out[:count] for one in outputs]).double()).sum(dim=0)
+    merged = (shares * torch.stack([one.out[rows] for one, rows in parts]).double()).sum(dim=0)
+    if is_within(merged, None, expected):
+        return [0.0] * len(merged)
     found: list[float] = units_by_row(merged, None, expected).tolist()
     return found
 

@@ -151,9 +151,9 @@ def _can_run(trial: Trial, case: Case, layer: int) -> bool:
 
 
 def _judged(trial: Trial, layer: int, output: Output, check: str, what: str) -> list[Failure]:
-    worst = max(trial.units_by_request(layer, output))
-    if worst <= 1.0:
+    if not trial.wrong_requests(layer, output):
         return []
+    worst = max(trial.units_by_request(layer, output))
     failure = Failure(clause=Clause.DETERMINISM, check=check, layer=layer, units=worst, summary=what)
     # who is wrong where nothing can have been kept has kept nothing wrongly
     own = account_of(trial, with_one_more(trial.case), layer, check) if trial.explains else None
