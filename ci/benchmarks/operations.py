@@ -17,6 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnconf.backends.reference import ReferenceBackend
+from attnconf.cases.inputs import guards
 from attnconf.judging.run import run_case
 from attnconf.oracle import parts
 from attnconf.platforms import Platform
@@ -108,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=0, metavar="N", help="the lines that ask for most, too")
     arguments = parser.parse_args()
-    for limits in (parts.MOST_SCORES, parts.MOST_KEYS, parts.SMALL):
+    for limits in (parts.MOST_SCORES, parts.MOST_KEYS, parts.SMALL, guards.SMALL_BYTES):
         limits["cpu"] = limits["cuda"]
     for kind in KINDS:
         if not kind.small:

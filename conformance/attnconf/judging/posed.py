@@ -16,6 +16,8 @@ from attnconf.judging.mistakes import Scene
 from attnconf.numerics import Bounded, NumericsProfile, bounded_answers, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.inputs.layout import Layout
@@ -121,13 +123,24 @@ class PosedCase:
         """Drop the answers that are kept, so that the next one is worked out anew."""
         self._answers.clear()
 
-    def answers(self, layer: int, profile: NumericsProfile) -> Bounded:
-        """Return the oracle's answers to all requests, by query row, with the bound of a kernel of ``profile``."""
-        key = (layer, None, profile)
-        if key not in self._answers:
-            problems = [self.problem(layer, request) for request in range(len(self.case.requests))]
-            self._answers[key] = bounded_answers(problems, profile, self.case.answer_dtype)
-        return self._answers[key]
+    def answers(self, layer: int, profile: NumericsProfile, others: Sequence[int] = ()) -> Bounded:
+        """Return the oracle's answers to all requests, by query row, with the bound of a kernel of ``profile``.
+
+        Those of ``others`` that have as many heads of the same widths are worked out beside, for their own calls.
+        """
+        if (layer, None, profile) not in self._answers:
+            alike = [other for other in others if other != layer and self._width(other) == self._width(layer)]
+            missing = [layer, *(other for other in alike if (other, None, profile) not in self._answers)]
+            requests = range(len(self.case.requests))
+            problems = [self.problem(one, request) for one in missing for request in requests]
+            whole, rows = bounded_answers(problems, profile, self.case.answer_dtype), self.logical.q_starts[-1]
+            for place, one in enumerate(missing):
+                self._answers[one, None, profile] = rows_of(whole, slice(place * rows, (place + 1) * rows))
+        return self._answers[layer, None, profile]
+
+    def _width(self, layer: int) -> tuple[int, int, int]:
+        one = self.case.layers[layer]
+        return one.num_qo_heads, one.head_dim, one.value_dim
 
     def answer(self, layer: int, request: int, profile: NumericsProfile) -> Bounded:
         """Return the oracle's answer to one request; it is a part of ``answers`` where these are known."""

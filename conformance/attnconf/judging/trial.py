@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
-from attnconf.judging.execution import Output, run_layer
+from attnconf.judging.execution import RAISED, Output, run_layer
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.surroundings import Surroundings
 from attnconf.numerics import is_within, rows_of, units_by_row
@@ -90,11 +90,17 @@ class Trial:
         self._profiles: dict[KernelShape, NumericsProfile] = {}
         self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
+        self._asked: tuple[int, ...] = ()
 
     def afresh(self, case: Case) -> Trial:
         """Return a trial of another case on the same backend, which shares nothing and is not kept."""
         posed = PosedCase(case, self.posed.device)
         return Trial(posed, self.backend, self.platform, self._missing, surroundings=self.surroundings)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The layers that are judged: those that answered, here or in the trial beside which this one stands."""
+        return self.answered or self._asked
 
     @property
     def answered(self) -> tuple[int, ...]:
@@ -172,16 +178,24 @@ class Trial:
 
     def expected_all(self, layer: int) -> Bounded:
         """Return the right answers to all requests, by query row, with the bound of the kernel for the case's mode."""
-        return self.posed.answers(layer, self.numerics(kernel_shape(self.case, layer)))
+        profile = self.numerics(kernel_shape(self.case, layer))
+        return self.posed.answers(layer, profile, [other for other in self.asked if self._has(other, profile)])
+
+    def _has(self, layer: int, profile: NumericsProfile) -> bool:
+        """Return whether the backend declares ``profile`` for ``layer`` of the case."""
+        try:
+            return self.numerics(kernel_shape(self.case, layer)) == profile
+        except RAISED:  # the layer's own judgement says so
+            return False
 
     def beside(self, case: Case) -> Trial:
         """Return the trial of another case on the same backend: one for all layers, since they share its inputs."""
         name = case.id
         if name not in self._beside:
             posed = self.posed.beside(case)
-            self._beside[name] = Trial(
-                posed, self.backend, self.platform, self._missing, surroundings=self.surroundings
-            )
+            beside = Trial(posed, self.backend, self.platform, self._missing, surroundings=self.surroundings)
+            beside._asked = self.asked
+            self._beside[name] = beside
         return self._beside[name]
 
     def base_rerun(self, layer: int, request: int) -> Rerun:

@@ -51,6 +51,22 @@ def normal(
     )
 
 
+def scaled_run(
+    count: int, rng: torch.Generator, device: torch.device, scale: float, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return ``count`` numbers as those of ``normal``, ``scale`` times, in ``dtype``: a view, which nobody writes."""
+    if count > _MADE:
+        return (scale * normal((count,), rng, device)).to(dtype)
+    start = int(torch.randint(0, _MADE, (1,), generator=rng))
+    return _scaled(scale, dtype, device)[start : start + count]
+
+
+@cache
+def _scaled(scale: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return the numbers for keys twice, so that a run from any place is a part."""
+    return (scale * _numbers("keys", device).repeat(2)).to(dtype)
+
+
 def repeated(block: torch.Tensor, count: int, place: int = 0) -> torch.Tensor:
     """Return ``count`` numbers of ``block`` [n] from ``place`` on, beginning again at its end, in a new tensor."""
     length = block.shape[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.inputs.noise import normal
+from attnconf.cases.inputs.noise import scaled_run
 
 if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
@@ -24,7 +24,7 @@ def fill(tensor: torch.Tensor, kind: PoisonKind, rng: torch.Generator) -> None:
     """Overwrite all of ``tensor`` (contiguous) with ``kind``, with the same values on every device."""
     dtype = tensor.dtype
     if kind == "stale":
-        block = bits((STALE_SCALE * normal((min(tensor.numel(), _STALE_BLOCK),), rng, tensor.device)).to(dtype))
+        block = bits(scaled_run(min(tensor.numel(), _STALE_BLOCK), rng, tensor.device, STALE_SCALE, dtype))
         flat = bits(tensor).view(-1)
         whole = flat.numel() // block.numel() * block.numel()
         flat[:whole].view(-1, block.numel()).copy_(block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from attnconf.cases.inputs.assemble import aimed_keys, pool_of
-from attnconf.cases.inputs.noise import normal
+from attnconf.cases.inputs.noise import scaled_run
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.recorded import NULL_PAGE
 
@@ -133,4 +134,4 @@ class Scene:
         turns = torch.arange(len(rows)).numpy()
         k = aimed_keys(self.case, owner, self.logical, rows.numpy(), turns, device).to(dtype)
         shape = (*k.shape[:2], self.problem.v.shape[2])
-        return k, (STALE_SCALE * normal(shape, rng, device)).to(dtype)
+        return k, scaled_run(math.prod(shape), rng, device, STALE_SCALE, dtype).view(shape)
