@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.case import Poison
-from attnconf.cases.inputs.assemble import assemble, pool_of
+from attnconf.cases.inputs.assemble import assemble
+from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.inputs.assemble import pool_of
+from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.layout import pages_needed, place
 from attnconf.cases.inputs.storage import PAGE_PADDING
 from attnconf.judging.checks.catalogue import CHECKS

@@ -52,6 +52,7 @@ class PosedCase:
         self.oracle_device = torch.device("cpu") if work(case) <= HOST_WORK else device
         self._answers: dict[tuple[int, int | None, NumericsProfile], Bounded] = {}
         self._batch: Batch | None = None
+        self._like: tuple[Batch, Layout] | None = None
         self._memory: list[tuple[str, torch.Tensor]] = []
         self._pristine: list[torch.Tensor] = []
 
@@ -75,8 +76,12 @@ class PosedCase:
         return self._batch
 
     def fresh_batch(self) -> Batch:
-        """Return a new copy of the tensors."""
-        return assemble(self.case, self.layout, self.logical, self.device)
+        """Return the tensors anew, whatever a backend did to others."""
+        return assemble(self.case, self.layout, self.logical, self.device, self._like)
+
+    def copied_batch(self, layout: Layout | None = None) -> Batch:
+        """Return a copy of the batch, or the same pages under the ids of another ``layout`` of the case."""
+        return assemble(self.case, layout or self.layout, self.logical, self.device, (self.batch, self.layout))
 
     @cached_property
     def spare(self) -> Batch:
@@ -96,8 +101,10 @@ class PosedCase:
         if case.model_copy(update=memory) == own:
             posed.__dict__["logical"] = replace(self.logical, case=case)
             posed._answers = self._answers
-            if case.paging == own.paging:
+            strides = {name: getattr(own.paging, name) for name in ("layout", "storage", "table_slack")}
+            if case.paging.model_copy(update=strides) == own.paging:
                 posed.__dict__["layout"] = self.layout
+                posed._like = (self.batch, self.layout) if case.poison == own.poison else None
         return posed
 
     def changed_input(self) -> str | None:

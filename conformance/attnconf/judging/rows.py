@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.inputs.assemble import pool_of
+from attnconf.cases.inputs.caches import pool_of
 from attnconf.clauses import Clause
 from attnconf.judging.explanation import UNEXPLAINED_CLAUSE, Explanation
 from attnconf.numerics import out_units

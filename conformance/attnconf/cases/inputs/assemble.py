@@ -10,16 +10,17 @@ import numpy as np
 import torch
 
 from attnconf.cases import trees
-from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
+from attnconf.cases.inputs.batch import Batch, LayerInputs
+from attnconf.cases.inputs.caches import cache_over, copied_caches, fill_store, pool_of, store_for
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
 from attnconf.cases.inputs.levels import raised_score
 from attnconf.cases.inputs.logical import divided
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import aimed
-from attnconf.cases.inputs.poison import STALE_SCALE, bits, fill
+from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.inputs.query_side import laid_out, sliced_table
-from attnconf.cases.inputs.storage import Store, allocate, by_token
+from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.request import Request
 from attnconf.cases.sight import follows_tree
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attnconf.cases.case import Case
-    from attnconf.cases.inputs.batch import Pool
+    from attnconf.cases.inputs.batch import KVCache, Pool
     from attnconf.cases.inputs.logical import Logical
 
     IntArray = NDArray[np.int64]
@@ -47,19 +48,25 @@ _CONTENTS_STREAM = 0x5EED
 """Combined with a case's seed, so that poison and padding rows draw other numbers than the logical inputs."""
 
 
-def assemble(case: Case, layout: Layout, logical: Logical, device: torch.device) -> Batch:
+def assemble(
+    case: Case, layout: Layout, logical: Logical, device: torch.device, like: tuple[Batch, Layout] | None = None
+) -> Batch:
     """Build the batch of ``case`` under ``layout`` on ``device``.
 
-    Paging and poison come from ``case``. Its requests, layers and dtypes must be those of ``logical``.
+    Paging and poison come from ``case``. Its requests, layers and dtypes must be those of ``logical``. With ``like``,
+    another batch of the same inputs, pages and poison with its layout, the contents of pages are copied from there.
     """
     rng = torch.Generator().manual_seed(case.seed ^ _CONTENTS_STREAM)
     q_lens = (*(request.new_tokens for request in case.requests), *[case.padding_tokens] * case.padding_rows)
     kv_lens = (*(request.kv_len for request in case.requests), *[case.padding_keys] * case.padding_rows)
-    caches = tuple(_cache(case, layout, logical, index, rng, device) for index in range(len(case.layers)))
+    if like is None:
+        caches = tuple(_cache(case, layout, logical, index, rng, device) for index in range(len(case.layers)))
+    else:
+        caches = copied_caches(case, layout, *like)
     layers = tuple(
         LayerInputs(
             geometry=geometry,
-            q=laid_out(case, index, own, _padded_q(case, own.q, rng)),
+            q=laid_out(case, index, own, _padded_q(case, own.q, rng) if like is None else like[0].queries(index)),
             sinks=None if own.sinks is None else guarded(own.sinks),
             cache=case.owner(index),
             out_dtype=getattr(torch, case.answer_dtype),
@@ -120,11 +127,6 @@ def _lengths(lengths: Sequence[int]) -> torch.Tensor:
     return torch.tensor(lengths, dtype=torch.int32)
 
 
-def pool_of(case: Case, layer: int) -> Pool:
-    """Return the pool that holds the keys and values of ``layer``."""
-    return "swa" if case.paging.hybrid and case.layers[layer].kind == "sliding" else "full"
-
-
 def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     if not case.padding_rows:
         return q
@@ -135,43 +137,16 @@ def _padded_q(case: Case, q: torch.Tensor, rng: torch.Generator) -> torch.Tensor
 def _cache(  # noqa: PLR0913 - one private step of assemble
     case: Case, layout: Layout, logical: Logical, index: int, rng: torch.Generator, device: torch.device
 ) -> KVCache:
-    geometry, paging, pool = case.layers[index], case.paging, pool_of(case, index)
-    store = allocate(
-        layout.num_pages[pool],
-        paging.page_size,
-        geometry.num_kv_heads,
-        (geometry.head_dim, geometry.value_dim),
-        paging.layout,
-        paging.storage,
-        getattr(torch, case.kv_dtype),
-        device,
-    )
-    _fill_store(store, case, rng)
+    paging, pool = case.paging, pool_of(case, index)
+    store = store_for(case, layout.num_pages[pool], index, device)
+    fill_store(store, case, rng)
     k, v = (by_token(view, paging.layout) for view in store.views())
     if case.poison.k == "stale":
         _bait(k, case, layout, logical, index, pool, rng)
     own, (kept, places) = logical.on(index, device), layout.places(pool, device)
     for view, stored in ((k, bits(own.k)), (v, bits(own.v))):
         bits(view)[places] = stored if kept is None else stored[kept]
-    k_view, v_view = store.views()
-    k_scales, v_scales = (_by_head(scales, device) for scales in (geometry.k_scales, geometry.v_scales))
-    return KVCache(k_view, v_view, pool, k_scales, v_scales)
-
-
-def _by_head(scales: tuple[float, ...], device: torch.device) -> torch.Tensor | None:
-    """Return the scales of KV heads as a backend receives them, float32."""
-    return guarded(torch.tensor(scales, dtype=torch.float32).to(device, non_blocking=True)) if scales else None
-
-
-def _fill_store(store: Store, case: Case, rng: torch.Generator) -> None:
-    fill(store.k_base, case.poison.k, rng)
-    if not store.joint:
-        fill(store.v_base, case.poison.v, rng)
-        return
-    _, v = store.views()
-    values = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    fill(values, case.poison.v, rng)
-    bits(v).copy_(bits(values))
+    return cache_over(store, case, index)
 
 
 def _bait(  # noqa: PLR0913 - one private step of assemble

@@ -136,6 +136,10 @@ class Batch:
         """Query tokens of the whole batch, padding rows included: ``qo_indptr[-1]``. Slack rows follow them."""
         return sum(self.q_lens)
 
+    def queries(self, layer: int) -> torch.Tensor:
+        """Return the queries of a layer without slack rows, [num_rows, num_qo_heads, head_dim]."""
+        return self.layers[layer].q[: self.num_rows]
+
     def tensors(self) -> list[tuple[str, torch.Tensor]]:
         """Return every input tensor by name; a check uses it to find inputs that a run has changed."""
         named = [("qo_indptr", self.qo_indptr), ("seq_lens", self.seq_lens), ("block_tables", self.block_tables)]

@@ -38,6 +38,11 @@ class Store:
         """Whether K and V lie in one allocation."""
         return self.storage in {"interleaved", "sliced"}
 
+    @property
+    def padded(self) -> bool:
+        """Whether something lies between pages."""
+        return self.storage in {"padded", "unlike"}
+
     def views(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return K and V as views [pages, ...] of the base buffers, with pages of their inner shapes."""
         if self.storage == "sliced":

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.cases.case import KVLayout, Storage
-from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
@@ -23,12 +22,9 @@ if TYPE_CHECKING:
 
 
 def _relabelled(trial: Trial, layer: int) -> list[Failure]:
-    posed = trial.posed
     if not trial.is_right(layer):
         return []  # a wrong page is read already, so its id matters anyway
-    output = trial.run(
-        layer, "relabelled", lambda: assemble(trial.case, place(trial.case, salt=1), posed.logical, posed.device)
-    )
+    output = trial.run(layer, "relabelled", lambda: trial.posed.copied_batch(place(trial.case, salt=1)))
     comparison = Comparison(Clause.RELABELLING, "relabelled", "the same pages under other ids")
     return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
 

@@ -114,7 +114,7 @@ def _run_siblings(trial: Trial, layer: int) -> list[Failure]:
     found = [one for one in siblings(trial.case, layer) if _can_run(trial, one[1], layer)]
     trait, case = found[trial.case.seed % len(found)] if found else ("", trial.case)
     sibling, name = trial.beside(case), case.id
-    anew = trial.prepared(f"anew beside {name}", trial.posed.fresh_batch)
+    anew = trial.prepared(f"anew beside {name}", trial.posed.copied_batch)
     beside = trial.prepared(f"sibling {name}", lambda: sibling.posed.spare)
     rows = [
         BatchRow(index, 0, request.new_tokens, request.kv_len)

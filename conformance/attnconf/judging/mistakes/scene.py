@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attnconf.cases.inputs.assemble import aimed_keys, pool_of
+from attnconf.cases.inputs.assemble import aimed_keys
+from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.noise import scaled_run
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.recorded import NULL_PAGE

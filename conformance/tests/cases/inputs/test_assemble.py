@@ -12,8 +12,9 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
-from attnconf.cases.inputs.assemble import assemble, pool_of
+from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.batch import BatchRow
+from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.guards import GUARD_BYTES
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
@@ -246,3 +247,31 @@ def test_a_large_case_is_judged_where_it_runs_and_a_small_one_on_the_cpu() -> No
     assert PosedCase(make(), device).oracle_device == CPU
     large = make(mode="extend", requests=(Request(prefix_len=60_000, new_tokens=100),))
     assert PosedCase(large, device).oracle_device == device
+
+
+@pytest.mark.parametrize("storage", ["apart", "padded", "unlike", "interleaved", "sliced"])
+@pytest.mark.parametrize("poison", ["nan", "stale"])
+def test_pages_are_copied_under_other_ids_and_strides_with_what_is_dead_in_them(storage: str, poison: str) -> None:
+    case = make(
+        requests=(Request(prefix_len=20), Request(prefix_len=16, shares_with=0, shared_pages=2)),
+        paging=Paging(page_size=8, slack_pages=3),
+        poison=Poison(k=poison, v=poison),
+        padding_rows=1,
+    )
+    posed = PosedCase(case, CPU)
+    paging = case.paging.model_copy(update={"layout": "HND", "storage": storage, "table_slack": 2})
+    layout = place(case, salt=1)
+    beside = posed.beside(case.model_copy(update={"paging": paging}))
+    for batch, under in ((posed.copied_batch(layout), layout), (beside.batch, beside.layout)):
+        cache = batch.caches[0]
+        k, v = (by_token(view, batch.kv_layout) for view in (cache.k, cache.v))
+        page, slot = under.places("full")[1]
+        assert same_bits(k[page, slot], posed.logical.layers[0].k)
+        assert same_bits(v[page, slot], posed.logical.layers[0].v)
+        assert same_bits(batch.queries(0), posed.batch.queries(0))
+        dead = (under.tokens("full") < 0).view(len(k), -1)
+        assert bool(k[dead].isnan().all()) == bool(v[dead].isnan().all()) == (poison == "nan")
+        assert len(k) == under.num_pages["full"]
+        if storage == "padded" and batch is beside.batch:
+            gap = dict(batch.memory())["caches[0].k"][GUARD_BYTES:-GUARD_BYTES].view(cache.k.dtype)[k[0].numel() :][:64]
+            assert bool(gap.isnan().all()) == (poison == "nan")
