@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest._code.code import Traceback
 from _pytest.junitxml import xml_key
 
 from pytest_attnconf.terminal import shown
@@ -67,13 +68,19 @@ def pytest_runtest_makereport(
 
     A reader of JUnit alone sees it as skipped, with its outcome and reason as the message.
     """
-    report = yield
-    if report.when == "call" and report.passed and (OUTCOME, _CONTRACT_ONLY) in report.user_properties:
-        return _unpassed(item, report, _CONTRACT_ONLY, "the documented contract was executed, and no kernel")
-    errors = sys.modules.get("attnconf.errors")
-    if call.excinfo is None or errors is None or not isinstance(call.excinfo.value, errors.AttnconfError):
+    error = _said(call)
+    if error is None or call.excinfo is None:
+        report = yield
+        if report.when == "call" and report.passed and (OUTCOME, _CONTRACT_ONLY) in report.user_properties:
+            return _unpassed(item, report, _CONTRACT_ONLY, "the documented contract was executed, and no kernel")
         return report
-    error = call.excinfo.value
+    # What we say is the whole report. Of a traceback pytest would first write the source and every argument: a tenth of
+    # a second for each test that is not judged, to be thrown away here.
+    whole, call.excinfo.traceback = call.excinfo.traceback, Traceback(())
+    try:
+        report = yield
+    finally:
+        call.excinfo.traceback = whole
     outcome = getattr(error, "outcome", None)
     if outcome is None:
         report.longrepr = _message(error)
@@ -81,6 +88,14 @@ def pytest_runtest_makereport(
     reasons = [[one.text, one.unbuilt] for one in error.reasons]
     item.user_properties.append((REASONS, json.dumps(reasons)))
     return _unpassed(item, report, outcome.value, str(error))
+
+
+def _said(call: pytest.CallInfo[None]) -> Any:  # noqa: ANN401 - an AttnconfError, which may have an outcome
+    """Return the error of attnconf that ended a phase of a test, if one did."""
+    errors = sys.modules.get("attnconf.errors")
+    if call.excinfo is None or errors is None or not isinstance(call.excinfo.value, errors.AttnconfError):
+        return None
+    return call.excinfo.value
 
 
 def _unpassed(item: pytest.Item, report: pytest.TestReport, outcome: str, reason: str) -> pytest.TestReport:

@@ -44,6 +44,39 @@ def test_what_drawn_cases_come_without_is_said_and_kept_of_who_promises_less(
     assert not any(text.startswith("tender does not") for text in replay(*backends).outlines)
 
 
+def test_what_is_not_judged_costs_no_text_of_its_arguments(inner: Inner, pytester: pytest.Pytester) -> None:
+    """A session of a profile is a megabyte of text, which pytest would write for each test and the plugin drop."""
+    pytester.makepyfile(
+        """
+        from pathlib import Path
+
+        import pytest
+
+        class Loud:
+            def __repr__(self):
+                Path("written").touch()
+                return "loud"
+
+        @pytest.fixture
+        def loud():
+            return Loud()
+
+        def test_ours(attnconf, loud):
+            attnconf.explore("decode", model="llama3-8b", backend="missing")
+
+        def test_other(loud):
+            raise ValueError("not ours")
+        """
+    )
+    written = pytester.path / "written"
+    result = inner("--attnconf-profile=smoke", "-k", "ours")
+    assert result.parseoutcomes() == {"not_run": 1, "deselected": 1}
+    assert not written.exists()
+    result = inner("--attnconf-profile=smoke", "-k", "other")
+    result.stdout.fnmatch_lines(["loud = loud", "*ValueError: not ours"])
+    assert written.exists()
+
+
 @pytest.mark.parametrize(
     ("backend", "outcome", "text"),
     [

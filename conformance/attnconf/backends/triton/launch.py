@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
 import os
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from attnconf.backends.protocol import Workspace
 from attnconf.backends.tables import block_tables_for
+from attnconf.backends.triton.interpreting import interpreting
 from attnconf.backends.triton.stack import call_with_room
 from attnconf.backends.triton.tuning import (
     MAX_SPLIT_TOKENS,
@@ -31,7 +29,7 @@ from attnconf.backends.triton.variants import STAGES
 from attnconf.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
 
     from attnconf.cases.inputs.batch import Batch, LayerInputs
@@ -100,7 +98,7 @@ class Launches:
                 self._launch(stage, inputs, self._tables[layer], out, lse, _start)
 
         if self._interpreted:
-            with _interpreting():
+            with interpreting():
                 call_with_room(launch)
         else:
             launch()
@@ -275,20 +273,3 @@ def _require_cuda(batch: Batch) -> None:
             f"the kernels of this process are compiled for CUDA and the batch is on {batch.device.type}; "
             "TRITON_INTERPRET=1 interprets them"
         )
-
-
-@contextlib.contextmanager
-def _interpreting() -> Iterator[None]:
-    """Compute as a GPU does: without numpy's warnings, since checks judge infinities and NaN, and without subnormals.
-
-    Weights far behind the largest one are subnormal in float32, and a CPU takes a hundred times as long for a product
-    with one of them. The bound allows for kernels that read them as zero (``_SMALLEST`` in numerics.py).
-    """
-    flushed = np.float32(2.0**-126) * np.float32(0.5) == 0.0
-    torch.set_flush_denormal(True)
-    try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-            yield
-    finally:
-        torch.set_flush_denormal(bool(flushed))

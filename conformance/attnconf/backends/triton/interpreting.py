@@ -1,0 +1,139 @@
+"""How kernels are interpreted: with a GPU's arithmetic, and without Triton's interpreter doing the same thing twice.
+
+For each operation the interpreter describes the type of every operand anew: its shape as a tuple of constants, their
+type, its name, and the numpy dtype out of a table that it writes each time. That is most of what an interpreted kernel
+costs. Here such a description is made once for each shape and type, by Triton's own functions, and kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Known = dict[Any, Any]
+
+_np_dtypes: Known = {}
+_tensors: Known = {}
+_blocks: Known = {}
+_shapes: Known = {}
+"""What Triton made of a type: immutable, so that one description serves all."""
+
+
+@contextlib.contextmanager
+def interpreting() -> Iterator[None]:
+    """Compute as a GPU does: without numpy's warnings, since checks judge infinities and NaN, and without subnormals.
+
+    Weights far behind the largest one are subnormal in float32, and a CPU takes a hundred times as long for a product
+    with one of them. The bound allows for kernels that read them as zero (``_SMALLEST`` in numerics.py).
+    """
+    flushed = np.float32(2.0**-126) * np.float32(0.5) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings(), described_once():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+            yield
+    finally:
+        torch.set_flush_denormal(bool(flushed))
+
+
+@contextlib.contextmanager
+def described_once() -> Iterator[None]:
+    """Let Triton's interpreter describe each type once; a version that lacks one of its functions keeps its own way."""
+    from triton.language import core, semantic
+    from triton.runtime import interpreter
+
+    places: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+        (interpreter, "_get_np_dtype", _np_dtype),
+        (core, "_unwrap_if_constexpr", _unwrapped),
+        (core.tensor, "__init__", _tensor),
+        (core.block_type, "__init__", _block),
+        (core.dtype, "__eq__", _equal),
+        (semantic.TritonSemantic, "broadcast_impl_value", _broadcast),
+    )
+    found = [(place, name, vars(place)[name], made) for place, name, made in places if name in vars(place)]
+    try:
+        for place, name, original, made in found:
+            setattr(place, name, made(original))
+        yield
+    finally:
+        for place, name, original, _ in found:
+            setattr(place, name, original)
+
+
+def _np_dtype(original: Callable[..., Any]) -> Callable[..., Any]:
+    def np_dtype(type_: Any) -> Any:  # noqa: ANN401 - Triton's
+        known = _np_dtypes.get(type_.name)
+        if known is None:
+            known = _np_dtypes[type_.name] = original(type_)
+        return known
+
+    return np_dtype
+
+
+def _unwrapped(original: Callable[..., Any]) -> Callable[..., Any]:
+    from triton.language.core import constexpr, tensor
+
+    def unwrapped(value: Any) -> Any:  # noqa: ANN401 - Triton's
+        kind = type(value)
+        if kind is constexpr:
+            return value.value
+        return value if kind is int or kind is tensor else original(value)
+
+    return unwrapped
+
+
+def _tensor(original: Callable[..., None]) -> Callable[..., None]:
+    def init(self: Any, handle: Any, type: Any) -> None:  # noqa: A002, ANN401 - as Triton names it
+        name = type.name if type.is_block() else ""
+        known = _tensors.get(name)
+        if known is None:
+            original(self, handle, type)
+            _tensors[name] = {key: value for key, value in vars(self).items() if key not in {"handle", "type", "dtype"}}
+            return
+        own = vars(self)
+        own.update(known)
+        own["handle"], own["type"], own["dtype"] = handle, type, type.scalar
+
+    return init
+
+
+def _block(original: Callable[..., None]) -> Callable[..., None]:
+    from triton.language.core import constexpr
+
+    def init(self: Any, element_ty: Any, shape: Any) -> None:  # noqa: ANN401 - Triton's
+        sizes = tuple([size.value if type(size) is constexpr else size for size in shape])
+        known = _blocks.get((element_ty.name, sizes))
+        if known is None:
+            original(self, element_ty, shape)
+            self.shape = _shapes.setdefault(sizes, self.shape)  # one object, so that equal shapes are the same one
+            _blocks[element_ty.name, sizes] = dict(vars(self))
+            return
+        vars(self).update(known)
+
+    return init
+
+
+def _equal(original: Callable[..., bool]) -> Callable[..., bool]:
+    def equal(self: Any, other: Any) -> bool:  # noqa: ANN401 - Triton's
+        return self is other or original(self, other)
+
+    return equal
+
+
+def _broadcast(original: Callable[..., Any]) -> Callable[..., Any]:
+    def broadcast(self: Any, lhs: Any, rhs: Any) -> Any:  # noqa: ANN401 - Triton's
+        left, right = lhs.type, rhs.type
+        if left.is_block() and right.is_block():
+            alike = left.shape is right.shape
+        else:
+            alike = left.is_block() == right.is_block()
+        return (lhs, rhs) if alike else original(self, lhs, rhs)
+
+    return broadcast

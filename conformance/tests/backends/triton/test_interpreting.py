@@ -1,0 +1,84 @@
+"""Triton's interpreter describes a type once: the answers keep every bit, and Triton is as it was afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+import triton.language as tl
+from triton.language import core, semantic
+from triton.runtime import interpreter
+
+from attnconf.backends.triton import interpreting, make
+from attnconf.cases.case import Case
+from attnconf.judging.posed import PosedCase
+from attnconf.judging.trial import Trial
+from attnconf.mutants.small_cases import CAPPED, SCALED, SINKS, SLIDING, ask
+from attnconf.platforms import detect
+
+PLACES = (interpreter, core, core.tensor, core.block_type, core.dtype, semantic.TritonSemantic)
+
+
+def functions() -> list[dict[str, object]]:
+    return [{name: value for name, value in vars(place).items() if callable(value)} for place in PLACES]
+
+
+def answers(case: Case) -> list[torch.Tensor]:
+    trial = Trial(PosedCase(case, torch.device("cpu")), make(detect()), detect())
+    outputs = [trial.base(layer) for layer in range(len(case.layers))]
+    return [one for output in outputs for one in (output.out, output.lse) if one is not None]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ask("decode", SLIDING, CAPPED, SINKS),
+        ask("extend", SLIDING, q_dtype="bfloat16", kv_dtype="bfloat16"),
+        ask("verify", SCALED, q_dtype="float16", kv_dtype="float8_e4m3fn"),
+    ],
+    ids=["decode", "extend", "verify"],
+)
+def test_answers_keep_every_bit(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = answers(case)
+    monkeypatch.setattr(interpreting, "described_once", contextlib.nullcontext)
+    slow = answers(case)
+    assert len(quick) == len(slow) > 0
+    assert all(torch.equal(one, other) for one, other in zip(quick, slow, strict=True))
+
+
+def test_triton_is_as_it_was_afterwards() -> None:
+    before = functions()
+
+    def interrupted() -> None:
+        with interpreting.described_once():
+            assert functions() != before
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert functions() == before
+
+
+def test_types_are_told_apart_and_equal_shapes_are_one() -> None:
+    with interpreting.described_once():
+        blocks = [core.block_type(element, shape) for element in (tl.float32, tl.int8) for shape in ([4], [2, 2], [4])]
+        names = [block.name for block in blocks]
+        assert len(set(names)) == 4
+        assert [block.element_ty for block in blocks] == [tl.float32] * 3 + [tl.int8] * 3
+        assert blocks[0].shape is blocks[2].shape is blocks[3].shape
+        assert blocks[0].shape is not blocks[1].shape
+        assert blocks[0] == blocks[2] != blocks[3]
+        made = [core.tensor(None, block) for block in blocks]
+        assert [[size.value for size in tensor.shape] for tensor in made] == [[4], [2, 2], [4]] * 2
+        assert [tensor.dtype for tensor in made] == [block.element_ty for block in blocks]
+        assert [tensor.numel.value for tensor in (*made, core.tensor(None, tl.int32))] == [4] * 6 + [1]
+    assert [core.block_type(block.element_ty, block.shape).name for block in blocks] == names  # by Triton alone
+
+
+def test_a_triton_without_one_of_the_functions_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(semantic.TritonSemantic, "broadcast_impl_value")
+    with interpreting.described_once():
+        assert not hasattr(semantic.TritonSemantic, "broadcast_impl_value")
+        assert core.block_type(tl.float32, [4]).numel == 4
+    assert not hasattr(semantic.TritonSemantic, "broadcast_impl_value")
