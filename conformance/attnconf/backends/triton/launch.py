@@ -136,7 +136,7 @@ class Launches:
             if not requests:
                 continue
             if most > MAX_SPLIT_TOKENS:
-                tuning, splits = extend_tuning(sizes, interpreted=self._interpreted), 1
+                tuning, splits = self._extend_tuning(sizes, layer.q.device), 1
             else:
                 tuning = split_tuning(sizes, most, interpreted=self._interpreted)
                 keys = self._batch.max_seq_len
@@ -145,6 +145,12 @@ class Launches:
                 splits = max(1, min(tuning.max_splits, -(-keys // tuning.min_split)))
             stages.append(self._stage(name, tuning, requests, layer, splits))
         return stages
+
+    def _extend_tuning(self, sizes: LayerSizes, device: torch.device) -> Tuning:
+        from triton.compiler.compiler import max_shared_mem
+
+        shared = 0 if self._interpreted else max_shared_mem(device.index)
+        return extend_tuning(sizes, shared_memory=shared, interpreted=self._interpreted)
 
     def _stage(self, name: str, tuning: Tuning, requests: list[int], layer: LayerInputs, splits: int) -> Stage:
         tokens = tuning.block_m // layer.geometry.group_size

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from attnconf.backends.triton import make
+from attnconf.backends.triton.tuning import LayerSizes, extend_tuning, padded
 from attnconf.cases.case import Layer
 from attnconf.cases.inputs.batch import Batch, BatchRow, KVCache, LayerInputs
 from attnconf.errors import BackendUnavailableError, UnsupportedError
@@ -522,6 +523,15 @@ def test_triton_imported_before_the_backend_is_no_obstacle() -> None:
     subprocess.run([sys.executable, "-c", code, __file__], check=True, env=env)  # noqa: S603 - our own text
 
 
+@pytest.mark.parametrize("shared_memory", [99 * 1024, 163 * 1024, 227 * 1024])
+@pytest.mark.parametrize("head_dim", [64, 128, 192, 256, 512])
+def test_blocks_of_extends_fit_each_gpus_shared_memory(head_dim: int, shared_memory: int) -> None:
+    cut = extend_tuning(LayerSizes(8, head_dim, 4, 2), shared_memory=shared_memory, interpreted=False)
+    assert (cut.block_m + 2 * cut.num_stages * cut.block_n) * padded(head_dim) * 2 <= shared_memory
+    smaller = extend_tuning(LayerSizes(8, head_dim, 4, 2), shared_memory=0, interpreted=False)
+    assert smaller.block_m * smaller.block_n <= cut.block_m * cut.block_n
+
+
 COMPILE = """
 import torch, triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
@@ -563,7 +573,8 @@ for kv, group, head_dim, value_dim, mask in (
     ("bf16", 4, 64, 64, "both"),
 ):
     sizes = LayerSizes(group, head_dim, 8, 2, value_dim)
-    for cut in (split_tuning(sizes, 1, interpreted=False), extend_tuning(sizes, interpreted=False)):
+    extend = extend_tuning(sizes, shared_memory=227 * 1024, interpreted=False)
+    for cut in (split_tuning(sizes, 1, interpreted=False), extend):
         used = shared(cut, kv, group, head_dim, value_dim, mask)
         assert used <= 227 * 1024, (cut, used)
 """

@@ -105,6 +105,7 @@ def test_compiled_launches_do_not_travel(tmp_path: Path) -> None:
 
 COUNTS = '''
 import itertools, sys
+from types import SimpleNamespace
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
@@ -116,6 +117,7 @@ class Hopper:
     get_current_device = staticmethod(lambda: 0)
     get_current_stream = staticmethod(lambda device: 0)
     get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
+    utils = SimpleNamespace(get_device_properties=lambda device: {"max_shared_mem": 227 * 1024})
 
 
 driver.set_active(Hopper())
