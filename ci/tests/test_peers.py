@@ -15,9 +15,10 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.platforms import detect
 from ci.benchmarks.peerstyles.cell import MOST_WORK, Tolerance, draw
 from ci.benchmarks.peerstyles.page import LABELS, OWN, caught
-from ci.benchmarks.peerstyles.pose import caught as fails
-from ci.benchmarks.peerstyles.pose import close, pose
+from ci.benchmarks.peerstyles.pose import pose
 from ci.benchmarks.peerstyles.race import PEERS
+from ci.benchmarks.peerstyles.verdict import caught as fails
+from ci.benchmarks.peerstyles.verdict import close
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "ci" / "benchmarks"

@@ -19,7 +19,7 @@ from attnconf.cases.drawing.families import space_of
 from attnconf.cli import main as cli
 from attnconf.gate.receipt import Receipt
 from attnconf.policy.policy import read_policy
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 from conformance.tests.support.gated_project import FLEET, POLICY, Project
 
 pytest_plugins = ["pytester"]

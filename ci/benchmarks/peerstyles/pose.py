@@ -1,4 +1,4 @@
-"""From a cell to tensors, and to a verdict: inputs, page tables and comparison as the peer has them."""
+"""From a cell to tensors: inputs and page tables as the peer has them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
 from attnconf.cases.inputs.layout import pages_needed
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import allocate, by_token
-from attnconf.cases.shape import batch_shape
 from attnconf.judging.execution import same_memory
+from ci.benchmarks.peerstyles.answer import answer, parts
 
 if TYPE_CHECKING:
-    from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Layer
-    from attnconf.platforms import Platform
-    from ci.benchmarks.peerstyles.cell import Cell, Tolerance
+    from ci.benchmarks.peerstyles.cell import Cell
 
 _FP8_SHARE = 0.1
 """FlashInfer's and vLLM's to_float8 use a tenth of the type's range."""
@@ -68,64 +66,12 @@ def pose(cell: Cell) -> Posed:
     exact = (k.view(-1, *heads), v.view(-1, *heads))
     stored = (k_stored.view(-1, *heads), v_stored.view(-1, *heads))
     golden = exact if cell.exact_golden else (stored[0].float() * layer.k_scale, stored[1].float() * layer.v_scale)
-    out, lse = _answer(cell, q, [(golden[0][at].float(), golden[1][at].float()) for at in slots], sinks)
+    out, lse = answer(cell, q, [(golden[0][at].float(), golden[1][at].float()) for at in slots], sinks)
     batch = _batch(cell, layer, q, sinks, (k_stored, v_stored), _table_tensor(cell, tables, pages, rng))
     contiguous = None
     if cell.tolerance.bitwise:
         contiguous = _contiguous(cell, layer, q, sinks, [(stored[0][at], stored[1][at]) for at in slots])
     return Posed(cell, batch, out, lse, behind, contiguous, [whole.clone() for _, whole in batch.memory()])
-
-
-def caught(posed: Posed, backend: Backend, platform: Platform) -> bool | None:
-    """Ask ``backend``: whether the peer's test fails, or None where the backend declares that it is unsupported."""
-    batch = posed.batch
-    if backend.supports(batch_shape(batch, 0), platform) is not None:
-        return None
-    try:
-        out, lse = _run(posed.cell, backend, batch)
-        twin = None if posed.contiguous is None else _run(posed.cell, backend, posed.contiguous)[0]
-    except Exception:  # noqa: BLE001 - whatever a backend raises fails the peer's test
-        return True
-    tolerance = posed.cell.tolerance
-    if twin is not None:
-        return bool(out.isnan().any()) or not torch.equal(out.view(torch.int16), twin.view(torch.int16))
-    if tolerance.lse is not None and lse is not None and _differ(lse, posed.lse, *tolerance.lse).any():
-        return True
-    if posed.behind is not None:
-        out, right = (_projected(value, posed.behind) for value in (out, posed.out))
-        return not close(out, right, tolerance)
-    return not close(out.float(), posed.out, tolerance)
-
-
-def close(out: torch.Tensor, right: torch.Tensor, tolerance: Tolerance) -> bool:
-    """Return whether ``out`` passes for ``right`` under a peer's rule."""
-    if tolerance.either:
-        wrong = ~(((out - right).abs() <= tolerance.atol) | ((out - right).abs() <= tolerance.rtol * right.abs()))
-    else:
-        wrong = _differ(out, right, tolerance.atol, tolerance.rtol)
-    if tolerance.nan_passes:
-        wrong &= ~out.isnan()
-    return int(wrong.sum()) <= int(tolerance.forgiven * wrong.numel())
-
-
-def _differ(out: torch.Tensor, right: torch.Tensor, atol: float, rtol: float) -> torch.Tensor:
-    """Return where ``torch.testing.assert_close`` would see a mismatch: NaN is one, equal infinities are not."""
-    return ~((out == right) | ((out - right).abs() <= atol + rtol * right.abs()))
-
-
-def _run(cell: Cell, backend: Backend, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
-    q = batch.layers[0].q
-    out = torch.full_like(q, cell.unwritten)
-    base = backend.promises.lse
-    lse = None if base is None else torch.zeros(q.shape[:2])
-    backend.prepare(batch).run(0, out, lse)
-    if base == "two" and lse is not None:
-        lse *= math.log(2.0)
-    return out, lse
-
-
-def _projected(value: torch.Tensor, behind: torch.Tensor) -> torch.Tensor:
-    return (value.flatten(1).to(torch.float16).float() @ behind).to(torch.float16).float()
 
 
 def _tables(cell: Cell, rng: torch.Generator) -> tuple[list[torch.Tensor], int]:
@@ -135,7 +81,7 @@ def _tables(cell: Cell, rng: torch.Generator) -> tuple[list[torch.Tensor], int]:
     total = sum(counts)
     if cell.table == "with replacement":
         ids = torch.randint(0, cell.pool_pages, (total,), generator=rng)
-        return _parts(ids, counts), cell.pool_pages
+        return parts(ids, counts), cell.pool_pages
     pool = total + first + cell.pool_pages
     if cell.table == "shuffled":
         # The last page of a pool with slack is the one that reclaimed pages point at.
@@ -143,17 +89,12 @@ def _tables(cell: Cell, rng: torch.Generator) -> tuple[list[torch.Tensor], int]:
         ids = torch.randperm(usable, generator=rng)[:total] + first
     else:
         ids = torch.arange(first, total + first)
-    tables = _parts(ids, counts)
+    tables = parts(ids, counts)
     if cell.table == "shuffled within requests":
         tables = [table[torch.randperm(len(table), generator=rng)] for table in tables]
     if cell.shared_pages:
         tables[1:] = [torch.cat([tables[0][: cell.shared_pages], table[cell.shared_pages :]]) for table in tables[1:]]
     return tables, pool
-
-
-def _parts(whole: torch.Tensor, counts: list[int]) -> list[torch.Tensor]:
-    starts = accumulate(counts, initial=0)
-    return [whole[start : start + count] for start, count in zip(starts, counts, strict=False)]
 
 
 def _inputs(
@@ -334,29 +275,3 @@ def _whole_pages(tokens: torch.Tensor, page_size: int) -> torch.Tensor:
     whole = torch.zeros((pages * page_size, *tokens.shape[1:]), dtype=tokens.dtype)
     whole[: tokens.shape[0]] = tokens
     return whole.view(pages, page_size, *tokens.shape[1:])
-
-
-def _answer(
-    cell: Cell, q: torch.Tensor, tokens: list[tuple[torch.Tensor, torch.Tensor]], sinks: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the output, rounded to q's dtype, and the LSE: plain attention in float32 over contiguous tokens."""
-    layer = cell.layer
-    outs, lses = [], []
-    rows = _parts(q.float(), [new for _, new in cell.requests])
-    for (cached, new), queries, (k, v) in zip(cell.requests, rows, tokens, strict=True):
-        grouped = queries.view(new, layer.num_kv_heads, layer.group_size, layer.head_dim).permute(1, 2, 0, 3)
-        scores = torch.matmul(grouped, k.permute(1, 2, 0)[:, None]) * layer.sm_scale
-        if layer.logits_soft_cap is not None:
-            scores = layer.logits_soft_cap * torch.tanh(scores / layer.logits_soft_cap)
-        behind = torch.arange(cached, cached + new)[:, None] - torch.arange(cached + new)[None, :]
-        hidden = behind < 0
-        if layer.window_left >= 0:
-            hidden |= behind > layer.window_left
-        scores.masked_fill_(hidden, -math.inf)
-        lse = torch.logsumexp(scores, dim=-1)
-        if sinks is not None:
-            lse = torch.logaddexp(lse, sinks.view(layer.num_kv_heads, layer.group_size, 1))
-        out = torch.matmul(torch.exp(scores - lse[..., None]), v.permute(1, 0, 2)[:, None])
-        outs.append(out.permute(2, 0, 1, 3).reshape(new, layer.num_qo_heads, layer.head_dim))
-        lses.append(lse.permute(2, 0, 1).reshape(new, layer.num_qo_heads))
-    return torch.cat(outs).to(q.dtype).float(), torch.cat(lses)

@@ -27,7 +27,8 @@ from attnconf.running.session import Session
 from ci.benchmarks.peerstyles import flashinfer, sglang, tensorrt_llm, vllm
 from ci.benchmarks.peerstyles.cell import draw
 from ci.benchmarks.peerstyles.page import LABELS, OWN
-from ci.benchmarks.peerstyles.pose import Posed, caught, pose, warm
+from ci.benchmarks.peerstyles.pose import Posed, pose, warm
+from ci.benchmarks.peerstyles.verdict import caught
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

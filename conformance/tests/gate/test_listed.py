@@ -13,7 +13,7 @@ from attnconf.gate.proof import prove
 from attnconf.gate.receipt import Receipt
 from attnconf.platforms import Platform
 from attnconf.policy.requirements import RequiredCell
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 from attnconf.report.matrix import arrange
 from attnconf.report.page import render_page
 from attnconf.report.support import support_page

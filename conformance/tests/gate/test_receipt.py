@@ -25,7 +25,7 @@ from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.units import EDGES, unit_bin
 from attnconf.platforms import Platform, simulate
 from attnconf.policy.policy import load_policy
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import re
 
 from attnconf.cases.request import Request
 from attnconf.report.bugs import bugs_of
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 from attnconf.report.page import render_page
 from attnconf.report.summary import summarise
 from conformance.tests.support.receipts import CASE, a_cell, a_failure, a_receipt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 from attnconf.report.page import render_page
 from attnconf.report.speed_rows import speed_reports
 from attnconf.running.judge import NotJudged

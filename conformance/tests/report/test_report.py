@@ -15,7 +15,7 @@ from attnconf.gate.provider import Provider, Source
 from attnconf.gate.receipt import PolicyRef, Receipt
 from attnconf.policy.policy import load_policy, parse_policy, policy_digest
 from attnconf.report.annotations import errors
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 from attnconf.report.matrix import arrange
 from attnconf.report.page import render_page
 from attnconf.report.summary import MOST_BYTES, summarise

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from attnconf.cli import main as cli
-from attnconf.report.document import compose
+from attnconf.report.compose import compose
 from attnconf.report.page import render_page
 from attnconf.report.speed_rows import scale_of, speed_reports
 from attnconf.report.speed_table import report_lines, speed_lines

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from attnconf.capture.call import LayerCall, Memory, UnsayableError
+from attnconf.capture.dumps.arguments import (
+    apart_from_null,
+    differences,
+    has_sinks,
+    layout_of,
+    out_dtype,
+    refuse,
+    tables_of,
+    whole,
+)
 from attnconf.capture.dumps.dump import Strided
 from attnconf.capture.dumps.views import Cache, cache_of
 from attnconf.cases.case import Layer, QuerySide
 from attnconf.cases.dtypes import KVDtype, QDtype
-from attnconf.cases.geometry import first_visible
-from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from attnconf.capture.call import Table
     from attnconf.capture.dumps.dump import Dump
@@ -26,25 +34,25 @@ _NAMES, _STORED = get_args(QDtype), get_args(KVDtype)
 
 def decode_call(dump: Dump) -> LayerCall:
     """Return a call of ``trtllm_batch_decode_with_kv_cache`` or ``xqa_batch_decode_with_kv_cache``."""
-    _refuse(dump, "mask", "kv_cache_sf", "o_sf_scale", "o_sf_vec_size")
-    q, kv_lens = dump.tensor("query"), _whole(dump.numbers("seq_lens"))
+    refuse(dump, "mask", "kv_cache_sf", "o_sf_scale", "o_sf_vec_size")
+    q, kv_lens = dump.tensor("query"), whole(dump.numbers("seq_lens"))
     starts = dump.get("cum_seq_lens_q") or dump.get("q_cu_seq_lens")
     if isinstance(starts, Strided):
         name = "cum_seq_lens_q" if dump.get("cum_seq_lens_q") is not None else "q_cu_seq_lens"
-        q_lens = _differences(dump.numbers(name))
+        q_lens = differences(dump.numbers(name))
     else:
         q_lens = (int(dump.get("q_len_per_req") or 1),) * len(kv_lens)
     mode: Mode = "decode" if set(q_lens) == {1} else "verify"
-    cache = cache_of(dump.get("kv_cache"), _layout(dump), dump.folder)
+    cache = cache_of(dump.get("kv_cache"), layout_of(dump), dump.folder)
     return _call(dump, q, cache, q_lens, kv_lens, mode=mode, hint=dump.whole("max_seq_len"))
 
 
 def context_call(dump: Dump) -> LayerCall:
     """Return a call of ``trtllm_batch_context_with_kv_cache``."""
-    _refuse(dump, "kv_cache_sf", "o_sf_scale", "o_sf_vec_size")
+    refuse(dump, "kv_cache_sf", "o_sf_scale", "o_sf_vec_size")
     if dump.get("causal") is False:
         raise UnsayableError("a call that is not causal")
-    cache = cache_of(dump.get("kv_cache"), _layout(dump), dump.folder)
+    cache = cache_of(dump.get("kv_cache"), layout_of(dump), dump.folder)
     return _prefill(dump, dump.tensor("query"), cache)
 
 
@@ -65,7 +73,7 @@ def fmha_v2_call(dump: Dump) -> LayerCall:
 
 
 def _prefill(dump: Dump, q: Strided, cache: Cache, cap: str = "") -> LayerCall:
-    q_lens, kv_lens = _differences(dump.numbers("cum_seq_lens_q")), _whole(dump.numbers("seq_lens"))
+    q_lens, kv_lens = differences(dump.numbers("cum_seq_lens_q")), whole(dump.numbers("seq_lens"))
     mode: Mode = "mixed" if 1 in q_lens and max(q_lens, default=0) > 1 else "extend"
     return _call(dump, q, cache, q_lens, kv_lens, mode=mode, hint=dump.whole("max_kv_len"), cap=cap)
 
@@ -87,7 +95,7 @@ def _call(  # noqa: PLR0913 - what these functions have in common
     table = dump.numbers("block_tables")
     if table and table[0] and isinstance(table[0][0], list):
         raise UnsayableError("tables of keys and of values that differ")
-    tables, tail = _tables(table, kv_lens, cache.page_size)
+    tables, tail = tables_of(table, kv_lens, cache.page_size)
     quantised = cache.dtype.startswith("float8")
     values = dump.number("bmm2_scale")
     if values != 1.0 and not quantised:
@@ -98,7 +106,7 @@ def _call(  # noqa: PLR0913 - what these functions have in common
     slack = max(0, dump.tensor("block_tables").stride[0] - width) if len(kv_lens) > 1 else 0
     return _layer_call(
         layer, q, cache, q_lens, kv_lens, tables,
-        mode=mode, hint=hint, out=_out(dump, q), columns=width, slack=slack, tail=tail,
+        mode=mode, hint=hint, out=out_dtype(dump, q), columns=width, slack=slack, tail=tail,
     )  # fmt: skip
 
 
@@ -106,14 +114,14 @@ def wrapper_call(plan: Dump, run: Dump, layout: str) -> LayerCall:
     """Return a call of a wrapper's ``run`` after its ``plan``."""
     decodes = "Decode" in run.function
     plan = _with_legacy(plan) if decodes else plan
-    _refuse(plan, "custom_mask", "packed_custom_mask", "prefix_len_ptr")
+    refuse(plan, "custom_mask", "packed_custom_mask", "prefix_len_ptr")
     if plan.get("window_right"):
         raise UnsayableError("a call with window_right")
-    _refuse(run, "kv_cache_sf")
+    refuse(run, "kv_cache_sf")
     if (plan.get("pos_encoding_mode") or "NONE") != "NONE":
         raise UnsayableError(f"position encoding {plan.get('pos_encoding_mode')} within attention")
     names = ("indptr", "indices", "last_page_len") if decodes else _PREFILL_NAMES
-    indptr, indices, last = (_whole(plan.numbers(name)) for name in names)
+    indptr, indices, last = (whole(plan.numbers(name)) for name in names)
     size = plan.whole("page_size")
     cache = cache_of(run.get("paged_kv_cache"), cast("KVLayout", layout), run.folder)
     tables = tuple(indices[start:stop] for start, stop in pairwise(indptr))
@@ -125,7 +133,7 @@ def wrapper_call(plan: Dump, run: Dump, layout: str) -> LayerCall:
         q_lens = (int(run.get("q_len_per_req") or 1),) * len(kv_lens)
         mode: Mode = "decode" if set(q_lens) == {1} else "verify"
     else:
-        q_lens = _differences(plan.numbers("qo_indptr"))
+        q_lens = differences(plan.numbers("qo_indptr"))
         mode = "mixed" if 1 in q_lens and max(q_lens) > 1 else "decode" if set(q_lens) == {1} else "extend"
         if not plan.get("causal") and max(q_lens, default=0) > 1:
             raise UnsayableError("a call that is not causal")
@@ -136,7 +144,7 @@ def wrapper_call(plan: Dump, run: Dump, layout: str) -> LayerCall:
         run, q, cache, window=window, scale=scale, k_scale=run.number("k_scale"), v_scale=run.number("v_scale"),
         cap=plan.number("logits_soft_cap", 0.0) or None,
     )  # fmt: skip
-    return _layer_call(layer, q, cache, q_lens, kv_lens, tables, mode=mode, hint=0, out=_out(run, q))
+    return _layer_call(layer, q, cache, q_lens, kv_lens, tables, mode=mode, hint=0, out=out_dtype(run, q))
 
 
 def _with_legacy(plan: Dump) -> Dump:
@@ -186,7 +194,7 @@ def _layer(  # noqa: PLR0913 - what makes a layer
         head_dim_v=None if cache.value_dim == dim else cache.value_dim,
         sm_scale=scale,
         logits_soft_cap=cap,
-        sinks=_has_sinks(dump.get("sinks")),
+        sinks=has_sinks(dump.get("sinks")),
         k_scale=k_scale,
         v_scale=v_scale,
     )
@@ -209,7 +217,7 @@ def _layer_call(  # noqa: PLR0913 - what makes a call
 ) -> LayerCall:
     if q.dtype not in _NAMES or cache.dtype not in _STORED:
         raise UnsayableError(f"queries of {q.dtype} over keys of {cache.dtype}")
-    tables, pages = _apart_from_null(tables, q_lens, kv_lens, layer.window_left, cache)
+    tables, pages = apart_from_null(tables, q_lens, kv_lens, layer.window_left, cache)
     packed = q.shape[0] > 1 and q.stride[0] > q.shape[1] * q.shape[2]
     query = QuerySide(
         storage="packed" if packed else "apart", slack_rows=max(0, q.shape[0] - sum(q_lens)), context_len=max(0, hint)
@@ -235,66 +243,6 @@ def _layer_call(  # noqa: PLR0913 - what makes a call
         mode=mode,
         query=query,
     )
-
-
-def _apart_from_null(
-    tables: tuple[Table, ...], q_lens: Sequence[int], kv_lens: Sequence[int], window: int, cache: Cache
-) -> tuple[tuple[Table, ...], int]:
-    """Return the tables and the size of the pool, in which page 0 is nobody's.
-
-    FlashInfer has no null page: where page 0 is read, every page is one further. Behind a window, and in the one key
-    of a padding row, engines let it stand for nothing.
-    """
-    read = False
-    for table, new, length in zip(tables, q_lens, kv_lens, strict=True):
-        gone = first_visible(max(0, length - new), window) // cache.page_size
-        read = read or (length > 1 and NULL_PAGE in table[gone:])
-    if not read:
-        return tables, cache.pages
-    return tuple(tuple(page + 1 for page in table) for table in tables), cache.pages + 1
-
-
-def _tables(rows: Sequence[Sequence[int]], kv_lens: Sequence[int], size: int) -> tuple[tuple[Table, ...], TableTail]:
-    needed = [-(-length // size) for length in kv_lens]
-    used = tuple(tuple(map(int, row[:count])) for row, count in zip(rows, needed, strict=True))
-    behind = {int(page) for row, count in zip(rows, needed, strict=True) for page in row[count:]} - {NULL_PAGE}
-    return used, "null" if not behind else "invalid" if min(behind) < 0 else "stale"
-
-
-def _layout(dump: Dump) -> KVLayout:
-    found = dump.get("kv_layout")
-    if found not in {"NHD", "HND"}:
-        raise UnsayableError(f"layout {found}")
-    return cast("KVLayout", found)
-
-
-def _out(dump: Dump, q: Strided) -> str:
-    out, dtype = dump.get("out"), dump.get("out_dtype")
-    named = out.dtype if isinstance(out, Strided) else str(dtype).removeprefix("torch.") if dtype else ""
-    if not named and q.dtype == "float8_e4m3fn":
-        named = "bfloat16"
-    if named and named not in _NAMES:
-        raise UnsayableError(f"an answer of {named}")
-    return named or q.dtype
-
-
-def _has_sinks(found: Any) -> bool:  # noqa: ANN401 - a tensor, a sequence of them, or None
-    return isinstance(found, Strided) or (isinstance(found, tuple) and bool(found))
-
-
-def _refuse(dump: Dump, *names: str) -> None:
-    """Raise ``UnsayableError`` for the first of ``names`` that is given."""
-    for name in names:
-        if dump.get(name) is not None:
-            raise UnsayableError(f"a call with {name}")
-
-
-def _whole(values: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(map(int, values))
-
-
-def _differences(starts: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(int(stop) - int(start) for start, stop in pairwise(starts))
 
 
 FUNCTIONS: dict[str, Callable[[Dump], LayerCall]] = {

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Write and print what is asked for; it reports a verdict, and returns 0 whichever it is."""
     from attnconf.gate.plans.fleet_plan import FleetPlan
     from attnconf.gate.receipt import Receipt
-    from attnconf.report.document import compose
+    from attnconf.report.compose import compose
     from attnconf.report.speed_rows import speed_reports
     from attnconf.report.speed_table import report_lines
 
