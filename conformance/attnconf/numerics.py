@@ -37,7 +37,12 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
 6. Stored numbers are exact, in wider dtypes, too: one of e4m3 has 4 significant bits and lies between 2^-9 and 448, one
    of e5m2 has 3 and lies between 2^-16 and 57,344, the high byte of a float16 (Micikevicius et al., FP8 Formats for
    Deep Learning, arXiv 2209.05433, table 1). So reading a format adds nothing to the bound; its scales are factors of
-   sm_scale and of the answer, as in steps 1 and 5.
+   sm_scale and of the answer, as in steps 1 and 5. A number of NVFP4 is one of 4 bits, with 2 significant bits and 0.5
+   to 6, times the scale of its block, with 4 bits and 2^-9 to 448: 6 bits, and 2^-10 to 2,688 (OCP Microscaling Formats
+   1.0, section 5.3.3, and table 1 above). bfloat16, float16 and float32 have every such product, so a kernel that
+   multiplies in one of them rounds nothing either, however it orders the two. The global scale is no part of the
+   product: a kernel that takes it in before it rounds, or that rounds products to e4m3, has ``dequantised``, whose
+   u_kv counts in d_j, where it errs in each component of a key, and in step 4.
 
 The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + S' + 4 u_fp32 (1 + |lse|), with p' and S' as
 above.
@@ -193,7 +198,7 @@ def bounded_answer(problem: Problem, profile: NumericsProfile, out_dtype: str) -
 def bounded_answers(problems: Sequence[Problem], profile: NumericsProfile, out_dtype: str) -> Bounded:
     """Return the bounded answers to ``problems``, which agree in heads, widths and device, as one."""
     rows = sum(one.q.shape[0] for one in problems)
-    heads, dim = problems[0].q.shape[1], problems[0].v.shape[2]
+    heads, dim = problems[0].q.shape[1], problems[0].value_dim
     out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problems[0].q.device)
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=out.device)
     found = Bounded(Answer(out, lse), torch.zeros_like(out), torch.zeros_like(lse))

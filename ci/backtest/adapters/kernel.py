@@ -10,6 +10,7 @@ import torch
 
 from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported, refusals
 from attnconf.backends.tables import block_tables_for
+from attnconf.cases.dtypes import NVFP4
 from attnconf.errors import UnsupportedError
 from attnconf.numerics import NumericsProfile
 from attnconf.platforms import detect
@@ -55,6 +56,8 @@ class KernelBackend:
         del platform
         new = (one.name for one in fields(shape) if one.name not in _KNOWN and getattr(shape, one.name) is True)
         reasons = chain((f"the adapter does not pass {name} on" for name in new), self.reasons(shape))
+        if shape.kv_dtype == NVFP4:
+            return Unsupported(f"the adapter passes no scales of blocks on, as {NVFP4} KV has them")
         if shape.head_dim_v != shape.head_dim:
             return Unsupported("the adapter passes one head_dim on, for keys and for values")
         if shape.out_dtype != shape.q_dtype or shape.q_dtype not in _DTYPES:

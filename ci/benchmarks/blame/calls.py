@@ -25,9 +25,8 @@ CALLS = (
         edited(
             "triton",
             Edit(
-                "values = load_or_zero((v + v_offset)[:, None] + (dv * v_dim)[None, :], mask, KV_FORMAT, DOT)",
-                "values = load_or_zero((v + v_offset)[:, None] + (dv * v_dim)[None, :],"
-                " (n >= 0)[:, None] & (dv < VALUE_DIM)[None, :], KV_FORMAT, DOT)",
+                "load_stored(v, v_offset, dv, v_dim, mask,",
+                "load_stored(v, v_offset, dv, v_dim, (n >= 0)[:, None] & (dv < VALUE_DIM)[None, :],",
             ),
         ),
     ),

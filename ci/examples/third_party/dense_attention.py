@@ -39,6 +39,7 @@ class Dense:
         missing = {"GPU kernel": platform.sm is not None, "soft cap": shape.soft_cap, "sinks": shape.sinks}
         missing |= {"spans": shape.spans, "chunks": shape.chunked, "trees": shape.tree}
         missing |= {"rows that see those behind them": shape.bidirectional, "scales of each head": shape.head_scales}
+        missing |= {"scales of blocks": shape.kv_dtype == "nvfp4"}
         return next((Unsupported(f"dense has no {what}") for what, asked in missing.items() if asked), None)
 
     def numerics(self, shape: KernelShape) -> NumericsProfile:

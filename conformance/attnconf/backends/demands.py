@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from attnconf.backends.protocol import ANYTHING, Promises, Unsupported
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import FINITE_ALONE
 from attnconf.cases.inputs.layout import has_table_tail
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def as_promised(case: Case, promises: Promises) -> Case:
     freed = case.paging.reclaimed and any(layer.kind == "sliding" for layer in case.layers)
     never_freed = freed and not promises.reclaimed_v
     tolerated_v = promises.dead_v & promises.reclaimed_v if freed and not never_freed else promises.dead_v
-    kinds = tuple(kind for kind in _HARSHEST if kind != "inf" or case.kv_dtype != FP8)
+    kinds = tuple(kind for kind in _HARSHEST if kind != "inf" or case.kv_dtype not in FINITE_ALONE)
     poison = {
         "k": _harshest(case.poison.k, promises.dead_k, kinds),
         "v": _harshest(case.poison.v, tolerated_v, kinds),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.backends.packed import unpacked
 from attnconf.backends.protocol import CORRUPTIONS, EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
 from attnconf.backends.validation import why_corrupt
@@ -88,6 +89,11 @@ class _Run:
             return q.new_zeros((*q.shape[:2], geometry.value_dim)), q.new_full(q.shape[:2], -math.inf)
         k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))
         cache = self.batch.caches[inputs.cache]
+        if cache.k_block_scales is not None and cache.v_block_scales is not None:
+            blocks = (
+                self._gather(part, table, first_key, kv_len) for part in (cache.k_block_scales, cache.v_block_scales)
+            )
+            k, v = (unpacked(*packed) for packed in zip((k, v), blocks, strict=True))
         k, v = _by_head(k, cache.k_scales), _by_head(v, cache.v_scales)
         scores = torch.einsum("mhgd,nhd->hgmn", q.view(q_len, geometry.num_kv_heads, -1, geometry.head_dim), k.float())
         scores = scores * (geometry.sm_scale * self._owner(layer).k_scale)

@@ -14,16 +14,17 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from attnconf.backends.packed import unpacked
 from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
-from attnconf.cases.dtypes import EIGHT_BIT, FP8
+from attnconf.cases.dtypes import FP8, QUANTISED
 from attnconf.errors import UnsupportedError
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
     from attnconf.cases.case import Layer
-    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.inputs.batch import Batch, KVCache
     from attnconf.cases.shape import KernelShape
     from attnconf.platforms import Platform
 
@@ -60,13 +61,13 @@ class TorchSdpa:
         CPU, ``cpu_flash_attention`` (native/cpu/FlashAttentionKernel.cpp): scores, sums and outputs accumulate in
         float32 (``opmath_type``), and 16-bit P is rounded (``qk_reduced_data``) after its float32 sum was taken.
         CUDA, ``_scaled_dot_product_attention_math`` (native/transformers/attention.cpp): 16-bit inputs become float32
-        first and stay float32. 8-bit queries are computed with in bfloat16, exactly. For KV of 8 bits the rounded
+        first and stay float32. 8-bit queries are computed with in bfloat16, exactly. For KV of 8 or 4 bits the rounded
         output is multiplied by v_scale and rounded again, which ``partials`` accounts for.
         """
         computed = "bfloat16" if shape.q_dtype == FP8 else shape.q_dtype
         return NumericsProfile(
             p="float32" if self.platform.sm is not None else computed,
-            partials=computed if shape.kv_dtype in EIGHT_BIT else None,
+            partials=computed if shape.kv_dtype in QUANTISED else None,
         )
 
     def prepare(self, batch: Batch) -> Prepared:
@@ -124,7 +125,7 @@ class _Run:
         width = max(geometry.head_dim, geometry.value_dim)
         query, k, v = (
             pad(tensor, (0, width - tensor.shape[2])).to(computed).transpose(0, 1)[None]
-            for tensor in (q, *(self._gather(part, table, first, kv_len) for part in (cache.k, cache.v)))
+            for tensor in (q, *self._keys_and_values(cache, table, first, kv_len))
         )
         # One call a KV head where each has a scale, since the function takes one for all.
         scales, group = stored.k_scales or (stored.k_scale,), stored.group_size
@@ -146,6 +147,15 @@ class _Run:
             answer = attended[0].transpose(0, 1)[..., : geometry.value_dim]
             parts.append(answer if scale == 1.0 else answer.float() * scale)
         return torch.cat(parts, dim=1)
+
+    def _keys_and_values(
+        self, cache: KVCache, table: torch.Tensor, first: int, last: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of one request, [tokens, num_kv_heads, width], those of 4 bits as numbers."""
+        parts = {name: self._gather(part, table, first, last) for name, part in cache.paged.items()}
+        if "k_block_scales" not in parts:
+            return parts["k"], parts["v"]
+        return unpacked(parts["k"], parts["k_block_scales"]), unpacked(parts["v"], parts["v_block_scales"])
 
     def _visible(self, layer: int, rows: slice, kv_len: int, spans: torch.Tensor | None) -> torch.Tensor:
         """Return which keys the query tokens of one request see; ``spans`` [q_len, 2] are those that count."""

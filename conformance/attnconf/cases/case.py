@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from attnconf.cases.dtypes import E5M2, EIGHT_BIT, FP8, Dtypes, KVDtype, OutDtype, QDtype
+from attnconf.cases.dtype_rules import check_dtypes, check_stored
+from attnconf.cases.dtypes import FP8, QUANTISED, Dtypes, KVDtype, OutDtype, QDtype
 from attnconf.cases.geometry import LayerGeometry, Positive, check_owners
 from attnconf.cases.recorded import Recorded, Tenant
 from attnconf.cases.request import MAX_VERIFY_TOKENS, Count, Request
@@ -32,11 +33,12 @@ LEAST_OUT_SCALE = 2.0**-6
 
 
 class Layer(LayerGeometry):
-    """A layer of a case: its geometry, and the scales of what is stored in 8 bits (key = stored * k_scale).
+    """A layer of a case: its geometry, and the scales of what is stored in 8 or 4 bits (key = stored * k_scale).
 
     ``q_scale`` is that of queries, ``out_scale`` that of the answer: what a backend writes is the answer / out_scale. A
     calibrated layer has both, whatever the dtypes: over a query or an answer of 16 bits they must not count.
-    ``k_scales`` and ``v_scales`` have a scale for each KV head, in the place of the one number, which is 1 then.
+    ``k_scales`` and ``v_scales`` have a scale for each KV head, in the place of the one number, which is 1 then. In
+    NVFP4 these are the global scales: what is stored there is a number of 4 bits times the scale of its block.
     """
 
     k_scale: Scale = 1.0
@@ -194,7 +196,9 @@ class Case(Value):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_owners(self.layers)
-        _check_dtypes(self)
+        check_dtypes(self.dtypes, self.out_dtype)
+        check_stored(self.kv_dtype, self.layers, {self.poison.k, self.poison.v})
+        _check_scales(self)
         _check_modes(self)
         if any(layer.bidirectional for layer in self.layers) and any(request.tree for request in self.requests):
             raise ValueError(
@@ -211,37 +215,14 @@ class Case(Value):
         return self
 
 
-def _check_dtypes(case: Case) -> None:
-    quantised = case.kv_dtype in EIGHT_BIT
-    if case.q_dtype == FP8:
-        if case.kv_dtype != FP8:
-            raise ValueError(f"q_dtype {FP8} needs kv_dtype {FP8}, not {case.kv_dtype}")
-        if case.out_dtype is None or case.out_dtype == "float32":
-            raise ValueError(f"q_dtype {FP8} needs an out_dtype of float16, bfloat16 or {FP8}")
-    elif not quantised and case.kv_dtype != case.q_dtype:
-        raise ValueError(f"kv_dtype {case.kv_dtype} must be the q_dtype {case.q_dtype}, {FP8} or {E5M2}")
-    elif quantised and case.q_dtype == "float32":
-        bits = "16 or 8" if case.kv_dtype == FP8 else "16"
-        raise ValueError(f"kv_dtype {case.kv_dtype} needs a q_dtype of {bits} bits")
-    elif case.answer_dtype not in {case.q_dtype, *([FP8] if case.kv_dtype == FP8 else [])}:
-        only = f"the q_dtype {case.q_dtype}, since KV is not {FP8}"
-        allowed = f"{case.q_dtype} or {FP8}" if case.kv_dtype == FP8 else only
-        raise ValueError(f"out_dtype {case.out_dtype} must be {allowed}")
-    if case.out_dtype is not None and case.out_dtype == case.q_dtype != FP8:
-        raise ValueError(f"out_dtype {case.out_dtype} is that of the query: it is left out")
-    _check_scales(case)
-    if case.kv_dtype == FP8 and "inf" in (case.poison.k, case.poison.v):
-        raise ValueError(f"{FP8} has no infinity to poison with")
-
-
 def _check_scales(case: Case) -> None:
-    """Refuse the scales of a calibrated layer where nothing is stored in 8 bits."""
-    if case.kv_dtype in EIGHT_BIT:
+    """Refuse the scales of a calibrated layer where nothing is stored with them."""
+    if case.kv_dtype in QUANTISED:
         return
     for names in (("k_scale", "v_scale"), ("q_scale",), ("out_scale",), ("k_scales", "v_scales")):
         if any(getattr(layer, name) not in {1.0, ()} for layer in case.layers for name in names):
             verb = "belongs" if len(names) == 1 else "belong"
-            raise ValueError(f"{' and '.join(names)} {verb} to KV of 8 bits, not to {case.kv_dtype}")
+            raise ValueError(f"{' and '.join(names)} {verb} to KV of 8 or 4 bits, not to {case.kv_dtype}")
 
 
 def _check_modes(case: Case) -> None:

@@ -9,8 +9,16 @@ E5M2: Literal["float8_e5m2"] = "float8_e5m2"
 EIGHT_BIT = frozenset({FP8, E5M2})
 """The formats of 8 bits, which are stored with scales. Queries and answers have the first one alone."""
 
+NVFP4: Literal["nvfp4"] = "nvfp4"
+"""Numbers of 4 bits, two in a byte, with a scale in e4m3 for each ``BLOCK`` of them."""
+BLOCK = 16
+QUANTISED = EIGHT_BIT | {NVFP4}
+"""The formats of KV that count by the scales of their layer."""
+FINITE_ALONE = frozenset({FP8, NVFP4})
+"""The formats without infinities."""
+
 QDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
-KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+KVDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "nvfp4"]
 OutDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 Feature = Literal[
     "bidirectional",
+    "block_scales",
     "causal",
     "chunk",
     "gqa",

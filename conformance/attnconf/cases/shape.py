@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attnconf.cases.dtypes import NVFP4
 from attnconf.cases.sight import follows_spans, follows_tree, sees_ahead
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from attnconf.cases.case import Case, KVLayout, Mode, Storage
     from attnconf.cases.dtypes import KVDtype, OutDtype, QDtype
-    from attnconf.cases.inputs.batch import Batch
+    from attnconf.cases.inputs.batch import Batch, KVCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
     return KernelShape(
         mode=batch.mode,
         q_dtype=_name(layer.q.dtype),  # type: ignore[arg-type]
-        kv_dtype=_name(batch.caches[layer.cache].k.dtype),  # type: ignore[arg-type]
+        kv_dtype=_kv_name(batch.caches[layer.cache]),
         out_dtype=_name(layer.out_dtype),  # type: ignore[arg-type]
         head_dim=geometry.head_dim,
         head_dim_v=geometry.value_dim,
@@ -121,6 +122,10 @@ def batch_shape(batch: Batch, index: int) -> KernelShape:
         max_kv_len=batch.max_seq_len,
         window_left=geometry.window_left,
     )
+
+
+def _kv_name(cache: KVCache) -> KVDtype:
+    return _name(cache.k.dtype) if cache.k_block_scales is None else NVFP4  # type: ignore[return-value]
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import QUANTISED
 from attnconf.cli.arguments import Commands, check_least, make_session, read_sound_policy, seconds
 from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_NOT_MET, EXIT_NOTHING_EXECUTED
 from attnconf.errors import InvalidInputError
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--kind", action="append", default=[], choices=_KINDS, help="a kind of layer (repeatable; all)")
     parser.add_argument("--mode", action="append", default=[], choices=_MODES, help="(repeatable; decode and extend)")
     parser.add_argument("--tp", type=int, default=1, metavar="N", help="one rank of so many (1)")
-    parser.add_argument("--kv-dtype", choices=("bfloat16", FP8, E5M2), default="bfloat16", help="(bfloat16)")
+    parser.add_argument("--kv-dtype", choices=("bfloat16", *sorted(QUANTISED)), default="bfloat16", help="(bfloat16)")
     parser.add_argument("--page-size", type=int, default=64, metavar="N", help="tokens of a page (64)")
     parser.add_argument(
         "--storage", choices=("interleaved", "apart"), default="interleaved", help="K and V of a page (interleaved)"

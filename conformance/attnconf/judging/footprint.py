@@ -39,7 +39,7 @@ from attnconf.oracle.parts import MOST_KEYS, MOST_SCORES
 if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer
 
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "nvfp4": 9 / 16}
 _DOUBLE = 8
 _SINGLE = 4
 """Bytes of an element: by its dtype, and in float64 and float32."""
@@ -76,7 +76,7 @@ def least_bytes(case: Case) -> int:
     table = _SINGLE * (len(case.requests) + case.padding_rows) * (pages + paging.extra_columns + paging.table_slack)
     slots = (pages + paging.slack_pages) * paging.page_size
     numbers = sum(layer.num_kv_heads * (layer.head_dim + layer.value_dim) for layer in case.layers)
-    pools = _BYTES[case.kv_dtype] * slots * numbers
+    pools = int(_BYTES[case.kv_dtype] * slots * numbers)
     return max(_drawing(case), queries + table + pools + _placing(case))
 
 
@@ -122,7 +122,7 @@ def _widest(layer: Layer) -> int:
 
 
 def _stored(case: Case) -> int:
-    return 2 * _BYTES[case.kv_dtype] * sum(_elements(case))
+    return int(2 * _BYTES[case.kv_dtype] * sum(_elements(case)))
 
 
 def _drawing(case: Case) -> int:
@@ -131,7 +131,7 @@ def _drawing(case: Case) -> int:
     return 2 * _SINGLE * sum(elements) + queries + _stored(case) + 4 * _SINGLE * max(elements)
 
 
-def _pools(case: Case, stored_bytes: int) -> list[int]:
+def _pools(case: Case, stored_bytes: float) -> list[int]:
     """Return the bytes of each layer's cache, K and V together, in one batch."""
     pages = place(case).num_pages
     slots = [pages[pool_of(case, index)] * case.paging.page_size for index in range(len(case.layers))]
@@ -158,6 +158,6 @@ def _working(case: Case, layer: Layer, kind: str) -> int:
     block = _DOUBLE * (_BLOCK_KEYS * max(MOST_KEYS[kind], keys * dim) + _BLOCK_SCORES * scores)
     total = sum(request.kv_len for request in case.requests)
     small = _DOUBLE * total * (_BLOCK_KEYS * layer.num_kv_heads * dim + _BLOCK_SCORES * heads * rows)
-    one = 2 * _BYTES[case.kv_dtype] * keys * layer.num_kv_heads * dim
+    one = int(2 * _BYTES[case.kv_dtype] * keys * layer.num_kv_heads * dim)
     mistaken = one + min(MOST_BYTES, len(CLAIMED) * one)
     return max(min(block, small) + mistaken, _BACKEND_TENSORS * _SINGLE * visible * heads * (dim + rows))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnconf.cases.case import Case
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 from attnconf.cases.inputs.levels import ordinary_seed
 from attnconf.cases.request import Request
 from attnconf.clauses import Clause
@@ -113,12 +113,17 @@ def _one_scale(case: Case, _layer: int, _request: int) -> Case:
 
 
 def _as_e4m3(case: Case, _layer: int, _request: int) -> Case:
-    """Ask with keys and values in the other format of 8 bits."""
+    """Ask with keys and values in e5m2 as in e4m3."""
     return case.model_copy(update={"kv_dtype": FP8}) if case.kv_dtype == E5M2 else case
 
 
+def _unpacked(case: Case, _layer: int, _request: int) -> Case:
+    """Ask with keys and values of 4 bits in 8."""
+    return case.model_copy(update={"kv_dtype": FP8}) if case.kv_dtype == NVFP4 else case
+
+
 def _as_stored(case: Case, layer: int, request: int) -> Case:
-    """Ask with nothing in 8 bits."""
+    """Ask with nothing in 8 or 4 bits."""
     wide = _wide_query(_wide_answer(case, layer, request), layer, request)
     scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0, "k_scales": (), "v_scales": ()}
     return _layers(wide.model_copy(update={"kv_dtype": wide.q_dtype}), **scales)
@@ -215,6 +220,7 @@ REMOVALS = (
     Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
     Removal(Clause.QUANTISED, "scales of each KV head", _one_scale),
     Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
+    Removal(Clause.QUANTISED, "keys and values of 4 bits, with scales of blocks", _unpacked),
     Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "scores or sinks far from zero", _near_zero, needs_symptom=True),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),

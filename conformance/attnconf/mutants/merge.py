@@ -184,8 +184,8 @@ MUTANTS = (
         clause=Clause.LAYOUT,
         make=_kernel(
             Edit(
-                "v_offset = k_offset if SAME_STRIDES else page * v_page + slot.to(tl.int64) * v_slot",
-                "v_offset = page * (PAGE_SIZE * k_slot) + slot.to(tl.int64) * k_slot",
+                "v_offset = k_offset if SAME_STRIDES else page * v_page + slot * v_slot",
+                "v_offset = page * (PAGE_SIZE * k_slot) + slot * k_slot",
             )
         ),
         proof=ask("decode"),

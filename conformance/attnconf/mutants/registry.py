@@ -6,6 +6,7 @@ from attnconf.errors import InvalidInputError
 from attnconf.mutants import (
     batches,
     bidirectional,
+    blocks,
     calls,
     chunks,
     drafts,
@@ -44,6 +45,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *precision.MUTANTS,
     *dtypes.MUTANTS,
     *formats.MUTANTS,
+    *blocks.MUTANTS,
     *widths.MUTANTS,
     *batches.MUTANTS,
     *memory.MUTANTS,

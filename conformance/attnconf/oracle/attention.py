@@ -90,7 +90,7 @@ def attend(problem: Problem) -> Answer:
 def attend_all(problems: Sequence[Problem]) -> Answer:
     """Return the answers to ``problems``, which agree in heads, widths and device, one behind the other."""
     rows = sum(one.q.shape[0] for one in problems)
-    heads, dim = problems[0].q.shape[1], problems[0].v.shape[2]
+    heads, dim = problems[0].q.shape[1], problems[0].value_dim
     out = torch.zeros((rows, heads, dim), dtype=torch.float64, device=problems[0].q.device)
     lse = torch.full((rows, heads), -math.inf, dtype=torch.float64, device=out.device)
     for solved in solve(problems):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.oracle.problem import scaled
+from attnconf.oracle.packed import is_packed, numbers, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -145,14 +145,15 @@ def _stack(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
     first = tensors[0]
     together = _strided(tensors)
     if together is not None:
-        return together.double().transpose(1, 2)
+        return numbers(together).transpose(1, 2)
     if len(tensors) > _FEW_COPIES:
         return _joined(tensors, length).transpose(1, 2)
     make = torch.zeros if any(tensor.shape[0] < length for tensor in tensors) else torch.empty
-    stacked = make((len(tensors), length, *first.shape[1:]), dtype=torch.float64, device=first.device)
+    dtype = first.dtype if is_packed(first) else torch.float64  # a row of zero bytes is one of zeros
+    stacked = make((len(tensors), length, *first.shape[1:]), dtype=dtype, device=first.device)
     for index, tensor in enumerate(tensors):
         stacked[index, : tensor.shape[0]].copy_(tensor)
-    return stacked.transpose(1, 2)
+    return numbers(stacked).transpose(1, 2)
 
 
 def _joined(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
@@ -167,7 +168,7 @@ def _joined(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
         for start, count in zip(starts, lengths, strict=False)
     ]
     together = torch.cat([*tensors, tensors[0].new_zeros((1, *tensors[0].shape[1:]))])
-    return together[_sent(rows, together.device)].view(dtype).double()
+    return numbers(together[_sent(rows, together.device)].view(dtype))
 
 
 def _strided(tensors: list[torch.Tensor]) -> torch.Tensor | None:

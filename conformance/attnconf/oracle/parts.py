@@ -11,6 +11,8 @@ from functools import cached_property, lru_cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
+from attnconf.oracle.packed import width_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -125,7 +127,7 @@ def _kind(problem: Problem) -> tuple[object, ...]:
 
 def _widest(problem: Problem) -> int:
     """Return the numbers of a key or of a value, whichever has more."""
-    return max(problem.k.shape[2], problem.v.shape[2])
+    return max(width_of(problem.k), problem.value_dim)
 
 
 def _keys_and_kind(piece: Piece) -> tuple[object, ...]:

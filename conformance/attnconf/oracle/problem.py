@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
+from attnconf.oracle.packed import scaled, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One request on one layer: ``q`` [m, num_qo_heads, D], ``k`` [n, num_kv_heads, D] and ``v``, on one device.
 
-    ``v`` is [n, num_kv_heads, Dv]: values may be narrower or wider than keys. All have any floating-point dtype: their
-    numbers are exact, and count ``q_scale``, ``k_scale`` and ``v_scale`` times, those of KV head h also ``k_scales[h]``
-    and ``v_scales[h]`` times where there are such. The answer is asked for in units of
+    ``v`` is [n, num_kv_heads, Dv]: values may be narrower or wider than keys. All have any floating-point dtype, or
+    ``k`` and ``v`` are rows of NVFP4, uint8 (``packed.py``): their numbers are exact, and count ``q_scale``,
+    ``k_scale`` and ``v_scale`` times, those of KV head h also ``k_scales[h]`` and ``v_scales[h]`` times where there are
+    such. The answer is asked for in units of
     ``out_scale``: what is stored is the answer / out_scale. ``positions`` [m] int64 are the absolute positions of the
     query rows, ``kv_head_of`` [num_qo_heads] int64 the KV head that each query head reads, both on the CPU; ``sinks``
     [num_qo_heads] has any floating-point dtype. Keys stand at positions ``start`` to ``start`` + n - 1. The rows
@@ -124,6 +127,11 @@ class Problem:
         return max([1.0, *(self.value_scale * scale for scale in self.v_scales or (1.0,))])
 
     @property
+    def value_dim(self) -> int:
+        """The numbers of a value."""
+        return width_of(self.v)
+
+    @property
     def values(self) -> torch.Tensor:
         """The values in float64, as they count in the answer."""
         return scaled(scaled(self.v, self.v_scales or 1.0), self.value_scale)
@@ -135,10 +143,3 @@ class Answer:
 
     out: torch.Tensor
     lse: torch.Tensor
-
-
-def scaled(stored: torch.Tensor, scale: float | tuple[float, ...]) -> torch.Tensor:
-    """Return ``stored`` in float64, ``scale`` times, or [..., heads, width] by the scales of its heads."""
-    if isinstance(scale, tuple):
-        return stored.double() * stored.new_tensor(scale, dtype=torch.float64)[:, None]
-    return stored.double() if scale == 1.0 else stored.double() * scale

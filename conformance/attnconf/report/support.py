@@ -38,7 +38,14 @@ absence would have moved an answer of the row by ten times the bound; what every
 _NOTHING = "-"
 _ENDS = {0: "green", 1: "red", 2: "interrupted", 10: "not met"}
 """How a run ended, by pytest's exit status or the plugin's."""
-_SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8_e4m3fn": "fp8", "float8_e5m2": "e5m2"}
+_SHORT = {
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "float32": "fp32",
+    "float8_e4m3fn": "fp8",
+    "float8_e5m2": "e5m2",
+    "nvfp4": "nvfp4",
+}
 _BROKEN = (Outcome.FAILED, Outcome.REFUSED, Outcome.CRASHED, Outcome.OOM)
 
 

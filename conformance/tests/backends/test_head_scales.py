@@ -80,7 +80,7 @@ def test_what_cannot_be_said_is_one_sentence(changes: dict[str, object], said: s
 
 
 def test_scales_of_heads_belong_to_8_bits() -> None:
-    with pytest.raises(ValidationError, match="k_scales and v_scales belong to KV of 8 bits, not to bfloat16"):
+    with pytest.raises(ValidationError, match="k_scales and v_scales belong to KV of 8 or 4 bits, not to bfloat16"):
         make(kv_dtype="bfloat16")
 
 

@@ -72,12 +72,12 @@ def test_the_id_ignores_spelled_out_defaults_and_notices_everything_else() -> No
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"kv_dtype": "float16"}, "must be the q_dtype bfloat16, float8_e4m3fn or float8_e5m2"),
+        ({"kv_dtype": "float16"}, "must be the q_dtype bfloat16, float8_e4m3fn, float8_e5m2 or nvfp4"),
         ({"q_dtype": "float32", "kv_dtype": "float8_e4m3fn"}, "float8_e4m3fn needs a q_dtype of 16 or 8 bits"),
         ({"q_dtype": "float32", "kv_dtype": "float8_e5m2"}, "float8_e5m2 needs a q_dtype of 16 bits"),
         (
             {**E5M2_KV, "q_dtype": "float8_e4m3fn"},
-            "q_dtype float8_e4m3fn needs kv_dtype float8_e4m3fn, not float8_e5m2",
+            "q_dtype float8_e4m3fn needs kv_dtype float8_e4m3fn or nvfp4, not float8_e5m2",
         ),
         ({**E5M2_KV, "out_dtype": "float8_e4m3fn"}, "must be the q_dtype bfloat16, since KV is not float8_e4m3fn"),
         ({"q_dtype": "float8_e4m3fn", "out_dtype": "bfloat16"}, "q_dtype float8_e4m3fn needs kv_dtype float8_e4m3fn"),
@@ -86,9 +86,9 @@ def test_the_id_ignores_spelled_out_defaults_and_notices_everything_else() -> No
         ({**FP8_KV, "out_dtype": "float16"}, "out_dtype float16 must be bfloat16 or float8_e4m3fn"),
         ({"out_dtype": "float8_e4m3fn"}, "must be the q_dtype bfloat16, since KV is not float8_e4m3fn"),
         ({"out_dtype": "bfloat16"}, "out_dtype bfloat16 is that of the query: it is left out"),
-        ({"layers": (Layer(**FULL, q_scale=2.0),)}, "q_scale belongs to KV of 8 bits, not to bfloat16"),
-        ({"layers": (Layer(**FULL, out_scale=2.0),)}, "out_scale belongs to KV of 8 bits, not to bfloat16"),
-        ({"layers": (Layer(**FULL, k_scale=2.0),)}, "k_scale and v_scale belong to KV of 8 bits"),
+        ({"layers": (Layer(**FULL, q_scale=2.0),)}, "q_scale belongs to KV of 8 or 4 bits, not to bfloat16"),
+        ({"layers": (Layer(**FULL, out_scale=2.0),)}, "out_scale belongs to KV of 8 or 4 bits, not to bfloat16"),
+        ({"layers": (Layer(**FULL, k_scale=2.0),)}, "k_scale and v_scale belong to KV of 8 or 4 bits"),
         ({"kv_dtype": "float8_e4m3fn", "poison": Poison(v="inf")}, "float8_e4m3fn has no infinity"),
         ({"requests": (Request(new_tokens=2),)}, "mode decode has exactly 1 new token"),
         ({"mode": "verify"}, "mode verify has at most 64 new tokens in every request, and several in one at least"),

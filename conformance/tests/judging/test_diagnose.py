@@ -10,7 +10,7 @@ import torch
 
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer, Paging, Poison, QuerySide
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import FP8, NVFP4
 from attnconf.cases.inputs.target import make_target
 from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.cases.request import Request
@@ -18,6 +18,7 @@ from attnconf.judging.diagnose import explain
 from attnconf.judging.execution import Output
 from attnconf.judging.explanation import Explanation
 from attnconf.judging.mistakes import MISTAKES, Mistake, answers_to
+from attnconf.judging.mistakes.blocks import BLOCKS
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.oracle import Problem, attend
@@ -119,8 +120,15 @@ _TREES = {
 }
 _HEADS = {"num_kv_heads": 2, "k_scale": 1.0, "v_scale": 1.0, "k_scales": (0.4, 1.5), "v_scales": (2.0, 0.25)}
 _BY_HEAD = {"layers": tuple(layer.model_copy(update=_HEADS) for layer in RICH.layers[:2])}
+_HEADS_OF_4_BITS = {
+    "layers": tuple(layer.model_copy(update={"num_kv_heads": 2}) for layer in RICH.layers[:2]),
+    "paging": Paging(page_size=8),
+}
 _CAUSAL = {**_IMAGES, "layers": RICH.layers[:1]}
 CASE_FOR = {
+    **{mistake.name: {"kv_dtype": NVFP4} for mistake in BLOCKS},
+    "block scales of the next head": {"kv_dtype": NVFP4, **_HEADS_OF_4_BITS},
+    "block scales of the page before": {"kv_dtype": NVFP4, "paging": Paging(page_size=8)},
     **dict.fromkeys(
         ("spans off", "span end lost", "span too long", "spans joined", "spans of the chunk", "neighbour's spans"),
         _IMAGES,

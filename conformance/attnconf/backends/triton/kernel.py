@@ -147,6 +147,7 @@ def attend(
     q_token, q_head, q_dim, k_page, k_slot, k_head, k_dim, v_page, v_slot, v_head, v_dim,
     out_token, out_head, out_dim, lse_token, lse_head, table_row, table_column,
     num_qo_heads, num_splits, scale, cap, v_scale, window_left, tree_row, k_scales, v_scales,
+    k_blocks, v_blocks, kb_page, kb_slot, kb_head, kb_dim, vb_page, vb_slot, vb_head, vb_dim,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, VALUE_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     MAX_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr,
@@ -200,11 +201,15 @@ def attend(
     table = tables + request.to(tl.int64) * table_row
     k = k + kv_head * k_head
     v = v + kv_head * v_head
+    if KV_FORMAT == "nvfp4":
+        k_blocks = k_blocks + kv_head * kb_head
+        v_blocks = v_blocks + kv_head * vb_head
     for start in range(low, high, BLOCK_N):
         m, total, acc = visit_tile(
             rows, m, total, acc, start, first_key, high, oldest, newest, table, k, v, d, dv,
             tree_mask + token * tree_row, row_depths + (begin - first_position + cached), mask, cached,
             k_page, k_slot, k_dim, v_page, v_slot, v_dim, table_column, scale, cap,
+            k_blocks, v_blocks, kb_page, kb_slot, kb_dim, vb_page, vb_slot, vb_dim,
             HEAD_DIM, VALUE_DIM, BLOCK_N, BLOCK_D, BLOCK_V, PAGE_SIZE, SAME_STRIDES, WINDOWED or CHUNKED, TREE,
             SOFT_CAP, KV_FORMAT, P_BITS, DOT, INDEX,
         )  # fmt: skip

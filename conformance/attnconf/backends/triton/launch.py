@@ -13,6 +13,7 @@ import torch
 
 from attnconf.backends.protocol import Workspace
 from attnconf.backends.tables import block_tables_for
+from attnconf.backends.triton.blocks import block_arguments
 from attnconf.backends.triton.interpreting import interpreting
 from attnconf.backends.triton.stack import call_with_room
 from attnconf.backends.triton.tuning import (
@@ -190,6 +191,7 @@ class Launches:
         by_head = stored.k_scales is not None and stored.v_scales is not None
         cap, spans = geometry.logits_soft_cap, geometry.spans and batch.row_spans is not None
         q_format, kv_format = self._format(layer.q.dtype), self._format(stored.k.dtype)
+        kv_format = kv_format if stored.k_block_scales is None else "nvfp4"
         dot = torch.bfloat16 if layer.q.dtype is torch.float8_e4m3fn else layer.q.dtype
         q, k, v, target = (self._bits(tensor) for tensor in (layer.q, stored.k, stored.v, out))
         norm = lse if lse is not None else self._stats.view(-1, 1)
@@ -229,6 +231,7 @@ class Launches:
             "PAGE_SIZE": batch.page_size, "SOFT_CAP": cap is not None, "Q_FORMAT": q_format, "KV_FORMAT": kv_format,
             "SAME_STRIDES": k.stride() == v.stride(),
             "P_BITS": self._p_bits(dot),
+            **block_arguments(stored, (page, slot, head, 3), self._stats),
             "DOT": tl.float32 if self._interpreted else names[dot],
             "num_warps": tuning.num_warps, "num_stages": tuning.num_stages,
         }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Build
 from attnconf.backends.triton.tuning import MAX_SPLIT_TOKENS, LayerSizes, split_tuning
+from attnconf.cases.dtypes import BLOCK, NVFP4
 
 if TYPE_CHECKING:
     from attnconf.cases.case import KVLayout, Storage
@@ -33,7 +34,14 @@ _ALIGNED = 16
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
 """Bytes of an operand of the products: 8-bit queries are multiplied in bfloat16."""
 
-_DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
+_DTYPES = {
+    "float32": "f32",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "float8_e4m3fn": "e4m3",
+    "float8_e5m2": "e5m2",
+    "nvfp4": "nvfp4",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +49,9 @@ class Variant:
     """The properties that decide the compiled code of a stage: constants, dtypes, and whether 16 divides strides.
 
     ``kernel`` names the stage, whose requests have ``fewest`` to ``most`` query tokens. If 16 divides the widths of
-    keys and of values, it divides every stride; otherwise layout and storage matter, too. So they do where K and V have
-    strides of their own: in storage ``unlike``, and, but for ``sliced``, where values have another width than keys.
+    keys and of values, and those of block scales, it divides every stride; otherwise layout and storage matter, too. So
+    they do where K and V have strides of their own: in storage ``unlike``, and, but for ``sliced``, where values have
+    another width than keys.
     """
 
     kernel: str
@@ -82,7 +91,7 @@ class Variant:
         flags = {"window": self.windowed, "cap": self.soft_cap, "sinks": self.sinks, "spans": self.spans}
         flags |= {"chunks": self.chunked, "tree": self.tree, "both": self.bidirectional, "headscales": self.head_scales}
         parts += [flag for flag, on in flags.items() if on]
-        if self.head_dim % _ALIGNED or self.head_dim_v % _ALIGNED:
+        if not _aligned(self.kv_dtype, self.head_dim, self.head_dim_v):
             parts += [self.kv_layout, self.storage]
         elif self.storage != "apart":
             parts.append(self.storage)
@@ -116,8 +125,14 @@ def _splits_alike(shape: KernelShape) -> bool:
     return split_tuning(sizes, 1, interpreted=False) == split_tuning(sizes, MAX_SPLIT_TOKENS, interpreted=False)
 
 
+def _aligned(kv_dtype: KVDtype, *widths: int) -> bool:
+    """Return whether 16 divides every stride; those of block scales are the smallest, one for 16 numbers."""
+    step = _ALIGNED * (BLOCK if kv_dtype == NVFP4 else 1)
+    return all(width % step == 0 for width in widths)
+
+
 def _build(shape: KernelShape, kernel: str, fewest: int, most: int) -> LaunchBuild:
-    aligned = shape.head_dim % _ALIGNED == 0 == shape.head_dim_v % _ALIGNED
+    aligned = _aligned(shape.kv_dtype, shape.head_dim, shape.head_dim_v)
     own = "sliced" if shape.head_dim_v != shape.head_dim else "unlike"
     variant = Variant(
         kernel=kernel,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attnconf.cases.case import Layer
 from attnconf.cases.drawing.layers import model_layers
 from attnconf.cases.drawing.space import CompiledShape
-from attnconf.cases.dtypes import E5M2, FP8, Dtypes
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4, Dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,8 @@ _FP8_FP16 = Dtypes(FP8, FP8, "float16")
 _FP8 = Dtypes(FP8, FP8, FP8)
 _BF16_FP8_FP8 = Dtypes("bfloat16", FP8, FP8)
 _BF16_E5M2 = Dtypes("bfloat16", E5M2, "bfloat16")
+_BF16_NVFP4 = Dtypes("bfloat16", NVFP4, "bfloat16")
+_FP8_NVFP4 = Dtypes(FP8, NVFP4, FP8)
 
 _Row: TypeAlias = "tuple[int, int, int, int, Dtypes, int, float | None, bool, bool]"
 
@@ -65,6 +67,8 @@ _ROWS: tuple[_Row, ...] = (
     (128, 4, 2, 64, _BF16_FP8_FP8, 63, None, False, False),
     (64, 4, 2, 32, _BF16, 65, None, True, False),
     (128, 6, 2, 16, _BF16_E5M2, 63, None, False, False),
+    (128, 8, 1, 32, _FP8_NVFP4, 127, None, False, False),
+    (64, 8, 2, 16, _BF16_NVFP4, 63, None, False, False),
 )
 
 _CHUNKS = {(128, 7): 100, (128, 5): 64, (256, 3): 17, (64, 6): 48}

@@ -1,4 +1,4 @@
-"""Scales: those of what is stored in 8 bits, drawn so that stored numbers meet the ends of the format."""
+"""Scales: those of what is stored in 8 or 4 bits, drawn so that stored numbers meet the ends of the format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import LEAST_OUT_SCALE
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Layer
@@ -22,6 +22,10 @@ WIDE_K_SCALES = (*KV_SCALES, 2.0**-13, 2.0**12)
 WIDE_V_SCALES = (*KV_SCALES, 2.0**-14, 2.0**14)
 """The last two bring stored values to the limits of e5m2: +-57,344, and below 2^-14."""
 
+GLOBAL_K_SCALES = (*KV_SCALES, 2.0**-8, 32.0)
+GLOBAL_V_SCALES = (*KV_SCALES, 2.0**-10, 2.0**7)
+"""The last two bring the scales of blocks to the limits of e4m3, 448 and below 2^-6, as calibrated caches have them."""
+
 FAR_SCALES = (2.0**-6, 0.03, 16.0, 64.0)
 """Scales under an 8-bit query, whose kernels round P to 8 bits, or answer: smaller factors are hidden by the bound."""
 
@@ -30,6 +34,11 @@ OUT_SCALES = (LEAST_OUT_SCALE, 0.02, 0.05, 0.25)
 
 Q_DEVIATIONS = (0.5, 4.0, 24.0)
 """Standard deviations of stored queries: where all scores are raised, their components are ten times as large."""
+
+_BY_FORMAT: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    E5M2: (WIDE_K_SCALES, WIDE_V_SCALES),
+    NVFP4: (GLOBAL_K_SCALES, GLOBAL_V_SCALES),
+}
 
 CALIBRATED = (0.03, 0.2, 4.0)
 """Scales for queries of a calibrated layer that come in 16 bits, over which they must not count."""
@@ -43,13 +52,12 @@ _LEAST_FACTOR = 1.4
 
 
 def with_scales(choices: Choices, layer: Layer, dtypes: Dtypes, *, by_head: bool = False) -> Layer:
-    """Draw the scales of a calibrated ``layer`` over 8-bit KV: distinct, so that one taken for another shows.
+    """Draw the scales of a calibrated ``layer`` over quantised KV: distinct, so that one taken for another shows.
 
     Each KV head of several has its own now and then, and always ``by_head``.
     """
     coarse = FP8 in {dtypes.q, dtypes.out}
-    k_scales: tuple[float, ...] = WIDE_K_SCALES if dtypes.kv == E5M2 else K_SCALES
-    v_scales: tuple[float, ...] = WIDE_V_SCALES if dtypes.kv == E5M2 else V_SCALES
+    k_scales, v_scales = _BY_FORMAT.get(dtypes.kv, (K_SCALES, V_SCALES))
     k_scale = choices.pick("k_scale", FAR_SCALES if coarse else k_scales)
     v_scales = FAR_SCALES if coarse else v_scales
     v_scale = choices.pick("v_scale", [scale for scale in v_scales if scale != k_scale])

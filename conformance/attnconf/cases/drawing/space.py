@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attnconf.cases.case import Layer
-from attnconf.cases.dtypes import E5M2, FP8, Dtypes
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4, Dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,14 +44,21 @@ DTYPES: tuple[Dtypes, ...] = (
 )
 
 
-RARE_FORMATS: tuple[KVDtype, ...] = (E5M2,)
-"""Formats of KV that now and then stand in for 8-bit KV under a query and an answer of 16 bits."""
+RARE_FORMATS: tuple[KVDtype, ...] = (E5M2, NVFP4)
+"""Formats of KV that now and then stand in for KV of e4m3: see ``standing_in``."""
+
+
+def standing_in(formats: tuple[KVDtype, ...], dtypes: Dtypes) -> tuple[KVDtype, ...]:
+    """Return those of rare ``formats`` in which KV of e4m3 may be stored: e5m2 has queries and answers of 16 bits."""
+    if dtypes.kv != FP8:
+        return ()
+    return tuple(one for one in formats if one == NVFP4 or FP8 not in {dtypes.q, dtypes.out})
 
 
 def over(kv_dtype: KVDtype, dtypes: tuple[Dtypes, ...]) -> tuple[Dtypes, ...]:
     """Return those of ``dtypes`` with such KV; a rare format has those in whose place it stands."""
     if kv_dtype in RARE_FORMATS:
-        return tuple(one._replace(kv=kv_dtype) for one in dtypes if one.kv == FP8 and FP8 not in {one.q, one.out})
+        return tuple(one._replace(kv=kv_dtype) for one in dtypes if standing_in((kv_dtype,), one))
     return tuple(one for one in dtypes if one.kv == kv_dtype)
 
 

@@ -12,10 +12,10 @@ from attnconf.cases.drawing.layers import narrow_layers
 from attnconf.cases.drawing.requests import draw_paging, draw_requests
 from attnconf.cases.drawing.scales import with_scales
 from attnconf.cases.drawing.serving import Load, load_requests
-from attnconf.cases.drawing.space import CompiledShape, T
+from attnconf.cases.drawing.space import CompiledShape, T, standing_in
 from attnconf.cases.drawing.spans import with_spans
 from attnconf.cases.drawing.trees import with_trees
-from attnconf.cases.dtypes import EIGHT_BIT, FP8, Dtypes, KVDtype
+from attnconf.cases.dtypes import FP8, QUANTISED, Dtypes, KVDtype
 
 if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
@@ -34,7 +34,7 @@ CONTEXTS = (131_072, 2**20)
 """Context lengths of models, which engines pass as the longest sequence of every batch."""
 
 _RARE_ONE_IN = 4
-"""Of so many cases of 16 bits over KV of 8 bits one has it in a rare format."""
+"""Of so many cases over KV of e4m3 one has it in a rare format."""
 
 _TRIES = 40
 """Built shapes that are drawn until one has a card's feature."""
@@ -54,7 +54,7 @@ def draw_case(choices: Choices, space: Space, given: Card | Load | None = None) 
         )
     shape = _built_shape(space, choices, extreme, feature) or _any_shape(space, choices, extreme, feature)
     layers, page_size, dtypes = shape.layers, shape.page_size, shape.dtypes
-    if dtypes.kv in EIGHT_BIT:
+    if dtypes.kv in QUANTISED:
         layers = tuple(
             with_scales(choices.within(f"scales {index}"), one, dtypes, by_head=space.head_scales)
             for index, one in enumerate(layers)
@@ -118,7 +118,7 @@ def _poisons(kv_dtype: KVDtype) -> tuple[Poison, ...]:
     clause 6 asks every case again with all that a backend promises to tolerate, infinities of e5m2 among it.
     """
     calm: tuple[PoisonKind, ...] = ("stale", "zero")
-    harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype in EIGHT_BIT else ("huge", "inf", "nan")
+    harsh: tuple[PoisonKind, ...] = ("huge", "nan") if kv_dtype in QUANTISED else ("huge", "inf", "nan")
     calm_pairs = [Poison(k=k, v=v) for k in calm for v in calm]
     pairs = [Poison(k=k, v=v) for k in calm + harsh for v in calm + harsh if k in harsh or v in harsh]
     return (*calm_pairs * (len(pairs) // len(calm_pairs)), *pairs)
@@ -155,9 +155,9 @@ def _any_shape(space: Space, choices: Choices, extreme: Extreme, feature: Featur
         layers = narrow_layers(choices, extreme, feature, far=space.far, part=space.part)
     fitting = tuple(one for one in space.dtypes if feature != "fp8" or one.kv == FP8)
     dtypes = choices.pick("dtypes", _weighted(fitting or space.dtypes, SERVED_DTYPES))
-    if space.formats and feature is None and dtypes.kv == FP8 and FP8 not in {dtypes.q, dtypes.out}:
-        rare = choices.below("rare format", _RARE_ONE_IN) == _RARE_ONE_IN - 1
-        dtypes = dtypes._replace(kv=choices.pick("format", space.formats)) if rare else dtypes
+    formats = standing_in(space.formats, dtypes) if feature is None else ()
+    if formats and choices.below("rare format", _RARE_ONE_IN) == _RARE_ONE_IN - 1:
+        dtypes = dtypes._replace(kv=choices.pick("format", formats))
     if extreme == "page ids":
         page_size = 1
     elif extreme == "page size":

@@ -11,16 +11,16 @@ import torch
 
 from attnconf.cases import trees
 from attnconf.cases.inputs.batch import Batch, LayerInputs
-from attnconf.cases.inputs.caches import cache_over, copied_caches, fill_store, pool_of, store_for
+from attnconf.cases.inputs.caches import cache_over, copied_caches, fill_stores, pool_of, stores_for
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
 from attnconf.cases.inputs.levels import raised_score
-from attnconf.cases.inputs.logical import divided
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import aimed
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.inputs.query_side import laid_out, sliced_table
 from attnconf.cases.inputs.storage import by_token
+from attnconf.cases.inputs.stored import divided, largest_stored, parts_of, stored
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.request import Request
 from attnconf.cases.sight import follows_tree
@@ -138,26 +138,34 @@ def _cache(  # noqa: PLR0913 - one private step of assemble
     case: Case, layout: Layout, logical: Logical, index: int, rng: torch.Generator, device: torch.device
 ) -> KVCache:
     paging, pool = case.paging, pool_of(case, index)
-    store = store_for(case, layout.num_pages[pool], index, device)
-    fill_store(store, case, rng)
-    k, v = (by_token(view, paging.layout) for view in store.views())
+    stores = stores_for(case, layout.num_pages[pool], index, device)
+    fill_stores(stores, case, rng)
+    views = [store.views() for store in stores]
+    k, v = zip(*([by_token(view, paging.layout) for view in pair] for pair in views), strict=True)
     if case.poison.k == "stale":
         _bait(k, case, layout, logical, index, pool, rng)
     own, (kept, places) = logical.on(index, device), layout.places(pool, device)
-    for view, stored in ((k, bits(own.k)), (v, bits(own.v))):
-        bits(view)[places] = stored if kept is None else stored[kept]
-    return cache_over(store, case, index)
+    for parts, rows in ((k, own.k), (v, own.v)):
+        for view, found in zip(parts, parts_of(rows), strict=True):
+            bits(view)[places] = bits(found) if kept is None else bits(found)[kept]
+    return cache_over(stores, case, index)
 
 
 def _bait(  # noqa: PLR0913 - one private step of assemble
-    k: torch.Tensor, case: Case, layout: Layout, logical: Logical, index: int, pool: Pool, rng: torch.Generator
+    k: Sequence[torch.Tensor],
+    case: Case,
+    layout: Layout,
+    logical: Logical,
+    index: int,
+    pool: Pool,
+    rng: torch.Generator,
 ) -> None:
     """Make stale keys matter: put a probe for a query row into each dead slot that a mistake would reach.
 
-    Slots behind a request's last token are aimed at that request's last row, the null page and free pages at rows
-    picked at random.
+    ``k`` are the pools of keys, and of their block scales. Slots behind a request's last token are aimed at that
+    request's last row, the null page and free pages at rows picked at random.
     """
-    size, device = case.paging.page_size, k.device
+    size, device = case.paging.page_size, k[0].device
     fewest, most = _BAITED_PAGES
     baited = min(most, max(fewest, _BAITED_SLOTS // size))
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:baited]
@@ -171,9 +179,10 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
             behind = np.arange(used, size)
             aimed_at.append(np.stack([np.full_like(behind, page), behind, behind - used, np.full_like(behind, row)]))
     page, slot, turn, row = _last_of_each(np.concatenate(aimed_at, axis=1), size)
-    keys = aimed_keys(case, index, logical, row, turn, device).to(k.dtype)
+    keys = aimed_keys(case, index, logical, row, turn, device)
     pages, offsets = torch.from_numpy(np.stack([page, slot])).to(device, non_blocking=True)
-    bits(k)[pages, offsets] = bits(keys)
+    for view, found in zip(k, parts_of(keys), strict=True):
+        bits(view)[pages, offsets] = bits(found)
 
 
 def _last_of_each(aimed_at: IntArray, size: int) -> IntArray:
@@ -189,7 +198,7 @@ def _last_of_each(aimed_at: IntArray, size: int) -> IntArray:
 def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, and where
     case: Case, index: int, logical: Logical, rows: IntArray, turns: IntArray, device: torch.device
 ) -> torch.Tensor:
-    """Return stored keys [n, num_kv_heads, D], float32, of layer ``index`` that attract the query ``rows`` [n].
+    """Return keys [n, num_kv_heads, D] of layer ``index``, as stored, that attract the query ``rows`` [n].
 
     Slots take ``turns`` [n] among the layers that read the cache, and within each layer among the query heads of a
     group. A redirected layer's own cache is aimed at that layer, which must not read it.
@@ -216,6 +225,5 @@ def aimed_keys(  # noqa: PLR0913 - a cache, the queries that its keys attract, a
     if len(readers) > 1:
         back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
         keys = torch.cat(found)[back.to(device, non_blocking=True)]
-    most = torch.finfo(getattr(torch, case.kv_dtype)).max
-    own = case.layers[index]
-    return divided(keys, own.k_scale, own.k_scales).clamp(-most, most)
+    most, own = largest_stored(case.kv_dtype), case.layers[index]
+    return stored(divided(keys, own.k_scale, own.k_scales).clamp(-most, most), 1.0, case.kv_dtype)

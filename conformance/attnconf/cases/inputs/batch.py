@@ -34,6 +34,10 @@ class KVCache:
     and strides of its own where these differ. ``pool`` says which page ids index it: the ids of the block
     table (full), or their translations through ``Batch.full_to_swa`` (swa). ``k_scales`` and ``v_scales``
     [num_kv_heads] float32 are the scales of its heads, None where all have the one number of the layer.
+
+    In NVFP4 ``k`` and ``v`` are uint8 and half as wide: a byte has two numbers of 4 bits, the first one in its low
+    bits. ``k_block_scales`` and ``v_block_scales`` are float8_e4m3fn views of pools of their own, with the same
+    pages, slots and heads and a scale for each 16 numbers; elsewhere they are None.
     """
 
     k: torch.Tensor
@@ -41,6 +45,14 @@ class KVCache:
     pool: Pool
     k_scales: torch.Tensor | None = None
     v_scales: torch.Tensor | None = None
+    k_block_scales: torch.Tensor | None = None
+    v_block_scales: torch.Tensor | None = None
+
+    @property
+    def paged(self) -> dict[str, torch.Tensor]:
+        """What has pages, by its name: keys and values, and the scales of their blocks."""
+        found = {"k": self.k, "v": self.v, "k_block_scales": self.k_block_scales, "v_block_scales": self.v_block_scales}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,7 @@ class Batch:
             if layer.sinks is not None:
                 named.append((f"layers[{index}].sinks", layer.sinks))
         for index, cache in enumerate(self.caches):
-            named += [(f"caches[{index}].k", cache.k), (f"caches[{index}].v", cache.v)]
+            named += [(f"caches[{index}].{name}", tensor) for name, tensor in cache.paged.items()]
             scales = ((f"caches[{index}].k_scales", cache.k_scales), (f"caches[{index}].v_scales", cache.v_scales))
             named += [(name, tensor) for name, tensor in scales if tensor is not None]
         return named

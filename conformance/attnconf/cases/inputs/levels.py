@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attnconf.cases.dtypes import EIGHT_BIT
+from attnconf.cases.dtypes import QUANTISED
 from attnconf.cases.inputs.witnesses import SATURATED
 from attnconf.cases.sight import seen
 
@@ -86,9 +86,9 @@ def raw_base(case: Case, layer: Layer) -> float:
 def far(case: Case) -> bool:
     """Return whether the scores of ``case`` that are raised or lowered lie at the far level, or at the end of a cap.
 
-    Numbers of 8 bits would be cut off at the end of their format, or too coarse.
+    Numbers of 8 or 4 bits would be cut off at the end of their format, or too coarse.
     """
-    return case.seed // _FAR_TURN % 2 == 1 and not EIGHT_BIT & {case.q_dtype, case.kv_dtype}
+    return case.seed // _FAR_TURN % 2 == 1 and not QUANTISED & {case.q_dtype, case.kv_dtype}
 
 
 def ordinary_seed(seed: int) -> int:

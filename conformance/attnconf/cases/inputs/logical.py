@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.dtypes import EIGHT_BIT
+from attnconf.cases.dtypes import NVFP4
 from attnconf.cases.inputs.cancelling import cancel, cancels, pairs_of
 from attnconf.cases.inputs.levels import AMPLITUDE, base_score, far, raw_base, sink_shift
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
+from attnconf.cases.inputs.stored import block_factors, divided, stored
 from attnconf.cases.inputs.witnesses import Probe, plan_probes
 from attnconf.cases.trees import depths
 from attnconf.oracle import Problem, scaled
@@ -41,7 +42,7 @@ _CPU = torch.device("cpu")
 class LogicalLayer:
     """One layer: ``q`` [query tokens, num_qo_heads, D]; ``k`` [all tokens, num_kv_heads, D] and ``v`` as stored.
 
-    ``v`` is [all tokens, num_kv_heads, value_dim].
+    ``v`` is [all tokens, num_kv_heads, value_dim]. Rows of NVFP4 are bytes (``stored.py``).
     ``sinks`` is [num_qo_heads] float32 or None. A redirected layer has its own keys and values, too, which it must not
     read. ``probes`` are the keys that were moved for its queries.
     """
@@ -202,6 +203,8 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
     x = normal((rows, layer.num_qo_heads, dim), rng, device, stream="queries")
     k = normal((tokens, layer.num_kv_heads, dim), rng, device)
     v = normal((tokens, layer.num_kv_heads, layer.value_dim), rng, device)
+    if case.kv_dtype == NVFP4:
+        v *= block_factors(tokens, layer.num_kv_heads, layer.value_dim, device)
     if _shares_axis(case, index):
         own_signs, count = _signs(case.seed, dim, is_far=far(case))
         signs, share = own_signs.to(device, non_blocking=True), 1.0 / math.sqrt(count)
@@ -217,7 +220,7 @@ def _draft(  # noqa: PLR0913 - one private step of make_logical
         level = math.log(visible) + _SINK_RISE + base_score(case, layer)
         shifts = torch.tensor([sink_shift(case, layer, head) for head in range(layer.num_qo_heads)])
         sinks = (level + _SINK_SPREAD * normal((layer.num_qo_heads,), rng) + shifts).to(device)
-    return _Draft(_cast(q, case.q_scale(index), case.q_dtype), x, k, v, sinks)
+    return _Draft(stored(q, case.q_scale(index), case.q_dtype), x, k, v, sinks)
 
 
 @lru_cache(maxsize=64)
@@ -265,22 +268,4 @@ def _stored(case: Case, drafted: torch.Tensor, origins: torch.Tensor | None, sca
     """Return keys or values in stored form; steps that would change nothing are skipped."""
     if origins is not None:
         drafted = drafted[origins]
-    return _cast(drafted, scale, case.kv_dtype)
-
-
-def _cast(drafted: torch.Tensor, scale: float, name: str) -> torch.Tensor:
-    """Return numbers as they are stored in the dtype ``name``, of which each counts ``scale`` times."""
-    dtype = getattr(torch, name)
-    drafted = divided(drafted, scale)
-    if name in EIGHT_BIT:
-        most = torch.finfo(dtype).max
-        drafted = drafted.clamp(-most, most)
-    return drafted.to(dtype)
-
-
-def divided(drafted: torch.Tensor, scale: float, by_head: Sequence[float] = ()) -> torch.Tensor:
-    """Return float32 numbers [..., heads, width] divided by a scale, and by those of their heads."""
-    if by_head:
-        inverse = torch.tensor([1.0 / one for one in by_head], dtype=torch.float32)
-        drafted = drafted * inverse[:, None].to(drafted.device, non_blocking=True)
-    return drafted if scale == 1.0 else drafted * (1.0 / scale)  # a GPU divides by a number so, too
+    return stored(drafted, scale, case.kv_dtype)

@@ -37,13 +37,13 @@ def packed_rows(case: Case, index: int, own: LogicalLayer, q: torch.Tensor) -> t
     layer = case.layers[index]
     width = layer.num_qo_heads * layer.head_dim
     parts = ((own.k, layer.k_scales or layer.k_scale), (own.v, layer.v_scales or layer.v_scale))
-    columns = width + sum(stored[0].numel() for stored, _ in parts)
+    columns = width + layer.num_kv_heads * (layer.head_dim + layer.value_dim)
     packed = torch.zeros((q.shape[0], columns), dtype=q.dtype, device=q.device)
     packed[:, :width] = q.flatten(1)
     tokens = new_tokens(case).to(q.device)
     start = width
-    for stored, scale in parts:
-        stop = start + stored[0].numel()
+    for (stored, scale), own_width in zip(parts, (layer.head_dim, layer.value_dim), strict=True):
+        stop = start + layer.num_kv_heads * own_width
         packed[: len(tokens), start:stop] = scaled(stored[tokens], scale).float().flatten(1).to(q.dtype)
         start = stop
     return packed

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Poison
-from attnconf.cases.dtypes import FP8
+from attnconf.cases.dtypes import FINITE_ALONE
 from attnconf.cases.inputs.layout import reclaims
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
@@ -24,7 +24,7 @@ def other_poison(trial: Trial, layer: int) -> Poison:
     """Return contents for the dead slots that differ from the case's, and that the backend promised to tolerate."""
     case, promises = trial.case, trial.backend.promises
     values = promises.dead_v & promises.reclaimed_v if _has_reclaimed(trial, layer) else promises.dead_v
-    none = {"inf"} if case.kv_dtype == FP8 else set()
+    none = {"inf"} if case.kv_dtype in FINITE_ALONE else set()
     pairs = [(k, v) for k in sorted(promises.dead_k - none) for v in sorted(values - none)]
     choices = [Poison(k=k, v=v) for k, v in pairs if (k, v) != (case.poison.k, case.poison.v)]
     harsh = [choice for choice in choices if "nan" in {choice.k, choice.v}] or choices

@@ -141,7 +141,7 @@ def sharded(trial: Trial, layer: int, rows: Sequence[BatchRow], count: int) -> B
         whole.device, np.arange(len(held) + 1), lengths, tables, picked, source // size, source % size
     )
     own = room_for(cache, total + 1)
-    for memory, stored in ((own.k, cache.k), (own.v, cache.v)):
+    for memory, stored in zip(own.paged.values(), cache.paged.values(), strict=True):
         found = bits(by_token(stored, whole.kv_layout))[source_page, source_slot]
         bits(by_token(memory, whole.kv_layout)).copy_(found)
     owner = whole.layers[inputs.cache].geometry

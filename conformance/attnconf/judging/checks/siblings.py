@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
-from attnconf.cases.dtypes import E5M2, EIGHT_BIT, FP8
+from attnconf.cases.dtypes import E5M2, FP8, QUANTISED
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
 from attnconf.judging.account import account_of, with_one_more
@@ -66,7 +66,7 @@ def siblings(case: Case, layer: int) -> Iterator[tuple[str, Case]]:
 
 
 def _other_dtype(case: Case) -> Iterator[tuple[str, Case]]:
-    """Yield the case over KV of 8 bits, or of the query's dtype, or of the other 8 bits, if its query has 16 bits."""
+    """Yield the case over KV of 8 bits, or of the query's dtype, or of another format, if its query has 16 bits."""
     if case.q_dtype in {"float32", FP8} or case.out_dtype is not None:
         return
     plain = case.kv_dtype == case.q_dtype
@@ -76,8 +76,8 @@ def _other_dtype(case: Case) -> Iterator[tuple[str, Case]]:
     layers = tuple(layer.model_copy(update=_PLAIN_SCALES) for layer in case.layers)
     changed = {"kv_dtype": FP8 if plain else case.q_dtype, "poison": poison, "layers": layers}
     yield "the dtype of keys and values", case.model_copy(update=changed)
-    if case.kv_dtype in EIGHT_BIT:
-        other = FP8 if case.kv_dtype == E5M2 else E5M2
+    if case.kv_dtype in QUANTISED:
+        other = E5M2 if case.kv_dtype == FP8 else FP8
         yield "the format of keys and values", case.model_copy(update={"kv_dtype": other, "poison": poison})
 
 

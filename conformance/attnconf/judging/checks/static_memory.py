@@ -67,8 +67,8 @@ def load(static: Batch, batch: Batch) -> Batch:
         if target.sinks is not None and source.sinks is not None:
             target.sinks.copy_(source.sinks)
     for kept, cache in zip(static.caches, batch.caches, strict=True):
-        for memory, contents in ((kept.k, cache.k), (kept.v, cache.v)):
-            bits(memory)[: contents.shape[0]].copy_(bits(contents))
+        for name, contents in cache.paged.items():
+            bits(kept.paged[name])[: contents.shape[0]].copy_(bits(contents))
         for scales, given in ((kept.k_scales, cache.k_scales), (kept.v_scales, cache.v_scales)):
             if scales is not None and given is not None:
                 scales.copy_(given)
@@ -95,20 +95,23 @@ def room_for(cache: KVCache, pages: int) -> KVCache:
 
     A backend may refuse pages whose K and V are apart, or read both through one pointer.
     """
-    k, v = cache.k, cache.v
-    cache = replace(cache, k_scales=_copy(cache.k_scales), v_scales=_copy(cache.v_scales))
+    k, v = _room_for_both(cache.k, cache.v, pages)
+    own = replace(cache, k=k, v=v, k_scales=_copy(cache.k_scales), v_scales=_copy(cache.v_scales))
+    if cache.k_block_scales is None or cache.v_block_scales is None:
+        return own
+    k, v = _room_for_both(cache.k_block_scales, cache.v_block_scales, pages)
+    return replace(own, k_block_scales=k, v_block_scales=v)
+
+
+def _room_for_both(k: torch.Tensor, v: torch.Tensor, pages: int) -> tuple[torch.Tensor, torch.Tensor]:
     behind = int(v.storage_offset()) - int(k.storage_offset())
     together = k.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() and abs(behind) < k.stride(0)
     if not together:
-        return replace(cache, k=_room(k, pages), v=_room(v, pages))
+        return _room(k, pages), _room(v, pages)
     first, second = max(0, -behind), max(0, behind)
     memory = k.new_zeros(max(first + _span(k, pages), second + _span(v, pages)))
     shapes = (pages, *k.shape[1:]), (pages, *v.shape[1:])
-    return replace(
-        cache,
-        k=memory.as_strided(shapes[0], k.stride(), first),
-        v=memory.as_strided(shapes[1], v.stride(), second),
-    )
+    return memory.as_strided(shapes[0], k.stride(), first), memory.as_strided(shapes[1], v.stride(), second)
 
 
 def _room(view: torch.Tensor, pages: int) -> torch.Tensor:

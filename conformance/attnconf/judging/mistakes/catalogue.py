@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnconf.judging.mistakes.bidirectional import BIDIRECTIONAL
+from attnconf.judging.mistakes.blocks import BLOCKS
 from attnconf.judging.mistakes.chunks import CHUNKS
 from attnconf.judging.mistakes.formats import FORMATS
 from attnconf.judging.mistakes.memory import MEMORY
@@ -17,5 +18,5 @@ from attnconf.judging.mistakes.widths import WIDTHS
 
 MISTAKES = (
     *(*SPANS, *BIDIRECTIONAL, *TREES, *CHUNKS, *SIGHT, *TRAITS),
-    *(*SCORES, *SOURCES, *FORMATS, *WIDTHS, *MEMORY, *QUERY_ROWS),
+    *(*SCORES, *SOURCES, *FORMATS, *BLOCKS, *WIDTHS, *MEMORY, *QUERY_ROWS),
 )

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from attnconf.cases.dtypes import NVFP4
 from attnconf.cases.inputs.assemble import aimed_keys
 from attnconf.cases.inputs.caches import pool_of
-from attnconf.cases.inputs.noise import scaled_run
+from attnconf.cases.inputs.noise import normal, scaled_run
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
+from attnconf.cases.inputs.stored import packed
 from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
@@ -131,8 +133,9 @@ class Scene:
         rng = torch.Generator().manual_seed(self.case.seed)
         rows = torch.randint(0, self.logical.q_starts[-1], (tail + _STALE_BLOCK,), generator=rng)
         rows[:tail] = self.logical.q_starts[self.request + 1] - 1
-        dtype = self.problem.k.dtype
         turns = torch.arange(len(rows)).numpy()
-        k = aimed_keys(self.case, owner, self.logical, rows.numpy(), turns, device).to(dtype)
-        shape = (*k.shape[:2], self.problem.v.shape[2])
-        return k, scaled_run(math.prod(shape), rng, device, STALE_SCALE, dtype).view(shape)
+        k = aimed_keys(self.case, owner, self.logical, rows.numpy(), turns, device)
+        shape = (*k.shape[:2], self.problem.value_dim)
+        if self.case.kv_dtype == NVFP4:
+            return k, packed(STALE_SCALE * normal(shape, rng, device))
+        return k, scaled_run(math.prod(shape), rng, device, STALE_SCALE, k.dtype).view(shape)

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from attnconf.cases.inputs.poison import bits
+from attnconf.cases.inputs.stored import joined_parts, parts_of
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 from attnconf.oracle import Answer, attend
@@ -24,19 +25,21 @@ def _by_strides_of_keys(scene: Scene) -> Problem | None:
     The tokens follow each other, as in the pages of one that fills them; behind the last one come the first again.
     """
     problem = scene.problem
-    (tokens, heads, width), key = problem.v.shape, problem.k.shape[2]
-    if width == key or tokens * heads < 2:  # noqa: PLR2004 - the first value begins where the first key does
+    (tokens, heads, _), key = problem.v.shape, problem.q.shape[2]
+    if problem.value_dim == key or tokens * heads < 2:  # noqa: PLR2004 - the first value begins where the first key does
         return None
-    starts = torch.arange(tokens * heads, device=problem.v.device)[:, None] * key
-    places = (starts + torch.arange(width, device=problem.v.device)) % problem.v.numel()
-    moved = bits(problem.v).flatten()[places].view(problem.v.dtype)
-    return replace(problem, v=moved.view(problem.v.shape))
+    moved = []
+    for part, wide in zip(parts_of(problem.v), parts_of(problem.k), strict=True):
+        starts = torch.arange(tokens * heads, device=part.device)[:, None] * wide.shape[2]
+        places = (starts + torch.arange(part.shape[2], device=part.device)) % part.numel()
+        moved.append(bits(part).flatten()[places].view(part.dtype).view(part.shape))
+    return replace(problem, v=joined_parts(moved))
 
 
 def _answer_by_width_of_keys(scene: Scene) -> Answer | None:
     """Write the heads of a row as far apart as keys are wide, and read them as far apart as values are."""
     problem = scene.problem
-    (_, heads, key), width = problem.q.shape, problem.v.shape[2]
+    (_, heads, key), width = problem.q.shape, problem.value_dim
     if width >= key or heads == 1:
         return None
     answer = attend(problem)
@@ -46,7 +49,7 @@ def _answer_by_width_of_keys(scene: Scene) -> Answer | None:
 
 def _scale_of_values(scene: Scene) -> Problem | None:
     problem = scene.problem
-    key, width = problem.k.shape[2], problem.v.shape[2]
+    key, width = problem.q.shape[2], problem.value_dim
     if width == key or not scene.weighs:
         return None
     return replace(problem, sm_scale=problem.sm_scale * (key / width) ** 0.5)

@@ -25,7 +25,7 @@ from unittest import mock
 
 from attnconf.backends.engines.absent import stand_ins
 from attnconf.backends.engines.quiet import quiet
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 from attnconf.errors import BackendUnavailableError
 from attnconf.policy.axes import question_text
 from attnconf.policy.drift.engine import Answer, Scope
@@ -41,7 +41,7 @@ _IMAGES = "torchvision"
 
 _STEPS = ("overrides", "model_hook", "attention_hook", "speculative_hook", "model_override_base")
 _REFUSALS = (ValueError, AssertionError, NotImplementedError)
-_KV_DTYPES = {FP8: "fp8_e4m3", E5M2: "fp8_e5m2"}
+_KV_DTYPES = {FP8: "fp8_e4m3", E5M2: "fp8_e5m2", NVFP4: "fp4_e2m1"}
 
 _CHAIN, _TREE = (4, 1), (8, 4)
 """The query tokens and the width of a chain and of a tree of draft tokens."""

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.backends.engines.absent import stand_ins
 from attnconf.backends.engines.quiet import quiet
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 from attnconf.errors import BackendUnavailableError
 from attnconf.policy.axes import question_text
 from attnconf.policy.drift.engine import Answer, Scope
@@ -67,7 +67,7 @@ _MODEL_TYPES = {
     "DiffusionGemmaForBlockDiffusion": "diffusion_gemma",
 }
 _REFUSALS = (ValueError, NotImplementedError)
-_KV_DTYPES = {FP8: "fp8", E5M2: "fp8_e5m2"}
+_KV_DTYPES = {FP8: "fp8", E5M2: "fp8_e5m2", NVFP4: "nvfp4"}
 
 
 class VLLM:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.geometry import LayerGeometry
 
-_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "nvfp4": 9 / 16}
 
 
 def work(case: Case, layer: int) -> tuple[int, int]:
@@ -37,8 +37,8 @@ def work(case: Case, layer: int) -> tuple[int, int]:
     rows = sum(request.new_tokens for request in case.requests)
     both = geometry.head_dim * _SIZE[case.q_dtype] + geometry.value_dim * _SIZE[case.answer_dtype]
     widths = geometry.head_dim + geometry.value_dim
-    cached = keys * geometry.num_kv_heads * widths * _SIZE[case.kv_dtype]
-    return rows * geometry.num_qo_heads * both + cached, 2 * pairs * geometry.num_qo_heads * widths
+    cached = int(keys * geometry.num_kv_heads * widths * _SIZE[case.kv_dtype])
+    return int(rows * geometry.num_qo_heads * both) + cached, 2 * pairs * geometry.num_qo_heads * widths
 
 
 def _pairs(prefix: int, tokens: int, layer: LayerGeometry) -> int:

@@ -541,7 +541,7 @@ from attnconf.backends.triton.tuning import LayerSizes, extend_tuning, merge_war
 
 POINTERS = dict(q="bf16", k="KV", v="KV", out="bf16", lse="fp32", sinks="fp32", partial="fp32", stats="fp32",
                 work="i32", qo_indptr="i32", seq_lens="i32", row_spans="i32", tables="i32",
-                tree_mask="u8", row_depths="i32", k_scales="fp32", v_scales="fp32")
+                tree_mask="u8", row_depths="i32", k_scales="fp32", v_scales="fp32", k_blocks="u8", v_blocks="u8")
 
 def shared(cut, kv, group, head_dim, value_dim, mask):
     constants = dict(
@@ -550,7 +550,8 @@ def shared(cut, kv, group, head_dim, value_dim, mask):
         SAME_STRIDES=head_dim == value_dim, WINDOWED=mask != "both", CHUNKED=False, SOFT_CAP=True, SINKS=True,
         SPANS=mask == "spans", TREE=mask == "tree", BOTH_WAYS=mask.startswith("both"), LSE=True,
         HEAD_SCALES=kv == "fp8e4nv",
-        Q_FORMAT="native", KV_FORMAT="native", OUT_FORMAT="native", P_BITS="none", DOT=tl.bfloat16, INDEX=tl.int32,
+        Q_FORMAT="native", KV_FORMAT="nvfp4" if kv == "u8" else "native", OUT_FORMAT="native", P_BITS="none",
+        DOT=tl.bfloat16, INDEX=tl.int32,
         BLOCK_ROWS=cut.block_m, q_dim=1, k_dim=1, v_dim=1, out_dim=1, table_column=1)
     most = 0
     for function in (kernel.attend, kernel.merge) if cut.max_splits > 1 else (kernel.attend,):
@@ -570,7 +571,7 @@ def shared(cut, kv, group, head_dim, value_dim, mask):
 
 for kv, group, head_dim, value_dim, mask in (
     ("bf16", 8, 512, 512, "spans"), ("fp8e4nv", 5, 96, 96, "both in a window"), ("bf16", 8, 192, 128, "tree"),
-    ("bf16", 4, 64, 64, "both"),
+    ("bf16", 4, 64, 64, "both"), ("u8", 8, 512, 512, "spans"),
 ):
     sizes = LayerSizes(group, head_dim, 8, 2, value_dim)
     extend = extend_tuning(sizes, shared_memory=227 * 1024, interpreted=False)

@@ -87,10 +87,10 @@ def test_the_modules_of_the_process_do_not_change_the_draws(monkeypatch: pytest.
 
 
 AGENDAS = {
-    ("smoke", False): "45c9c50cd415b7997028f9b7de95ee8bc51452e4a3875d619eae40a7c90a425f",
-    ("smoke", True): "6868ed89a6ddd5fd4fdd56e8cd6023937cd241044414b1bd99bed994fe91f43d",
-    ("gate", False): "a67004c51ee24460c9b11e50144aff0a9e2fa7548cbfee9b2c639d1e3565ead3",
-    ("gate", True): "99201c7bbe893bb8a533c9d6d881ddb0762ba97955495e217109f73793721bc1",
+    ("smoke", False): "d6015646dbb93bf2ff11b37bbc99fd8ab4fe0f14450fed97fe335729b9a3b467",
+    ("smoke", True): "5971c754de7421067a36541fcb775081c41dbcb26efafeb70b38db8102f50af8",
+    ("gate", False): "c031dbde3de26fcd09d3ee01785b62985a28756e3f9c77fe5705cee629289556",
+    ("gate", True): "8092853349ccfd343fa22cced8bc1b79e8f5aba464e365bad9b581ef94fb2c06",
 }
 """The digest of all cases of seed 0, by profile and whether there is a GPU: a change of draws is a change of these."""
 

@@ -20,6 +20,7 @@ from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import by_token
+from attnconf.cases.inputs.stored import parts_of
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.request import Request
 from attnconf.judging.execution import same_bits
@@ -52,7 +53,9 @@ def test_every_live_token_is_where_the_layout_says_bit_for_bit(case: Case) -> No
         pool = pool_of(case, index)
         assert cache.pool == pool
         own = posed.logical.layers[index]
-        for stored, logical in ((cache.k, own.k), (cache.v, own.v)):
+        rows = (*parts_of(own.k), *parts_of(own.v))
+        pools = (cache.k, cache.k_block_scales, cache.v, cache.v_block_scales)
+        for stored, logical in zip([pool for pool in pools if pool is not None], rows, strict=True):
             tokens = by_token(stored, case.paging.layout)
             for request, spec in enumerate(case.requests):
                 for token in range(spec.kv_len):

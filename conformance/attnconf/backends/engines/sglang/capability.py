@@ -11,7 +11,7 @@ from attnconf.backends.engines.sglang.package import RELEASES
 from attnconf.backends.flashinfer.package import PACKAGE
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports as flashinfer_supports
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ _TRIED = (9, 0)
 _QUANTISES = {
     FP8: f"sglang writes {FP8} KV by quantising it, and rounds the query, which a case has done",
     E5M2: f"sglang writes {E5M2} KV by quantising it, which a case has done",
+    NVFP4: f"sglang writes {NVFP4} KV (fp4_e2m1) by quantising it, which a case has done, and reads a wider copy of it",
 }
 
 _DYNAMIC_PAGE_SIZE = 128

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.engines.vllm.package import RELEASES
 from attnconf.backends.protocol import Promises, Unsupported
-from attnconf.cases.dtypes import EIGHT_BIT
+from attnconf.cases.dtypes import EIGHT_BIT, NVFP4
 from attnconf.numerics import NumericsProfile
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
         yield from _interpreter_lacks(shape)
     else:
         yield from _gpu_lacks(shape, platform)
-    if shape.kv_dtype != shape.q_dtype:
+    if shape.kv_dtype not in {shape.q_dtype, NVFP4}:
         yield f"vLLM keeps {shape.q_dtype} KV beside {shape.q_dtype} queries, not {shape.kv_dtype}"
     yield from _not_passed_on(shape)
     if shape.storage != "sliced":
@@ -58,6 +58,8 @@ def _reasons(shape: KernelShape, platform: Platform) -> Iterator[str]:
 
 
 def _not_passed_on(shape: KernelShape) -> Iterator[str]:
+    if shape.kv_dtype == NVFP4:
+        yield f"vLLM serves {NVFP4} KV by FlashInfer's trtllm-gen on SM 10.x, and not by TritonAttentionBackend"
     if shape.ragged:
         yield "the adapter was tried with as many drafts in each request as vLLM's configuration says"
     if shape.head_dim_v != shape.head_dim:

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.protocol import Unsupported
-from attnconf.cases.dtypes import EIGHT_BIT
+from attnconf.cases.dtypes import EIGHT_BIT, NVFP4
 from attnconf.cases.dtypes import FP8 as _FP8
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ _OTHER_VALUES: dict[Template, str] = {
 }
 """Why no page has values of another width: ``SparseCollectiveMainloop`` in attention/hopper/sparse_mainloop.cuh asserts
 it, and the 192 and 128 of ``getCTATileSize`` are of ``BatchPrefillWithRaggedKVCache``."""
+
+
+_NO_NVFP4: dict[Template, str] = {
+    "fa2": f"fa2 is not handed the scales of blocks of {NVFP4} KV (kv_cache_sf)",
+    "fa3": f"fa3 has no kernels over {NVFP4} KV, according to is_fa3_backend_supported in utils.py",
+}
 
 
 def missing(template: Template, platform: Platform) -> str | None:
@@ -101,6 +107,8 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
     elif variant.kv_dtype in EIGHT_BIT and template == "fa3":
         # is_fa3_backend_supported in utils.py
         yield f"fa3 reads {variant.kv_dtype} KV only under a {variant.kv_dtype} query, not under {variant.q_dtype}"
+    if variant.kv_dtype == NVFP4:
+        yield _NO_NVFP4[template]
     if variant.head_scales and template == "fa2":
         yield "fa2 takes one k_scale and one v_scale for all heads: FlashInfer multiplies sm_scale by the first"
     yield from _mask_reasons(variant)

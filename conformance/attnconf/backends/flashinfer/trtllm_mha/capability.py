@@ -18,7 +18,7 @@ from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
 from attnconf.backends.protocol import Unsupported
-from attnconf.cases.dtypes import E5M2, FP8
+from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +140,8 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
         yield f"{title} takes float16, bfloat16 or {FP8} queries, not {shape.q_dtype}"
     if shape.head_scales:
         yield f"{title} takes one factor for all heads (bmm1_scale and bmm2_scale), and no scale of each KV head"
+    if shape.kv_dtype == NVFP4:
+        yield f"{title} is not handed the scales of blocks of {NVFP4} KV"
     if shape.kv_dtype == E5M2:
         yield f"{title} {_NO_E5M2[kernel]}"
     if shape.kv_dtype == FP8 != shape.q_dtype and kernel in {"trtllm-gen-context", "fmha_v2"}:
