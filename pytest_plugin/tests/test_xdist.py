@@ -19,7 +19,7 @@ pytest_plugins = ["pytester"]
 def test_the_same_cells_with_and_without_workers(inner: Inner, pytester: pytest.Pytester, toy_model: str) -> None:
     suite = ("--pyargs", "attnconf.suite", "--attnconf-profile=smoke", f"--attnconf-model={toy_model}")
     backends = ("--attnconf-backend=good", "--attnconf-backend=wrong", "--attnconf-backend=missing")
-    families = ("-k", "decode or extend or refusal")
+    families = ("-k", "decode or refusal")
     alone = inner(*suite, *backends, *families, "--attnconf-receipt=alone.json", "--junitxml=alone.xml")
     result = inner(*suite, *backends, *families, "--attnconf-receipt=two.json", "-n2")
     assert alone.ret == result.ret == 1
