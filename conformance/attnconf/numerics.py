@@ -243,12 +243,12 @@ def merge_answers(parts: Sequence[Bounded]) -> Bounded:
     return Bounded(Answer(out, torch.logsumexp(lses, dim=0)), bound, mean)
 
 
-def changes_in_units(changed: torch.Tensor, expected: Bounded) -> torch.Tensor:
-    """Return the largest difference between each of some other answers [answers, ...] and the expected one, in units.
+def changes_by_row(changed: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+    """Return the largest difference of each row [rows, heads, D] from what is ``wanted``, in units of the ``bound``.
 
-    The result [answers] stays on the device, which saves waiting for a GPU. The answers must have at least one row.
+    The result [rows] stays on the device, which saves waiting for a GPU.
     """
-    return _units(changed, expected.answer.out, expected.out_bound).flatten(1).amax(dim=1)
+    return _units(changed, wanted, bound).amax(dim=(1, 2))
 
 
 def _units(actual: torch.Tensor, wanted: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:

@@ -6,28 +6,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.inputs.witnesses import probed_rows
-from attnconf.judging.mistakes import MISTAKES, answers_to
-from attnconf.judging.some_rows import ALL, Part, last_heads
-from attnconf.numerics import EFFECTIVE_UNITS, Bounded, changes_in_units, lse_units
+from attnconf.judging.mistakes import answers_to
+from attnconf.judging.search import CLAIMED, MOST_BYTES, Search, measure
+from attnconf.numerics import EFFECTIVE_UNITS, Bounded, changes_by_row, lse_units
 from attnconf.oracle import Answer, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from attnconf.cases.case import Case
     from attnconf.judging.mistakes import Scene
 
-CLAIMED = tuple(mistake for mistake in MISTAKES if mistake.claimed)
-
 MOST_SCENES = 8
 """Requests of a layer in which mistakes are looked for. A large batch repeats itself; effects are lower limits."""
-
-MOST_BYTES = 2**29
-"""Bytes of mistaken keys and values, or answers, that are made at once, if they are more than those of one mistake."""
-
-_ENDS = 2
-"""Rows that are tried first in a scene: the first and the last."""
 
 
 def mistake_units(scenes: Iterable[tuple[Scene, Bounded]]) -> dict[str, float]:
@@ -37,27 +28,21 @@ def mistake_units(scenes: Iterable[tuple[Scene, Bounded]]) -> dict[str, float]:
     scene are tried first, on the heads of its last KV heads, where 19 of 20 mistakes show; then all heads of the rows
     that have probes. Once a mistake is effective, it is not tried on others.
     """
-    found: dict[str, float] = {}
-    for scene, expected in scenes:
-        rows = expected.answer.out.shape[0]
-        if rows == 0:
-            continue
-        ends = [0, rows - 1] if rows > _ENDS else list(range(rows))
-        probed = sorted({*probed_rows(scene.case, scene.layer, scene.request), *ends})
-        waiting = [mistake for mistake in CLAIMED if found.get(mistake.name, 0.0) < EFFECTIVE_UNITS]
-        last = last_heads(scene.problem)
-        parts = [Part(tuple(ends), last), Part(tuple(probed), ALL)]
-        each = max(1, scene.problem.k.nbytes + scene.problem.v.nbytes)
-        at_once = max(1, MOST_BYTES // each)
-        for start in range(0, len(waiting), at_once):
-            several = waiting[start : start + at_once]
-            made = {mistake.name: mistaken for mistake in several if (mistaken := mistake.apply(scene)) is not None}
-            for part in parts if last.query or probed != ends else parts[1:]:
-                for name, units in _units(made, scene.problem, expected, part).items():
-                    found[name] = max(units, found.get(name, 0.0))
-                    if found[name] >= EFFECTIVE_UNITS:
-                        del made[name]
-    return found
+    return units_by_layer([scenes])[0]
+
+
+def units_by_layer(layers: Sequence[Iterable[tuple[Scene, Bounded]]]) -> list[dict[str, float]]:
+    """Return the ``mistake_units`` of each layer of a case. What is small is worked out for all layers at once."""
+    searches = [Search(scenes, MOST_BYTES // len(layers)) for scenes in layers]
+    small = [one.tries() for one in searches if one.is_small]
+    while small:
+        tries = [next(one, None) for one in small]
+        small = [one for one, some in zip(small, tries, strict=True) if some is not None]
+        measure([one for some in tries if some is not None for one in some])
+    for search in searches:
+        for some in () if search.is_small else search.tries():
+            measure(some)
+    return [search.found for search in searches]
 
 
 def scenes_to_try(case: Case) -> list[int]:
@@ -82,20 +67,6 @@ def scenes_to_try(case: Case) -> list[int]:
     return sorted(list(dict.fromkeys([*kinds.values(), *reversed(spread)]))[:MOST_SCENES], key=size)
 
 
-def _units(mistaken: dict[str, Problem | Answer], right: Problem, expected: Bounded, part: Part) -> dict[str, float]:
-    """Return the effect of each mistake on a part of the answer to the ``right`` question; waits once for a GPU."""
-    if not mistaken:
-        return {}
-    answers = [answer.out for answer in answers_to(part.of_mistakes(list(mistaken.values()), right))]
-    within = part.of_bounded(expected)
-    at_once = max(1, MOST_BYTES // max(1, answers[0].nbytes))
-    effects = [
-        changes_in_units(torch.stack(answers[start : start + at_once]), within)
-        for start in range(0, len(answers), at_once)
-    ]
-    return dict(zip(mistaken, torch.cat(effects).tolist(), strict=True))
-
-
 def effect(mistaken: Problem | Answer, expected: Bounded) -> float:
     """Return the largest error of a mistaken kernel's answer, in units.
 
@@ -104,7 +75,7 @@ def effect(mistaken: Problem | Answer, expected: Bounded) -> float:
     if not expected.answer.out.numel():
         return 0.0
     (answer,) = answers_to([mistaken])
-    units = changes_in_units(answer.out[None], expected)[0]
+    units = changes_by_row(answer.out, expected.answer.out, expected.out_bound).max()
     if isinstance(mistaken, Answer):
         units = torch.maximum(units, lse_units(answer.lse, expected).max())
     return float(units)

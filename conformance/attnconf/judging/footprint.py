@@ -16,7 +16,7 @@ stores at most 2 b E.
    decode and extend have profiles of their own, and six temporaries like the output of one layer while it is compared.
    Then one block: six temporaries like its keys, and fourteen like its scores, each of at most ``MOST_KEYS`` and
    ``MOST_SCORES`` or of one KV head of one row. Mistaken keys and values are stored numbers: 2 b e a mistake, of as
-   many mistakes at once as ``effects.MOST_BYTES`` allows.
+   many mistakes at once as ``search.MOST_BYTES`` allows.
 4. The backend, on the device: one that runs in PyTorch takes six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
@@ -32,8 +32,8 @@ from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.layout import pages_needed, place
 from attnconf.cases.inputs.storage import PAGE_PADDING
 from attnconf.judging.checks.catalogue import CHECKS
-from attnconf.judging.effects import CLAIMED, MOST_BYTES
 from attnconf.judging.posed import HOST_WORK, work
+from attnconf.judging.search import CLAIMED, MOST_BYTES
 from attnconf.oracle.parts import MOST_KEYS, MOST_SCORES
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from attnconf.backends.builds import BUILD_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
-from attnconf.judging.effects import effective_features, mistake_units, scenes_to_try
+from attnconf.judging.effects import effective_features, scenes_to_try, units_by_layer
 from attnconf.judging.execution import RAISED, ended
 from attnconf.judging.memory import memory_held_by_others
 from attnconf.judging.posed import PosedCase
@@ -21,7 +21,7 @@ from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Case
@@ -92,6 +92,8 @@ def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, .
             done[layer] = ended(layer, error)
     for layer in trial.answered:
         done[layer] = _judge_layer(trial, layer, checks)
+    if trial.counts_effects:
+        _count_effects(trial, done)
     if any(found.outcome is Outcome.OOM for found in done.values()):
         _excuse(done, memory_held_by_others(case, trial.posed.device))
     return tuple(done[layer] for layer in sorted(done))
@@ -135,12 +137,6 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
                 result, kernel=kernel, worst_units=worst, profile=bound, loose=loose, failures=tuple(failures)
             )
     passed = Outcome.PASSED if trial.backend.evidence == "kernel" else Outcome.CONTRACT_ONLY
-    try:
-        effective = _effective(trial, layer) if trial.counts_effects and (trial.explains or not failures) else ()
-    except torch.OutOfMemoryError as error:
-        if not failures:
-            return replace(ended(layer, error, "effects"), kernel=kernel)
-        effective = ()
     return LayerResult(
         layer=layer,
         outcome=Outcome.FAILED if failures else passed,
@@ -148,7 +144,6 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
         worst_units=worst,
         profile=bound,
         loose=loose,
-        effective=effective,
         failures=tuple(failures),
     )
 
@@ -162,7 +157,24 @@ def _excuse(done: dict[int, LayerResult], why: str | None) -> None:
             done[index] = LayerResult(layer=index, outcome=Outcome.NOT_RUN, reason=why)
 
 
-def _effective(trial: Trial, layer: int) -> tuple[str, ...]:
-    scenes = scenes_to_try(trial.case)
-    units = mistake_units((trial.posed.scene(layer, request), trial.expected(layer, request)) for request in scenes)
-    return effective_features(units)
+def _count_effects(trial: Trial, done: dict[int, LayerResult]) -> None:
+    """Add to results of layers that were judged which features mattered: of a wrong one if it is explained, too."""
+    judged = {Outcome.PASSED, Outcome.CONTRACT_ONLY, *([Outcome.FAILED] if trial.explains else [])}
+    layers = [layer for layer in trial.answered if done[layer].outcome in judged]
+    try:
+        effective = dict(zip(layers, _effective(trial, layers), strict=True))
+    except torch.OutOfMemoryError:
+        effective = {}
+    for layer in layers:
+        try:
+            found = effective[layer] if effective else _effective(trial, [layer])[0]
+            done[layer] = replace(done[layer], effective=found)
+        except torch.OutOfMemoryError as error:
+            if done[layer].outcome is not Outcome.FAILED:
+                done[layer] = replace(ended(layer, error, "effects"), kernel=done[layer].kernel)
+
+
+def _effective(trial: Trial, layers: Sequence[int]) -> list[tuple[str, ...]]:
+    requests = scenes_to_try(trial.case)
+    scenes = [[(trial.posed.scene(layer, one), trial.expected(layer, one)) for one in requests] for layer in layers]
+    return [effective_features(units) for units in units_by_layer(scenes)] if layers else []

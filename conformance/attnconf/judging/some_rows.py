@@ -47,8 +47,11 @@ class Part:
     heads: Heads
 
     @cached_property
-    def _rows(self) -> torch.Tensor:
-        return torch.tensor(self.rows)
+    def _rows(self) -> slice | torch.Tensor:
+        """The rows as a slice where they are at one distance, else their indices."""
+        step = self.rows[1] - self.rows[0] if len(self.rows) > 1 else 1
+        regular = tuple(range(self.rows[0], self.rows[-1] + 1, step)) == self.rows if step > 0 else False
+        return slice(self.rows[0], self.rows[-1] + 1, step) if regular else torch.tensor(self.rows)
 
     def of_mistakes(self, mistaken: Sequence[Problem | Answer], right: Problem) -> list[Problem | Answer]:
         """Return this part of mistaken questions and answers to the ``right`` question."""
@@ -67,14 +70,17 @@ class Part:
         if self.heads == ALL:
             return part
         mapping, sinks = problem.kv_head_of, problem.sinks
-        first = self.heads.kv if mapping is right.kv_head_of else 0  # another map reads any KV head
+        read: slice | list[int] = slice(self.heads.kv, None)
+        kv_head_of = _from(mapping, self.heads.query, self.heads.kv)
+        if mapping is not right.kv_head_of:  # another map reads any KV head
+            read, kv_head_of = _read(mapping, self.heads.query)
         return replace(
             part,
-            k=problem.k[:, first:],
-            v=problem.v[:, first:],
-            k_scales=problem.k_scales[first:],
-            v_scales=problem.v_scales[first:],
-            kv_head_of=_from(mapping, self.heads.query, first),
+            k=problem.k[:, read],
+            v=problem.v[:, read],
+            k_scales=_of_heads(problem.k_scales, read),
+            v_scales=_of_heads(problem.v_scales, read),
+            kv_head_of=kv_head_of,
             sinks=None if sinks is None else sinks[self.heads.query :],
         )
 
@@ -87,10 +93,32 @@ class Part:
         return Bounded(self.of_answer(bounded.answer), self._cut(bounded.out_bound), self._cut(bounded.lse_bound))
 
     def _cut(self, whole: torch.Tensor) -> torch.Tensor:
-        return whole[self._rows.to(whole.device, non_blocking=True)][:, self.heads.query :]
+        rows = self._rows if isinstance(self._rows, slice) else self._rows.to(whole.device, non_blocking=True)
+        return whole[rows][:, self.heads.query :]
 
 
 @lru_cache(maxsize=256)
 def _from(kv_head_of: torch.Tensor, query: int, kv: int) -> torch.Tensor:
     """Return the KV heads, counted from ``kv`` on, of the query heads from ``query`` on. Problems share the tensor."""
     return kv_head_of[query:] - kv
+
+
+@lru_cache(maxsize=256)
+def _read(kv_head_of: torch.Tensor, query: int) -> tuple[slice | list[int], torch.Tensor]:
+    """Return the KV heads that the query heads from ``query`` on read, and which of these each one does.
+
+    Where as many query heads in a row read each, these KV heads alone: such problems are like those of the right map.
+    """
+    sources: list[int] = kv_head_of[query:].tolist()
+    heads = list(dict.fromkeys(sources))
+    group = len(sources) // len(heads)
+    if sources != [head for head in heads for _ in range(group)]:
+        return slice(0, None), kv_head_of[query:]
+    following = heads == list(range(heads[0], heads[0] + len(heads)))
+    return slice(heads[0], heads[-1] + 1) if following else heads, torch.arange(len(sources)) // group
+
+
+def _of_heads(scales: tuple[float, ...], heads: slice | list[int]) -> tuple[float, ...]:
+    if isinstance(heads, slice) or not scales:
+        return scales[heads] if isinstance(heads, slice) else ()
+    return tuple(scales[head] for head in heads)

@@ -176,7 +176,7 @@ def test_an_oracle_without_memory_for_its_effects_is_typed_as_well(monkeypatch: 
         message = "CUDA out of memory"
         raise torch.OutOfMemoryError(message)
 
-    monkeypatch.setattr("attnconf.judging.run.mistake_units", full)
+    monkeypatch.setattr("attnconf.judging.run.units_by_layer", full)
     result = run_case(a_case(20), ReferenceBackend(), Platform(), torch.device("cpu"))
     assert {(layer.outcome, layer.reason) for layer in result.layers} == {
         (Outcome.OOM, "in effects: OutOfMemoryError: CUDA out of memory")

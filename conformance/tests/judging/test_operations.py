@@ -22,7 +22,7 @@ BASE = 529
 MORE = {"dead_slots": 167, "repeated": 277, "siblings": 627, "overwritten": 693, "consistency": 793}
 """Of some checks beside that. Two layers share what they ask beside their case: each costs little more than one."""
 
-EFFECTS = 927
+EFFECTS = 598
 """Of the features that matter to the answer."""
 
 REQUEST = 70

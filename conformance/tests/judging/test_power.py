@@ -18,10 +18,11 @@ from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.request import Request
 from attnconf.cli import main as cli
 from attnconf.cli.power import power_lines
-from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
+from attnconf.judging.effects import effective_features, mistake_units, units_by_layer
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.power import CasePower, LayerPower, case_power, layer_power
+from attnconf.judging.search import CLAIMED
 from attnconf.numerics import NumericsProfile, usual_profile
 from attnconf.platforms import Platform
 
@@ -128,11 +129,11 @@ def test_a_declined_layer_has_its_reason_and_no_figures() -> None:
 def test_power_counts_the_features_that_a_run_counts(case: Case) -> None:
     asked = PosedCase(case, torch.device("cpu"))
     profile = usual_profile(case.q_dtype)
-    for layer in range(len(case.layers)):
-        requests = range(len(case.requests))
-        pairs = [(asked.scene(layer, request), asked.answer(layer, request, profile)) for request in requests]
+    layers, requests = range(len(case.layers)), range(len(case.requests))
+    pairs = [[(asked.scene(layer, one), asked.answer(layer, one, profile)) for one in requests] for layer in layers]
+    for layer, units in enumerate(units_by_layer(pairs)):
         power = layer_power(asked, layer)
-        assert power.effective == effective_features(mistake_units(pairs))
+        assert power.effective == effective_features(units) == effective_features(mistake_units(pairs[layer]))
         assert set(power.effective) <= set(power.features) <= {mistake.feature for mistake in CLAIMED}
 
 

@@ -12,8 +12,9 @@ from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.cases.drawing.families import Family
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.dtypes import FP8
-from attnconf.judging.effects import CLAIMED, effective_features, mistake_units
+from attnconf.judging.effects import effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
+from attnconf.judging.search import CLAIMED
 from attnconf.numerics import usual_profile
 
 MODEL = "gemma4-e2b"

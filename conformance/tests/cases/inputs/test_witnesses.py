@@ -16,9 +16,10 @@ from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import AHEAD, BRANCH, FORBIDDEN, OTHERS, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.cases.request import Request
-from attnconf.judging.effects import CLAIMED, effect, effective_features, mistake_units
+from attnconf.judging.effects import effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
-from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, changes_in_units
+from attnconf.judging.search import CLAIMED
+from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, changes_by_row
 from attnconf.oracle import Answer, Block, Problem, scaled, solve
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
@@ -108,7 +109,7 @@ def test_one_key_lost_among_32768_shows(changes: dict[str, object], kv_dtype: st
         for token in tokens:
             p, v = solved.weights.p[0, :, :, token, None], block.v[0, :, None, token].repeat_interleave(2, dim=0)
             out = (right.answer.out - (p * v).transpose(0, 1)) / (1.0 - p).transpose(0, 1)
-            least = min(least, float(changes_in_units(out[None], right)))
+            least = min(least, float(changes_by_row(out, right.answer.out, right.out_bound).max()))
     assert least > EFFECTIVE_UNITS
 
 
