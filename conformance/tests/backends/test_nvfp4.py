@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from packaging.version import Version
 
+from attnconf.backends.engines.sglang.capability import triton_supports as sglang_supports
+from attnconf.backends.engines.vllm.capability import supports as vllm_supports
+from attnconf.backends.flashinfer.fa import capability as fa
+from attnconf.backends.flashinfer.fa.calls import plan_arguments, plan_key, run_arguments
+from attnconf.backends.flashinfer.fa.indices import page_indices
+from attnconf.backends.flashinfer.fa.modules import module_name, read
+from attnconf.backends.flashinfer.fa.variant import variant_of_layer, variant_of_shape
+from attnconf.backends.flashinfer.trtllm_mha import capability as trtllm
 from attnconf.backends.reference import make as make_reference
 from attnconf.backends.torch_sdpa import make as make_sdpa
 from attnconf.backends.triton import make as make_triton
@@ -23,8 +32,9 @@ from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
 from attnconf.oracle import numbers
-from attnconf.platforms import detect
+from attnconf.platforms import Platform, detect
 from attnconf.policy.requirements import Requirement
+from conformance.tests.support.shapes import a_shape
 
 CPU = torch.device("cpu")
 MAKERS = {"reference": make_reference, "torch_sdpa": make_sdpa, "triton": make_triton}
@@ -46,6 +56,11 @@ def make(layer: Layer = LAYER, mode: str = "extend", **changes: object) -> Case:
         "seed": 3,
     }
     return Case(**{**given, **changes})
+
+
+def on(sm: tuple[int, int] | None, version: str = "0.6.18.post1", cuda: str = "12.8") -> Platform:
+    packages = {"flashinfer-python": version, "triton": "3.6.0", "sglang": "0.5.23", "vllm": "0.33.0"}
+    return Platform(sm=sm, cuda=cuda, packages=packages, simulated=True)
 
 
 @pytest.mark.parametrize("mode", ["extend", "decode"])
@@ -213,3 +228,57 @@ def test_block_scales_are_copied_with_their_pages_under_other_ids(storage: str) 
             assert same_bits(pool[page, slot], part)
     dead = (layout.tokens("full") < 0).view(len(cache.k), -1)
     assert bool(cache.v_block_scales[dead].float().isnan().all())
+
+
+@pytest.mark.parametrize(
+    ("template", "changes", "reason"),
+    [
+        ("fa2", {}, None),
+        ("fa2", {"head_dim": 256, "head_dim_v": 256}, None),
+        ("fa2", {"head_dim": 64, "head_dim_v": 64}, "at head_dim 128 or 256, not 64"),
+        ("fa2", {"sinks": True}, "the sink variant of fa2 is built without the scales of blocks"),
+        ("fa3", {}, "fa3 has no kernels over nvfp4 KV"),
+    ],
+)
+def test_fa2_reads_4_bits_where_flashinfer_builds_it(template: str, changes: dict, reason: str | None) -> None:
+    shape = a_shape(**{"kv_dtype": NVFP4, "head_dim": 128, "head_dim_v": 128, "windowed": False, **changes})
+    found = fa.supports(variant_of_shape(template, shape), on((9, 0)))
+    assert found is None if reason is None else reason in found.reason
+
+
+@pytest.mark.parametrize(("version", "cuda"), [("0.6.13", "12.8"), ("0.6.18.post1", "12.6")])
+def test_fa2_says_what_it_lacks_for_4_bits(version: str, cuda: str) -> None:
+    shape = a_shape(kv_dtype=NVFP4, head_dim=128, head_dim_v=128)
+    assert "for nvfp4 KV" in fa.supports(variant_of_shape("fa2", shape), on((9, 0), version, cuda)).reason
+
+
+@pytest.mark.parametrize("version", ["0.6.18.post1", "0.7.2"])
+def test_the_name_of_fa2s_module_over_4_bits_is_read_as_it_is_written(version: str) -> None:
+    shape = a_shape(kv_dtype=NVFP4, head_dim=128, head_dim_v=128, page_size=16)
+    name = module_name(variant_of_shape("fa2", shape), Version(version))
+    assert "_dtype_kv_fp4x2_e2m1_" in name
+    assert read(name) == variant_of_shape("fa2", shape)
+
+
+def test_fa2_is_handed_both_pools_of_block_scales() -> None:
+    layer = LAYER.model_copy(update={"head_dim": 128})
+    batch = PosedCase(make(layer), CPU).batch
+    out = torch.empty(batch.layers[0].out_shape, dtype=torch.bfloat16)
+    arguments, beyond = run_arguments(batch, 0, out, None)
+    (cache,) = batch.caches
+    assert arguments["kv_cache_sf"] == (cache.k_block_scales, cache.v_block_scales)
+    assert (arguments["k_scale"], arguments["v_scale"], beyond) == (0.5, 16.0, ())
+    key = plan_key(batch, 0, variant_of_layer("fa2", batch, 0))
+    assert plan_arguments(batch, key, "prefill", page_indices(batch, 0))["kv_data_type"] is torch.uint8
+
+
+@pytest.mark.parametrize(("sm", "mode"), [((9, 0), "decode"), ((9, 0), "extend"), ((12, 0), "decode")])
+def test_no_kernel_of_tensorrt_llm_is_handed_4_bits(sm: tuple[int, int], mode: str) -> None:
+    shape = a_shape(kv_dtype=NVFP4, mode=mode, head_dim=128, head_dim_v=128, page_size=16)
+    assert "nvfp4" in trtllm.supports(shape, on(sm)).reason
+
+
+def test_engines_say_what_they_do_with_it() -> None:
+    shape = a_shape(kv_dtype=NVFP4, q_dtype="float16", head_dim=128, head_dim_v=128, storage="sliced", page_size=16)
+    assert "nvfp4" in sglang_supports(shape, on(None)).reason
+    assert "trtllm-gen on SM 10.x" in vllm_supports(shape, on(None)).reason

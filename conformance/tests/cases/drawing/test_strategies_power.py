@@ -79,13 +79,15 @@ def test_a_drawn_case_of_any_geometry_does_so_too() -> None:
     claimed, effective = shares("free", "free", range(2), narrow=False)
     assert {"soft_cap", "sinks", "gqa", "layout", "window", "shared_kv", "hybrid", "shared_prefix"} <= set(claimed)
     assert {"k_scale", "v_scale", "host_hints", "table_tail", "head_dim_v", "bidirectional"} <= set(claimed)
-    assert {"kv_format", "head_scales"} <= set(claimed)
+    assert {"kv_format", "block_scales", "head_scales"} <= set(claimed)
     owe(claimed, effective, OWED)
 
 
-@pytest.mark.parametrize(("family", "model"), [("extend", MODEL), ("decode", MODEL), ("free", "free")])
-def test_a_drawn_case_of_8_bit_queries_does_so_too(family: Family, model: str) -> None:
-    claimed, effective = shares(family, model, range(4), narrow=True)
+@pytest.mark.parametrize(
+    ("family", "model", "seeds"), [("extend", MODEL, 8), ("decode", MODEL, 8), ("free", "free", 4)]
+)
+def test_a_drawn_case_of_8_bit_queries_does_so_too(family: Family, model: str, seeds: int) -> None:
+    claimed, effective = shares(family, model, range(seeds), narrow=True)
     assert {"window", "k_scale", "v_scale", "q_scale", "out_scale"} <= set(claimed)
     for name in FAINT:
         del claimed[name]

@@ -8,6 +8,7 @@ import torch
 
 from attnconf.backends.flashinfer import library
 from attnconf.backends.flashinfer.fa.modules import STRIDE_SUFFIX, read, sink_name
+from attnconf.cases.inputs.stored import stored_dtype
 from attnconf.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -69,7 +70,5 @@ def sink_arguments(variant: Variant) -> dict[str, Any]:
 
 def _types(variant: Variant) -> tuple[Any, ...]:
     """Return the dtypes of q, cache, output and indices, and the head_dim of keys and of values."""
-    q_dtype, kv_dtype, out_dtype = (
-        getattr(torch, one) for one in (variant.q_dtype, variant.kv_dtype, variant.out_dtype)
-    )
+    q_dtype, kv_dtype, out_dtype = map(stored_dtype, (variant.q_dtype, variant.kv_dtype, variant.out_dtype))
     return q_dtype, kv_dtype, out_dtype, torch.int32, variant.head_dim, variant.head_dim

@@ -17,6 +17,7 @@ import torch
 from attnconf.backends.flashinfer.fa.build import sink_arguments
 from attnconf.backends.flashinfer.fa.indices import PageIndices, host_qo_indptr
 from attnconf.backends.flashinfer.tokens import dense_queries
+from attnconf.cases.inputs.stored import stored_dtype
 
 if TYPE_CHECKING:
     from attnconf.backends.flashinfer.fa.variant import Variant
@@ -94,7 +95,7 @@ def plan_arguments(batch: Batch, key: PlanKey, kind: WrapperKind, indices: PageI
         "logits_soft_cap": key.soft_cap,
         "sm_scale": key.sm_scale,
         "q_data_type": getattr(torch, key.variant.q_dtype),
-        "kv_data_type": getattr(torch, key.variant.kv_dtype),
+        "kv_data_type": stored_dtype(key.variant.kv_dtype),
     }
     if key.variant.out_dtype != key.variant.q_dtype:
         common["o_data_type"] = getattr(torch, key.variant.out_dtype)
@@ -129,6 +130,8 @@ def run_arguments(
         "lse": lse,
         "return_lse": lse is not None,
     }
+    if cache.k_block_scales is not None:
+        arguments["kv_cache_sf"] = cache.k_block_scales, cache.v_block_scales
     if inputs.q.dtype is torch.float8_e4m3fn:
         return arguments, _scales_by_head(inputs, stored, cache)
     arguments["v_scale"] = stored.v_scale

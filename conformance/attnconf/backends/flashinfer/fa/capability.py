@@ -32,6 +32,7 @@ FA3_SM = (9, 0)
 """The only compute capability of fa3."""
 
 _FA3_CUDA_FLOOR = Version("12.3")
+_FP4_CUDA_FLOOR = Version("12.8")
 _SIXTEEN_BIT = frozenset({"float16", "bfloat16"})
 _HEAD_DIMS = (64, 128, 256)
 _LARGE_HEAD = 512
@@ -45,10 +46,11 @@ _OTHER_VALUES: dict[Template, str] = {
 it, and the 192 and 128 of ``getCTATileSize`` are of ``BatchPrefillWithRaggedKVCache``."""
 
 
-_NO_NVFP4: dict[Template, str] = {
-    "fa2": f"fa2 is not handed the scales of blocks of {NVFP4} KV (kv_cache_sf)",
-    "fa3": f"fa3 has no kernels over {NVFP4} KV, according to is_fa3_backend_supported in utils.py",
-}
+_PACKED_SINCE = Version("0.6.18")
+"""The oldest release whose sources were read for it: it builds fa2 over ``__nv_fp4x2_e2m1``."""
+
+_PACKED_HEAD_DIMS = (128, 256)
+"""The head_dims at which fa2 is asked for numbers of 4 bits: those at which it reads 8."""
 
 
 def missing(template: Template, platform: Platform) -> str | None:
@@ -108,7 +110,7 @@ def _reasons(variant: Variant, platform: Platform) -> Iterator[str]:
         # is_fa3_backend_supported in utils.py
         yield f"fa3 reads {variant.kv_dtype} KV only under a {variant.kv_dtype} query, not under {variant.q_dtype}"
     if variant.kv_dtype == NVFP4:
-        yield _NO_NVFP4[template]
+        yield from _four_bit_reasons(variant, library_version(platform), platform)
     if variant.head_scales and template == "fa2":
         yield "fa2 takes one k_scale and one v_scale for all heads: FlashInfer multiplies sm_scale by the first"
     yield from _mask_reasons(variant)
@@ -137,6 +139,22 @@ def _eight_bit_reasons(variant: Variant) -> Iterator[str]:
         yield "fa3 has no logits soft cap under a float8_e4m3fn query"
     if variant.sinks:
         yield "fa3 has no sinks under a float8_e4m3fn query"
+
+
+def _four_bit_reasons(variant: Variant, version: Version | None, platform: Platform) -> Iterator[str]:
+    """Yield why there is no kernel over numbers of 4 bits: FlashInfer compiles fa2 for them with the types of CUDA."""
+    if variant.template == "fa3":
+        # is_fa3_backend_supported in utils.py
+        yield f"fa3 has no kernels over {NVFP4} KV"
+    if version is None or version < _PACKED_SINCE:
+        yield f"fa2 is asked for {NVFP4} KV since {PACKAGE} {_PACKED_SINCE}, and this is {version}"
+    if platform.cuda is None or Version(platform.cuda) < _FP4_CUDA_FLOOR:
+        yield f"fa2 needs CUDA {_FP4_CUDA_FLOOR} or later for {NVFP4} KV (cuda_fp4.h), and this is {platform.cuda}"
+    if variant.sinks:
+        # gen_customize_batch_prefill_module in jit/attention/modules.py wants maybe_k_cache_sf and maybe_v_cache_sf
+        yield f"the sink variant of fa2 is built without the scales of blocks of {NVFP4} KV"
+    if variant.head_dim not in _PACKED_HEAD_DIMS:
+        yield f"fa2 is asked for {NVFP4} KV at head_dim 128 or 256, not {variant.head_dim}"
 
 
 def _head_dim_reasons(variant: Variant, version: Version | None) -> Iterator[str]:

@@ -32,11 +32,12 @@ STRIDE_SUFFIX = "_kv_stride_equal"
 _STRIDE_FLOOR = Version("0.7.0")
 """The first release with two modules of fa2, by strides; 0.6.18, the last one before it, has one."""
 
-_SHORT = {"float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
+_SHORT = {"float16": "f16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2", "nvfp4": "fp4x2_e2m1"}
 _LONG = {short: dtype for dtype, short in _SHORT.items()}
 _ENDINGS: dict[Template, str] = {"fa2": "", "fa3": "_sm90"}
 _NAME = re.compile(
-    r"batch_prefill_with_(?P<sinks>attention_sink_)?kv_cache_dtype_q_(?P<q>f16|bf16|e4m3)_dtype_kv_(?P<kv>f16|bf16|e[45]m[23])"
+    r"batch_prefill_with_(?P<sinks>attention_sink_)?kv_cache_dtype_q_(?P<q>f16|bf16|e4m3)"
+    r"_dtype_kv_(?P<kv>f16|bf16|e[45]m[23]|fp4x2_e2m1)"
     r"_dtype_o_(?P<out>f16|bf16)_dtype_idx_i32_head_dim_qk_(?P<dim>\d+)_head_dim_vo_(?P=dim)_(?:posenc_0_)?"
     r"use_swa_(?P<window>True|False)_(?:use_logits_cap_(?P<cap>True|False)_f16qk_False)?"
     rf"(?P<fa3>_sm90)?(?P<strides>{STRIDE_SUFFIX})?"

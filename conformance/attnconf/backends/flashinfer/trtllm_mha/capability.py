@@ -51,6 +51,19 @@ _NO_E5M2: dict[Family, str] = {
 """Of KV in e5m2: the lists of kernels, and ``gen_xqa_module`` in jit/xqa.py, whose last branch (``CACHE_ELEM_ENUM=0``)
 takes every dtype that it does not name; 0.6.18.post1."""
 
+_GEN_NVFP4 = (
+    f"reads {NVFP4} KV with block scales of values that are interleaved by four tokens, and answers in {FP8} alone;"
+    " the adapter lays none out so"
+)
+_NO_NVFP4: dict[Family, str] = {
+    "trtllm-gen-decode": _GEN_NVFP4,
+    "trtllm-gen-context": _GEN_NVFP4,
+    "xqa": f"takes {NVFP4} KV on SM 12.x alone, where it was never run, so the adapter hands it no scales of blocks",
+    "fmha_v2": f"takes KV of the query's dtype, and has no kernels over {NVFP4}",
+}
+"""Of KV in NVFP4: kv_cache_sf in decode.py and prefill.py, xqa.py (SM12x), and the lists of kernels, whose rows of E2M1
+keys have E4M3 queries and answers, at head_dim up to 256; 0.6.18.post1."""
+
 _CUDA_FLOORS: dict[Generation, Version] = {
     "sm90": Version("12.3"),
     "sm100": Version("12.8"),
@@ -141,7 +154,7 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
     if shape.head_scales:
         yield f"{title} takes one factor for all heads (bmm1_scale and bmm2_scale), and no scale of each KV head"
     if shape.kv_dtype == NVFP4:
-        yield f"{title} is not handed the scales of blocks of {NVFP4} KV"
+        yield f"{title} {_NO_NVFP4[kernel]}"
     if shape.kv_dtype == E5M2:
         yield f"{title} {_NO_E5M2[kernel]}"
     if shape.kv_dtype == FP8 != shape.q_dtype and kernel in {"trtllm-gen-context", "fmha_v2"}:
