@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from attnconf.backends.engines.sglang.backend import make_triton
 from attnconf.backends.engines.sglang.trtllm import make_trtllm_mha
+from attnconf.cases.case import Case
 from attnconf.judging.checks.catalogue import CHECKS
 from attnconf.judging.run import run_case
 from attnconf.platforms import detect
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnconf.backends.protocol import Backend
-    from attnconf.cases.case import Case
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
 
+    Finding = Callable[[str], Case]
     Judge = Callable[..., CaseResult]
+
+FINDINGS = Path(__file__).parents[3] / "fixtures" / "findings"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +58,13 @@ def judge(platform: Platform) -> Judge:
         return run_case(case, backend, platform, torch.device("cpu"), choose=lambda _: chosen)
 
     return judged
+
+
+@pytest.fixture(scope="session")
+def finding() -> Finding:
+    """Return the case of a page of ``fixtures/findings``, by the page's name."""
+
+    def read(name: str) -> Case:
+        return Case.model_validate_json((FINDINGS / f"{name}.json").read_text(encoding="utf-8"))
+
+    return read

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
     from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
 
+    Finding = Callable[[str], Case]
     Judge = Callable[..., CaseResult]
     Broken = Callable[[pytest.MonkeyPatch], None]
 
-FINDINGS = Path(__file__).parents[3] / "fixtures" / "findings"
 REQUESTS = {
     "decode": (Request(prefix_len=21), Request(prefix_len=3)),
     "extend": (Request(prefix_len=18, new_tokens=9), Request(new_tokens=4)),
@@ -117,12 +116,8 @@ def test_trtllm_mha_makes_documented_calls_in_every_mode(trtllm_mha: Backend, ju
         assert set(called.split("+")) == DOCUMENTED[mode]
 
 
-def finding(name: str) -> Case:
-    return Case.model_validate_json((FINDINGS / f"{name}.json").read_text(encoding="utf-8"))
-
-
 def test_the_finding_of_the_decode_window_holds_and_is_no_more_than_that(
-    triton: Backend, whole_window: Backend, trtllm_mha: Backend, judge: Judge
+    triton: Backend, whole_window: Backend, trtllm_mha: Backend, judge: Judge, finding: Finding
 ) -> None:
     """When sglang repairs it, this fails: then the page, the plugin and the tested version change together."""
     asked = finding("sglang-triton-decode-window")
@@ -138,41 +133,13 @@ def test_the_finding_of_the_decode_window_holds_and_is_no_more_than_that(
     assert judge(whole_window, as_extend).layers[0].outcome is Outcome.PASSED
 
 
-IMAGES = {
-    "sglang-triton-image-block": (0, "spans"),
-    "sglang-triton-image-full-layers": (1, "a causal layer follows the spans of others"),
-    "sglang-triton-image-cut": (0, "the tokens of a span see each other causally"),
-}
-"""The layer on which each finding about images shows, and what is said of it."""
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_the_findings_about_images_hold(name: str, triton: Backend, trtllm_mha: Backend, judge: Judge) -> None:
-    index, said = IMAGES[name]
-    layers = judge(triton, finding(name)).layers
-    assert [layer.outcome is Outcome.FAILED for layer in layers] == [layer == index for layer in range(len(layers))]
-    assert layers[index].failures[0].clause == 1
-    assert said in layers[index].failures[0].suspicion
-    declined = judge(trtllm_mha, finding(name)).layers[0]
-    assert declined.outcome is Outcome.UNSUPPORTED
-    assert "masks of images" in declined.reason
-
-
-def test_an_image_within_a_block_and_a_chunk_is_followed_in_sliding_layers(triton: Backend, judge: Judge) -> None:
-    asked = finding("sglang-triton-image-cut").model_copy(
-        update={"requests": (Request(prefix_len=10, new_tokens=28, spans=((14, 26), (30, 34))), Request(new_tokens=5))}
-    )
-    (layer,) = judge(triton, asked).layers
-    assert layer.worst_units < 1
-
-
 class _AskedAnyway(SglangTrtllmMha):
     def supports(self, shape: KernelShape, platform: Platform) -> Unsupported | None:
         return super().supports(replace(shape, soft_cap=False), platform)
 
 
 @pytest.mark.parametrize("mode", ["decode", "extend"])
-def test_the_finding_of_the_soft_cap_holds(trtllm_mha: Backend, judge: Judge, mode: str) -> None:
+def test_the_finding_of_the_soft_cap_holds(trtllm_mha: Backend, judge: Judge, finding: Finding, mode: str) -> None:
     asked = finding("sglang-trtllm-mha-soft-cap").model_copy(update={"mode": mode})
     assert judge(trtllm_mha, asked).layers[0].outcome is Outcome.UNSUPPORTED
     (layer,) = judge(_AskedAnyway(trtllm_mha.platform, trtllm_mha.flashinfer), asked).layers
