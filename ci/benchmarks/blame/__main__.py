@@ -2,7 +2,7 @@
 
 Each wrong backend is asked the cases of a profile, as ``attnconf mutants`` does, up to the first one that it fails; the
 first clause of that case is held against the one that its fault breaks. Each set of faults was written before any of it
-was run, and diagnosis was mended once the share of the first set was known; ``shipped`` are the mutants of the suite.
+was run, and diagnosis was mended once its share was known; ``shipped`` are the mutants of the suite.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from ci.benchmarks.blame.later_numbers import LATER_NUMBERS
 from ci.benchmarks.blame.later_sight import LATER_SIGHT
 from ci.benchmarks.blame.numbers import NUMBERS
 from ci.benchmarks.blame.sight import SIGHT
+from ci.benchmarks.blame.third_numbers import THIRD_NUMBERS
+from ci.benchmarks.blame.third_sight import THIRD_SIGHT
 
 if TYPE_CHECKING:
     from attnconf.mutants.mutant import Mutant
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 SETS: dict[str, Sequence[Fault | Mutant]] = {
     "first": (*SIGHT, *NUMBERS, *CALLS),
     "second": (*LATER_SIGHT, *LATER_NUMBERS),
+    "third": (*THIRD_SIGHT, *THIRD_NUMBERS),
     "shipped": MUTANTS,
 }
 

@@ -64,7 +64,7 @@ def _failure(trial: Trial, layer: int, request: int, check: str) -> Failure:
         lse = lse_units(output.lse[rows], expected)
         token, head = (int(i) for i in (lse == lse.max()).nonzero()[0])
         actual = float(output.lse[rows][token, head])
-        return Failure(
+        found = Failure(
             clause=Clause.SCORES,
             check=check,
             layer=layer,
@@ -73,6 +73,7 @@ def _failure(trial: Trial, layer: int, request: int, check: str) -> Failure:
             summary=f"LSE {actual:.6g}, but should be {float(expected.answer.lse[token, head]):.6g}",
             diagnosis="the LSE alone is wrong",
         )
+        return _of_lse(trial, found, request) if trial.explains else found
     token, head, dim = (int(i) for i in (by_element == by_element.max()).nonzero()[0])
     wanted = float(expected.answer.out[token, head, dim])
     found = Failure(
@@ -86,9 +87,27 @@ def _failure(trial: Trial, layer: int, request: int, check: str) -> Failure:
     if not trial.explains:
         return found
     if not repeats(trial, layer):
-        said = "the same call again gives other bits"
-        return replace(found, clause=Clause.DETERMINISM, suspicion=said, diagnosis=said)
+        return _unrepeated(found)
     return _explained(trial, found, _place(found), by_element)
+
+
+def _of_lse(trial: Trial, found: Failure, request: int) -> Failure:
+    """Return the failure ``found`` of the LSE alone, with what further answers say: more may be wrong in them.
+
+    A key too many that counts for little shows in the sum of weights first.
+    """
+    if not repeats(trial, found.layer):
+        return _unrepeated(found)
+    mistakes = ask_further(trial, found.layer, request, ()).mistakes
+    if not mistakes:
+        return found
+    said = by_mistakes(mistakes)
+    return replace(found, clause=said.clause, suspicion=said.suspicion, mistakes=said.mistakes)
+
+
+def _unrepeated(found: Failure) -> Failure:
+    said = "the same call again gives other bits"
+    return replace(found, clause=Clause.DETERMINISM, suspicion=said, diagnosis=said)
 
 
 def _place(failure: Failure) -> Place:

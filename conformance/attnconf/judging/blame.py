@@ -44,7 +44,12 @@ def blamed(trial: Trial, layer: int, request: int, symptom: int, *, neutral: boo
     ]
     if neutral and not _is_right_without_all(trial, layer, request):
         return None
-    simpler = _simpler(trial.case, layer, request, removals)
+    case = trial.case
+    if not neutral:
+        bare = bare_version(case, layer, request)
+        if bare != case and _is_wrong(trial, bare, layer):  # what has no feature at all is wrong by none
+            case, removals = bare, [removal for removal in removals if removal.of_size]
+    simpler = _simpler(case, layer, request, removals)
     cures = (removal for removal, case in simpler if _is_right(trial, case, layer))
     return next((one for one in cures if not _is_wrong_otherwise(one, trial, layer, request)), None)
 
@@ -55,6 +60,11 @@ def _is_wrong_otherwise(removal: Removal, trial: Trial, layer: int, request: int
         return False
     other = _simpler(trial.case, layer, request, [replace(removal, without=removal.also)])
     return any(trial.supports(case, layer) and not _is_right(trial, case, layer) for _, case in other)
+
+
+def bare_version(case: Case, layer: int, request: int) -> Case:
+    """Return the case without any feature of its layers: full ones over 16-bit numbers near zero."""
+    return _plainest(case, layer, request, [one for one in REMOVALS if not (one.neutral or one.of_size)])
 
 
 def plain_versions(trial: Trial, layer: int, request: int) -> list[Case]:
@@ -98,6 +108,16 @@ def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> I
             continue
         if valid != case:
             yield removal, valid
+
+
+def _is_wrong(trial: Trial, case: Case, layer: int) -> bool:
+    """Return whether the backend takes ``case`` and answers it wrongly."""
+    if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
+        return False
+    try:
+        return not trial.afresh(case).is_right(layer)
+    except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; that is another matter
+        return False
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:

@@ -13,9 +13,9 @@ from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
-from attnconf.judging.execution import same_bits
 from attnconf.judging.explanation import DEAD_SLOT, UNEXPLAINED_CLAUSE, Explanation
 from attnconf.judging.mistakes import MISTAKES
+from attnconf.judging.repeats import same_rows
 from attnconf.judging.rows import Row, clause_of_key, is_cut, row_of, wrong_run
 from attnconf.numerics import Bounded, bounded_answer, bounded_like, out_units
 from attnconf.oracle import Answer
@@ -82,7 +82,7 @@ def _reads_dead_slots(trial: Trial, layer: int) -> bool:
         )
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything; then the answer must suffice
         return True
-    return not same_bits(output.out, trial.base(layer).out)
+    return not same_rows(output, trial.base(layer), slice(0, posed.logical.q_starts[-1]))
 
 
 def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Tensor) -> Explanation | None:

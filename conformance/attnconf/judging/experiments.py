@@ -25,7 +25,7 @@ from attnconf.judging.removals import alone
 from attnconf.numerics import out_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from attnconf.judging.mistakes import Mistake
     from attnconf.judging.trial import Trial
@@ -41,6 +41,10 @@ _OF_ENDS = {Clause.CAUSAL, Clause.PAGING}
 
 _HIDING = {Clause.WINDOW, Clause.EMPTY_ROWS}
 """Clauses of such features: the end of a window, and requests that shift the others."""
+
+_OF_READER = {Clause.KV_SHARING: {Clause.QUANTISED}}
+"""Of such features, clauses that are theirs in a layer that has them: who is right by the same scales without sharing
+gives the redirected layer other ones."""
 
 _REQUESTS = 6
 """Most requests of a question that are held against a mistake; those whose answers are most wrong come first."""
@@ -62,10 +66,11 @@ class _Record:
     """How the forecasts of a mistake came out.
 
     ``borne`` counts wrong answers that it foretold, ``silent`` right ones against it; ``refuted``: a wrong answer was
-    another one.
+    another one. ``matched``: some wrong answer was what it foretold.
     """
 
     mistake: Mistake
+    matched: bool = False
     borne: int = 0
     silent: int = 0
     refuted: bool = False
@@ -79,7 +84,7 @@ def ask_further(trial: Trial, layer: int, request: int, suspects: Sequence[Mista
     lengths only, but what never shows over other numbers is a matter of these. A question that the backend does not
     take, or that raises, is left out.
     """
-    records = [_Record(mistake) for mistake in suspects]
+    records = [_Record(mistake, matched=True) for mistake in suspects]
     calm, cases = _cases(trial, layer, request)
     explained = bool(records)
     for question in _asked(trial, cases, layer):
@@ -90,14 +95,15 @@ def ask_further(trial: Trial, layer: int, request: int, suspects: Sequence[Mista
             records = [] if question.is_right(layer) else [_Record(mistake) for mistake in MISTAKES]
         _judge(records, question, layer, counts=not same)
         if not explained:
-            records = [one for one in records if not one.refuted and one.borne + same]
+            records = [one for one in records if not one.refuted and one.matched]
             explained = bool(records)
     for clause, case in simpler_versions(calm, layer, request):
         clauses = _clauses(records)
         hides = clause in _HIDING and clauses <= _OF_ENDS
-        if len(clauses) > 1 or clause in clauses or hides:
+        refuting = _OF_ENDS if hides else _OF_READER.get(clause, set())
+        if len(clauses) > 1 or clause in clauses or refuting & clauses:
             for question in _asked(trial, [case if hides else _all_as_long(case)], layer):
-                _judge(records, question, layer, refutes=hides)
+                _judge(records, question, layer, refuting=refuting)
     return Findings(tuple(one.mistake for one in _left(records)))
 
 
@@ -199,20 +205,26 @@ def _asked(trial: Trial, cases: Iterable[Case], layer: int) -> Iterator[Trial]:
         yield question
 
 
-def _judge(records: list[_Record], question: Trial, layer: int, *, counts: bool = True, refutes: bool = False) -> None:
+def _judge(
+    records: list[_Record], question: Trial, layer: int, *, counts: bool = True, refuting: Collection[int] = ()
+) -> None:
     """Hold what each mistake foretells against an answer, which ``counts`` for and against it or can only refute it.
 
-    With ``refutes`` a right answer refutes it, too.
+    Right answers refute mistakes of the clauses ``refuting``, too. What a mistake reads in dead slots is known by its
+    kind alone: then another answer than the foretold one says nothing.
     """
     requests = _worst_first(question, layer)
-    wrong = question.base_units(layer, requests[0]) > 1.0
+    wrong = [one for one in requests if question.base_units(layer, one) > 1.0]
     for record in records:
-        missed = (
-            [] if record.refuted else [one for one in requests if not _foretells(record.mistake, question, layer, one)]
-        )
-        record.refuted |= any(refutes or question.base_units(layer, one) > 1.0 for one in missed)
+        if record.refuted:
+            continue
+        foretold = {one: _foretells(record.mistake, question, layer, one) for one in requests}
+        missed = [one for one, is_so in foretold.items() if is_so is False]
+        matched = not missed and any(foretold[one] for one in wrong)
+        record.refuted = any(one in wrong or record.mistake.clause in refuting for one in missed)
+        record.matched |= matched
         record.silent += counts and bool(missed)
-        record.borne += counts and wrong and not missed
+        record.borne += counts and matched
 
 
 def _worst_first(question: Trial, layer: int) -> list[int]:
@@ -221,8 +233,8 @@ def _worst_first(question: Trial, layer: int) -> list[int]:
     return sorted(queried, key=lambda index: -question.base_units(layer, index))[:_REQUESTS]
 
 
-def _foretells(mistake: Mistake, question: Trial, layer: int, request: int) -> bool:
-    """Return whether the answer to ``request`` is that of a kernel with this mistake."""
+def _foretells(mistake: Mistake, question: Trial, layer: int, request: int) -> bool | None:
+    """Return whether the answer to ``request`` is that of a kernel with this mistake; None: it may be."""
     scene = question.posed.scene(layer, request)
     profile = question.numerics(kernel_shape(question.case, layer))
     wrong = foretold(mistake, scene, question.expected(layer, request), profile)
@@ -233,4 +245,5 @@ def _foretells(mistake: Mistake, question: Trial, layer: int, request: int) -> b
     keyless = (wrong.answer.lse == -math.inf)[..., None]
     if not bool(keyless.all()):
         actual = torch.where(keyless & actual.isnan(), wrong.answer.out, actual)
-    return bool(torch.isfinite(actual).all()) and float(out_units(actual, wrong).max()) <= 1.0
+    is_so = bool(torch.isfinite(actual).all()) and float(out_units(actual, wrong).max()) <= 1.0
+    return is_so or (None if scene.dead else False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnconf.cases.case import Case
+from attnconf.cases.case import Case, Layer
 from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 from attnconf.cases.inputs.levels import ordinary_seed
 from attnconf.cases.request import Request
@@ -22,6 +22,7 @@ class Removal:
     ``needs_symptom``: it is tried only where the answer looks like a breach of its clause. ``neutral``: the case
     without it has the same right answer, bit for bit, so whoever is right without it serves it wrongly, whatever the
     numbers look like. ``also`` takes the feature away in another way, in which the answer may not be wrong either.
+    ``of_size``: what is taken away is how much there is of something, and no feature of a layer.
     """
 
     clause: Clause
@@ -30,6 +31,7 @@ class Removal:
     needs_symptom: bool = False
     neutral: bool = False
     also: Callable[[Case, int, int], Case] | None = None
+    of_size: bool = False
 
 
 def _paging(**changes: Any) -> Callable[[Case, int, int], Case]:  # noqa: ANN401 - fields of Paging
@@ -73,9 +75,22 @@ def _all_full(case: Case, layer: int, request: int) -> Case:
 
 
 def _own_kv(case: Case, layer: int, _request: int) -> Case:
-    layers = list(case.layers)
-    layers[layer] = layers[layer].model_copy(update={"kv_owner": None})
+    """Give a redirected layer a cache of its own, whose scales are those of its owner."""
+    layers, owner = list(case.layers), case.layers[case.owner(layer)]
+    scales = {name: getattr(owner, name) for name in ("k_scale", "v_scale", "k_scales", "v_scales")}
+    layers[layer] = layers[layer].model_copy(update={"kv_owner": None, **scales})
     return case.model_copy(update={"layers": tuple(layers)})
+
+
+def _usual_products(case: Case, _layer: int, _request: int) -> Case:
+    """Ask over numbers whose products need no unusual sm_scale, and whose scores and sinks lie near zero."""
+    layers = tuple(one.model_copy(update={"sm_scale": _usual_scale(one)}) for one in case.layers)
+    return case.model_copy(update={"layers": layers, "seed": ordinary_seed(case.seed)})
+
+
+def _usual_scale(layer: Layer) -> float:
+    """Return the sm_scale by which products of stored numbers are as large as they mostly are."""
+    return float(layer.head_dim**-0.5 / (layer.q_scale * min(layer.k_scales or (layer.k_scale,))))
 
 
 def _near_zero(case: Case, _layer: int, _request: int) -> Case:
@@ -96,14 +111,30 @@ def _wide_query(case: Case, _layer: int, _request: int) -> Case:
     if case.q_dtype != FP8:
         return case
     changes = {"q_dtype": "bfloat16", "out_dtype": FP8 if case.answer_dtype == FP8 else None}
-    return case.model_copy(update=changes)
+    return _counted(case, q_scale=True).model_copy(update=changes)
+
+
+def _counted(case: Case, *, q_scale: bool = False, k_scale: bool = False) -> Case:
+    """Let sm_scale count as often as scales of an 8-bit query and of keys, so that stored products stay as they are."""
+    layers = []
+    for index, layer in enumerate(case.layers):
+        factor = layer.q_scale if q_scale and case.q_dtype == FP8 else 1.0
+        owner = case.layers[case.owner(index)]
+        factor *= min(owner.k_scales or (owner.k_scale,)) if k_scale else 1.0
+        layers.append(layer.model_copy(update={"sm_scale": layer.sm_scale * factor}))
+    return case.model_copy(update={"layers": tuple(layers)})
+
+
+def _uncalibrated(case: Case, _layer: int, _request: int) -> Case:
+    """Ask for queries and answers whose scales are 1."""
+    return _layers(_counted(case, q_scale=True), q_scale=1.0, out_scale=1.0)
 
 
 def _one_scale(case: Case, _layer: int, _request: int) -> Case:
-    """Give all heads of a layer the scales of the first one."""
+    """Give all heads of a layer the same scales: of keys the smallest, under which stored products are largest."""
     layers = tuple(
         layer.model_copy(
-            update={"k_scale": layer.k_scales[0], "v_scale": layer.v_scales[0], "k_scales": (), "v_scales": ()}
+            update={"k_scale": min(layer.k_scales), "v_scale": layer.v_scales[0], "k_scales": (), "v_scales": ()}
         )
         if layer.k_scales
         else layer
@@ -124,13 +155,13 @@ def _unpacked(case: Case, _layer: int, _request: int) -> Case:
 
 def _as_stored(case: Case, layer: int, request: int) -> Case:
     """Ask with nothing in 8 or 4 bits."""
-    wide = _wide_query(_wide_answer(case, layer, request), layer, request)
+    wide = _counted(_wide_query(_wide_answer(case, layer, request), layer, request), k_scale=True)
     scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0, "k_scales": (), "v_scales": ()}
     return _layers(wide.model_copy(update={"kv_dtype": wide.q_dtype}), **scales)
 
 
-def _with_query_tokens(case: Case, _layer: int, _request: int) -> Case:
-    """Drop padding rows, requests without query tokens, and all sharing of pages."""
+def with_query_tokens(case: Case, _layer: int, _request: int) -> Case:
+    """Return ``case`` without padding rows, requests without query tokens, and any sharing of pages."""
     if not case.padding_rows and all(one.new_tokens for one in case.requests):
         return case
     requests = tuple(_unshared(one) for one in case.requests if one.new_tokens)
@@ -178,6 +209,16 @@ def _one_kv_head(case: Case, _layer: int, _request: int) -> Case:
     return case.model_copy(update={"layers": layers})
 
 
+def _usual_width(case: Case, _layer: int, _request: int) -> Case:
+    """Give all heads the width that every kernel has: 128 numbers, or 64 where they have 128."""
+    widths = [64 if one.head_dim == 128 else 128 for one in case.layers]  # noqa: PLR2004 - see above
+    layers = tuple(
+        one.model_copy(update={"head_dim": width, "head_dim_v": None})
+        for one, width in zip(case.layers, widths, strict=True)
+    )
+    return case.model_copy(update={"layers": layers})
+
+
 _small_pages = _paging(page_size=1)
 
 AS_NHD = Removal(
@@ -190,8 +231,8 @@ REMOVALS = (
     Removal(Clause.LAYOUT, "queries that are a slice of a packed tensor", _query(storage="apart"), neutral=True),
     Removal(Clause.READ_ONLY, "rows behind the last request's", _query(slack_rows=0), neutral=True),
     Removal(Clause.LAYOUT, "a block table that is a slice of a wider one", _paging(table_slack=0), neutral=True),
-    Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", _with_query_tokens),
-    Removal(Clause.CAUSAL, "requests of a verify step with other numbers of drafts", _with_drafts_alike),
+    Removal(Clause.EMPTY_ROWS, "padding rows, or requests without query tokens", with_query_tokens, of_size=True),
+    Removal(Clause.CAUSAL, "requests of a verify step with other numbers of drafts", _with_drafts_alike, of_size=True),
     Removal(Clause.WINDOW, "the window, or the chunks", _all_full),
     Removal(Clause.CAUSAL, "trees of drafts", _without_trees),
     Removal(Clause.CAUSAL, "spans whose tokens see each other", _without_spans),
@@ -211,27 +252,32 @@ REMOVALS = (
     Removal(Clause.LAYOUT, "values of another width than keys", lambda case, _l, _r: _layers(case, head_dim_v=None)),
     AS_NHD,
     AS_HND,
-    Removal(
-        Clause.QUANTISED,
-        "a calibrated query and answer",
-        lambda case, _l, _r: _layers(case, q_scale=1.0, out_scale=1.0),
-    ),
+    Removal(Clause.QUANTISED, "a calibrated query and answer", _uncalibrated),
     Removal(Clause.QUANTISED, "8-bit answers", _wide_answer),
     Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
     Removal(Clause.QUANTISED, "scales of each KV head", _one_scale),
     Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
     Removal(Clause.QUANTISED, "keys and values of 4 bits, with scales of blocks", _unpacked),
     Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
+    Removal(Clause.SCORES, "products of queries and keys of this size", _usual_products),
     Removal(Clause.SCORES, "scores or sinks far from zero", _near_zero, needs_symptom=True),
     Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
     Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
-    Removal(Clause.DEAD_SLOTS, "a last page that is not full", _full_pages, needs_symptom=True, also=_small_pages),
+    Removal(
+        Clause.DEAD_SLOTS,
+        "a last page that is not full",
+        _full_pages,
+        needs_symptom=True,
+        also=_small_pages,
+        of_size=True,
+    ),
     Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity"), neutral=True),
-    Removal(Clause.PAGING, "several pages", _one_page),
-    Removal(Clause.PAGING, "pages of several tokens", _small_pages),
-    Removal(Clause.INDEPENDENCE, "the other requests of the batch", alone),
-    Removal(Clause.GQA, "several query heads a KV head", one_head_each),
-    Removal(Clause.GQA, "several KV heads", _one_kv_head),
+    Removal(Clause.PAGING, "several pages", _one_page, of_size=True),
+    Removal(Clause.PAGING, "pages of several tokens", _small_pages, of_size=True),
+    Removal(Clause.INDEPENDENCE, "the other requests of the batch", alone, of_size=True),
+    Removal(Clause.GQA, "several query heads a KV head", one_head_each, of_size=True),
+    Removal(Clause.GQA, "several KV heads", _one_kv_head, of_size=True),
+    Removal(Clause.SCORES, "heads of this width", _usual_width, of_size=True),
 )
 """All removals, the narrow ones first.
 

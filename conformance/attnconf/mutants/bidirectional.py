@@ -9,6 +9,7 @@ from attnconf.mutants.source import Edit, edited
 
 BOTH_WAYS = FULL.model_copy(update={"bidirectional": True})
 SLIDING_BOTH_WAYS = SLIDING.model_copy(update={"bidirectional": True, "window_left": 5})
+_FIRST = "first_key = max(0, kv_len - q_len - window)"
 _HIDDEN = "hidden = (keys - positions).abs() > window"
 _REQUESTS = ({"prefix_len": 21, "new_tokens": 16}, {"new_tokens": 11})
 
@@ -43,7 +44,7 @@ MUTANTS = (
         clause=Clause.WINDOW,
         make=edited(
             "reference",
-            Edit("first_key = max(0, kv_len - q_len - window)", "first_key = 0"),
+            Edit(_FIRST, f"{_FIRST} if not geometry.bidirectional else 0"),
             Edit(_HIDDEN, "hidden = torch.zeros_like(hidden)"),
         ),
         proof=ask("extend", SLIDING_BOTH_WAYS, requests=_REQUESTS),

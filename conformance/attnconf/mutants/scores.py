@@ -20,13 +20,14 @@ _CAPPED = f"""if geometry.logits_soft_cap is not None:
 
 def _heads(mapping: str) -> Edited:
     """Return the reference whose query head h reads KV head ``mapping``, an expression of h, group size g, n heads."""
-    reads = "k, v = (self._gather(cache, table, first_key, kv_len) for cache in self._caches(layer))"
+    scaled = "k, v = _by_head(k, cache.k_scales), _by_head(v, cache.v_scales)"
     return edited(
         "reference",
         Edit(
-            reads,
+            scaled,
+            f"{scaled}\n        "
             "h, g, n = torch.arange(geometry.num_qo_heads), geometry.group_size, geometry.num_kv_heads\n        "
-            + reads.replace("kv_len) for", f"kv_len)[:, ({mapping}).clamp_max(n - 1)] for"),
+            f"k, v = (stored[:, ({mapping}).clamp_max(n - 1)] for stored in (k, v))",
         ),
         Edit("geometry.num_kv_heads, -1,", "geometry.num_qo_heads, -1,", times=2),
     )

@@ -224,6 +224,7 @@ MUTANTS = (
         make=edited(
             "reference",
             Edit(_CALL, _CALL.replace("tables[row]", "tables[row - (row == 1 and self.batch.q_lens[0] == 0)]")),
+            Edit("table.long()[tokens // size],", "table.long()[tokens // size].clamp(0, len(cache) - 1),"),
         ),
         proof=ask("extend", requests=(Request(prefix_len=20, new_tokens=0), Request(prefix_len=18, new_tokens=3))),
     ),

@@ -9,6 +9,7 @@ from attnconf.mutants.source import Edit, edited
 
 _FOLLOWED = "self.batch.row_spans is not None and geometry.spans"
 _SPAN = "hidden & ~((positions < keys) & (keys < ends))"
+_FIRST = "first_key = max(0, kv_len - q_len - window)"
 IMAGES = FULL.model_copy(update={"spans": True})
 SLIDING_IMAGES = SLIDING.model_copy(update={"spans": True, "window_left": 6})
 
@@ -48,7 +49,7 @@ MUTANTS = (
         clause=Clause.WINDOW,
         make=edited(
             "reference",
-            Edit("first_key = max(0, kv_len - q_len - window)", "first_key = 0"),
+            Edit(_FIRST, f"{_FIRST} if self.batch.row_spans is None or not geometry.spans else 0"),
             Edit(_SPAN, "hidden & ~((keys >= self.batch.row_spans[rows, :1]) & (keys < ends))"),
         ),
         proof=ask("extend", SLIDING_IMAGES, requests=_REQUESTS),

@@ -203,6 +203,27 @@ def test_each_known_mistake_is_recognised(mistake: Mistake) -> None:
     assert mistake.text in found.suspicion
 
 
+def test_a_window_of_one_key_that_loses_it_leaves_a_row_the_rest_of_its_span() -> None:
+    layer = RICH.layers[0].model_copy(update={"window_left": 0, "spans": True, "sinks": False})
+    request = Request(prefix_len=5, new_tokens=4, spans=((6, 8),))
+    case = RICH.model_copy(update={"layers": (layer,), "paging": Paging(page_size=8), "requests": (request,)})
+    less = next(mistake for mistake in MISTAKES if mistake.name == "window one less")
+    scene = PosedCase(case, torch.device("cpu")).scene(0, 0)
+    answer = answers_to([less.apply(scene)])[0]
+    assert (answer.lse == -math.inf).all(dim=1).tolist() == [True, False, True, True]
+    behind = scene.problem.values[7][scene.problem.kv_head_of]
+    torch.testing.assert_close(answer.out[1], behind)
+
+
+@pytest.mark.parametrize("changes", [{"bidirectional": True}, {"spans": False}], ids=["bidirectional", "causal"])
+def test_a_window_of_one_key_that_loses_it_is_empty(changes: dict[str, bool]) -> None:
+    layer = RICH.layers[0].model_copy(update={"window_left": 0, "sinks": False, **changes})
+    case = RICH.model_copy(update={"layers": (layer,), "paging": Paging(page_size=8)})
+    less = next(mistake for mistake in MISTAKES if mistake.name == "window one less")
+    answer = answers_to([less.apply(PosedCase(case, torch.device("cpu")).scene(0, 0))])[0]
+    assert not answer.out.any()
+
+
 def without(problem: Problem, token: int) -> Problem:
     keep = torch.arange(problem.k.shape[0]) != token
     window = problem.window_left - 1

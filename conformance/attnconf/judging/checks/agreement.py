@@ -49,9 +49,7 @@ def compare(trial: Trial, rerun: Rerun, comparison: Comparison, *, bitwise: bool
     base = trial.base_rerun(rerun.layer, rerun.request)
     if same_rows(rerun.output, base.output, rerun.rows, base.rows):
         return None
-    if not repeats(trial, rerun.layer):
-        what = f"the same call again gives other bits, so nothing can be said of this: {comparison.what}"
-        comparison = replace(comparison, clause=Clause.DETERMINISM, what=what)
+    comparison = _unless_unrepeated(comparison, trial, rerun.layer)
     comparison = _unless_unwritten(comparison, rerun)
     expected, actual = base.output.out[base.rows].double(), rerun.output.out[rerun.rows].double()
     different = (expected != actual) & ~(expected.isnan() & actual.isnan())
@@ -79,6 +77,8 @@ def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failur
         return None
     if not trial.is_wrong(rerun):
         return None
+    if trial.explains and trial.backend.promises.deterministic:
+        comparison = _unless_unrepeated(comparison, trial, rerun.layer)
     comparison = _unless_unwritten(comparison, rerun)
     return Failure(
         clause=comparison.clause,
@@ -88,6 +88,14 @@ def against_oracle(trial: Trial, rerun: Rerun, comparison: Comparison) -> Failur
         place=_worst_place(trial, rerun),
         summary=comparison.what,
     )
+
+
+def _unless_unrepeated(comparison: Comparison, trial: Trial, layer: int) -> Comparison:
+    """Return ``comparison``, or where the base run's call does not give its bits again, clause 15's."""
+    if repeats(trial, layer):
+        return comparison
+    what = f"the same call again gives other bits, so nothing can be said of this: {comparison.what}"
+    return replace(comparison, clause=Clause.DETERMINISM, what=what)
 
 
 def _unless_unwritten(comparison: Comparison, rerun: Rerun) -> Comparison:

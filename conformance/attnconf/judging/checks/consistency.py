@@ -12,11 +12,11 @@ from attnconf.clauses import Clause
 from attnconf.judging.account import account_of
 from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check
-from attnconf.judging.checks.merged import CHECK_NAME, merged_ranges, merged_shards, pools_of_shards
+from attnconf.judging.checks.merged import CHECK_NAME, cut_of, merged_ranges, merged_shards, pools_of_shards
 from attnconf.judging.trial import Rerun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.request import Request
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
     request = _chosen_request(trial.case, layer)
-    parts = (_last_row, _as_extend, _chunked, _cut, _one(merged_ranges), _one(merged_shards))
+    parts = (_last_row, _as_extend, _chunked, _cut, _ranges, _shards)
     return next((failures for part in parts if (failures := part(trial, layer, request))), [])
 
 
@@ -52,14 +52,22 @@ def _alone(case: Case, request: Request, mode: Mode) -> Case:
     return case.model_copy(update={"requests": (own,), "mode": mode, "padding_rows": 0, "padding_kv_len": 0})
 
 
-def _one(part: Callable[[Trial, int, int], Failure | None]) -> Callable[[Trial, int, int], list[Failure]]:
-    """Return a part that has no question of its own, as one that returns a list."""
+def _ranges(trial: Trial, layer: int, request: int) -> list[Failure]:
+    """Merge two ranges of keys; each is asked as a request of so many keys, too."""
+    failure = merged_ranges(trial, layer, request)
+    if failure is None:
+        return []
+    spec, cut = trial.case.requests[request], cut_of(trial.case, request)
+    for length in (cut, spec.kv_len - cut):
+        found = _asked_alone(trial, failure, _alone(trial.case, spec.resized(length - 1, 1), "decode"))
+        if len(found) > 1:
+            return found
+    return [failure]
 
-    def listed(trial: Trial, layer: int, request: int) -> list[Failure]:
-        failure = part(trial, layer, request)
-        return [] if failure is None else [failure]
 
-    return listed
+def _shards(trial: Trial, layer: int, request: int) -> list[Failure]:
+    failure = merged_shards(trial, layer, request)
+    return [] if failure is None else [failure]
 
 
 def _chosen_request(case: Case, layer: int) -> int:
@@ -155,7 +163,8 @@ def _cut(trial: Trial, layer: int, request: int) -> list[Failure]:
     failure = against_oracle(
         trial, rerun, _comparison(f"over a table that begins at token {start}, as the window does")
     )
-    return [] if failure is None else [failure]
+    shorter = spec.resized(spec.prefix_len - start, spec.new_tokens)
+    return _asked_alone(trial, failure, _alone(case, shorter, mode))
 
 
 def _comparison(what: str) -> Comparison:

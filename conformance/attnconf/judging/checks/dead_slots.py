@@ -11,7 +11,8 @@ from attnconf.cases.inputs.layout import reclaims
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check, always
-from attnconf.judging.execution import same_bits
+from attnconf.judging.controls import behind_what_is_plain
+from attnconf.judging.repeats import same_rows
 from attnconf.values import digest
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def _dead_slots(trial: Trial, layer: int) -> list[Failure]:
     variant = trial.case.model_copy(update={"poison": poison})
     failures = _compare_variant(trial, layer, variant, Comparison(Clause.DEAD_SLOTS, "dead_slots", what))
     if failures and _is_gone(trial, layer) and _bears(trial, layer, variant):
-        return [replace(failure, clause=Clause.RECLAIMED_PAGES) for failure in failures]
-    return failures
+        failures = [replace(failure, clause=Clause.RECLAIMED_PAGES) for failure in failures]
+    return behind_what_is_plain(trial, layer, failures)
 
 
 def _bears(trial: Trial, layer: int, variant: Case) -> bool:
@@ -51,7 +52,7 @@ def _bears(trial: Trial, layer: int, variant: Case) -> bool:
         kept = one.model_copy(update={"paging": one.paging.model_copy(update={"reclaimed": False})})
         name = f"kept, {one.poison}"
         outputs.append(trial.run(layer, name, trial.posed.beside(kept).fresh_batch))
-    return same_bits(outputs[0].out, outputs[1].out)
+    return same_rows(outputs[0], outputs[1], slice(0, trial.posed.logical.q_starts[-1]))
 
 
 def _reclaimed(trial: Trial, layer: int) -> list[Failure]:

@@ -13,6 +13,7 @@ from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
 from attnconf.judging.checks.check import Check, always
+from attnconf.judging.controls import behind_what_is_plain
 from attnconf.judging.result import Failure
 from attnconf.judging.trial import BASE
 
@@ -60,7 +61,9 @@ def _hinted(trial: Trial, layer: int) -> list[Failure]:
     output = trial.run(layer, "host_hints", lambda: replace(batch, max_seq_len=key_hint, max_q_len=query_hint))
     promises = trial.backend.promises
     comparison = Comparison(Clause.HOST_HINTS, "host_hints", "larger max_seq_len and max_q_len")
-    return compare_all(trial, layer, output, comparison, bitwise=promises.hint_invariant and promises.deterministic)
+    bitwise = promises.hint_invariant and promises.deterministic
+    failures = compare_all(trial, layer, output, comparison, bitwise=bitwise)
+    return behind_what_is_plain(trial, layer, failures)
 
 
 def _over_dirt(trial: Trial, layer: int) -> list[Failure]:

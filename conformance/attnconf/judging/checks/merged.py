@@ -6,6 +6,7 @@ token in turn, over one call that has all of them of each request, and some no k
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -49,14 +50,19 @@ def mergeable(trial: Trial, layer: int) -> bool:
     return trial.backend.promises.lse is not None and geometry.kind == "full" and not geometry.sinks
 
 
+def cut_of(case: Case, request: int) -> int:
+    """Return the first key of the second range, at which a page begins; 0 where all keys lie in one page."""
+    size = case.paging.page_size
+    pages = (case.requests[request].kv_len - 1) // size
+    return size * (1 + case.seed % pages) if pages > 0 else 0
+
+
 def merged_ranges(trial: Trial, layer: int, request: int) -> Failure | None:
     """Run the last row over two ranges of keys, and merge the answers through their LSE."""
     spec = trial.case.requests[request]
-    size = trial.case.paging.page_size
-    pages = (spec.kv_len - 1) // size
-    if not mergeable(trial, layer) or pages < 1 or trial.base_units(layer, request) > 1.0:
+    cut = cut_of(trial.case, request)
+    if not mergeable(trial, layer) or not cut or trial.base_units(layer, request) > 1.0:
         return None
-    cut = size * (1 + trial.case.seed % pages)
     last = spec.new_tokens - 1
     ranges = [(0, cut), (cut, spec.kv_len)]
     rows = [BatchRow(request, last, last + 1, stop, start) for start, stop in ranges]
@@ -92,8 +98,23 @@ def merged_shards(trial: Trial, layer: int, _request: int) -> Failure | None:
     for request, units in zip(requests, _units([(output, part) for part in parts], expected), strict=True):
         if not units <= 1.0:
             what = f"the keys of request {request} in {count} shards by token, merged through the LSE"
-            return _failure(layer, units, what)
+            failure = _failure(layer, units, what)
+            emptied = _without_empty(output, batch.kv_lens)
+            if max(_units([(emptied, part) for part in parts], expected)) <= 1.0:
+                return replace(failure, clause=Clause.EMPTY_ROWS, summary=f"a row without a key in its shard: {what}")
+            return failure
     return None
+
+
+def _without_empty(output: Output, lengths: Sequence[int]) -> Output:
+    """Return ``output`` with what clause 11 says of the rows whose request has none of ``lengths`` keys."""
+    if output.lse is None:
+        return output
+    out, lse = output.out.clone(), output.lse.clone()
+    for row, length in enumerate(lengths):
+        if not length:
+            out[row], lse[row] = 0.0, -math.inf
+    return replace(output, out=out, lse=lse)
 
 
 def _sharded(trial: Trial, layer: int) -> list[int]:

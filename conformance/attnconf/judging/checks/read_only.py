@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.case import Case
 from attnconf.cases.inputs.target import sentinels
 from attnconf.clauses import Clause
 from attnconf.judging.checks.check import Check, always
+from attnconf.judging.removals import with_query_tokens
 from attnconf.judging.result import Failure
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
         failures.append(_failure(layer, summary, OUTPUTS_NAME))
     if output.unwritten:
         summary = f"{output.unwritten} elements of the output or the LSE were not written"
-        failure = _failure(layer, summary, OUTPUTS_NAME)
-        failures.append(replace(failure, clause=Clause.EMPTY_ROWS) if _of_empty_rows(trial, output) else failure)
+        failures.append(_failure(layer, summary, OUTPUTS_NAME))
+    if output.unwritten and (_of_empty_rows(trial, output) or _is_written_without_empty(trial, layer)):
+        return [replace(failure, clause=Clause.EMPTY_ROWS) for failure in failures]
     return failures
 
 
@@ -40,6 +43,18 @@ def _of_empty_rows(trial: Trial, output: Output) -> bool:
     padding = slice(trial.posed.logical.q_starts[-1], trial.posed.batch.num_rows)
     parts = [output.out[padding], *([] if output.lse is None else [output.lse[padding]])]
     return sum(int(sentinels(part)) for part in parts) == output.unwritten
+
+
+def _is_written_without_empty(trial: Trial, layer: int) -> bool:
+    """Return whether the output is written, and no more, as soon as no request is without query tokens."""
+    if not trial.explains or all(request.new_tokens for request in trial.case.requests):
+        return False
+    try:
+        case = Case.model_validate(with_query_tokens(trial.case, layer, 0).model_dump(by_alias=True))
+        output = trial.afresh(case).base(layer) if trial.supports(case, layer) else None
+    except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything, and the case may need its requests
+        return False
+    return output is not None and output.guards_intact and not output.unwritten
 
 
 def _inputs(trial: Trial, layer: int) -> list[Failure]:

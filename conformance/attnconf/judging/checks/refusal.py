@@ -7,6 +7,7 @@ keep is how a wrong answer, or a crash, reaches a user whose engine did not call
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import without_compiling
@@ -16,10 +17,12 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.errors import UnsupportedError
 from attnconf.judging.checks.check import Check, always
+from attnconf.judging.controls import behind_what_is_supported
 from attnconf.judging.execution import RAISED, classify, ended, run_into, same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.surroundings import Surroundings
+from attnconf.judging.trial import Trial
 from attnconf.numerics import NumericsProfile, lse_units, out_units
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend, LseBase
     from attnconf.cases.case import Case
     from attnconf.judging.execution import Output
-    from attnconf.judging.trial import Trial
     from attnconf.platforms import Platform
 
 CHECK_NAME = "refusal"
@@ -64,7 +66,13 @@ def probe_refusal(
             found.append(ended(layer, error, "supports"))
             continue
         if not is_supported:
-            found.append(_probe(posed, layer, backend, surroundings))
+            probed = _probe(posed, layer, backend, surroundings)
+            if probed.worst_units is not None and probed.outcome is Outcome.FAILED:
+                trial = Trial(posed, backend, platform, surroundings=surroundings)
+                with without_compiling(backend):
+                    failures = behind_what_is_supported(trial, layer, list(probed.failures))
+                probed = replace(probed, failures=tuple(failures))
+            found.append(probed)
     return found
 
 

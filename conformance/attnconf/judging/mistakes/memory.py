@@ -234,6 +234,14 @@ MEMORY = (
         _pages(_of_another(lambda scene: scene.logical.q_starts[scene.request])),
         claimed=False,
     ),
+    Mistake(
+        "pages of an empty request",
+        "paging",
+        Clause.PAGING,
+        "the pages of a request without query tokens are read for the next one, whose rows begin at the same place",
+        _pages(_of_another(lambda scene: scene.logical.q_starts.index(scene.logical.q_starts[scene.request]))),
+        claimed=False,
+    ),
     Mistake("neighbour's pages", "paging", Clause.PAGING, "another request's pages are read", _pages(_neighbour)),
     Mistake(
         "page off by one",

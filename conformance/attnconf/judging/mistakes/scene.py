@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,13 +32,17 @@ _STALE_BLOCK = 64
 
 @dataclass(frozen=True)
 class Scene:
-    """The input of a mistake: one request on one layer of a laid-out case."""
+    """The input of a mistake: one request on one layer of a laid-out case.
+
+    ``dead`` has the numbers of dead slots that were read of it: of their contents only the kind is known.
+    """
 
     logical: Logical
     layout: Layout
     layer: int
     request: int
     problem: Problem
+    dead: list[int] = field(default_factory=list)
 
     @property
     def case(self) -> Case:
@@ -111,6 +115,7 @@ class Scene:
         k, v = bits(owner.k)[live], bits(owner.v)[live]
         dead = np.flatnonzero(index < 0)
         if len(dead):
+            self.dead.append(len(dead))
             places = torch.from_numpy(dead).to(device, non_blocking=True)
             k[places], v[places] = (bits(stale) for stale in self._stale(len(dead), tail))
         return k.view(owner.k.dtype), v.view(owner.v.dtype)

@@ -10,6 +10,7 @@ import torch
 from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake, unless_alike
+from attnconf.oracle import Answer, attend
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.mistake import Apply
@@ -18,18 +19,27 @@ if TYPE_CHECKING:
 
 
 def _window(change: int | None) -> Apply:
-    def apply(scene: Scene) -> Problem | None:
+    def apply(scene: Scene) -> Problem | Answer | None:
         window = scene.problem.window_left
         if window < 0:
             return None
         if change is None:
             return replace(scene.problem, window_left=-1, window_right=-1)
-        if window + change < 0:  # a window of one key becomes one of none
-            apart = scene.problem.tree or not scene.problem.causal
-            return None if apart else replace(scene.problem, ahead=change)
-        return replace(scene.problem, window_left=window + change)
+        return _of_no_key(scene.problem) if window + change < 0 else replace(scene.problem, window_left=window + change)
 
     return apply
+
+
+def _of_no_key(problem: Problem) -> Problem | Answer:
+    """Let a window of one key become one of none: what is left to a row is the rest of its span, behind itself."""
+    if problem.tree or not problem.causal or not problem.spans:
+        return replace(problem, k=problem.k[:0], v=problem.v[:0])
+    parts = []
+    for row, position in enumerate(problem.positions.tolist()):
+        goes_on = any(begin <= position < end - 1 for begin, end in problem.spans)
+        own = problem.of_rows([row], problem.q[row : row + 1], problem.positions[row : row + 1] + goes_on)
+        parts.append(attend(own if goes_on else replace(own, k=own.k[:0], v=own.v[:0])))
+    return Answer(torch.cat([part.out for part in parts]), torch.cat([part.lse for part in parts]))
 
 
 def _window_of_chunk(scene: Scene) -> Problem | None:

@@ -94,6 +94,12 @@ def _own_scales(scene: Scene) -> Mistaken:
     )
 
 
+def _own_head_scales(scene: Scene) -> Mistaken:
+    own, right = scene.case.layers[scene.layer], scene.problem
+    scales = {name: getattr(own, name) for name in ("k_scales", "v_scales")}
+    return None if (right.k_scales, right.v_scales) == (own.k_scales, own.v_scales) else replace(right, **scales)
+
+
 def _own_kv(scene: Scene) -> Problem | None:
     return None if scene.case.owner(scene.layer) == scene.layer else _kv_of(scene, scene.layer)
 
@@ -183,6 +189,14 @@ SOURCES = (
         Clause.KV_SHARING,
         "the redirected layer uses its own k_scale and v_scale",
         _own_scales,
+    ),
+    Mistake(
+        "own scales of heads",
+        "shared_kv",
+        Clause.KV_SHARING,
+        "the redirected layer uses the scales of its own KV heads",
+        _own_head_scales,
+        claimed=False,
     ),
     Mistake(
         "another's KV", "shared_kv", Clause.KV_SHARING, "the redirected layer reads another owner's cache", _others_kv
