@@ -22,7 +22,7 @@ from attnconf.judging.result import Failure, Place
 from attnconf.numerics import lse_units, out_units
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -120,8 +120,8 @@ def _explained(trial: Trial, found: Failure, place: Place, by_element: torch.Ten
     layer, request = place.layer, place.request
     explanation = explain(trial, layer, request, place.token, place.head)
     removal = blamed(trial, layer, request, explanation.clause, neutral=True)
-    if removal is not None and len(trial.case.requests) > 1 and _is_of_one_shape(trial, layer):
-        said = f"right with one more request, and {_without(removal)}: something is kept for calls of this shape"
+    if removal is not None and is_right_in_another_shape(trial, trial.case, layer):
+        said = f"right in a batch of another shape, and {_without(removal)}: something is kept for calls of this shape"
         return replace(found, clause=Clause.DETERMINISM, suspicion=said, diagnosis="something is kept by shape")
     if removal is None:
         explanation = _held_to_further_answers(trial, layer, request, explanation)
@@ -152,17 +152,27 @@ def _without(removal: Removal) -> str:
     return f"right without {removal.text}"
 
 
-def _is_of_one_shape(trial: Trial, layer: int) -> bool:
-    """Return whether the answer is right in a batch of one more request, for which nothing can have been kept.
+def is_right_in_another_shape(trial: Trial, case: Case, layer: int) -> bool:
+    """Return whether ``case`` is answered rightly in batches of another shape, for which nothing can have been kept.
 
     Taking away how a batch lies changes the shape of the call, too, by which plans and graphs are kept.
     """
     try:
-        valid = Case.model_validate(with_one_more(trial.case).model_dump(by_alias=True))
-        supported = not unmet_promise(valid, layer, trial.backend.promises) and trial.supports(valid, layer)
-        return supported and trial.afresh(valid).is_right(layer)
+        others = [Case.model_validate(one.model_dump(by_alias=True)) for one in _in_other_shapes(case)]
+        askable = [not unmet_promise(one, layer, trial.backend.promises) for one in others]
+        supported = all(askable) and all(trial.supports(one, layer) for one in others)
+        return supported and all(trial.afresh(one).is_right(layer) for one in others)
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything, and the case may need its requests
         return False
+
+
+def _in_other_shapes(case: Case) -> Iterator[Case]:
+    """Yield ``case`` with one more request; one of a single request, which may be a trait, with more keys, too."""
+    yield with_one_more(case)
+    if len(case.requests) == 1:
+        (request,) = case.requests
+        longer = request.resized(request.prefix_len + 2 * case.paging.page_size, request.new_tokens)
+        yield case.model_copy(update={"requests": (longer,)})
 
 
 def with_one_more(case: Case) -> Case:

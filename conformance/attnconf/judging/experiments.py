@@ -9,7 +9,7 @@ token longer, alone. What it foretells wrongly speaks against it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -151,6 +151,7 @@ def _cases(trial: Trial, layer: int, request: int) -> tuple[Case, list[Case]]:
     return seeded[0], [
         calm,
         seeded[0],
+        seeded[1].model_copy(update={"poison": Poison(k="zero", v="zero")}),
         *_in_other_pages(trial, seeded[1], layer),
         seeded[2].model_copy(update={"requests": longer}),
         _all_as_long(seeded[1]),
@@ -235,7 +236,7 @@ def _worst_first(question: Trial, layer: int) -> list[int]:
 
 def _foretells(mistake: Mistake, question: Trial, layer: int, request: int) -> bool | None:
     """Return whether the answer to ``request`` is that of a kernel with this mistake; None: it may be."""
-    scene = question.posed.scene(layer, request)
+    scene = replace(question.posed.scene(layer, request), as_poisoned=True)
     profile = question.numerics(kernel_shape(question.case, layer))
     wrong = foretold(mistake, scene, question.expected(layer, request), profile)
     if wrong is None:

@@ -194,6 +194,18 @@ def alone(case: Case, _layer: int, request: int) -> Case:
     return case.model_copy(update={**alone, "mode": "extend" if case.mode == "mixed" else case.mode})
 
 
+def _as_extend(case: Case, _layer: int, _request: int) -> Case:
+    """Ask the requests of a mixed batch as an extend."""
+    return case.model_copy(update={"mode": "extend"}) if case.mode == "mixed" else case
+
+
+def _last_rows(case: Case, _layer: int, _request: int) -> Case:
+    """Ask for the last row of each request alone, as a decode."""
+    requests = tuple(one.resized(one.kv_len - 1, 1) for one in case.requests if one.new_tokens)
+    alike = all(one.new_tokens < 2 for one in case.requests)  # noqa: PLR2004 - several
+    return case if alike else case.model_copy(update={"requests": requests, "mode": "decode"})
+
+
 def one_head_each(case: Case, _layer: int, _request: int) -> Case:
     """Give each query head a KV head of its own."""
     layers = tuple(one.model_copy(update={"num_qo_heads": one.num_kv_heads}) for one in case.layers)
@@ -252,6 +264,8 @@ REMOVALS = (
     Removal(Clause.LAYOUT, "values of another width than keys", lambda case, _l, _r: _layers(case, head_dim_v=None)),
     AS_NHD,
     AS_HND,
+    Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
+    Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
     Removal(Clause.QUANTISED, "a calibrated query and answer", _uncalibrated),
     Removal(Clause.QUANTISED, "8-bit answers", _wide_answer),
     Removal(Clause.QUANTISED, "8-bit queries", _wide_query),
@@ -261,8 +275,6 @@ REMOVALS = (
     Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
     Removal(Clause.SCORES, "products of queries and keys of this size", _usual_products),
     Removal(Clause.SCORES, "scores or sinks far from zero", _near_zero, needs_symptom=True),
-    Removal(Clause.SCORES, "the soft cap", lambda case, _layer, _request: _layers(case, logits_soft_cap=None)),
-    Removal(Clause.SCORES, "sinks", lambda case, _layer, _request: _layers(case, sinks=False)),
     Removal(
         Clause.DEAD_SLOTS,
         "a last page that is not full",
@@ -274,9 +286,11 @@ REMOVALS = (
     Removal(Clause.PAGING, "page ids in disorder", _paging(placement="identity"), neutral=True),
     Removal(Clause.PAGING, "several pages", _one_page, of_size=True),
     Removal(Clause.PAGING, "pages of several tokens", _small_pages, of_size=True),
+    Removal(Clause.CAUSAL, "a batch of mixed lengths of queries", _as_extend, of_size=True),
     Removal(Clause.INDEPENDENCE, "the other requests of the batch", alone, of_size=True),
     Removal(Clause.GQA, "several query heads a KV head", one_head_each, of_size=True),
     Removal(Clause.GQA, "several KV heads", _one_kv_head, of_size=True),
+    Removal(Clause.CAUSAL, "several query tokens of a request", _last_rows, of_size=True),
     Removal(Clause.SCORES, "heads of this width", _usual_width, of_size=True),
 )
 """All removals, the narrow ones first.

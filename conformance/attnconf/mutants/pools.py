@@ -140,7 +140,7 @@ MUTANTS = (
         id="reclaimed-weigh-little",
         summary="keys behind the window get a finite mask, and their recycled pages a weight of exp(-20)",
         bug="vllm-project/vllm#42273",
-        clause=Clause.RECLAIMED_PAGES,
+        clause=Clause.WINDOW,
         make=edited(
             "reference",
             Edit(_START, "first_key = 0"),

@@ -47,7 +47,7 @@ CATALOGUE = (
 )
 """The ids of the catalogue of distilled mutants."""
 
-OTHERS_FIRST = {"padding-shifts-rows", "merge-reads-empty-splits"}
+OTHERS_FIRST = {"merge-reads-empty-splits"}
 """The mutants on whose proof another clause is cited before that of the fault."""
 
 MISCITED = 0.05

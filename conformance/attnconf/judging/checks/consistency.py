@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.sight import follows_tree
 from attnconf.clauses import Clause
-from attnconf.judging.account import account_of
+from attnconf.judging.account import account_of, is_right_in_another_shape
 from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check
 from attnconf.judging.checks.merged import CHECK_NAME, cut_of, merged_ranges, merged_shards, pools_of_shards
@@ -39,11 +39,12 @@ def _asked_alone(trial: Trial, failure: Failure | None, case: Case) -> list[Fail
     if failure is None:
         return []
     own = account_of(trial, case, failure.layer, CHECK_NAME) if trial.explains else None
-    return (
-        [failure]
-        if own is None or not own.diagnosis
-        else [replace(own, summary=f"{failure.summary}: {own.summary}"), failure]
-    )
+    if own is not None and own.diagnosis:
+        return [replace(own, summary=f"{failure.summary}: {own.summary}"), failure]
+    if own is not None and is_right_in_another_shape(trial, case, failure.layer):
+        what = f"{failure.summary}: right in a batch of another shape, so something is kept for calls of this one"
+        return [replace(failure, clause=Clause.DETERMINISM, summary=what)]
+    return [failure]
 
 
 def _alone(case: Case, request: Request, mode: Mode) -> Case:

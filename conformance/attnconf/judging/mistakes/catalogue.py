@@ -14,9 +14,10 @@ from attnconf.judging.mistakes.spans import SPANS
 from attnconf.judging.mistakes.strides import QUERY_ROWS
 from attnconf.judging.mistakes.traits import TRAITS
 from attnconf.judging.mistakes.trees import TREES
+from attnconf.judging.mistakes.values import VALUES
 from attnconf.judging.mistakes.widths import WIDTHS
 
 MISTAKES = (
     *(*SPANS, *BIDIRECTIONAL, *TREES, *CHUNKS, *SIGHT, *TRAITS),
-    *(*SCORES, *SOURCES, *FORMATS, *BLOCKS, *WIDTHS, *MEMORY, *QUERY_ROWS),
+    *(*SCORES, *SOURCES, *FORMATS, *BLOCKS, *WIDTHS, *MEMORY, *VALUES, *QUERY_ROWS),
 )

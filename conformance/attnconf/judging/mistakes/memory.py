@@ -22,7 +22,9 @@ _TILE = 64
 """Keys of a kernel's tile. In a larger page, each tile must find its own slots."""
 
 
-def _pages(change: Callable[[Scene, list[int]], list[int] | None]) -> Apply:
+def in_pages(change: Callable[[Scene, list[int]], list[int] | None]) -> Apply:
+    """Read keys and values in the pages that ``change`` makes of the request's own."""
+
     def apply(scene: Scene) -> Problem | None:
         right = scene.pages
         wrong = change(scene, right) if right else None
@@ -48,7 +50,7 @@ def _neighbour(scene: Scene, right: list[int]) -> list[int] | None:
     return [longest[min(column, len(longest) - 1)] for column in range(len(right))]
 
 
-def _of_another(choose: Callable[[Scene], int]) -> Callable[[Scene, list[int]], list[int] | None]:
+def pages_of_another(choose: Callable[[Scene], int]) -> Callable[[Scene, list[int]], list[int] | None]:
     """Return the change to the pages in the row of the table that ``choose`` names.
 
     What lies behind that request's own pages is unknown, and the last column stands for those that the row lacks.
@@ -64,18 +66,6 @@ def _of_another(choose: Callable[[Scene], int]) -> Callable[[Scene, list[int]], 
     return change
 
 
-def _values_alone(change: Apply) -> Apply:
-    """Read values alone from elsewhere."""
-
-    def apply(scene: Scene) -> Problem | None:
-        wrong = change(scene)
-        if not isinstance(wrong, Problem):
-            return None
-        return replace(wrong, k=scene.problem.k[wrong.start - scene.problem.start :])
-
-    return apply
-
-
 def _swapped(scene: Scene, right: list[int]) -> list[int] | None:
     """Swap the last two pages unless both are full: the order of full pages matters to causality only."""
     if len(right) < 2 or scene.spec.kv_len % scene.layout.page_size == 0:  # noqa: PLR2004 - two pages
@@ -86,6 +76,10 @@ def _swapped(scene: Scene, right: list[int]) -> list[int] | None:
 def _twice(_scene: Scene, right: list[int]) -> list[int] | None:
     """Read the last page but one again instead of the last."""
     return [*right[:-1], right[-2]] if len(right) > 1 else None
+
+
+def _last_is_null(scene: Scene, right: list[int]) -> list[int] | None:
+    return [*right[:-1], NULL_PAGE] if scene.spec.kv_len % scene.layout.page_size else None
 
 
 def _without_shared(scene: Scene, right: list[int]) -> list[int] | None:
@@ -155,11 +149,12 @@ def _strides_swapped(scene: Scene) -> Problem | None:
     return replace(scene.problem, k=misread(k)[:count], v=misread(v)[:count])
 
 
-_REQUESTS: dict[str, Callable[[Scene], int]] = {
+CHOSEN: dict[str, Callable[[Scene], int]] = {
     "first": lambda _scene: 0,
     "next": lambda scene: scene.request + 1,
     "last": lambda scene: len(scene.case.requests) - 1,
 }
+"""Requests whose pages are read for those of another."""
 
 MEMORY = (
     Mistake(
@@ -167,14 +162,14 @@ MEMORY = (
         "hybrid",
         Clause.HYBRID_POOLS,
         "page ids of the full pool index the sliding pool",
-        _pages(_untranslated),
+        in_pages(_untranslated),
     ),
     Mistake(
         "new untranslated",
         "hybrid",
         Clause.HYBRID_POOLS,
         "page ids of the full pool index the sliding pool where the new tokens begin",
-        _pages(_new_untranslated),
+        in_pages(_new_untranslated),
         claimed=False,
     ),
     Mistake(
@@ -182,21 +177,21 @@ MEMORY = (
         "hybrid",
         Clause.HYBRID_POOLS,
         "a page id is looked up among token slots on its way to the sliding pool",
-        _pages(_translated_as_slot),
+        in_pages(_translated_as_slot),
     ),
     Mistake(
         "other pool",
         "hybrid",
         Clause.HYBRID_POOLS,
         "page ids of the sliding pool index the full pool",
-        _pages(_translated_full),
+        in_pages(_translated_full),
     ),
     Mistake(
         "first request's pages",
         "paging",
         Clause.PAGING,
         "the pages of the batch's first request are read",
-        _pages(_of_another(_REQUESTS["first"])),
+        in_pages(pages_of_another(CHOSEN["first"])),
         claimed=False,
     ),
     Mistake(
@@ -204,7 +199,7 @@ MEMORY = (
         "paging",
         Clause.PAGING,
         "the pages of the next request are read",
-        _pages(_of_another(_REQUESTS["next"])),
+        in_pages(pages_of_another(CHOSEN["next"])),
         claimed=False,
     ),
     Mistake(
@@ -212,26 +207,15 @@ MEMORY = (
         "paging",
         Clause.PAGING,
         "the pages of the batch's last request are read",
-        _pages(_of_another(_REQUESTS["last"])),
+        in_pages(pages_of_another(CHOSEN["last"])),
         claimed=False,
-    ),
-    *(
-        Mistake(
-            f"values of the {which} request",
-            "paging",
-            Clause.PAGING,
-            f"values are read through the pages of the {which} request, and keys through their own",
-            _values_alone(_pages(_of_another(choose))),
-            claimed=False,
-        )
-        for which, choose in _REQUESTS.items()
     ),
     Mistake(
         "pages by query row",
         "paging",
         Clause.PAGING,
         "the index of a request's first query row is taken for that of its row in the table",
-        _pages(_of_another(lambda scene: scene.logical.q_starts[scene.request])),
+        in_pages(pages_of_another(lambda scene: scene.logical.q_starts[scene.request])),
         claimed=False,
     ),
     Mistake(
@@ -239,28 +223,40 @@ MEMORY = (
         "paging",
         Clause.PAGING,
         "the pages of a request without query tokens are read for the next one, whose rows begin at the same place",
-        _pages(_of_another(lambda scene: scene.logical.q_starts.index(scene.logical.q_starts[scene.request]))),
+        in_pages(pages_of_another(lambda scene: scene.logical.q_starts.index(scene.logical.q_starts[scene.request]))),
         claimed=False,
     ),
-    Mistake("neighbour's pages", "paging", Clause.PAGING, "another request's pages are read", _pages(_neighbour)),
+    Mistake("neighbour's pages", "paging", Clause.PAGING, "another request's pages are read", in_pages(_neighbour)),
     Mistake(
         "page off by one",
         "paging",
         Clause.PAGING,
         "the next page id is read",
-        _pages(lambda _s, right: [page + 1 for page in right]),
+        in_pages(lambda _s, right: [page + 1 for page in right]),
+    ),
+    Mistake(
+        "last page is null",
+        "paging",
+        Clause.PAGING,
+        "the null page is read for a last page that is not full",
+        in_pages(_last_is_null),
+        claimed=False,
     ),
     Mistake(
         "first page",
         "paging",
         Clause.PAGING,
         "the first page is read for every page",
-        _pages(lambda _s, right: right[:1] * len(right)),
+        in_pages(lambda _s, right: right[:1] * len(right)),
     ),
     Mistake(
-        "pages swapped", "paging", Clause.PAGING, "the last two pages are read in each other's place", _pages(_swapped)
+        "pages swapped",
+        "paging",
+        Clause.PAGING,
+        "the last two pages are read in each other's place",
+        in_pages(_swapped),
     ),
-    Mistake("page twice", "paging", Clause.PAGING, "a page is read twice, and the next one not", _pages(_twice)),
+    Mistake("page twice", "paging", Clause.PAGING, "a page is read twice, and the next one not", in_pages(_twice)),
     Mistake(
         "tile offset lost",
         "paging",
@@ -281,13 +277,13 @@ MEMORY = (
         "table_strides",
         Clause.LAYOUT,
         "rows of a table that is a slice of a wider one are read as if they followed each other",
-        _pages(lambda scene, _right: table_taken_for_contiguous(scene)),
+        in_pages(lambda scene, _right: table_taken_for_contiguous(scene)),
     ),
     Mistake(
         "shared pages lost",
         "shared_prefix",
         Clause.PAGING,
         "pages that another request shares are not read",
-        _pages(_without_shared),
+        in_pages(_without_shared),
     ),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from attnconf.cases.case import Poison
 from attnconf.cases.dtypes import NVFP4
 from attnconf.cases.inputs.assemble import aimed_keys
 from attnconf.cases.inputs.caches import pool_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from attnconf.cases.request import Request
     from attnconf.oracle import Problem
 
+_ZEROS = Poison(k="zero", v="zero")
+
 _STALE_BLOCK = 64
 """Dead slots whose contents are drawn; more of them repeat these."""
 
@@ -34,7 +37,8 @@ _STALE_BLOCK = 64
 class Scene:
     """The input of a mistake: one request on one layer of a laid-out case.
 
-    ``dead`` has the numbers of dead slots that were read of it: of their contents only the kind is known.
+    ``dead`` has the numbers of dead slots that were read of it: of their contents only the kind is known. With
+    ``as_poisoned`` they are zeros where the case says so, which are known.
     """
 
     logical: Logical
@@ -43,6 +47,7 @@ class Scene:
     request: int
     problem: Problem
     dead: list[int] = field(default_factory=list)
+    as_poisoned: bool = False
 
     @property
     def case(self) -> Case:
@@ -114,7 +119,10 @@ class Scene:
         owner = self.logical.on(self.case.owner(self.layer), device)
         k, v = bits(owner.k)[live], bits(owner.v)[live]
         dead = np.flatnonzero(index < 0)
-        if len(dead):
+        if len(dead) and self.as_poisoned and self.case.poison == _ZEROS:
+            places = torch.from_numpy(dead).to(device, non_blocking=True)
+            k[places] = v[places] = 0
+        elif len(dead):
             self.dead.append(len(dead))
             places = torch.from_numpy(dead).to(device, non_blocking=True)
             k[places], v[places] = (bits(stale) for stale in self._stale(len(dead), tail))

@@ -56,6 +56,16 @@ def _orphaned(scene: Scene) -> Problem:
     return replace(scene.problem, tree=(-1,) * len(scene.spec.tree))
 
 
+def _siblings(scene: Scene) -> Problem | None:
+    """See the prefix and one's own token alone, of the drafts of a chain."""
+    problem = scene.problem
+    if scene.case.mode != "verify" or scene.spec.tree or problem.spans or problem.window_left >= 0:
+        return None
+    drafts = scene.spec.new_tokens
+    alone = {"tree": (-1,) * drafts, "tree_start": scene.spec.prefix_len, "tokens": tuple(range(drafts))}
+    return unless_alike(problem, replace(problem, **alone))
+
+
 def _of_first(scene: Scene) -> Problem | None:
     """Take the tree of the batch's first request for each."""
     first = next((one.tree for one in scene.case.requests if one.new_tokens), ())
@@ -81,6 +91,14 @@ TREES = (
         Clause.CAUSAL,
         "a draft of a tree sees itself alone of all drafts",
         _in_tree(_orphaned),
+        claimed=False,
+    ),
+    Mistake(
+        "drafts alone",
+        "causal",
+        Clause.CAUSAL,
+        "a draft of a chain sees the prefix and itself, and no draft before it",
+        _siblings,
         claimed=False,
     ),
     Mistake(
