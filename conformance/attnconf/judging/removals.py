@@ -93,11 +93,6 @@ def _usual_scale(layer: Layer) -> float:
     return float(layer.head_dim**-0.5 / (layer.q_scale * min(layer.k_scales or (layer.k_scale,))))
 
 
-def _near_zero(case: Case, _layer: int, _request: int) -> Case:
-    """Ask over other numbers, whose scores and sinks lie near zero, if those of ``case`` do not."""
-    return case.model_copy(update={"seed": ordinary_seed(case.seed)})
-
-
 def _wide_answer(case: Case, _layer: int, _request: int) -> Case:
     """Ask for an answer of 16 bits."""
     if case.answer_dtype != FP8:
@@ -273,8 +268,7 @@ REMOVALS = (
     Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
     Removal(Clause.QUANTISED, "keys and values of 4 bits, with scales of blocks", _unpacked),
     Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
-    Removal(Clause.SCORES, "products of queries and keys of this size", _usual_products),
-    Removal(Clause.SCORES, "scores or sinks far from zero", _near_zero, needs_symptom=True),
+    Removal(Clause.SCORES, "scores or sinks far from zero, and products of this size", _usual_products),
     Removal(
         Clause.DEAD_SLOTS,
         "a last page that is not full",

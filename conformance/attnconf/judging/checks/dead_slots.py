@@ -57,12 +57,8 @@ def _bears(trial: Trial, layer: int, variant: Case) -> bool:
 
 def _reclaimed(trial: Trial, layer: int) -> list[Failure]:
     variant = trial.case.model_copy(update={"paging": trial.case.paging.model_copy(update={"reclaimed": False})})
-    return _compare_variant(
-        trial,
-        layer,
-        variant,
-        Comparison(Clause.RECLAIMED_PAGES, "reclaimed", "pages behind the window are kept, not reclaimed"),
-    )
+    comparison = Comparison(Clause.RECLAIMED_PAGES, "reclaimed", "pages behind the window are kept, not reclaimed")
+    return behind_what_is_plain(trial, layer, _compare_variant(trial, layer, variant, comparison))
 
 
 def _compare_variant(trial: Trial, layer: int, variant: Case, comparison: Comparison) -> list[Failure]:

@@ -62,8 +62,8 @@ def _siblings(scene: Scene) -> Problem | None:
     if scene.case.mode != "verify" or scene.spec.tree or problem.spans or problem.window_left >= 0:
         return None
     drafts = scene.spec.new_tokens
-    alone = {"tree": (-1,) * drafts, "tree_start": scene.spec.prefix_len, "tokens": tuple(range(drafts))}
-    return unless_alike(problem, replace(problem, **alone))
+    wrong = replace(problem, tree=(-1,) * drafts, tree_start=scene.spec.prefix_len, tokens=tuple(range(drafts)))
+    return unless_alike(problem, wrong)
 
 
 def _of_first(scene: Scene) -> Problem | None:
