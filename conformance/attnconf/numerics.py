@@ -290,13 +290,13 @@ class _Moments:
             + (self.lost_sums[..., None] + UNIT_ROUNDOFF[self.profile.row_sum]) * magnitude
         )
         smallest = self.part_scale * (0.0 if self.profile.partials is None else _SMALLEST[self.profile.partials])
-        floor = torch.where(self.visible[..., None] > 0, smallest + _SMALLEST[out_dtype], 0.0)
+        floor = (self.visible[..., None] > 0) * (smallest + _SMALLEST[out_dtype])
         return u_out * magnitude + (1.0 + u_out) * inner + floor
 
     def lse_bound(self, lse: torch.Tensor) -> torch.Tensor:
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
         sums = (torch.sqrt(self.visible) + 8.0) * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
-        magnitude = torch.where(torch.isfinite(lse), lse.abs(), torch.zeros_like(lse))
+        magnitude = lse.abs().nan_to_num_(nan=0.0, posinf=0.0)
         shift = self.score_errors / (1.0 - self.score_errors.clamp_max(_LARGEST_SHIFT))
         return shift + sums + self.lost_sums + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
 
@@ -304,7 +304,7 @@ class _Moments:
 def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
     block, weights = solved.block, solved.weights
     top, largest, sink_errors = _shift(block, weights)
-    d = _score_errors(block, weights.scores, top, profile)
+    d = _score_errors(block, weights.scores, top, profile)  # of keys without weight cut below
     weighted = weights.p * d.clamp_max_(_LARGEST_EXPONENT).expm1_()
     values = block.v.abs()
     lost = torch.minimum(weights.p, _SMALLEST[profile.p] / profile.p_scale * largest)
@@ -340,7 +340,7 @@ def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile
 
 def _shift(block: Block, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return each row's largest logit m, its probability, [parts, heads, rows, 1], and the sink's share of errors."""
-    p, scores = weights.p, weights.scores.masked_fill(~block.visible, -math.inf)
+    p, scores = weights.p, weights.scores
     nothing = torch.zeros_like(weights.sink_mass)[..., None]
     top = scores.amax(dim=3, keepdim=True) if p.shape[3] else torch.full_like(nothing, -math.inf)
     largest = p.amax(dim=3, keepdim=True) if p.shape[3] else nothing

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from attnconf.judging.surroundings import Surroundings
 
 
-_JOINED_BYTES = 2**27
-"""Bytes up to which tensors are joined and compared at once. The two joined copies take as much memory each."""
+_JOINED_ON, _JOINED_BYTES = {"cuda"}, 2**27
+"""Where tensors are joined and compared at once, and up to how many bytes: their joined copy takes as much memory."""
 
 RAISED = (Exception, SystemExit)
 """Exceptions of a backend that become typed outcomes."""
@@ -125,11 +125,23 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(bits(one.contiguous()), bits(other.contiguous()))
 
 
+def copied(memory: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return copies of tensors (flat, uint8): on a GPU views of one copy of all, if they are small."""
+    if not _are_joined(memory):
+        return [tensor.clone() for tensor in memory]
+    return list(torch.split(torch.cat(memory), [tensor.numel() for tensor in memory]))
+
+
 def same_memory(now: list[torch.Tensor], before: list[torch.Tensor]) -> bool:
-    """Return whether the bytes of two lists of tensors (flat, uint8) are equal. Small ones take one wait on a GPU."""
-    if now[0].is_cuda and sum(tensor.numel() for tensor in now) <= _JOINED_BYTES:
-        return torch.equal(torch.cat(now), torch.cat(before))
+    """Return whether tensors are equal to their ``copied`` bytes. Small ones take one wait on a GPU."""
+    if _are_joined(now):
+        together = before[0].new_empty(0).set_(before[0].untyped_storage())
+        return torch.equal(torch.cat(now), together)
     return all(torch.equal(_words(one), _words(other)) for one, other in zip(now, before, strict=True))
+
+
+def _are_joined(memory: list[torch.Tensor]) -> bool:
+    return memory[0].device.type in _JOINED_ON and sum(tensor.numel() for tensor in memory) <= _JOINED_BYTES
 
 
 def _words(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
-from attnconf.judging.execution import same_memory
+from attnconf.judging.execution import copied, same_memory
 from attnconf.judging.mistakes import Scene
 from attnconf.numerics import Bounded, NumericsProfile, bounded_answers, rows_of
 
@@ -72,7 +72,7 @@ class PosedCase:
         if self._batch is None:
             self._batch = self.fresh_batch()
             self._memory = self._batch.memory()
-            self._pristine = [whole.clone() for _, whole in self._memory]
+            self._pristine = copied([whole for _, whole in self._memory])
         return self._batch
 
     def fresh_batch(self) -> Batch:

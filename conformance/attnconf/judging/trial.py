@@ -86,7 +86,7 @@ class Trial:
         self.changed_by_prepare: str | None = None
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
         self._beside: dict[str, Trial] = {}
-        self._again: dict[int, Output] = {}
+        self._again: dict[int, Output | BaseException] = {}
         self._profiles: dict[KernelShape, NumericsProfile] = {}
         self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
@@ -113,11 +113,14 @@ class Trial:
             self._base[layer] = self.run(layer)
         return self._base[layer]
 
-    def again(self, layer: int, run: Callable[[], dict[int, Output]]) -> Output:
-        """Return the output of ``layer`` when all layers are run again, once, by ``run``."""
+    def again(self, layer: int, run: Callable[[], dict[int, Output | BaseException]]) -> Output:
+        """Return the output of ``layer`` when all are run again, once, by ``run``. Raises what its run raised."""
         if not self._again:
             self._again = run()
-        return self._again[layer]
+        found = self._again[layer]
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     def prepare(self, batch: Batch) -> Prepared:
         """Let the backend build the metadata of ``batch``, whose tensors it may change from now on."""
@@ -147,6 +150,13 @@ class Trial:
         self._changed = None
         base = self.backend.promises.lse if lse else None
         return run_layer(prepared, batch, layer, base, self.surroundings, self.posed.oracle_device)
+
+    def attempt(self, run: Callable[[], Output]) -> Output | BaseException:
+        """Return the output of a run, or what the backend raised: the layer's own check raises it."""
+        try:
+            return run()
+        except RAISED as error:
+            return error
 
     def declares(self, shape: KernelShape) -> Unsupported | None:
         """Return what the backend declares of ``shape``. Raises as ``declared`` does."""

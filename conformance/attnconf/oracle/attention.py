@@ -41,7 +41,7 @@ _LOWEST_TOTAL = -1e300
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Scores s and probabilities ``p`` of a block, [parts, query heads, rows, keys], 0 for invisible keys.
+    """Scores s and probabilities ``p`` of a block, [parts, query heads, rows, keys]; invisible keys have -inf and 0.
 
     ``sink_mass`` [parts, query heads, rows] is the sink's probability.
     """
@@ -65,7 +65,7 @@ class Solved:
     def weights(self) -> Weights:
         """The weights of all keys. Read them while the block is the newest: blocks exist to bound memory."""
         mass = torch.zeros_like(self.lse) if self.block.sinks is None else 1.0 - self._p.sum(dim=3).clamp(max=1.0)
-        return Weights(scores=self._scores.masked_fill(~self.block.visible, 0.0), p=self._p, sink_mass=mass)
+        return Weights(scores=self._scores, p=self._p, sink_mass=mass)
 
 
 def solve(problems: Sequence[Problem]) -> Iterator[Solved]:
@@ -79,7 +79,7 @@ def solve(problems: Sequence[Problem]) -> Iterator[Solved]:
         logits = masked if block.sinks is None else torch.cat([block.sinks[..., None], masked], dim=3)
         lse = torch.logsumexp(logits, dim=3) if logits.shape[3] else logits.new_full(logits.shape[:3], -math.inf)
         p = torch.exp(masked - lse.clamp_min(_LOWEST_TOTAL)[..., None])
-        yield Solved(block=block, out=block.sums(p, block.v), lse=lse, _scores=scores, _p=p)
+        yield Solved(block=block, out=block.sums(p, block.v), lse=lse, _scores=masked, _p=p)
 
 
 def attend(problem: Problem) -> Answer:

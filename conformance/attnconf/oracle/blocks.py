@@ -6,6 +6,7 @@ Shorter parts have rows and keys behind them that nothing sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -75,19 +76,31 @@ class Block:
         """
         parts, heads, rows = found.shape[:3]
         by_row = found.transpose(1, 2).reshape(parts * rows, heads, *found.shape[3:])
-        places = [range(piece.out_row, piece.out_row + piece.rows) for part in self.parts for piece in part.pieces]
-        if any(part.rows < rows for part in self.parts):
-            kept = [rows * index + row for index, part in enumerate(self.parts) for row in range(part.rows)]
-            by_row = by_row.index_select(0, _sent(kept, by_row.device))
-        following = all(one.stop == other.start for one, other in pairwise(places))
-        if following and isinstance(self.query_heads, slice):
-            target[places[0].start : places[-1].stop, self.query_heads].copy_(by_row)
-            return
-        index = _sent([row for place in places for row in place], by_row.device)
-        if isinstance(self.query_heads, slice):
-            target[:, self.query_heads].index_copy_(0, index, by_row)
+        if self._kept is not None:
+            by_row = by_row.index_select(0, self._kept)
+        places, heads_of = self._places, self.query_heads
+        if isinstance(heads_of, slice):
+            if isinstance(places, slice):
+                target[places, heads_of].copy_(by_row)
+            else:
+                target[:, heads_of].index_copy_(0, places, by_row)
         else:
-            target[index[:, None], _sent(self.query_heads, by_row.device)] = by_row
+            target[places if isinstance(places, slice) else places[:, None], _sent(heads_of, by_row.device)] = by_row
+
+    @cached_property
+    def _kept(self) -> torch.Tensor | None:
+        """Those of the rows of all parts, one behind the other, that belong to a problem; None for all of them."""
+        rows = self.visible.shape[2]
+        kept = [rows * index + row for index, part in enumerate(self.parts) for row in range(part.rows)]
+        return None if len(kept) == rows * len(self.parts) else _sent(kept, self.visible.device)
+
+    @cached_property
+    def _places(self) -> slice | torch.Tensor:
+        """The places of these rows among those of all problems: a slice where they follow each other."""
+        places = [range(piece.out_row, piece.out_row + piece.rows) for part in self.parts for piece in part.pieces]
+        if all(one.stop == other.start for one, other in pairwise(places)):
+            return slice(places[0].start, places[-1].stop)
+        return _sent([row for place in places for row in place], self.visible.device)
 
 
 def stacked(parts: list[Part]) -> Block:

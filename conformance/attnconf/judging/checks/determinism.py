@@ -39,7 +39,7 @@ def _repeated(trial: Trial, layer: int) -> list[Failure]:
     return compare_all(trial, layer, output, comparison, bitwise=trial.backend.promises.deterministic)
 
 
-def _run_again(trial: Trial) -> dict[int, Output]:
+def _run_again(trial: Trial) -> dict[int, Output | BaseException]:
     rows = [
         BatchRow(index, 0, request.new_tokens, request.kv_len)
         for index, request in reversed(list(enumerate(trial.case.requests)))
@@ -49,7 +49,7 @@ def _run_again(trial: Trial) -> dict[int, Output]:
         if trial.supports_rows(layer, rows, trial.case.mode):
             # Its own name: the other batch must be prepared now, after the base run, and not by an earlier check.
             trial.run(layer, "between", lambda: trial.posed.batch.derive(rows, trial.case.mode))
-    return {layer: trial.run(layer) for layer in trial.answered}
+    return {layer: trial.attempt(partial(trial.run, layer)) for layer in trial.answered}
 
 
 def _hinted(trial: Trial, layer: int) -> list[Failure]:

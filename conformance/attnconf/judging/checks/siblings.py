@@ -7,6 +7,7 @@ call the answer of another.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
@@ -134,16 +135,28 @@ def _run_siblings(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _run_overwritten(trial: Trial, layer: int) -> list[Failure]:
-    """Run the batch from other memory, overwrite that with shorter requests, prepare it anew, and run it."""
+    """Run the batch from other memory, overwrite that with shorter requests, prepare it anew, and run it.
+
+    All layers are run over each of the two, once.
+    """
     other = trial.beside(shorter(trial.case))
     if not trial.is_right(layer) or not _can_run(trial, other.case, layer):
         return []
-    static = own_memory(trial.posed.batch, other.posed)
-    trial.run_prepared(trial.prepare(static), static, layer)
-    changed = load(static, other.posed.spare)
-    output = other.run_prepared(other.prepare(changed), changed, layer)
+    output = other.again(layer, lambda: _overwritten(trial, other))
     what = "wrong once other contents were written into the same tensors, and prepared again"
     return _judged(other, layer, output, OVERWRITTEN_NAME, what)
+
+
+def _overwritten(trial: Trial, other: Trial) -> dict[int, Output | BaseException]:
+    layers = [layer for layer in trial.answered if _can_run(trial, other.case, layer)]
+    static = own_memory(trial.posed.batch, other.posed)
+    first = trial.prepare(static)
+    found = {layer: trial.attempt(partial(trial.run_prepared, first, static, layer)) for layer in layers}
+    changed = load(static, other.posed.spare)
+    second = other.prepare(changed)
+    for layer in [layer for layer, output in found.items() if not isinstance(output, BaseException)]:
+        found[layer] = other.attempt(partial(other.run_prepared, second, changed, layer))
+    return found
 
 
 def _can_run(trial: Trial, case: Case, layer: int) -> bool:
