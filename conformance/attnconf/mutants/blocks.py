@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from attnconf.cases.case import Paging
-from attnconf.cases.dtypes import NVFP4
+from attnconf.cases.dtypes import FP8, NVFP4
 from attnconf.clauses import Clause
 from attnconf.mutants.mutant import Mutant
 from attnconf.mutants.small_cases import FULL, SCALED, SHARED, quantised
 from attnconf.mutants.source import Edit, edited
 
 _PACKED = {"kv_dtype": NVFP4}
+_SERVED = Paging(page_size=16, layout="HND")
+_EIGHT_BIT = SCALED.model_copy(update={"q_scale": 0.25, "out_scale": 0.02})
 _FAINT = SCALED.model_copy(update={"v_scale": 128.0})
 _BLOCKS = "(cache.k_block_scales, cache.v_block_scales)\n"
 
@@ -136,6 +138,20 @@ MUTANTS = (
             ),
         ),
         proof=quantised("decode", poison={"k": "stale", "v": "nan"}, **_PACKED),
+    ),
+    Mutant(
+        id="nvfp4-scales-of-values-as-they-lie",
+        summary="trtllm-gen is handed the block scales of values in the order of tokens, and reads them by four tokens",
+        clause=Clause.QUANTISED,
+        make=edited(
+            "trtllm_mha",
+            Edit(
+                "tiles.reshape(bits.shape).view(torch.float8_e4m3fn)",
+                "cache.v_block_scales",
+                "flashinfer.trtllm_mha.blocks",
+            ),
+        ),
+        proof=quantised("decode", _EIGHT_BIT, q_dtype=FP8, out_dtype=FP8, paging=_SERVED, **_PACKED),
     ),
     Mutant(
         id="nvfp4-scales-cleaned",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from packaging.version import Version
@@ -13,7 +15,12 @@ from attnconf.backends.flashinfer.fa.calls import plan_arguments, plan_key, run_
 from attnconf.backends.flashinfer.fa.indices import page_indices
 from attnconf.backends.flashinfer.fa.modules import module_name, read
 from attnconf.backends.flashinfer.fa.variant import variant_of_layer, variant_of_shape
+from attnconf.backends.flashinfer.trtllm_gen.shapes import names
 from attnconf.backends.flashinfer.trtllm_mha import capability as trtllm
+from attnconf.backends.flashinfer.trtllm_mha import make as make_trtllm
+from attnconf.backends.flashinfer.trtllm_mha.blocks import scale_pools
+from attnconf.backends.flashinfer.trtllm_mha.calls import build_call, build_metadata
+from attnconf.backends.flashinfer.trtllm_mha.contract import ContractViolationError, execute
 from attnconf.backends.reference import make as make_reference
 from attnconf.backends.torch_sdpa import make as make_sdpa
 from attnconf.backends.triton import make as make_triton
@@ -24,6 +31,7 @@ from attnconf.cases.drawing.scales import GLOBAL_K_SCALES, GLOBAL_V_SCALES
 from attnconf.cases.dtypes import FP8, NVFP4
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.stored import packed, parts_of
 from attnconf.cases.request import Request
 from attnconf.cases.shape import batch_shape, kernel_shape
@@ -270,6 +278,59 @@ def test_fa2_is_handed_both_pools_of_block_scales() -> None:
     assert (arguments["k_scale"], arguments["v_scale"], beyond) == (0.5, 16.0, ())
     key = plan_key(batch, 0, variant_of_layer("fa2", batch, 0))
     assert plan_arguments(batch, key, "prefill", page_indices(batch, 0))["kv_data_type"] is torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"mode": "extend"}, None),
+        ({"q_dtype": "bfloat16", "out_dtype": "bfloat16"}, "only under a float8_e4m3fn query, and answers in"),
+        ({"kv_layout": "NHD"}, "of layout NHD copied as a whole"),
+        ({"storage": "sliced"}, "in a row, and storage sliced has others between"),
+        ({"head_dim": 512, "head_dim_v": 512}, "not 512"),
+    ],
+)
+def test_trtllm_gen_reads_4_bits_as_its_list_has_it(changes: dict, reason: str | None) -> None:
+    given = {"q_dtype": FP8, "out_dtype": FP8, "head_dim": 128, "head_dim_v": 128, "page_size": 16, **changes}
+    found = trtllm.supports(a_shape(kv_dtype=NVFP4, **given), on(None))
+    assert found is None if reason is None else reason in found.reason
+
+
+def test_the_kernels_list_names_4_bits_under_8_bit_queries_and_answers() -> None:
+    b200 = on((10, 0), "0.6.13")
+    listed = a_shape(kv_dtype=NVFP4, q_dtype=FP8, out_dtype=FP8, head_dim=128, head_dim_v=128, page_size=64)
+    assert {name[:39] for name in names(listed, b200)} == {"fmhaSm100aKernel_QE4m3KvE2m1OE4m3H128Pa"}
+    assert not names(replace(listed, out_dtype="bfloat16"), b200)
+
+
+def test_trtllm_gen_is_handed_scales_of_values_by_four_tokens() -> None:
+    layer = LAYER.model_copy(update={"q_scale": 0.25, "out_scale": 0.02})
+    case = make(layer, mode="decode", q_dtype=FP8, out_dtype=FP8)
+    (cache,) = PosedCase(case, CPU).batch.caches
+    k, v = scale_pools(cache)
+    assert k is cache.k_block_scales
+    count, (tile, own) = v.shape[3], (bits(v)[1, 1].flatten(), bits(cache.v_block_scales)[1, 1])
+    for token in range(16):
+        for scale in range(count):
+            assert tile[token // 4 * 4 * count + scale * 4 + token % 4] == own[token, scale]
+    (result,) = run_case(case, make_trtllm(detect()), detect(), CPU).layers
+    assert result.outcome.value == "contract_only", result
+    assert "block_scales" in result.effective
+
+
+@pytest.mark.parametrize("dropped", ["kv_cache_sf", "sliced"])
+def test_the_contract_refuses_pools_of_scales_that_no_kernel_reads(dropped: str) -> None:
+    layer = LAYER.model_copy(update={"q_scale": 0.25, "out_scale": 0.02})
+    batch = PosedCase(make(layer, mode="decode", q_dtype=FP8, out_dtype=FP8), CPU).batch
+    workspace = torch.zeros(1, dtype=torch.uint8)
+    out = torch.zeros(batch.layers[0].out_shape, dtype=torch.float8_e4m3fn)
+    kernel = "trtllm-gen-decode"
+    call = build_call(kernel, batch, 0, build_metadata(batch, kernel), workspace=workspace, out=out, lse=None)
+    wide = torch.zeros((*batch.caches[0].k_block_scales.shape[:3], 8), dtype=torch.uint8).view(torch.float8_e4m3fn)
+    wrong = None if dropped == "kv_cache_sf" else (wide[..., :4], wide[..., 4:])
+    with pytest.raises(ContractViolationError, match="kv_cache_sf"):
+        execute(call.function, {**call.arguments, "kv_cache_sf": wrong})
 
 
 @pytest.mark.parametrize(("sm", "mode"), [((9, 0), "decode"), ((9, 0), "extend"), ((12, 0), "decode")])

@@ -9,7 +9,7 @@ from attnconf.backends.flashinfer.trtllm_gen.traits import Mask
 UNLIMITED = 2**31 - 1
 """What FlashInfer's launcher passes as the window of a layer that has none."""
 
-DTYPES = {"float16": "FP16", "bfloat16": "BF16", "float8_e4m3fn": "E4M3"}
+DTYPES = {"float16": "FP16", "bfloat16": "BF16", "float8_e4m3fn": "E4M3", "nvfp4": "E2M1"}
 """FlashInfer's ``Data_type`` of the dtypes that a case or a grid has."""
 
 

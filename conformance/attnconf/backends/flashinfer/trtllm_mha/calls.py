@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnconf.backends.flashinfer.tokens import dense_queries
+from attnconf.backends.flashinfer.trtllm_mha.blocks import scale_pools
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import FUNCTIONS, Family
 from attnconf.backends.flashinfer.trtllm_mha.stacked import PageCopy, page_copy, stacked_copy, stacked_view
 from attnconf.backends.tables import block_tables_for
@@ -120,6 +121,9 @@ def build_call(  # noqa: PLR0913 - the parts of one launch
         "block_tables": metadata.tables[layer],
         "kv_layout": batch.kv_layout,
     }
+    blocks = scale_pools(cache)
+    if blocks is not None:
+        arguments["kv_cache_sf"] = blocks
     if lse is not None:
         arguments["lse"] = lse
     if kernel == "trtllm-gen-context":

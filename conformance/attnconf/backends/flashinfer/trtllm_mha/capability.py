@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from attnconf.backends.flashinfer import floors
 from attnconf.backends.flashinfer.package import FLOOR, PACKAGE, library_version
 from attnconf.backends.flashinfer.trtllm_gen import shapes
-from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family, generation
+from attnconf.backends.flashinfer.trtllm_mha.dispatch import SCALE_TOKENS, Family, Generation, family, generation
 from attnconf.backends.protocol import Unsupported
 from attnconf.cases.dtypes import E5M2, FP8, NVFP4
 
@@ -51,18 +51,16 @@ _NO_E5M2: dict[Family, str] = {
 """Of KV in e5m2: the lists of kernels, and ``gen_xqa_module`` in jit/xqa.py, whose last branch (``CACHE_ELEM_ENUM=0``)
 takes every dtype that it does not name; 0.6.18.post1."""
 
-_GEN_NVFP4 = (
-    f"reads {NVFP4} KV with block scales of values that are interleaved by four tokens, and answers in {FP8} alone;"
-    " the adapter lays none out so"
-)
+_GEN_NVFP4_SINCE = Version("0.6.18")
+"""The oldest release whose ``kv_cache_sf`` was read."""
+
+_GEN_NVFP4_HEAD_DIMS = (64, 128, 256)
 _NO_NVFP4: dict[Family, str] = {
-    "trtllm-gen-decode": _GEN_NVFP4,
-    "trtllm-gen-context": _GEN_NVFP4,
     "xqa": f"takes {NVFP4} KV on SM 12.x alone, where it was never run, so the adapter hands it no scales of blocks",
     "fmha_v2": f"takes KV of the query's dtype, and has no kernels over {NVFP4}",
 }
-"""Of KV in NVFP4: kv_cache_sf in decode.py and prefill.py, xqa.py (SM12x), and the lists of kernels, whose rows of E2M1
-keys have E4M3 queries and answers, at head_dim up to 256; 0.6.18.post1."""
+"""Of KV in NVFP4: xqa.py (SM12x) and fmha_library.py of 0.6.18.post1. In the lists of trtllm-gen all rows with E2M1
+keys have E4M3 queries and answers, at head_dim up to 256."""
 
 _CUDA_FLOORS: dict[Generation, Version] = {
     "sm90": Version("12.3"),
@@ -154,7 +152,7 @@ def _tensor_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> 
     if shape.head_scales:
         yield f"{title} takes one factor for all heads (bmm1_scale and bmm2_scale), and no scale of each KV head"
     if shape.kv_dtype == NVFP4:
-        yield f"{title} {_NO_NVFP4[kernel]}"
+        yield from [f"{title} {_NO_NVFP4[kernel]}"] if kernel in _NO_NVFP4 else _gen_four_bit_reasons(shape, title)
     if shape.kv_dtype == E5M2:
         yield f"{title} {_NO_E5M2[kernel]}"
     if shape.kv_dtype == FP8 != shape.q_dtype and kernel in {"trtllm-gen-context", "fmha_v2"}:
@@ -190,7 +188,23 @@ def _mask_reasons(shape: KernelShape, kernel: Family, machine: Generation) -> It
         yield f"{_TITLES[kernel]} has no logits soft cap"
 
 
+def _gen_four_bit_reasons(shape: KernelShape, title: str) -> Iterator[str]:
+    """Yield what trtllm-gen over NVFP4 KV has no kernel for, or FlashInfer no pool of scales (``kv_cache_sf``)."""
+    if {shape.q_dtype, shape.out_dtype} != {FP8}:
+        yield f"{title} reads {NVFP4} KV only under a {FP8} query, and answers in {FP8}"
+    if shape.kv_layout != "HND":
+        yield f"{title} has {NVFP4} KV of layout NHD copied as a whole at each call"
+    if shape.storage == "sliced":
+        yield f"{title} wants the scales of blocks of a page's tokens in a row, and storage sliced has others between"
+    if shape.page_size % SCALE_TOKENS:
+        yield f"{title} has the block scales of {SCALE_TOKENS} tokens side by side, and pages have {shape.page_size}"
+    if shape.head_dim not in _GEN_NVFP4_HEAD_DIMS:
+        yield f"{title} is listed with head_dim {_either(_GEN_NVFP4_HEAD_DIMS)} over {NVFP4} KV, not {shape.head_dim}"
+
+
 def _trtllm_gen_reasons(shape: KernelShape, version: Version) -> Iterator[str]:
+    if shape.kv_dtype == NVFP4 and version < _GEN_NVFP4_SINCE:
+        yield f"trtllm-gen is called with scales of blocks since {PACKAGE} {_GEN_NVFP4_SINCE}, and this is {version}"
     if shape.mode == "verify" and shape.max_q_len > _MOST_VERIFIED:
         yield f"trtllm-gen is known to take q_len up to {_MOST_VERIFIED} in a decode, not {shape.max_q_len}"
     if shape.head_dim not in _GEN_HEAD_DIMS:

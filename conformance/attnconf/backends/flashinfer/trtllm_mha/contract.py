@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnconf.backends.flashinfer.trtllm_mha.blocks import gathered
+from attnconf.backends.flashinfer.trtllm_mha.dispatch import SCALE_TOKENS
+from attnconf.backends.packed import unpacked
 from attnconf.errors import AttnconfError
 
 if TYPE_CHECKING:
@@ -34,7 +37,10 @@ class ContractViolationError(AttnconfError):
 
 @dataclass(frozen=True)
 class _Reading:
-    """One call as values: ``k`` and ``v`` [num_pages, num_kv_heads, page_size, head_dim], one length per request."""
+    """One call as values: ``k`` and ``v`` [num_pages, num_kv_heads, page_size, head_dim], one length per request.
+
+    Of NVFP4 these are bytes, and ``blocks`` the scales of keys and of values, as they are passed.
+    """
 
     q: torch.Tensor
     k: torch.Tensor
@@ -48,6 +54,7 @@ class _Reading:
     soft_cap: float | None
     sinks: torch.Tensor | None
     mask: torch.Tensor | None
+    blocks: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
 
 
 def execute(function: str, arguments: Mapping[str, Any]) -> None:
@@ -99,7 +106,8 @@ def _read(function: str, arguments: Mapping[str, Any]) -> _Reading:
     if layout == "NHD":
         k, v = k.transpose(1, 2), v.transpose(1, 2)
     _demand(q.is_contiguous(), function, "query", "is strided, and the function passes no strides of it on")
-    _demand(q.shape[2] == k.shape[3], function, "kv_cache", f"has head_dim {k.shape[3]} under a query of {q.shape[2]}")
+    blocks, width = _blocks(function, arguments, k, layout), k.shape[3] * (2 if k.dtype is torch.uint8 else 1)
+    _demand(q.shape[2] == width, function, "kv_cache", f"has head_dim {width} under a query of {q.shape[2]}")
     _demand(q.shape[1] % k.shape[1] == 0, function, "kv_cache", f"has {k.shape[1]} heads under a query of {q.shape[1]}")
     tables, sinks = arguments["block_tables"], arguments["sinks"]
     two_dimensional = tables.dim() == 2 and tables.is_contiguous()  # noqa: PLR2004 - requests and pages
@@ -119,8 +127,32 @@ def _read(function: str, arguments: Mapping[str, Any]) -> _Reading:
     return _Reading(
         q, k, v, tables, q_starts, kv_lens,
         float(arguments["bmm1_scale"]), float(arguments["bmm2_scale"]), window_left, soft_cap, sinks,
-        _mask(function, arguments, mask, len(kv_lens)),
+        _mask(function, arguments, mask, len(kv_lens)), blocks,
     )  # fmt: skip
+
+
+def _blocks(
+    function: str, arguments: Mapping[str, Any], k: torch.Tensor, layout: str
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return the scales of blocks of keys and of values, which belong to uint8 caches alone."""
+    given = arguments.get("kv_cache_sf")
+    _demand((given is None) == (k.dtype is not torch.uint8), function, "kv_cache_sf", "belongs to uint8 caches alone")
+    if given is None:
+        return None, None
+    pages, heads, size, width = k.shape
+    shape = (pages, heads, size, width // 8)
+    _demand(layout == "HND", function, "kv_layout", "of an NVFP4 cache is NHD, which copies all of it at each call")
+    _demand(
+        size % SCALE_TOKENS == 0 == width % 32, function, "kv_cache", f"has pages of {size} tokens of {width} bytes"
+    )
+    for scales in given:
+        allowed = scales.dtype is torch.float8_e4m3fn and scales.shape == shape
+        _demand(allowed, function, "kv_cache_sf", f"is not {shape} float8_e4m3fn")
+        in_rows = scales.stride()[2:] == (shape[3], 1)
+        _demand(in_rows, function, "kv_cache_sf", "has something between the tokens of a page and head")
+    eight_bits = {arguments["query"].dtype, arguments["out"].dtype} == {torch.float8_e4m3fn}
+    _demand(eight_bits, function, "query", "and out are not float8_e4m3fn, as in every kernel over NVFP4")
+    return given[0], given[1]
 
 
 def _kv_lens(function: str, arguments: Mapping[str, Any], tables: torch.Tensor) -> list[int]:
@@ -182,8 +214,8 @@ def _attend(reading: _Reading, request: int, q: torch.Tensor) -> tuple[torch.Ten
     positions = length - tokens + torch.arange(tokens, device=q.device)
     first = 0 if reading.window_left < 0 else max(0, length - tokens - reading.window_left)
     keys = torch.arange(first, length, device=q.device)
-    k = _gather(reading, reading.k, request, keys).repeat_interleave(group, dim=1)
-    v = _gather(reading, reading.v, request, keys).repeat_interleave(group, dim=1)
+    k = _gather(reading, reading.k, request, keys, reading.blocks[0]).repeat_interleave(group, dim=1)
+    v = _gather(reading, reading.v, request, keys, reading.blocks[1], by_four=True).repeat_interleave(group, dim=1)
     seen = keys[None, :] <= positions[:, None]
     if reading.mask is not None:
         seen = _draft_visible(reading.mask[request], keys, length - tokens)
@@ -203,10 +235,19 @@ def _attend(reading: _Reading, request: int, q: torch.Tensor) -> tuple[torch.Ten
     return out, lse.T
 
 
-def _gather(reading: _Reading, paged: torch.Tensor, request: int, keys: torch.Tensor) -> torch.Tensor:
+def _gather(  # noqa: PLR0913 - a call, what is read of it, and how
+    reading: _Reading,
+    paged: torch.Tensor,
+    request: int,
+    keys: torch.Tensor,
+    blocks: torch.Tensor | None,
+    *,
+    by_four: bool = False,
+) -> torch.Tensor:
     size = paged.shape[2]
-    pages = reading.tables[request].long()[keys // size]
-    return paged[pages, :, keys % size].float()
+    pages, slots = reading.tables[request].long()[keys // size], keys % size
+    found = paged[pages, :, slots]
+    return found.float() if blocks is None else unpacked(found, gathered(blocks, pages, slots, by_four=by_four))
 
 
 def _draft_visible(mask: torch.Tensor, keys: torch.Tensor, cached: int) -> torch.Tensor:

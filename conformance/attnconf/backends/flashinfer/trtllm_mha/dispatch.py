@@ -18,6 +18,9 @@ FUNCTIONS: dict[Family, tuple[str, str]] = {
 }
 """The module and the function through which each family is called."""
 
+SCALE_TOKENS = 4
+"""The tokens whose scales of blocks lie side by side among those of values that trtllm-gen reads."""
+
 _GENERATIONS: dict[int, Generation] = {9: "sm90", 10: "sm100", 12: "sm120"}
 
 
