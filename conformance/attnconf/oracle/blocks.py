@@ -6,8 +6,8 @@ Shorter parts have rows and keys behind them that nothing sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate, pairwise
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -174,14 +174,20 @@ def _joined(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
     dtype = tensors[0].dtype
     if dtype.itemsize == 1:  # not every device joins and gathers numbers of 8 bits
         tensors = [tensor.view(torch.uint8) for tensor in tensors]
-    lengths = [len(tensor) for tensor in tensors]
-    starts, behind = accumulate(lengths, initial=0), sum(lengths)
-    rows = [
-        [*range(start, start + count), *[behind] * (length - count)]
-        for start, count in zip(starts, lengths, strict=False)
-    ]
     together = torch.cat([*tensors, tensors[0].new_zeros((1, *tensors[0].shape[1:]))])
-    return numbers(together[_sent(rows, together.device)].view(dtype))
+    rows = _rows_behind(tuple(len(tensor) for tensor in tensors), length, together.device)
+    return numbers(together[rows].view(dtype))
+
+
+@lru_cache(maxsize=2)
+def _rows_behind(lengths: tuple[int, ...], length: int, device: torch.device) -> torch.Tensor:
+    """Return the rows [tensors, length] of tensors that are joined, with the one behind the last one where they end.
+
+    Keys and values are as long, and so are those of the next layer.
+    """
+    counts, place = torch.tensor(lengths)[:, None], torch.arange(length)
+    rows = torch.where(place < counts, counts.cumsum(0) - counts + place, sum(lengths))
+    return rows.to(device, non_blocking=True)
 
 
 def _strided(tensors: list[torch.Tensor]) -> torch.Tensor | None:

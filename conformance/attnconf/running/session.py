@@ -26,6 +26,7 @@ from attnconf.running.declined import Declined
 from attnconf.running.own_cases import select
 from attnconf.running.processes.asked import AskedBackend, declared_of
 from attnconf.running.processes.declaration import Declaration, declaration_of
+from attnconf.running.processes.freed import keep_freed_memory
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
 from attnconf.running.processes.served import Spec
 from attnconf.running.processes.server import start_server
@@ -84,6 +85,7 @@ class Session:
         self._declined = Declined(self.why_not_here, self._declared)
         # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.
         torch.set_num_threads(1)
+        keep_freed_memory()
 
     @property
     def device(self) -> torch.device:

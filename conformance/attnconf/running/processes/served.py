@@ -27,6 +27,7 @@ from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.surroundings import Surroundings
 from attnconf.running.processes.declaration import Declaration, declaration_of
+from attnconf.running.processes.freed import keep_freed_memory
 from attnconf.running.processes.last_words import redirect_output
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dic
     os.set_inheritable(pipe.fileno(), False)  # noqa: FBT003 - it closes if another program takes this one's place
     redirect_output(output)
     torch.set_num_threads(1)
+    keep_freed_memory()
     pipe.send((Answer.BEGUN, None))
     try:
         spec: Spec = pickle.loads(pickled)  # noqa: S301 - its caller's
