@@ -343,3 +343,10 @@ def test_engines_say_what_they_do_with_it() -> None:
     shape = a_shape(kv_dtype=NVFP4, q_dtype="float16", head_dim=128, head_dim_v=128, storage="sliced", page_size=16)
     assert "nvfp4" in sglang_supports(shape, on(None)).reason
     assert "trtllm-gen on SM 10.x" in vllm_supports(shape, on(None)).reason
+
+
+def test_a_case_of_it_is_written_and_read() -> None:
+    case = make()
+    data = case.to_data()
+    assert data["kv_dtype"] == NVFP4
+    assert Case.model_validate(data) == case
