@@ -9,7 +9,7 @@ from attnconf.platforms import detect
 from ci.benchmarks.blame.__main__ import SETS, main
 from ci.benchmarks.blame.fault import Fault
 
-WRITTEN = ("first", "second", "third")
+WRITTEN = ("first", "second", "third", "fourth")
 FAULTS = [fault for name in WRITTEN for fault in SETS[name] if isinstance(fault, Fault)]
 
 

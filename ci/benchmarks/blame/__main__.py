@@ -19,6 +19,8 @@ from attnconf.running.agenda import agenda
 from attnconf.running.campaigns.hunt import first_clause
 from attnconf.running.session import Session
 from ci.benchmarks.blame.calls import CALLS
+from ci.benchmarks.blame.fourth_numbers import FOURTH_NUMBERS
+from ci.benchmarks.blame.fourth_sight import FOURTH_SIGHT
 from ci.benchmarks.blame.later_numbers import LATER_NUMBERS
 from ci.benchmarks.blame.later_sight import LATER_SIGHT
 from ci.benchmarks.blame.numbers import NUMBERS
@@ -34,6 +36,7 @@ SETS: dict[str, Sequence[Fault | Mutant]] = {
     "first": (*SIGHT, *NUMBERS, *CALLS),
     "second": (*LATER_SIGHT, *LATER_NUMBERS),
     "third": (*THIRD_SIGHT, *THIRD_NUMBERS),
+    "fourth": (*FOURTH_SIGHT, *FOURTH_NUMBERS),
     "shipped": MUTANTS,
 }
 

@@ -134,11 +134,16 @@ def _explained(trial: Trial, found: Failure, place: Place, by_element: torch.Ten
         if simpler:
             explanation = replace(by_mistakes(simpler), keys=explanation.keys, suspicion=_in_simpler(simpler))
     needs = "" if removal is None else _without(removal)
+    clause = explanation.clause if removal is None else removal.clause
+    if clause is Clause.INDEPENDENCE and explanation.clause is Clause.DEAD_SLOTS:
+        clause = Clause.PAGING  # who reads dead slots beside others, and none alone, finds other pages than its own
+    if clause is Clause.PAGING and explanation.clause is Clause.CAUSAL and explanation.moved > 0:
+        clause = Clause.CAUSAL  # each row sees the keys behind its own: the pages in which they lie are right
     wrong_rows = int((by_element > 1.0).any(dim=2).sum())
     rows = by_element.shape[0] * by_element.shape[1]
     return replace(
         found,
-        clause=explanation.clause if removal is None else removal.clause,
+        clause=clause,
         place=explanation.place(layer, request, place.token, place.head, place.dim),
         summary=f"{found.summary} ({wrong_rows} of {rows} rows of the request are wrong)",
         keys=explanation.keys,

@@ -57,7 +57,7 @@ def explain(trial: Trial, layer: int, request: int, token: int, head: int) -> Ex
 
 def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanation:
     poison, spec = trial.case.poison, trial.case.requests[request]
-    if {poison.k, poison.v} & {"nan", "inf", "huge"} and _reads_dead_slots(trial, layer):
+    if {poison.k, poison.v} & {"nan", "inf", "huge"} and reads_dead_slots(trial, layer):
         position = spec.prefix_len + token
         return Explanation(
             clause=Clause.DEAD_SLOTS,
@@ -71,7 +71,7 @@ def _not_finite(trial: Trial, layer: int, request: int, token: int) -> Explanati
     )
 
 
-def _reads_dead_slots(trial: Trial, layer: int) -> bool:
+def reads_dead_slots(trial: Trial, layer: int) -> bool:
     """Return whether other contents of the dead slots, which every backend must tolerate, change the output."""
     posed, poison = trial.posed, trial.case.poison
     kind: PoisonKind = "stale" if poison == Poison(k="zero", v="zero") else "zero"
@@ -147,7 +147,7 @@ def _suspect_key(trial: Trial, scene: Scene, row: Row, actual: torch.Tensor) -> 
     in_sight, lost = row.first <= key <= row.last, float(likeness[key]) < 0
     if float(likeness[key].abs()) < _LIKENESS or (lost and not in_sight):
         beyond = bool((actual.abs() > _HULL * row.values.abs().amax(dim=0)).any())
-        if beyond and _reads_dead_slots(trial, scene.layer):
+        if beyond and reads_dead_slots(trial, scene.layer):
             return Explanation(
                 clause=Clause.DEAD_SLOTS,
                 keys=f"no live key has such a value; {visible}",

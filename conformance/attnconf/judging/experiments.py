@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ from attnconf.cases.case import Case, Poison
 from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.judging.blame import plain_versions, simpler_versions
-from attnconf.judging.diagnose import foretold
+from attnconf.judging.diagnose import foretold, reads_dead_slots
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.removals import alone
 from attnconf.numerics import out_units
@@ -212,14 +213,17 @@ def _judge(
     """Hold what each mistake foretells against an answer, which ``counts`` for and against it or can only refute it.
 
     Right answers refute mistakes of the clauses ``refuting``, too. What a mistake reads in dead slots is known by its
-    kind alone: then another answer than the foretold one says nothing.
+    kind alone: then another answer than the foretold one says nothing, if the answer depends on them at all.
     """
+    reads_dead = cache(partial(reads_dead_slots, question, layer))
     requests = _worst_first(question, layer)
     wrong = [one for one in requests if question.base_units(layer, one) > 1.0]
     for record in records:
         if record.refuted:
             continue
         foretold = {one: _foretells(record.mistake, question, layer, one) for one in requests}
+        if any(is_so is None for is_so in foretold.values()) and not reads_dead():
+            foretold = {one: bool(is_so) for one, is_so in foretold.items()}
         missed = [one for one, is_so in foretold.items() if is_so is False]
         matched = not missed and any(foretold[one] for one in wrong)
         record.refuted = any(one in wrong or record.mistake.clause in refuting for one in missed)

@@ -156,6 +156,11 @@ CASE_FOR = {
     "q_scale off": EIGHT_BIT,
     "q_scale once more": {"layers": CALIBRATED},
     "owner's q_scale": EIGHT_BIT,
+    "owner's out_scale": {
+        **EIGHT_BIT,
+        "out_dtype": FP8,
+        "layers": (CALIBRATED[0], CALIBRATED[1].model_copy(update={"out_scale": 0.02}), CALIBRATED[2]),
+    },
     "out_scale off": EIGHT_BIT | {"out_dtype": FP8},
     "out_scale once more": {"layers": CALIBRATED},
     "out_scale inverted": EIGHT_BIT | {"out_dtype": FP8},

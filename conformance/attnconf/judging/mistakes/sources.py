@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.dtypes import FP8
 from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
@@ -84,6 +85,11 @@ def _out_factor(change: Callable[[float, float], float]) -> Apply:
 def _owners_q_scale(scene: Scene) -> Mistaken:
     own = scene.case.owner(scene.layer) == scene.layer
     return None if own else _q_factor(lambda _right, _own: scene.owner.q_scale)(scene)
+
+
+def _owners_out_scale(scene: Scene) -> Mistaken:
+    own = scene.case.owner(scene.layer) == scene.layer or scene.case.answer_dtype != FP8
+    return None if own else _out_factor(lambda _right, _own: scene.owner.out_scale)(scene)
 
 
 def _own_scales(scene: Scene) -> Mistaken:
@@ -253,6 +259,14 @@ SOURCES = (
         Clause.QUANTISED,
         "out_scale is applied once too often",
         _out_factor(lambda right, own: right * own),
+    ),
+    Mistake(
+        "owner's out_scale",
+        "out_scale",
+        Clause.QUANTISED,
+        "the redirected layer's answer is stored with its owner's out_scale",
+        _owners_out_scale,
+        claimed=False,
     ),
     Mistake(
         "out_scale inverted",
