@@ -267,7 +267,7 @@ def test_the_command_refuses_a_misspelt_feature(policy_file: Path, capsys: pytes
     error = capsys.readouterr().err
     place = f"attnconf: policy invalid: {policy_file}: required.0.effective.sliding.0"
     assert error.startswith(
-        f"{place} is 'widnow'; allowed: Input should be 'bidirectional', 'causal', 'chunk', 'gqa', "
+        f"{place} is 'widnow'; allowed: Input should be 'bidirectional', 'block_scales', 'causal', 'chunk', "
     )
     assert error.count("\n") == 1
 
