@@ -19,9 +19,11 @@ from attnconf.numerics import (
     NumericsProfile,
     bounded_answer,
     changes_by_row,
+    is_within,
     lse_units,
     merge_answers,
     out_units,
+    units_by_row,
 )
 from attnconf.oracle import Problem, attend
 
@@ -368,3 +370,15 @@ def test_the_merge_of_two_right_parts_stays_inside_its_bound(case: Case, kernel:
     shares = torch.softmax(torch.stack(lses).double(), dim=0)
     merged = (shares[..., None] * torch.stack(outs).double()).sum(dim=0)
     assert float(out_units(merged, expected).max()) <= 1.0
+
+
+def test_what_lies_plainly_within_the_bound_has_at_most_one_unit() -> None:
+    problem = make_logical(make_case(128, head_dim=32)).problem(0, 0)
+    expected = bounded_answer(problem, NumericsProfile(), "float32")
+    lse = expected.answer.lse
+    for factor, within in ((0.0, True), (0.99, True), (-1.0, True), (1.01, False), (math.nan, False)):
+        out = expected.answer.out.clone()
+        out[0, 0, 0] += factor * expected.out_bound[0, 0, 0]
+        assert is_within(out, None, expected) == is_within(out, lse, expected) == within
+        assert (float(units_by_row(out, lse, expected).max()) <= 1.0) == within
+    assert not is_within(expected.answer.out, lse + 2 * expected.lse_bound, expected)

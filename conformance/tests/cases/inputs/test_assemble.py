@@ -23,6 +23,7 @@ from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.inputs.stored import parts_of
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.request import Request
+from attnconf.judging import execution
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
@@ -223,7 +224,9 @@ def test_memory_covers_the_space_between_pages() -> None:
     assert names["caches[0].k"].numel() > batch.caches[0].k.numel() * batch.caches[0].k.element_size()
 
 
-def test_a_changed_input_is_noticed() -> None:
+@pytest.mark.parametrize("joined", [set(), {"cpu"}], ids=["one by one", "joined, as on a GPU"])
+def test_a_changed_input_is_noticed(joined: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "_JOINED_ON", joined)
     posed = PosedCase(make(paging=Paging(storage="padded", page_size=8)), CPU)
     assert posed.changed_input() is None
     before = bits(posed.batch.caches[0].v).clone()
