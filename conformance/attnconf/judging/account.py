@@ -14,9 +14,10 @@ from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case
 from attnconf.clauses import Clause
 from attnconf.judging.blame import blamed, needs_groups
-from attnconf.judging.diagnose import by_mistakes, explain
+from attnconf.judging.diagnose import OUT_OF_SIGHT, by_mistakes, explain, reads_dead_slots
 from attnconf.judging.experiments import ask_further, explain_simpler
 from attnconf.judging.explanation import DEAD_SLOT, UNEXPLAINED_CLAUSE
+from attnconf.judging.removals import usual_products
 from attnconf.judging.repeats import repeats
 from attnconf.judging.result import Failure, Place
 from attnconf.numerics import lse_units, out_units
@@ -126,8 +127,12 @@ def _explained(trial: Trial, found: Failure, place: Place, by_element: torch.Ten
     if removal is None:
         explanation = _held_to_further_answers(trial, layer, request, explanation)
     if removal is None and not explanation.exact:
+        if explanation.clause == UNEXPLAINED_CLAUSE and reads_dead_slots(trial, layer):
+            explanation = replace(explanation, clause=Clause.DEAD_SLOTS, suspicion=DEAD_SLOT, diagnosis=DEAD_SLOT)
         removal = blamed(trial, layer, request, explanation.clause, neutral=False)
         simpler = () if removal or explanation.clause != UNEXPLAINED_CLAUSE else explain_simpler(trial, layer, request)
+        if removal is not None and removal.without is usual_products and explanation.diagnosis == OUT_OF_SIGHT:
+            removal = None  # what no row may see is seen, whatever its score is
         if removal is None and explanation.clause is Clause.DEAD_SLOTS:
             # wrong over any contents of dead slots, and not for the rest of a last page: wrong slots are read
             explanation = replace(explanation, clause=Clause.PAGING)

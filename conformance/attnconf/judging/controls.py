@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from attnconf.cases.case import Case, Poison
 from attnconf.judging.account import account_of
 from attnconf.judging.blame import plain_versions, simpler_versions
+from attnconf.judging.removals import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,7 +60,8 @@ def _plain(case: Case) -> Iterator[Case]:
     paging = case.paging.model_copy(update={"reclaimed": False, "recorded": None})
     plain = case.model_copy(update={"paging": paging, "poison": Poison(k="stale", v="stale")})
     layers = tuple(one.model_copy(update={"logits_soft_cap": None, "sinks": False}) for one in case.layers)
-    yield plain.model_copy(update={"seed": _LOW_SEED, "layers": layers})
+    # numbers of 8 bits do not reach so far
+    yield as_stored(plain.model_copy(update={"seed": _LOW_SEED, "layers": layers}), 0, 0)
     yield plain.model_copy(update={"seed": _ORDINARY_SEED})
     if case.mode in {"extend", "mixed"}:
         requests = tuple(

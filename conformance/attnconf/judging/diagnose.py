@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
     from attnconf.numerics import NumericsProfile
 
+OUT_OF_SIGHT = "a key out of sight is read"
+"""The diagnosis of an answer that has a key which its row does not see."""
+
 _HULL = 1.05
 """A mean of live values exceeds the largest of them by no more than this factor: beyond it, something else was read."""
 
@@ -157,7 +160,7 @@ def _suspect_key(trial: Trial, scene: Scene, row: Row, actual: torch.Tensor) -> 
         return Explanation(clause=UNEXPLAINED_CLAUSE, keys=f"no single live key explains it; {visible}")
     left = (weighted - row.weights[key] * row.values[key]) / (mass - row.weights[key] + row.sink)
     whole = float((actual - left).norm()) <= _REMAINDER * float(deviation.norm())
-    suspicion = "a key in sight is lost" if lost and whole else ("" if in_sight else "a key out of sight is read")
+    suspicion = "a key in sight is lost" if lost and whole else ("" if in_sight else OUT_OF_SIGHT)
     case = scene.logical.case
     page = scene.layout.page(pool_of(case, case.owner(scene.layer)), scene.request, key)
     return Explanation(

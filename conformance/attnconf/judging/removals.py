@@ -82,7 +82,7 @@ def _own_kv(case: Case, layer: int, _request: int) -> Case:
     return case.model_copy(update={"layers": tuple(layers)})
 
 
-def _usual_products(case: Case, _layer: int, _request: int) -> Case:
+def usual_products(case: Case, _layer: int, _request: int) -> Case:
     """Ask over numbers whose products need no unusual sm_scale, and whose scores and sinks lie near zero."""
     layers = tuple(one.model_copy(update={"sm_scale": _usual_scale(one)}) for one in case.layers)
     return case.model_copy(update={"layers": layers, "seed": ordinary_seed(case.seed)})
@@ -148,7 +148,7 @@ def _unpacked(case: Case, _layer: int, _request: int) -> Case:
     return case.model_copy(update={"kv_dtype": FP8}) if case.kv_dtype == NVFP4 else case
 
 
-def _as_stored(case: Case, layer: int, request: int) -> Case:
+def as_stored(case: Case, layer: int, request: int) -> Case:
     """Ask with nothing in 8 or 4 bits."""
     wide = _counted(_wide_query(_wide_answer(case, layer, request), layer, request), k_scale=True)
     scales = {"k_scale": 1.0, "v_scale": 1.0, "q_scale": 1.0, "out_scale": 1.0, "k_scales": (), "v_scales": ()}
@@ -267,8 +267,8 @@ REMOVALS = (
     Removal(Clause.QUANTISED, "scales of each KV head", _one_scale),
     Removal(Clause.QUANTISED, "keys and values in e5m2", _as_e4m3),
     Removal(Clause.QUANTISED, "keys and values of 4 bits, with scales of blocks", _unpacked),
-    Removal(Clause.QUANTISED, "8-bit keys and values", _as_stored),
-    Removal(Clause.SCORES, "scores or sinks far from zero, and products of this size", _usual_products),
+    Removal(Clause.QUANTISED, "8-bit keys and values", as_stored),
+    Removal(Clause.SCORES, "scores or sinks far from zero, and products of this size", usual_products),
     Removal(
         Clause.DEAD_SLOTS,
         "a last page that is not full",

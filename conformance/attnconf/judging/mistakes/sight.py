@@ -261,7 +261,7 @@ SIGHT = (
     Mistake(
         "last page full",
         "page_tail",
-        Clause.PAGING,
+        Clause.DEAD_SLOTS,
         "a last page is read to its end, past the last token",
         _last_page_full,
     ),
