@@ -25,7 +25,7 @@ from attnconf.cli import (
 from attnconf.cli.arguments import Parser, PolicyInvalidError
 from attnconf.cli.console import Console
 from attnconf.cli.receipts import matrix, merge, paired, picture, report, sign, verify, verify_requests
-from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_POLICY_INVALID
+from attnconf.cli.statuses import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_POLICY_INVALID
 from attnconf.errors import AttnconfError
 from attnconf.version import __version__
 
@@ -62,9 +62,6 @@ _COMMANDS = (
 _EXIT_BROKEN_PIPE = 141
 """As shells report that the reader of the output has gone away."""
 
-_EXIT_INTERRUPTED = 130
-"""As shells report a Ctrl-C."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what the user got wrong is one sentence on stderr."""
@@ -84,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         console.complain("attnconf: interrupted")
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     return status
 
 
