@@ -121,17 +121,20 @@ def load_stored(
     ``blocks`` the scale of each 16, as bits of e4m3, for ``page`` and ``slot`` [keys]; no conversion of the hardware's
     is needed, and the product is exact in every dtype of 16 bits.
     """
-    if FORMAT != "nvfp4":
-        return load_or_zero((base + offset)[:, None] + (place * step)[None, :], mask, FORMAT, DOT)
-    pair = load_or_zero((base + offset)[:, None] + (place // 2 * step)[None, :], mask, "native", tl.int32)
-    scales = blocks + page * block_page + slot * block_slot
-    scale = load_or_zero(scales[:, None] + (place // 16 * block_step)[None, :], mask, "e4m3", tl.float32)
-    code = (pair >> (place % 2 * 4).to(tl.int32)[None, :]) & 15
-    magnitude = code & 7
-    # Moved to float32's place, the exponent is too small by 127 - 1; below it there is one half alone.
-    normal = ((magnitude << 22) + (126 << 23)).to(tl.float32, bitcast=True)
-    number = tl.where(magnitude < 2, magnitude.to(tl.float32) * 0.5, normal)  # noqa: PLR2004 - the first normal
-    return (tl.where(code > 7, -number, number) * scale).to(DOT)  # noqa: PLR2004 - the sign bit
+    # Both branches in full: Triton 3.6 compiles what stands behind a return that it takes, for any dtype.
+    if FORMAT == "nvfp4":
+        pair = load_or_zero((base + offset)[:, None] + (place // 2 * step)[None, :], mask, "native", tl.int32)
+        scales = blocks + page * block_page + slot * block_slot
+        scale = load_or_zero(scales[:, None] + (place // 16 * block_step)[None, :], mask, "e4m3", tl.float32)
+        code = (pair >> (place % 2 * 4).to(tl.int32)[None, :]) & 15
+        magnitude = code & 7
+        # Moved to float32's place, the exponent is too small by 127 - 1; below it there is one half alone.
+        normal = ((magnitude << 22) + (126 << 23)).to(tl.float32, bitcast=True)
+        number = tl.where(magnitude < 2, magnitude.to(tl.float32) * 0.5, normal)  # noqa: PLR2004 - the first normal
+        loaded = (tl.where(code > 7, -number, number) * scale).to(DOT)  # noqa: PLR2004 - the sign bit
+    else:
+        loaded = load_or_zero((base + offset)[:, None] + (place * step)[None, :], mask, FORMAT, DOT)
+    return loaded
 
 
 @device_function
