@@ -87,7 +87,8 @@ def test_two_entries_of_one_name_are_refused(toy: Path) -> None:
         read_table(toy)
 
 
-def test_a_module_is_loaded_without_the_packages_above_it(tmp_path: Path) -> None:
+def test_a_module_is_loaded_without_the_packages_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # it is set for good, and other tests come behind this one
     package = tmp_path / "backtested_toy"
     (package / "ops").mkdir(parents=True)
     (package / "__init__.py").write_text("raise ImportError('the whole engine')", encoding="utf-8")

@@ -284,7 +284,7 @@ REMOVALS = (
     Removal(Clause.INDEPENDENCE, "the other requests of the batch", alone, of_size=True),
     Removal(Clause.GQA, "several query heads a KV head", one_head_each, of_size=True),
     Removal(Clause.GQA, "several KV heads", _one_kv_head, of_size=True),
-    Removal(Clause.CAUSAL, "several query tokens of a request", _last_rows, of_size=True),
+    Removal(Clause.CAUSAL, "several query tokens of a request", _last_rows, needs_symptom=True, of_size=True),
     Removal(Clause.SCORES, "heads of this width", _usual_width, of_size=True),
 )
 """All removals, the narrow ones first.

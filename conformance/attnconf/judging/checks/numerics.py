@@ -1,4 +1,4 @@
-"""Clauses 1 to 5, 8 to 10, 14 and 18: the answer, and so the LSE, lies within the a-priori bound of the oracle's."""
+"""Clauses 1 to 6, 8 to 10, 14 and 18: the answer, and so the LSE, lies within the a-priori bound of the oracle's."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ ANSWER_CLAUSES = (
     Clause.SCORES,
     Clause.GQA,
     Clause.PAGING,
+    Clause.DEAD_SLOTS,
     Clause.HYBRID_POOLS,
     Clause.KV_SHARING,
     Clause.READ_ONLY,

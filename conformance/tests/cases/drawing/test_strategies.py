@@ -64,7 +64,7 @@ def test_a_windowed_case_has_a_queried_request_past_its_longest_window() -> None
 def test_layers_that_one_kernel_serves_differ_in_each_number_of_a_call() -> None:
     differing: set[str] = set()
     apart = 0
-    for case in draw(FREE, 200):
+    for case in draw(FREE, 300):
         first = case.layers[0].model_dump()
         for layer in case.layers[1:]:
             unlike = {name for name, value in layer.model_dump().items() if value != first[name]}

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from attnconf.cli.main import main
 from attnconf.platforms import Platform
@@ -98,6 +98,8 @@ def test_a_worker_with_another_attnconf_is_refused_in_a_sentence(
 def test_workers_on_different_machines_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machines = [Platform(), Platform(device="NVIDIA H100", sm=(9, 0), cuda="13.0")]
     monkeypatch.setattr(Cluster, "everywhere", lambda *_: machines)
+    with Client(address) as client:
+        client.wait_for_workers(2, timeout=60)  # a test before this one may have ended some
     with pytest.raises(ClusterError, match=r"is cpu, .* NVIDIA H100 with CUDA 13\.0.*equal machines"):
         Cluster(address)
 
