@@ -111,7 +111,7 @@ capture: .venv-transformers/.ready
 
 # Without a GPU sglang:trtllm_mha is read by its contract, which proves no kernel: a run that names it ends with 10.
 engines-sglang: .venv-sglang/.ready
-	.venv-sglang/bin/python -m pytest ci/engines/tests --ignore ci/engines/tests/test_vllm.py
+	.venv-sglang/bin/python -m pytest ci/engines/tests --ignore-glob "*/test_vllm*.py"
 	.venv-sglang/bin/python -m pytest -p attnconf -p ci.engines.widened --pyargs attnconf.suite -n 2 \
 		--attnconf-profile=smoke --attnconf-backend "sglang:triton[window+1]" -k $(ENGINE_FAMILIES) \
 		--attnconf-receipt $(OUT)/engines.json --attnconf-failures $(OUT)/engines-failures
@@ -121,7 +121,8 @@ engines-sglang: .venv-sglang/.ready
 	status=$$?; [ $$status -eq $(BY_CONTRACT) ] || { echo "exit status $$status, and not $(BY_CONTRACT)"; exit 1; }
 
 engines-vllm: .venv-vllm/.ready
-	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm.py ci/engines/tests/test_memory.py ci/engines/tests/test_capture.py
+	.venv-vllm/bin/python -m pytest ci/engines/tests/test_vllm*.py ci/engines/tests/test_memory.py \
+		ci/engines/tests/test_capture.py
 
 .venv-sglang/.ready: pyproject.toml ci/constraints-cpu.txt ci/requirements-sglang.txt
 	$(PYTHON) -m venv .venv-sglang

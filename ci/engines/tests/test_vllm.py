@@ -104,12 +104,22 @@ def test_it_keeps_the_contract_with_soft_cap_sinks_and_odd_groups_in_either_layo
         assert {layer.outcome for layer in judge(vllm, asked).layers} == {Outcome.PASSED}
 
 
+def _with_images_within(asked: Case) -> Case:
+    """Return ``asked`` without images that end behind their chunk: those are the finding vllm-triton-image-cut."""
+    requests = [
+        request.model_copy(update={"spans": tuple(span for span in request.spans if span[1] <= request.kv_len)})
+        for request in asked.requests
+    ]
+    return asked.model_copy(update={"requests": tuple(requests)})
+
+
 @pytest.mark.parametrize("model", GEMMA4)
 @pytest.mark.parametrize("family", ["decode", "extend", "shared_kv"])
 def test_it_keeps_the_contract_on_gemma_4(vllm: VllmTriton, family: Family, model: str) -> None:
     if not applies(family, model):
         return
     drawn = fitting_cases(family, model, storage="sliced", dtypes=DTYPES, max_kv_len=200, examples=1)
+    drawn = [_with_images_within(asked) for asked in drawn]
     results = [run_case(asked, vllm, vllm.platform, torch.device("cpu")) for asked in drawn]
     assert [result.failures for result in results if result.is_failure] == []
     assert Outcome.PASSED in {layer.outcome for result in results for layer in result.layers}

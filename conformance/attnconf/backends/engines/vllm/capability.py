@@ -70,8 +70,6 @@ def _not_passed_on(shape: KernelShape) -> Iterator[str]:
         yield "the adapter makes vLLM's Attention, and not its ChunkedLocalAttention"
     if shape.bidirectional:
         yield "the adapter makes vLLM's layers as those of a decoder, and its metadata causal"
-    if shape.spans:
-        yield "the adapter hands vLLM no ranges of images (mm_prefix_range), so its layers would be causal"
 
 
 def _interpreter_lacks(shape: KernelShape) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnconf.backends.engines.vllm.images import has_images, image_ranges, leave_out
 from attnconf.backends.tables import block_tables_for
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Engine:
         self._batch = batch
         self._layers: dict[int, Any] = {}
         indices = list(layers)
-        self._config = _config(vllm, batch, [batch.layers[index].geometry for index in indices])
+        self._config = _config(vllm, batch, indices)
+        self._images = has_images(batch, indices)
         with vllm.running(self._config), batch.device:  # as in vLLM's model loader
             for index in indices:
                 self._layers[index] = self._attention(index)
@@ -60,8 +62,13 @@ class Engine:
             k, v = torch.full_like(k, torch.nan), torch.full_like(v, torch.nan)
         context = self._vllm.create_forward_context(self._metadata, self._config, slot_mapping=self._slots)
         with self._vllm.running(self._config), self._vllm.override_forward_context(context):
+            if self._images:
+                leave_out(self._vllm, (other for other in self._layers if not self._geometry(other).spans))
             out: torch.Tensor = layer(inputs.q[: self._batch.num_rows].clone(), k, v)
         return out.view(-1, *inputs.q.shape[1:])
+
+    def _geometry(self, index: int) -> Layer:
+        return self._batch.layers[index].geometry
 
     @property
     def scratch(self) -> list[torch.Tensor]:
@@ -89,6 +96,7 @@ class Engine:
             per_layer_sliding_window=geometry.window_left + 1 if geometry.window_left >= 0 else None,
             prefix=_name(index),
             kv_sharing_target_layer_name=target,
+            mm_prefix_clamp_sliding_window=geometry.window_left >= 0,
             attn_backend=self._vllm.TritonAttentionBackend,
             sinks=inputs.sinks,
         )
@@ -116,6 +124,7 @@ class Engine:
                 max_seq_len=batch.max_seq_len,
                 block_table_tensor=tables,
                 slot_mapping=slots,
+                mm_req_doc_ranges=image_ranges(self._vllm, batch) if self._images else None,
             ),
         )
         for name in names:
@@ -183,21 +192,26 @@ def _name(index: int) -> str:
 
 
 def _group(batch: Batch, index: int) -> GroupKey:
-    """Return the key of a layer's KV cache group; a redirected layer is in its owner's group."""
+    """Return the key of a layer's KV cache group; a redirected layer is in its owner's group.
+
+    Metadata are those of a group, so layers of which one follows images and another does not are in two.
+    """
     layer = batch.layers[index]
     geometry = layer.geometry
     pool = int(batch.caches[layer.cache].pool == "swa")
-    return (geometry.num_qo_heads, geometry.num_kv_heads, geometry.head_dim, geometry.window_left, pool)
+    heads = (geometry.num_qo_heads, geometry.num_kv_heads, geometry.head_dim)
+    return (*heads, geometry.window_left, pool, int(geometry.spans))
 
 
-def _config(vllm: Library, batch: Batch, layers: list[Layer]) -> Any:  # noqa: ANN401 - a substitute for a VllmConfig
+def _config(vllm: Library, batch: Batch, indices: list[int]) -> Any:  # noqa: ANN401 - a substitute for a VllmConfig
     """Return the values of vLLM's configuration that layers and builder read; the model's are maxima, as in vLLM."""
+    layers = [batch.layers[index].geometry for index in indices]
     drafts = SimpleNamespace(num_speculative_tokens=batch.q_lens[0] - 1, parallel_drafting=False)
     dtype = batch.layers[0].q.dtype
     return SimpleNamespace(
         model_config=SimpleNamespace(
             dtype=dtype,
-            is_mm_prefix_lm=False,
+            is_mm_prefix_lm=has_images(batch, indices),
             rswa_window=None,
             get_num_attention_heads=lambda _: max(layer.num_qo_heads for layer in layers),
             get_num_kv_heads=lambda _: max(layer.num_kv_heads for layer in layers),

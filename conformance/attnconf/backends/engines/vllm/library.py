@@ -53,6 +53,8 @@ _NAMES = {
     "override_forward_context": "vllm.forward_context",
     "get_block_table_width": "vllm.v1.worker.block_table",
     "PAD_SLOT_ID": "vllm.v1.attention.backends.utils",
+    "PlaceholderRange": "vllm.multimodal.inputs",
+    "compute_mm_prefix_ranges": "vllm.v1.attention.backends.utils",
 }
 
 
@@ -81,15 +83,28 @@ class Library:
             return "interpreted"
         return "compiled" if self.whole else "compiled, without vllm's extensions"
 
+    def gemma4(self) -> Any:  # noqa: ANN401 - a class of vLLM
+        """Return vLLM's Gemma 4, which batches with images alone need: its module imports those of image processors."""
+        with quiet():
+            return importlib.import_module("vllm.model_executor.models.gemma4_mm").Gemma4ForConditionalGeneration
+
     @contextmanager
     def running(self, config: Any) -> Iterator[None]:  # noqa: ANN401 - a substitute for a VllmConfig
         """Run vLLM inside the block with ``config``, and without its warnings and log lines.
 
-        Its writer of KV sizes its launches by torch's compute capability, which is 9.0 here without a GPU.
+        Its writer of KV sizes its launches by torch's compute capability, which is 9.0 here without a GPU, and there
+        ranges of images are copied from memory that is not pinned.
         """
-        capability = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
-        with quiet(), nullcontext() if self.compiled else capability, self.set_current_vllm_config(config):
+        with quiet(), nullcontext() if self.compiled else _without_a_gpu(), self.set_current_vllm_config(config):
             yield
+
+
+@contextmanager
+def _without_a_gpu() -> Iterator[None]:
+    """Answer what vLLM asks torch and itself of the GPU that it expects."""
+    capability = mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
+    with capability, mock.patch("vllm.utils.torch_utils.PIN_MEMORY", new=False):
+        yield
 
 
 @cache
