@@ -14,7 +14,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.inputs import guards
@@ -22,16 +21,12 @@ from attnconf.judging.run import run_case
 from attnconf.oracle import parts
 from attnconf.platforms import Platform
 from attnconf.running.speed import KINDS
+from conformance.tests.support.operations import Operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch._ops import OpOverload
-
     from attnconf.cases.case import Case
-
-_VIEWS = {"_unsafe_view", "alias", "as_strided", "detach", "expand", "permute", "select", "slice", "split", "squeeze"}
-_VIEWS |= {"t", "transpose", "unbind", "unsqueeze", "view"}
 
 _WORK = {
     "backends/": "backend",
@@ -46,31 +41,19 @@ _WORK = {
 """What code of a module does: the first of these in the stack of an operation counts, else the module that asks."""
 
 
-class Counted(TorchDispatchMode):
+class Counted(Operations):
     """Within it, operations are counted by what they are for, what they do, and the line that asks for them."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stages: Counter[tuple[str, str]] = Counter()
         self.lines: Counter[str] = Counter()
-        self.views = 0
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - whatever the operation returns
-        del types
-        name = func._schema.name.removeprefix("aten::")  # noqa: SLF001 - its only name
-        if name in _VIEWS:
-            self.views += 1
-        else:
-            stack = list(_modules())
-            self.stages[_purpose(stack), _work(stack)] += 1
-            self.lines[f"{stack[0][0]}:{stack[0][1]} {name}"] += 1
-        return func(*args, **(kwargs or {}))
+    def started(self, name: str) -> None:
+        """Count an operation by the stack that it has now."""
+        stack = list(_modules())
+        self.stages[_purpose(stack), _work(stack)] += 1
+        self.lines[f"{stack[0][0]}:{stack[0][1]} {name}"] += 1
 
 
 def _modules() -> Iterator[tuple[str, int]]:
@@ -116,7 +99,7 @@ def main() -> None:
             continue
         found, runs = counted(kind.case)
         of_backend = sum(count for (_, work), count in found.stages.items() if work == "backend")
-        total = found.stages.total()
+        total = found.count
         print(f"{kind.name}: {total} operations, {total - of_backend} without the backend in its {runs} runs")
         for place, what in enumerate(("for", "work")):
             sums: Counter[str] = Counter()

@@ -17,11 +17,11 @@ _VIEWS |= {"t", "transpose", "unbind", "unsqueeze", "view"}
 
 
 class Operations(TorchDispatchMode):
-    """Within it, ``count`` is the number of operations so far that read or write a tensor's numbers."""
+    """Within it, ``count`` is the number of operations so far that touch a tensor's numbers, ``views`` of others."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
+        self.count = self.views = 0
 
     def __torch_dispatch__(
         self,
@@ -31,8 +31,16 @@ class Operations(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the operation returns
         del types
-        self.count += func._schema.name.removeprefix("aten::") not in _VIEWS
+        name = func._schema.name.removeprefix("aten::")
+        if name in _VIEWS:
+            self.views += 1
+        else:
+            self.count += 1
+            self.started(name)
         return func(*args, **(kwargs or {}))
+
+    def started(self, name: str) -> None:
+        """Take note of an operation that counts."""
 
 
 def operations(what: Callable[[], object]) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import platform as python_platform
-import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from attnconf.running.bench.process import OVER, measure
 from attnconf.running.bench.work import work
 from attnconf.running.processes.crew import Crew
 from attnconf.running.processes.engine import LostError
+from attnconf.running.processes.watched import watched
 from attnconf.running.providers import providers_of
 from attnconf.running.record import recorded
 
@@ -74,17 +73,12 @@ def run_task(task: Task) -> Measured:
     """Do a task on the GPU of this process, which ends itself when it hangs."""
     from attnconf.running.bench.cuda import CudaDevice
 
-    watchdog = threading.Timer(task.seconds + _GRACE, os._exit, (1,))
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        device = CudaDevice(task.platform, task.plan.planted)
-        plan = task.plan
+    plan = task.plan
+    with watched(f"process {task.number + 1} of {plan.processes}", task.seconds + _GRACE):
+        device = CudaDevice(task.platform, plan.planted)
         return measure(
             task.questions, device, number=task.number, blocks=plan.blocks, seed=plan.seed, seconds=task.seconds
         )
-    finally:
-        watchdog.cancel()
 
 
 @dataclass(frozen=True)

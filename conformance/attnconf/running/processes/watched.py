@@ -10,6 +10,7 @@ import faulthandler
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from threading import TIMEOUT_MAX
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def watched(what: object, seconds: float) -> Iterator[None]:
         return
     note = _notes[0]
     _write(note, f"{seconds:g} {what!r}\n")
-    faulthandler.dump_traceback_later(seconds, exit=True, file=note)
+    faulthandler.dump_traceback_later(min(seconds, TIMEOUT_MAX), exit=True, file=note)
     try:
         yield
     finally:
