@@ -131,8 +131,9 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
     A profile that is looser than tenfold is named, with its reason if it declares one.
     """
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
-    speed = report.cases / report.seconds if report.seconds else 0.0
-    lines = [f"{backend}: {report.cases} cases in {report.seconds:.0f} s ({speed:.1f} a second); layers: {outcomes}"]
+    speed = report.executed / report.seconds if report.seconds else 0.0
+    executed = f"{report.executed} of them executed ({speed:.1f} a second)"
+    lines = [f"{backend}: {report.cases} cases in {report.seconds:.0f} s, {executed}; layers: {outcomes}"]
     if report.build_seconds:
         lines.append(f"{backend}: kernels planned and built before, in {report.build_seconds:.0f} s")
     width = max((len(name) for name in report.profiles), default=0)

@@ -18,9 +18,9 @@ from attnconf.capture.dumps.arguments import (
     whole,
 )
 from attnconf.capture.dumps.dump import Strided
-from attnconf.capture.dumps.views import Cache, cache_of
+from attnconf.capture.dumps.views import Cache, cache_of, with_blocks
 from attnconf.cases.case import Layer, QuerySide
-from attnconf.cases.dtypes import KVDtype, QDtype
+from attnconf.cases.dtypes import QUANTISED, KVDtype, QDtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ _NAMES, _STORED = get_args(QDtype), get_args(KVDtype)
 
 def decode_call(dump: Dump) -> LayerCall:
     """Return a call of ``trtllm_batch_decode_with_kv_cache`` or ``xqa_batch_decode_with_kv_cache``."""
-    refuse(dump, "mask", "kv_cache_sf", "o_sf_scale", "o_sf_vec_size")
+    refuse(dump, "mask", "o_sf_scale", "o_sf_vec_size")
     q, kv_lens = dump.tensor("query"), whole(dump.numbers("seq_lens"))
     starts = dump.get("cum_seq_lens_q") or dump.get("q_cu_seq_lens")
     if isinstance(starts, Strided):
@@ -43,16 +43,16 @@ def decode_call(dump: Dump) -> LayerCall:
     else:
         q_lens = (int(dump.get("q_len_per_req") or 1),) * len(kv_lens)
     mode: Mode = "decode" if set(q_lens) == {1} else "verify"
-    cache = cache_of(dump.get("kv_cache"), layout_of(dump), dump.folder)
+    cache = _cache(dump, "kv_cache", layout_of(dump))
     return _call(dump, q, cache, q_lens, kv_lens, mode=mode, hint=dump.whole("max_seq_len"))
 
 
 def context_call(dump: Dump) -> LayerCall:
     """Return a call of ``trtllm_batch_context_with_kv_cache``."""
-    refuse(dump, "kv_cache_sf", "o_sf_scale", "o_sf_vec_size")
+    refuse(dump, "o_sf_scale", "o_sf_vec_size")
     if dump.get("causal") is False:
         raise UnsayableError("a call that is not causal")
-    cache = cache_of(dump.get("kv_cache"), layout_of(dump), dump.folder)
+    cache = _cache(dump, "kv_cache", layout_of(dump))
     return _prefill(dump, dump.tensor("query"), cache)
 
 
@@ -70,6 +70,10 @@ def fmha_v2_call(dump: Dump) -> LayerCall:
         raise UnsayableError("a call whose caches are no pair")
     cache = cache_of(parts[1], cast("KVLayout", layout[-3:]), dump.folder)
     return _prefill(dump, parts[0], cache, cap="logits_soft_cap_scale")
+
+
+def _cache(dump: Dump, name: str, layout: KVLayout) -> Cache:
+    return with_blocks(cache_of(dump.get(name), layout, dump.folder), dump.get("kv_cache_sf"), dump.folder)
 
 
 def _prefill(dump: Dump, q: Strided, cache: Cache, cap: str = "") -> LayerCall:
@@ -96,10 +100,7 @@ def _call(  # noqa: PLR0913 - what these functions have in common
     if table and table[0] and isinstance(table[0][0], list):
         raise UnsayableError("tables of keys and of values that differ")
     tables, tail = tables_of(table, kv_lens, cache.page_size)
-    quantised = cache.dtype.startswith("float8")
     values = dump.number("bmm2_scale")
-    if values != 1.0 and not quantised:
-        raise UnsayableError(f"values of {cache.dtype} with a scale")
     width = len(table[0]) if table else 0
     soft_cap = (dump.number(cap, 0.0) or None) if cap else None
     layer = _layer(dump, q, cache, window=window, scale=dump.number("bmm1_scale"), v_scale=values, cap=soft_cap)
@@ -117,13 +118,12 @@ def wrapper_call(plan: Dump, run: Dump, layout: str) -> LayerCall:
     refuse(plan, "custom_mask", "packed_custom_mask", "prefix_len_ptr")
     if plan.get("window_right"):
         raise UnsayableError("a call with window_right")
-    refuse(run, "kv_cache_sf")
     if (plan.get("pos_encoding_mode") or "NONE") != "NONE":
         raise UnsayableError(f"position encoding {plan.get('pos_encoding_mode')} within attention")
     names = ("indptr", "indices", "last_page_len") if decodes else _PREFILL_NAMES
     indptr, indices, last = (whole(plan.numbers(name)) for name in names)
     size = plan.whole("page_size")
-    cache = cache_of(run.get("paged_kv_cache"), cast("KVLayout", layout), run.folder)
+    cache = _cache(run, "paged_kv_cache", cast("KVLayout", layout))
     tables = tuple(indices[start:stop] for start, stop in pairwise(indptr))
     kv_lens = tuple(
         (len(table) - 1) * size + tokens if table else 0 for table, tokens in zip(tables, last, strict=True)
@@ -180,7 +180,7 @@ def _layer(  # noqa: PLR0913 - what makes a layer
     cap: float | None = None,
 ) -> Layer:
     """Return the layer. Under 16 bits the scale of keys is a part of that of the scores."""
-    if not cache.dtype.startswith("float8"):
+    if cache.dtype not in QUANTISED:
         scale, k_scale = scale * k_scale, 1.0
         if v_scale != 1.0:
             raise UnsayableError(f"values of {cache.dtype} with a scale")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from attnconf.capture.call import UnsayableError
 from attnconf.capture.dumps.dump import Strided
+from attnconf.cases.dtypes import BLOCK, FP8, NVFP4
 from attnconf.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 _PAIR = 2
 _JOINT_DIMS = 5
 _DIMS = 4
+_BYTES = "uint8"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Cache:
     storage: Storage
 
 
-def cache_of(found: Any, layout: KVLayout, folder: Path) -> Cache:  # noqa: ANN401 - an argument
-    """Return the cache. Raises ``InvalidInputError`` for an argument that is none."""
+def cache_of(found: Any, layout: KVLayout, folder: Path, field: str = "the KV cache") -> Cache:  # noqa: ANN401 - an argument
+    """Return the cache. Raises ``InvalidInputError`` for a ``field`` that is none."""
     if isinstance(found, Strided) and len(found.shape) == _JOINT_DIMS and found.shape[1] == _PAIR:
         inner = (found.shape[0], *found.shape[2:])
         key = Strided(inner, (found.stride[0], *found.stride[2:]), found.dtype, found.tensor)
@@ -41,8 +44,32 @@ def cache_of(found: Any, layout: KVLayout, folder: Path) -> Cache:  # noqa: ANN4
     keys = [one for one in pair if isinstance(one, Strided) and len(one.shape) == _DIMS]
     if len(keys) != _PAIR:
         allowed = "a tensor of [pages, 2, ...], or a pair of [pages, ...]"
-        raise InvalidInputError(str(folder), field="the KV cache", given=_form(found), allowed=allowed)
+        raise InvalidInputError(str(folder), field=field, given=_form(found), allowed=allowed)
     return _of(keys[0], keys[1], layout, _storage(keys[0], keys[1]))
+
+
+def with_blocks(cache: Cache, scales: Any, folder: Path) -> Cache:  # noqa: ANN401 - an argument
+    """Return the cache as NVFP4 where ``scales``, FlashInfer's ``kv_cache_sf``, are given: a byte has two numbers.
+
+    Raises ``UnsayableError`` for bytes without ``scales``, and ``InvalidInputError`` for ``scales`` that do not fit.
+    """
+    if scales is None:
+        if cache.dtype == _BYTES:
+            raise UnsayableError("a cache of bytes without scales of blocks")
+        return cache
+    found = cache_of(scales, cache.layout, folder, field="kv_cache_sf")
+    width = 2 * cache.value_dim
+    fitting = replace(cache, dtype=FP8, value_dim=width // BLOCK, storage=found.storage)
+    if cache.dtype != _BYTES or found != fitting:
+        given = f"{found.dtype} {_dims(found)} beside a cache of {cache.dtype} {_dims(cache)}"
+        allowed = f"{FP8}, one for each {BLOCK} numbers of a cache of {_BYTES}"
+        raise InvalidInputError(str(folder), field="kv_cache_sf", given=given, allowed=allowed)
+    return replace(cache, dtype=NVFP4, value_dim=width)
+
+
+def _dims(cache: Cache) -> list[int]:
+    tokens = (cache.page_size, cache.heads) if cache.layout == "NHD" else (cache.heads, cache.page_size)
+    return [cache.pages, *tokens, cache.value_dim]
 
 
 def _of(k: Strided, v: Strided, layout: KVLayout, storage: Storage) -> Cache:

@@ -62,11 +62,12 @@ class CampaignReport:
     """What a campaign saw: counts of cases and layers, errors in units, and the failures.
 
     ``lost`` says which explorations ended early, and by what: an error of their process, not a verdict. ``profiles``
-    maps a kernel, with the profile declared for it in parentheses, to its errors. ``seconds`` is the time of the cases,
-    ``build_seconds`` that of the builds before the first of them.
+    maps a kernel, with the profile declared for it in parentheses, to its errors. ``executed`` counts the cases of which
+    a layer was judged. ``seconds`` is the time of the cases, ``build_seconds`` that of the builds before the first.
     """
 
     cases: int = 0
+    executed: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     profiles: dict[str, Tightness] = field(default_factory=dict)
     failures: list[CaseResult] = field(default_factory=list)
@@ -78,6 +79,7 @@ class CampaignReport:
         """Add results."""
         for result in results:
             self.cases += 1
+            self.executed += any(layer.outcome.is_executed for layer in result.layers)
             for layer in result.layers:
                 self.outcomes[layer.outcome.value] += 1
                 if layer.worst_units is None:
@@ -88,6 +90,7 @@ class CampaignReport:
     def add(self, other: CampaignReport) -> None:
         """Add another process's findings."""
         self.cases += other.cases
+        self.executed += other.executed
         self.outcomes += other.outcomes
         self.failures += other.failures
         self.lost += other.lost
@@ -98,6 +101,7 @@ class CampaignReport:
         """Return plain JSON data."""
         return {
             "cases": self.cases,
+            "executed": self.executed,
             "seconds": round(self.seconds, 1),
             "build_seconds": round(self.build_seconds, 1),
             "outcomes": dict(sorted(self.outcomes.items())),

@@ -113,9 +113,34 @@ def test_a_wrappers_plan_and_run_are_one_call(tmp_path: Path) -> None:
     assert [one.kv_len for one in case.requests] == [20, 9]
 
 
+NIBBLES = torch.zeros(9, 2, 2, 16, 32, dtype=torch.uint8)
+BLOCK_SCALES = torch.zeros(9, 2, 2, 16, 4, dtype=torch.uint8).view(torch.float8_e4m3fn)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_bytes_with_scales_of_blocks_are_nvfp4(joint: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    scales = BLOCK_SCALES if joint else (BLOCK_SCALES[:, 0], BLOCK_SCALES[:, 1])
+    cache = NIBBLES if joint else (NIBBLES[:, 0], NIBBLES[:, 1])
+    query = queries(2).to(torch.float8_e4m3fn)
+    a_decode(tmp_path / "d", query=query, kv_cache=cache, kv_cache_sf=scales, bmm2_scale=0.5)
+    (case,) = imported(tmp_path / "d").cases
+    assert (case.kv_dtype, case.q_dtype, case.layers[0].head_dim) == ("nvfp4", "float8_e4m3fn", 64)
+    assert (case.layers[0].head_dim_v, case.layers[0].v_scale) == (None, 0.5)
+
+
+def test_scales_that_do_not_fit_their_cache_are_a_sentence(tmp_path: Path) -> None:
+    a_decode(tmp_path / "d", kv_cache=NIBBLES, kv_cache_sf=BLOCK_SCALES[..., :3])
+    found = imported(tmp_path / "d")
+    assert not found.cases
+    (said,) = found.reader.refused
+    assert "kv_cache_sf" in said
+    assert "float8_e4m3fn [9, 2, 16, 3] beside a cache of uint8 [9, 2, 16, 32]; allowed: " in said
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"kv_cache": NIBBLES}, "a cache of bytes without scales of blocks"),
         ({"mask": torch.ones(2, 2)}, "a call with mask"),
         ({"kv_layout": "NDH"}, "layout NDH"),
         ({"bmm2_scale": 2.0}, "values of float16 with a scale"),

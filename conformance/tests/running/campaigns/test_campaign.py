@@ -164,6 +164,15 @@ def test_a_row_has_the_worst_the_median_and_the_bins() -> None:
     assert row.split()[2:] == ["1.500", "0.200", "1", "2", *["0"] * 7, "1", "1"]
 
 
+def test_a_case_that_was_declined_is_not_executed(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    for backend, executed in (("torch_sdpa", 0), ("reference", 2)):  # torch's function has no soft cap
+        given = ["--family", "decode", "--model", "gemma2-9b", "--examples", "2", "--json", str(target)]
+        main(["campaign", "--backend", backend, *given])
+        found = json.loads(target.read_text())
+        assert (found["cases"], found["executed"]) == (2, executed)
+
+
 def test_the_query_rounded_to_eight_bits_gives_its_reason() -> None:
     shape = a_shape(
         kv_dtype="float8_e4m3fn", head_dim=128, num_qo_heads=8, num_kv_heads=1, page_size=32, kv_layout="NHD"
