@@ -62,7 +62,7 @@ class CampaignReport:
     """What a campaign saw: counts of cases and layers, errors in units, and the failures.
 
     ``lost`` says which explorations ended early, and by what: an error of their process, not a verdict. ``profiles``
-    maps a kernel, with the profile declared for it in parentheses, to its errors. ``executed`` counts the cases of which
+    maps a kernel, with the profile declared for it in parentheses, to its errors. ``executed`` counts cases of which
     a layer was judged. ``seconds`` is the time of the cases, ``build_seconds`` that of the builds before the first.
     """
 
