@@ -50,6 +50,7 @@ def described_once() -> Iterator[None]:
     from triton.runtime import interpreter
 
     places: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+        (interpreter, "_patch_lang_tensor", _indexed),
         (interpreter, "_get_np_dtype", _np_dtype),
         (core, "_unwrap_if_constexpr", _unwrapped),
         (core.tensor, "__init__", _tensor),
@@ -65,6 +66,16 @@ def described_once() -> Iterator[None]:
     finally:
         for place, name, original, _ in found:
             setattr(place, name, original)
+
+
+def _indexed(original: Callable[..., None]) -> Callable[..., None]:
+    """Let a loaded number be the end of a loop: Triton 3.6 and older ask numpy for it in a way that 2.4 refuses."""
+
+    def patch(tensor: Any, scope: Any) -> None:  # noqa: ANN401 - Triton's
+        original(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    return patch
 
 
 def _np_dtype(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import triton.language as tl
@@ -82,3 +84,19 @@ def test_a_triton_without_one_of_the_functions_keeps_its_own_way(monkeypatch: py
         assert not hasattr(semantic.TritonSemantic, "broadcast_impl_value")
         assert core.block_type(tl.float32, [4]).numel == 4
     assert not hasattr(semantic.TritonSemantic, "broadcast_impl_value")
+
+
+def test_a_loaded_number_is_the_end_of_a_loop_whatever_triton_asks_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_triton_3_6_does(tensor: type, scope: object) -> None:
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data))  # type: ignore[attr-defined]
+
+    class Scope:
+        set_attr = staticmethod(setattr)
+
+    class Loaded:
+        handle = SimpleNamespace(data=np.array([3]))
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", as_triton_3_6_does)
+    with interpreting.described_once():
+        interpreter._patch_lang_tensor(Loaded, Scope())
+    assert list(range(Loaded())) == [0, 1, 2]  # type: ignore[arg-type]
