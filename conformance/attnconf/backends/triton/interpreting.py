@@ -25,6 +25,14 @@ _blocks: Known = {}
 _shapes: Known = {}
 """What Triton made of a type: immutable, so that one description serves all."""
 
+_constants: Known = {}
+_MOST_CONSTANTS = 4096
+"""Blocks of one number each, by the number and the type: loops count with many, and most of them are gone at once."""
+
+_INTEGERS = frozenset({"int32", "int64"})
+_PLAIN = _INTEGERS | {"int1", "int8", "uint8", "int16", "fp32"}
+"""Types of which two compute in their own type, whatever the operation."""
+
 
 @contextlib.contextmanager
 def interpreting() -> Iterator[None]:
@@ -57,6 +65,9 @@ def described_once() -> Iterator[None]:
         (core.block_type, "__init__", _block),
         (core.dtype, "__eq__", _equal),
         (semantic.TritonSemantic, "broadcast_impl_value", _broadcast),
+        (semantic.TritonSemantic, "binary_op_type_checking_impl", _checked),
+        (semantic.TritonSemantic, "binary_op_sanitize_overflow_impl", _asserted),
+        (semantic.TritonSemantic, "cast", _cast),
     )
     found = [(place, name, vars(place)[name], made) for place, name, made in places if name in vars(place)]
     try:
@@ -91,11 +102,13 @@ def _np_dtype(original: Callable[..., Any]) -> Callable[..., Any]:
 def _unwrapped(original: Callable[..., Any]) -> Callable[..., Any]:
     from triton.language.core import constexpr, tensor
 
+    whole = {int, bool, float, str, type(None)}
+
     def unwrapped(value: Any) -> Any:  # noqa: ANN401 - Triton's
         kind = type(value)
         if kind is constexpr:
             return value.value
-        return value if kind is int or kind is tensor else original(value)
+        return value if kind in whole or kind is tensor else original(value)
 
     return unwrapped
 
@@ -148,3 +161,53 @@ def _broadcast(original: Callable[..., Any]) -> Callable[..., Any]:
         return (lhs, rhs) if alike else original(self, lhs, rhs)
 
     return broadcast
+
+
+def _checked(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let operands of one plain type pass, and a number beside a tensor be made a block of that type once."""
+    from triton.language.core import tensor
+
+    def checked(self: Any, lhs: Any, rhs: Any, *more: Any, **options: Any) -> Any:  # noqa: ANN401 - Triton's
+        left, right = type(lhs) is tensor, type(rhs) is tensor
+        if left and right:
+            name, other = lhs.dtype.name, rhs.dtype.name
+            if name == other and name in _PLAIN:
+                return self.broadcast_impl_value(lhs, rhs)
+            if more[:1] == (True,) and other in _INTEGERS and lhs.dtype.is_ptr():
+                return self.broadcast_impl_value(lhs, rhs)
+            return original(self, lhs, rhs, *more, **options)
+        block, number = (lhs, rhs) if left else (rhs, lhs)
+        name = block.dtype.name if left or right else ""
+        if not (type(number) is int and name in _PLAIN) and not (type(number) is float and number and name == "fp32"):
+            return original(self, lhs, rhs, *more, **options)
+        key = (number, block.type.name)
+        known = _constants.get(key)
+        if known is not None:
+            return (block, known) if left else (known, block)
+        found = original(self, lhs, rhs, *more, **options)
+        made = found[1 if left else 0]
+        if made.dtype.name == name:
+            if len(_constants) >= _MOST_CONSTANTS:
+                _constants.clear()
+            made.handle.data.setflags(write=False)
+            _constants[key] = made
+        return found
+
+    return checked
+
+
+def _asserted(original: Callable[..., None]) -> Callable[..., None]:
+    """Do not work out whether integers overflow where nobody is told: the assertion exists under ``debug`` alone."""
+
+    def asserted(self: Any, *operands: Any) -> None:  # noqa: ANN401 - Triton's
+        if self.builder.options.debug:
+            original(self, *operands)
+
+    return asserted
+
+
+def _cast(original: Callable[..., Any]) -> Callable[..., Any]:
+    def cast(self: Any, value: Any, to: Any, *more: Any, **options: Any) -> Any:  # noqa: ANN401 - Triton's
+        return value if value.dtype is to else original(self, value, to, *more, **options)
+
+    return cast
