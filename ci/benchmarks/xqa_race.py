@@ -78,7 +78,7 @@ def _flashinfer(given: argparse.Namespace, folder: Path) -> tuple[int, int, int,
     root = next(above for above in file.parents if above.name == "tests").parent
     seconds = _timed([sys.executable, "-m", "pytest", str(file), *options], folder, root)
     told = " ".join(["pytest", file.name, *options[1:3]])
-    return *executed_tests(report.read_text(encoding="utf-8")), seconds, told
+    return *executed_tests(_written(report)), seconds, told
 
 
 def _attnconf(given: argparse.Namespace, folder: Path) -> tuple[int, int, int, float, str]:
@@ -87,8 +87,15 @@ def _attnconf(given: argparse.Namespace, folder: Path) -> tuple[int, int, int, f
     asked += [part for model in given.model for part in ("--model", model)]
     asked += ["--examples", str(given.examples)]
     seconds = _timed([sys.executable, "-m", "attnconf", "campaign", *asked, "--json", str(report)], folder, Path.cwd())
-    found = json.loads(report.read_text(encoding="utf-8"))
+    found = json.loads(_written(report))
     return found["cases"], found["executed"], len(found["failures"]), seconds, " ".join(["attnconf campaign", *asked])
+
+
+def _written(report: Path) -> str:
+    """Return the text of a report, or end with a sentence: why there is none is above it, in the run's own words."""
+    if not report.is_file():
+        sys.exit(f"{report.name} was not written: that run ended before its first case")
+    return report.read_text(encoding="utf-8")
 
 
 def executed_tests(junit: str) -> tuple[int, int, int]:

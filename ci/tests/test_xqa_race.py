@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 from ci.benchmarks.xqa_race import Ran, executed_tests
 
 JUNIT = """<?xml version="1.0" encoding="utf-8"?>
@@ -15,3 +19,28 @@ def test_a_skipped_test_is_not_executed_and_an_error_is_a_failure() -> None:
 def test_a_rate_is_of_executed_cases() -> None:
     ran = Ran("flashinfer", "warm", 100, 20, 0, 10.0, "pytest file")
     assert ran.text == "flashinfer, warm: 20 cases executed of 100, 0 failed, 10 s, 2.00 a second"
+
+
+def test_a_side_that_cannot_run_ends_the_race_in_a_sentence(tmp_path: Path) -> None:
+    options = [
+        "--file",
+        "none.py",
+        "--side",
+        "attnconf",
+        "--model",
+        "no-such-model",
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-m", "ci.benchmarks.xqa_race", *options],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "no-such-model" in done.stderr
+    assert done.stderr.endswith("campaign.json was not written: that run ended before its first case\n")
+    assert "Traceback" not in done.stderr

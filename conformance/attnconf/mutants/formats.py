@@ -28,7 +28,7 @@ MUTANTS = (
             "reference",
             Edit(
                 _GATHERED,
-                f"{_GATHERED}        if k.element_size() == 1:\n"
+                f"{_GATHERED}        if k.dtype is torch.float8_e5m2:\n"
                 "            k, v = k.view(torch.float8_e4m3fn), v.view(torch.float8_e4m3fn)\n",
             ),
         ),

@@ -44,7 +44,7 @@ MUTANTS = (
         id="tree-turned-over",
         summary="rows and columns of the mask are swapped: a draft sees its children, and not its parents",
         clause=Clause.CAUSAL,
-        make=edited("reference", Edit(_SEEN, "mask[rows].T[:, drafts]")),
+        make=edited("reference", Edit(_SEEN, "mask[rows][:, : len(positions)].T[:, drafts]")),
         proof=ask("verify", requests=(_TREE, _OTHER)),
     ),
     Mutant(
