@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Backend
     from attnconf.judging.result import CaseResult
 
+IMAGE_BEHIND_ITS_CHUNK = "gemma4-31b-image-past-its-chunk"
+"""To vLLM's kernel the rest of an image, behind the last key, is keys: fixtures/findings/vllm-triton-image-cut.md."""
+
 HERE = [name for name in ("sglang", "vllm") if importlib.util.find_spec(name) is not None]
 
 
@@ -53,7 +56,7 @@ def test_a_captured_run_is_judged_as_the_run_was(engine: str, tmp_path: Path) ->
         device = torch.device("cpu" if platform.sm is None else "cuda")
         return run_case(case, backend, platform, device, choose=base_checks, explain=False, count_effects=False)
 
-    asked, failed = 0, 0
+    asked, failed = 0, set()
     for name, vector in cases_to_replay([]).items():
         case = in_float16(vector, engine)
         with capturing(engine, tmp_path / name, most=8) as gathering:
@@ -64,6 +67,7 @@ def test_a_captured_run_is_judged_as_the_run_was(engine: str, tmp_path: Path) ->
         assert captured, (name, gathering.lines)
         again = set().union(*(verdicts(run(one)) for one in captured))
         assert again == verdicts(first), name
-        asked, failed = asked + 1, failed + first.is_failure
+        asked += 1
+        failed |= {name} if first.is_failure else set()
     assert asked >= 25
-    assert (failed > 0) == (engine == "sglang")
+    assert failed if engine == "sglang" else failed == {IMAGE_BEHIND_ITS_CHUNK}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attnconf.capture.call import LayerCall, Table
     from attnconf.cases.case import Mode
     from attnconf.cases.dtypes import KVDtype, OutDtype, QDtype
+    from attnconf.cases.request import Span
 
 MOST_POOL_BYTES = 2**30
 """Of one layer's keys and values: in a larger pool pages are numbered anew, in their order and next to each other."""
@@ -110,7 +111,7 @@ def _case(
             kv_dtype=cast("KVDtype", first.kv_dtype),
             out_dtype=_stated(first),
             layers=_layers(calls),
-            requests=_requests(q_lens, kv_lens, tables, memory.page_size),
+            requests=_requests(q_lens, kv_lens, tables, memory.page_size, _spans(calls)),
             paging=Paging(**paging),
             padding_rows=padding,
             padding_kv_len=min(1, first.kv_lens[live]) if padding else 0,
@@ -119,6 +120,14 @@ def _case(
         )
     except ValueError as error:
         raise UnsayableError(_reason(error)) from error
+
+
+def _spans(calls: Sequence[LayerCall]) -> tuple[tuple[Span, ...], ...]:
+    """Return the spans that some of the layers follow, by request; empty where none does."""
+    found = list(dict.fromkeys(call.spans for call in calls if any(call.spans)))
+    if len(found) > 1:
+        raise UnsayableError("layers of one step that follow different spans")
+    return found[0] if found else ()
 
 
 def _reason(error: ValueError) -> str:
@@ -173,7 +182,11 @@ def _layers(calls: list[LayerCall]) -> tuple[Layer, ...]:
 
 
 def _requests(
-    q_lens: Sequence[int], kv_lens: Sequence[int], tables: Sequence[Table] | None, page_size: int
+    q_lens: Sequence[int],
+    kv_lens: Sequence[int],
+    tables: Sequence[Table] | None,
+    page_size: int,
+    spans: Sequence[tuple[Span, ...]],
 ) -> tuple[Request, ...]:
     """Return the requests; where tables begin with the same pages, they share them."""
     found = []
@@ -185,7 +198,8 @@ def _requests(
             alike = _alike(cast("Sequence[Table]", tables)[index][:most], cast("Sequence[Table]", tables)[other])
             if alike > best:
                 best, owner = alike, other
-        found.append(Request(prefix_len=prefix, new_tokens=new, shares_with=owner, shared_pages=best))
+        own = spans[index] if spans else ()
+        found.append(Request(prefix_len=prefix, new_tokens=new, shares_with=owner, shared_pages=best, spans=own))
     return tuple(found)
 
 

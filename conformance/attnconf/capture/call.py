@@ -11,6 +11,7 @@ from attnconf.errors import AttnconfError
 if TYPE_CHECKING:
     from attnconf.cases.case import KVLayout, Layer, Mode, Storage, TableTail
     from attnconf.cases.inputs.batch import Pool
+    from attnconf.cases.request import Span
 
 Table = tuple[int, ...]
 
@@ -45,7 +46,8 @@ class Memory:
 class LayerCall:
     """One call: ``name`` is the layer's own, ``owner`` that of the layer whose keys it reads, None for its own.
 
-    ``layer`` has no owner's index. ``q_lens`` and ``kv_lens`` are by request, new tokens included in both.
+    ``layer`` has no owner's index. ``q_lens`` and ``kv_lens`` are by request, new tokens included in both; so are
+    ``spans`` of tokens that see each other, where the layer follows some.
     """
 
     name: str
@@ -59,3 +61,4 @@ class LayerCall:
     owner: str | None = None
     mode: Mode | None = None
     query: QuerySide = field(default_factory=QuerySide)
+    spans: tuple[tuple[Span, ...], ...] = ()

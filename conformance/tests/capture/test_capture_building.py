@@ -53,6 +53,19 @@ def test_layers_of_one_geometry_are_one_and_a_redirected_one_has_its_owner() -> 
     assert [layer.kv_owner for layer in alone.layers] == [None, 0]
 
 
+def test_a_layer_that_follows_images_and_one_that_does_not_are_one_case() -> None:
+    images = ((), ((2, 6), (7, 12)))
+    memory = replace(MEMORY, tables=((3, 9, 2), (4, 7, 5)))
+    step = replace(CALL, q_lens=(3, 4), memory=memory)
+    follows = replace(step, name="1", layer=SLIDING.model_copy(update={"spans": True}), spans=images)
+    case = only(step, follows)
+    assert [layer.spans for layer in case.layers] == [False, True]
+    assert tuple(request.spans for request in case.requests) == images
+    other = replace(follows, name="2", spans=((), ((2, 6),)))
+    with pytest.raises(UnsayableError, match="layers of one step that follow different spans"):
+        cases_of([follows, other], model="free")
+
+
 def test_both_pools_of_hybrid_memory_are_one_case() -> None:
     own = replace(MEMORY, num_pages=9, tables=((0, 4, 1), (0, 4, 6)), pool="swa", full_tables=MEMORY.tables)
     sliding = replace(CALL, name="1", layer=SLIDING.model_copy(update={"window_left": 3}), memory=own)

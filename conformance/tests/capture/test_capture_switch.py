@@ -86,11 +86,24 @@ def test_on_a_call_is_a_case_and_the_answer_is_the_engines(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("_vllm")
+def test_images_are_spans_of_their_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METADATA, "mm_prefix_range", {1: [(0, 1)]}, raising=False)
+    with capturing("vllm", tmp_path / "full"):
+        call(Attention("model.layers.0"))
+    (path,) = (tmp_path / "full").glob("*.json")
+    case = Case.read(path)
+    assert ([one.spans for one in case.requests], case.layers[0].spans) == ([(), ((0, 2),)], True)
+    monkeypatch.setattr(Impl, "sliding_window", (15, 0))
+    with capturing("vllm", tmp_path / "sliding") as gathering:
+        call(Attention("model.layers.0"))
+    assert "images that no window cuts, in a layer with a window" in gathering.lines[1]
+
+
+@pytest.mark.usefixtures("_vllm")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"causal": False}, "a step that is not causal"),
-        ({"mm_prefix_range": {0: [(1, 2)]}}, "spans of images"),
         ({"seq_lens": None}, "attnconf could not read it: AttributeError"),
     ],
 )

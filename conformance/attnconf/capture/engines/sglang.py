@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attnconf.capture.call import Table
     from attnconf.capture.gathering import Gathering
     from attnconf.cases.case import Mode
+    from attnconf.cases.request import Span
 
 _MODES: dict[str, Mode] = {"DECODE": "decode", "EXTEND": "extend", "MIXED": "mixed", "TARGET_VERIFY": "verify"}
 _CALL = frozenset({"save_kv_cache", "sinks"})
@@ -60,7 +61,7 @@ def read_call(layer: Any, q: torch.Tensor, k: Any, step: Any, backend: Any, kwar
         raise UnsayableError(f"forward mode {name}")
     mode = _MODES[name]
     q_lens, kv_lens = _lengths(step, mode)
-    rows = sum(q_lens)
+    rows, spans = sum(q_lens), _spans(step, backend, mode, kv_lens)
     heads = layer.tp_q_head_num
     queries = q if q.dim() == 3 else q.view(-1, heads, layer.head_dim)  # noqa: PLR2004 - rows, heads, head_dim
     memory, pool_dtype = _memory(layer, step, backend, kv_lens)
@@ -80,6 +81,7 @@ def read_call(layer: Any, q: torch.Tensor, k: Any, step: Any, backend: Any, kwar
             sm_scale=layer.scaling,
             logits_soft_cap=layer.logit_cap or None,
             sinks=kwargs.get("sinks") is not None,
+            spans=any(spans),
             **_scales(layer, pool_dtype),
         ),
         q_lens=q_lens,
@@ -90,6 +92,7 @@ def read_call(layer: Any, q: torch.Tensor, k: Any, step: Any, backend: Any, kwar
         out_dtype=q_dtype,
         mode=mode,
         query=query_side(queries, rows, backend.max_context_len if hinted else 0),
+        spans=spans,
     )
 
 
@@ -120,6 +123,23 @@ def _lengths(step: Any, mode: Mode) -> tuple[tuple[int, ...], tuple[int, ...]]:
         drafts = int(step.spec_info.draft_token_num)
         return (drafts,) * len(lengths), tuple(length + drafts for length in lengths)
     return host(step.extend_seq_lens), lengths
+
+
+def _spans(step: Any, backend: Any, mode: Mode, kv_lens: Sequence[int]) -> tuple[tuple[Span, ...], ...]:
+    """Return the images of each request where the model gave the backend a mask: sglang has the first and last token.
+
+    A verify step has a mask of its own, which is that of its drafts.
+    """
+    if mode == "verify" or getattr(getattr(backend, "forward_metadata", None), "custom_mask", None) is None:
+        return ()
+    found = []
+    for inputs, length in zip(step.mm_inputs or (None,) * len(kv_lens), kv_lens, strict=True):
+        items = [] if inputs is None else [item for item in inputs.mm_items if item.is_image()]
+        ends = sorted((first, last + 1) for item in items for first, last in item.offsets or ())
+        found.append(tuple((begin, end) for begin, end in ends if begin < length))
+    if not any(found):
+        raise UnsayableError("a mask that is none of images")
+    return tuple(found)
 
 
 def _memory(layer: Any, step: Any, backend: Any, kv_lens: Sequence[int]) -> tuple[Memory, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from attnconf.capture.gathering import Gathering
+    from attnconf.cases.request import Span
 
 _NEEDED = ("query_start_loc", "seq_lens", "block_table", "num_actual_tokens", "max_seq_len")
 
@@ -84,7 +85,7 @@ def read_call(layer: Any, query: torch.Tensor, kv_cache: torch.Tensor, metadata:
     layout, storage = cache_form(k, v)
     kv_dtype, q_dtype = dtype_name(k.dtype, "keys"), dtype_name(query.dtype, "a query")
     window = impl.sliding_window[0]
-    rows = sum(q_lens)
+    rows, spans = sum(q_lens), _spans(layer, metadata, live, windowed=window >= 0)
     return LayerCall(
         name=layer.layer_name,
         owner=impl.kv_sharing_target_layer_name,
@@ -97,6 +98,7 @@ def read_call(layer: Any, query: torch.Tensor, kv_cache: torch.Tensor, metadata:
             sm_scale=impl.scale,
             logits_soft_cap=impl.logits_soft_cap or None,
             sinks=impl.sinks is not None,
+            spans=any(spans),
             **_scales(layer, kv_dtype),
         ),
         q_lens=q_lens,
@@ -115,6 +117,7 @@ def read_call(layer: Any, query: torch.Tensor, kv_cache: torch.Tensor, metadata:
         kv_dtype=kv_dtype,
         out_dtype=q_dtype,
         query=query_side(query, rows, int(metadata.max_seq_len)),
+        spans=spans,
     )
 
 
@@ -126,12 +129,19 @@ def _refuse(impl: Any, metadata: Any) -> None:
         raise UnsayableError("attention that is not a decoder's own")
     if getattr(metadata, "causal", True) is not True:
         raise UnsayableError("a step that is not causal")
-    if getattr(metadata, "mm_prefix_range", None):
-        raise UnsayableError("spans of images")
     for name in ("alibi_slopes", "use_alibi_sqrt", "chunk_lookback"):
         found = getattr(impl, name, None)
         if found is not None and found is not False and not (name == "chunk_lookback" and found in {0, -1}):
             raise UnsayableError(f"a layer with {name}")
+
+
+def _spans(layer: Any, metadata: Any, live: int, *, windowed: bool) -> tuple[tuple[Span, ...], ...]:
+    """Return the images of each of ``live`` requests: vLLM has the first and the last token of each."""
+    ranges = getattr(metadata, "mm_prefix_range", None) or {}
+    found = tuple(tuple((first, last + 1) for first, last in ranges.get(index, ())) for index in range(live))
+    if windowed and any(found) and not getattr(layer, "mm_prefix_clamp_sliding_window", False):
+        raise UnsayableError("images that no window cuts, in a layer with a window")
+    return found if any(found) else ()
 
 
 def _views(cache: torch.Tensor, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
