@@ -9,3 +9,8 @@ def pytest_collection_finish() -> None:
     """Leave the objects of torch and of thousands of tests out of all later collections: a tenth of the time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let them go: Triton's bindings report what is never given back."""
+    gc.unfreeze()
