@@ -180,7 +180,7 @@ def _checked(original: Callable[..., Any]) -> Callable[..., Any]:
         name = block.dtype.name if left or right else ""
         if not (type(number) is int and name in _PLAIN) and not (type(number) is float and number and name == "fp32"):
             return original(self, lhs, rhs, *more, **options)
-        key = (number, block.type.name)
+        key = (number, block.type.name, more, *options.values())  # as an operand of & it may be promoted
         known = _constants.get(key)
         if known is not None:
             return (block, known) if left else (known, block)

@@ -100,3 +100,19 @@ def test_a_loaded_number_is_the_end_of_a_loop_whatever_triton_asks_of_numpy(monk
     with interpreting.described_once():
         interpreter._patch_lang_tensor(Loaded, Scope())
     assert list(range(Loaded())) == [0, 1, 2]  # type: ignore[arg-type]
+
+
+def test_a_number_beside_bytes_has_the_type_that_the_operation_gives_it() -> None:
+    semantic_ = interpreter.interpreter_semantic
+    bytes_ = core.tensor(
+        interpreter.TensorHandle(np.zeros(4, dtype=np.uint8), tl.uint8), core.block_type(tl.uint8, [4])
+    )
+
+    def types() -> list[str]:
+        sums = semantic_.binary_op_type_checking_impl(bytes_, 15, True, True)
+        bits = semantic_.binary_op_type_checking_impl(bytes_, 15, False, False, False)
+        return [one.dtype.name for one in (*sums, *bits)]
+
+    as_triton_does = types()
+    with interpreting.described_once():
+        assert types() == as_triton_does
