@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attnconf.cases.case import KVLayout, Layer, Mode, Storage
+    from attnconf.cases.request import Span
 
 Pool = Literal["full", "swa"]
 
@@ -228,6 +229,12 @@ class Batch:
             return slice(runs[0][0], runs[-1][1])
         found = [row for begin, end in runs for row in range(begin, end)]
         return torch.tensor(found, dtype=torch.int64).to(self.device, non_blocking=True)
+
+    def spans_by_request(self) -> list[list[Span]]:
+        """Return the spans of each request that a query row lies in, in order: the others change no mask."""
+        rows = [] if self.row_spans is None else self.row_spans.tolist()
+        ends = pairwise(accumulate(self.q_lens, initial=0))
+        return [list(dict.fromkeys((begin, end) for begin, end in rows[start:stop] if end)) for start, stop in ends]
 
     def _derived_spans(self, rows: Sequence[BatchRow], picked: slice | torch.Tensor) -> torch.Tensor | None:
         """Return the spans of the ``picked`` query rows, counted from the first key of each of ``rows``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,8 @@ def images(batch: Batch) -> list[SimpleNamespace | None] | None:
     """
     if batch.row_spans is None:
         return None
-    rows = batch.row_spans.tolist()
     found: list[SimpleNamespace | None] = []
-    for start, stop in pairwise(accumulate(batch.q_lens, initial=0)):
-        spans = dict.fromkeys((begin, end) for begin, end in rows[start:stop] if end)
+    for spans in batch.spans_by_request():
         item = SimpleNamespace(is_image=lambda: True, offsets=[(begin, end - 1) for begin, end in spans])
         found.append(SimpleNamespace(mm_items=[item]) if spans else None)
     return found if any(found) else None

@@ -9,7 +9,6 @@ window, which no image of a Gemma 3 is (256 tokens, and windows of 512 and more)
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -35,10 +34,8 @@ def image_ranges(vllm: Library, batch: Batch) -> Ranges | None:
     """
     if batch.row_spans is None:
         return None
-    rows = batch.row_spans.tolist()
     features = []
-    for start, stop in pairwise(accumulate(batch.q_lens, initial=0)):
-        spans = dict.fromkeys((begin, end) for begin, end in rows[start:stop] if end)
+    for spans in batch.spans_by_request():
         places = [vllm.PlaceholderRange(offset=begin, length=end - begin) for begin, end in spans]
         features.append([SimpleNamespace(modality="image", mm_position=place) for place in places])
     ranges: Ranges = vllm.compute_mm_prefix_ranges(features, clamp_sliding_window=True)
