@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.builds import BUILD_BUDGET, missing_build, unbuilt_reason
+from attnconf.backends.builds import BUILD_BUDGET, VARIANT_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
@@ -23,12 +23,17 @@ from attnconf.judging.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from attnconf.backends.builds import Build
     from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Case
+    from attnconf.cases.shape import KernelShape
     from attnconf.judging.checks.check import Check
     from attnconf.judging.result import Failure
     from attnconf.judging.surroundings import Surroundings
     from attnconf.platforms import Platform
+
+    Missing = Callable[[KernelShape], Build | None]
+    """From a shape to the build that it lacks."""
 
 
 def run_case(  # noqa: PLR0913 - a case, a backend, where it runs, and how thoroughly
@@ -48,22 +53,23 @@ def run_case(  # noqa: PLR0913 - a case, a backend, where it runs, and how thoro
     Whatever a backend does (a wrong answer, a refusal, an exception, out of memory) becomes a typed outcome of its
     layers; nothing is raised. A kernel whose build costs more CPU seconds than ``build_budget`` is used only if it is
     built. With ``explain`` false a wrong answer is recognised but not explained: an explanation takes dozens of
-    answers, and a search needs one for its last case only. Without ``count_effects`` the layers do not say which
+    answers, and a search needs one for its last case only. Variants of the case then build nothing above
+    ``VARIANT_BUDGET``. Without ``count_effects`` the layers do not say which
     features mattered, so the results are not evidence. ``surroundings`` are the backend's own, if it was asked before.
     """
     started = time.perf_counter()
-    missing = partial(missing_build, backend, budget=build_budget)
+    of_variants = build_budget if explain else min(build_budget, VARIANT_BUDGET)
     trial = Trial(
         PosedCase(case, device),
         backend,
         platform,
-        missing,
+        partial(missing_build, backend, budget=of_variants),
         explains=explain,
         counts_effects=count_effects,
         surroundings=surroundings,
     )
     checks = choose(case)
-    layers = _run_layers(trial, checks)
+    layers = _run_layers(trial, checks, partial(missing_build, backend, budget=build_budget))
     return CaseResult(
         case=case,
         backend=backend.name,
@@ -75,12 +81,12 @@ def run_case(  # noqa: PLR0913 - a case, a backend, where it runs, and how thoro
     )
 
 
-def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, ...]:
+def _run_layers(trial: Trial, checks: tuple[Check, ...], missing: Missing) -> tuple[LayerResult, ...]:
     """Run every supported layer before the first one is judged, since they share a batch."""
     case = trial.case
     done: dict[int, LayerResult] = {}
     for layer in range(len(case.layers)):
-        found = _not_run(trial, layer)
+        found = _not_run(trial, layer, missing)
         if found is not None:
             done[layer] = found
     for layer in range(len(case.layers)):
@@ -99,19 +105,20 @@ def _run_layers(trial: Trial, checks: tuple[Check, ...]) -> tuple[LayerResult, .
     return tuple(done[layer] for layer in sorted(done))
 
 
-def _not_run(trial: Trial, layer: int) -> LayerResult | None:
+def _not_run(trial: Trial, layer: int, missing: Missing) -> LayerResult | None:
     """Return the result of a layer that is not run: declared unsupported, not built, or its declaration fails."""
     try:
         shape = kernel_shape(trial.case, layer)
         refusal = unmet_promise(trial.case, layer, trial.backend.promises)
         refusal = refusal or trial.declares(shape)
-        missing = None if refusal is not None else trial.missing(shape)
+        with trial.surroundings.of_torch():
+            lacks = None if refusal is not None else missing(shape)
     except RAISED as error:
         return ended(layer, error, "supports")
     if refusal is not None:
         return LayerResult(layer=layer, outcome=Outcome.UNSUPPORTED, reason=refusal.reason)
-    if missing is not None:
-        return LayerResult(layer=layer, outcome=Outcome.NOT_RUN, reason=unbuilt_reason(missing), unbuilt=missing.name)
+    if lacks is not None:
+        return LayerResult(layer=layer, outcome=Outcome.NOT_RUN, reason=unbuilt_reason(lacks), unbuilt=lacks.name)
     return None
 
 

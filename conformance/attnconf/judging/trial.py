@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from attnconf.backends.demands import unmet_promise
 from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import RAISED, Output, run_layer
@@ -56,7 +57,7 @@ class Rerun:
 class Trial:
     """One case on one backend.
 
-    ``missing`` returns the build that a supported shape still lacks: variants that need one are not chosen. With
+    ``missing`` returns the build that the shape of a variant still lacks: one that needs it is not run. With
     ``explains`` false a wrong answer is recognised but not explained; with ``counts_effects`` false nothing computes
     which features of the case matter. The backend is asked inside ``surroundings`` (None: fresh ones).
     """
@@ -270,6 +271,14 @@ class Trial:
     def supports(self, case: Case, layer: int) -> bool:
         """Return whether ``layer`` of a variant of the case is declared supported, and built."""
         return self._can_run(kernel_shape(case, layer))
+
+    def is_askable(self, case: Case, layer: int) -> bool:
+        """Return whether ``layer`` of a variant demands what is promised and is declared supported, built or not."""
+        with self.surroundings.of_torch():
+            return (
+                unmet_promise(case, layer, self.backend.promises) is None
+                and self.backend.supports(kernel_shape(case, layer), self.platform) is None
+            )
 
     def _can_run(self, shape: KernelShape) -> bool:
         if shape not in self._runnable:

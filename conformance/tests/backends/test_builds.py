@@ -18,6 +18,7 @@ from attnconf.cases.shape import kernel_shape
 from attnconf.cli.main import main
 from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.checks.labels import other_paging
+from attnconf.judging.checks.siblings import SIBLINGS, siblings
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
@@ -30,6 +31,8 @@ from attnconf.running.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from attnconf.backends.protocol import Prepared
+    from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
 
 CPU = torch.device("cpu")
@@ -112,6 +115,30 @@ def test_checks_choose_variants_that_are_built(others: set[str]) -> None:
     assert {layer.outcome for layer in result.layers} == {Outcome.PASSED}
     assert "verify-NHD" in seen
     assert not seen & others
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_one_case_of_very_many_builds_nothing_for_a_sibling(*, explain: bool) -> None:
+    """Seen with XQA: a search over bfloat16 keys compiled 23 modules for 8-bit ones, one by one, inside its cases."""
+    backend, seen = Compiler(), set[str]()
+    prepare, builds = backend.prepare, backend.builds
+
+    def note(batch: Batch) -> Prepared:
+        seen.update(str(cache.k.dtype) for cache in batch.caches)
+        return prepare(batch)
+
+    def by_dtype(shapes: Iterable[KernelShape]) -> tuple[Build, ...]:
+        return tuple(replace(build, name=shape.kv_dtype) for shape in shapes for build in builds([shape]))
+
+    backend.prepare = note  # type: ignore[method-assign]
+    backend.builds = by_dtype  # type: ignore[method-assign]
+    backend.ready = {"bfloat16"}
+    sixteen = CASE.model_copy(update={"q_dtype": "bfloat16", "kv_dtype": "bfloat16"})
+    traits = [trait for trait, _ in siblings(sixteen, 0)]
+    case = sixteen.model_copy(update={"seed": traits.index("the dtype of keys and values")})
+    result = run_case(case, backend, Platform(), CPU, choose=lambda _: (SIBLINGS,), explain=explain)
+    assert {layer.outcome for layer in result.layers} == {Outcome.PASSED}
+    assert seen == {"torch.bfloat16", *(["torch.float8_e4m3fn"] if explain else [])}
 
 
 def test_a_trial_that_is_told_of_no_build_lacks_none() -> None:
