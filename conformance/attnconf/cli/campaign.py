@@ -16,7 +16,7 @@ from attnconf.backends.protocol import shown_name
 from attnconf.cases.dtypes import FP8, KVDtype
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, add_engine, check_least, open_engine
-from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
+from attnconf.cli.statuses import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_EXECUTED
 from attnconf.files import refuse_unwritable, write_text
 from attnconf.judging.units import EDGES
 from attnconf.version import __version__
@@ -96,6 +96,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         data = campaign_data(report, backend, campaign, platform)
         write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
+    if report.interrupted:
+        return EXIT_INTERRUPTED
     if report.failures or report.lost:
         return EXIT_FAILED
     return 0 if report.profiles else EXIT_NOTHING_EXECUTED
@@ -134,6 +136,8 @@ def campaign_lines(report: CampaignReport, backend: str) -> list[str]:
     speed = report.executed / report.seconds if report.seconds else 0.0
     executed = f"{report.executed} of them executed ({speed:.1f} a second)"
     lines = [f"{backend}: {report.cases} cases in {report.seconds:.0f} s, {executed}; layers: {outcomes}"]
+    if report.interrupted:
+        lines.append(f"{backend}: interrupted; the rest was not asked")
     if report.build_seconds:
         lines.append(f"{backend}: kernels planned and built before, in {report.build_seconds:.0f} s")
     width = max((len(name) for name in report.profiles), default=0)

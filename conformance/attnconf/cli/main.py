@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from attnconf.cli import (
@@ -31,7 +34,7 @@ from attnconf.version import __version__
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _COMMANDS = (
     doctor,
@@ -71,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     console = Console()
     try:
-        status: int = arguments.run(arguments, console)
+        with _ended_by(signal.SIGTERM):
+            status: int = arguments.run(arguments, console)
         sys.stdout.flush()
     except AttnconfError as error:
         console.complain(f"attnconf: {error}")
@@ -83,6 +87,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.complain("attnconf: interrupted")
         return EXIT_INTERRUPTED
     return status
+
+
+@contextmanager
+def _ended_by(number: signal.Signals) -> Iterator[None]:
+    """Take a signal as a Ctrl-C: ``timeout`` and a cancelled job send SIGTERM, and what was found is still written."""
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(number) is signal.SIG_DFL
+    if mine:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:

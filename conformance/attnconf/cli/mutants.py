@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.clauses import cite
 from attnconf.cli.arguments import Commands, add_engine, check_least, open_engine
-from attnconf.cli.statuses import EXIT_FAILED, EXIT_NOTHING_EXECUTED
+from attnconf.cli.statuses import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_EXECUTED
 from attnconf.files import refuse_unwritable, write_text
+from attnconf.wording import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +42,10 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Hunt the mutants that were asked for; return 1 if one escapes, and 3 if none could be hunted."""
+    """Hunt the mutants that were asked for; return 1 if one escapes, and 3 if none could be hunted.
+
+    A Ctrl-C ends the hunts, and those before it count.
+    """
     from attnconf.cases.models import FREE_MODEL, load_model
     from attnconf.mutants.registry import MUTANTS, mutant_named
     from attnconf.running.campaigns.hunt import Orders
@@ -60,16 +64,24 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         shrink=arguments.shrink or arguments.json is not None,
     )
     found: list[Catch] = []
+    interrupted = False
     with open_engine(arguments) as engine:
-        for mutant, catch in zip(asked, _hunted(orders, asked, engine), strict=True):
-            found.append(catch)
-            console.say(_line(mutant, catch))
-            if arguments.shrink and catch.case is not None:
-                console.say(f"        {catch.case!r}")
+        try:
+            for mutant, catch in zip(asked, _hunted(orders, asked, engine), strict=True):
+                found.append(catch)
+                console.say(_line(mutant, catch))
+                if arguments.shrink and catch.case is not None:
+                    console.say(f"        {catch.case!r}")
+        except KeyboardInterrupt:
+            interrupted = True
+            console.say(f"interrupted: {len(asked) - len(found)} of {counted(len(asked), 'mutant')} were not hunted")
     hunted = [catch for catch in found if not catch.not_run]
     console.say(_summary(hunted))
     if arguments.json is not None:
-        write_text(Path(arguments.json), json.dumps(report_data(asked, found), indent=1) + "\n")
+        data = report_data(asked[: len(found)], found) | {"interrupted": interrupted}
+        write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
+    if interrupted:
+        return EXIT_INTERRUPTED
     if not hunted:
         return EXIT_NOTHING_EXECUTED
     return 0 if all(catch.caught for catch in hunted) else EXIT_FAILED

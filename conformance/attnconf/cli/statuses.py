@@ -21,4 +21,4 @@ EXIT_REHEARSED = 13
 """A rehearsal ends so at best: never with 0, so that no gate can be opened by one."""
 
 EXIT_INTERRUPTED = 130
-"""A Ctrl-C, as shells report it; what the command started has ended, too."""
+"""A Ctrl-C, as shells report it, or SIGTERM; what the command started has ended, too."""

@@ -19,6 +19,7 @@ from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.batch import Batch
 from attnconf.cases.request import Request
 from attnconf.cli import main as cli
+from attnconf.cli.statuses import EXIT_INTERRUPTED
 from attnconf.judging.checks import numerics
 from attnconf.judging.checks.catalogue import CHECKS, all_checks
 from attnconf.judging.checks.graphs import CHECK_NAME as GRAPH_CHECK
@@ -268,6 +269,24 @@ def test_one_that_escapes_is_said_and_fails_the_command(
     assert elsewhere_line.startswith("MISSED  elsewhere")
     assert re.search("caught by clause [26] instead", elsewhere_line)
     assert summary == "0 of 2 mutants caught by their clause"
+
+
+def test_hunts_that_are_ended_write_what_was_caught_until_then(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = "window-one-more", "empty-row-is-nan"
+
+    def ended_in_the_second(_orders: hunt.Orders, name: str) -> hunt.Catch:
+        if name == second:
+            raise KeyboardInterrupt
+        return hunt.Catch(id=name, bug="none", clause=mutant_named(name).clause, caught=True, check="numerics", cases=1)
+
+    monkeypatch.setattr(hunt, "hunt_named", ended_in_the_second)
+    path = tmp_path / "mutants.json"
+    assert run("mutants", "--only", first, "--only", second, "--jobs", "1", "--json", str(path)) == EXIT_INTERRUPTED
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert ([one["id"] for one in data["mutants"]], data["interrupted"]) == ([first], True)
+    assert "interrupted: 1 of 2 mutants were not hunted" in capsys.readouterr().out
 
 
 def test_a_mutant_needs_no_more_than_its_value(

@@ -21,7 +21,7 @@ from attnconf.running.processes.watched import watched
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
@@ -135,21 +135,33 @@ def search(
     """Explore ``campaign`` with the processes of ``engine``; stop none of them for a failure of another.
 
     What the backend compiles is built first, with all cores; ``say`` receives lines about it. The cases
-    ``found_before`` are asked first, each as a share of its own.
+    ``found_before`` are asked first, each as a share of its own. A Ctrl-C once the cases have begun ends them, and the
+    shares before it count.
     """
     shares = campaign.shares(engine.size)
     found = CampaignReport()
     found.build_seconds = _build(shares, len(campaign.targets), engine, say)
     started = time.perf_counter()
+    try:
+        for part in _answers(campaign, shares, engine, found_before):
+            found.add(part)
+    except KeyboardInterrupt:
+        found.interrupted = True
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def _answers(
+    campaign: Campaign, shares: Sequence[Share], engine: Engine, found_before: Sequence[Case]
+) -> Iterator[CampaignReport]:
+    """Yield what came of each case ``found_before`` and of each share, in their order."""
     again = [(campaign.backend, case) for case in found_before]
     answers = engine.map(ask_again, again, spoils=_is_spoilt)
     for (_, case), part in zip(again, answers, strict=True):
-        found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[f"{case.id}: {part}"]))
+        yield part if isinstance(part, CampaignReport) else CampaignReport(lost=[f"{case.id}: {part}"])
     parts = engine.map(explore_share, shares, spoils=_is_spoilt)
     for share, part in zip(shares, parts, strict=True):
-        found.add(part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, str(part))]))
-    found.seconds = time.perf_counter() - started
-    return found
+        yield part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, str(part))])
 
 
 def _is_spoilt(part: CampaignReport) -> bool:

@@ -64,6 +64,7 @@ class CampaignReport:
     ``lost`` says which explorations ended early, and by what: an error of their process, not a verdict. ``profiles``
     maps a kernel, with the profile declared for it in parentheses, to its errors. ``executed`` counts cases of which
     a layer was judged. ``seconds`` is the time of the cases, ``build_seconds`` that of the builds before the first.
+    ``interrupted`` says that somebody ended it: what was done before counts.
     """
 
     cases: int = 0
@@ -74,6 +75,7 @@ class CampaignReport:
     lost: list[str] = field(default_factory=list)
     seconds: float = 0.0
     build_seconds: float = 0.0
+    interrupted: bool = False
 
     def count(self, results: Iterable[CaseResult]) -> None:
         """Add results."""
@@ -104,6 +106,7 @@ class CampaignReport:
             "executed": self.executed,
             "seconds": round(self.seconds, 1),
             "build_seconds": round(self.build_seconds, 1),
+            "interrupted": self.interrupted,
             "outcomes": dict(sorted(self.outcomes.items())),
             "edges": list(EDGES),
             "kernels": {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.cli.campaign import campaign_lines
 from attnconf.cli.main import main
+from attnconf.cli.statuses import EXIT_INTERRUPTED
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
@@ -233,6 +236,28 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pyt
     assert "reference: " in capsys.readouterr().out
     data = json.loads(target.read_text())
     assert 0 < data["kernels"][PAGED]["median_units"] <= data["kernels"][PAGED]["worst_units"] <= 1
+
+
+def test_a_campaign_that_is_ended_writes_what_it_found_until_then(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Share] = []
+
+    def ended_in_the_second(asked: Share) -> CampaignReport:
+        begun.append(asked)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return explore_share(asked)
+
+    monkeypatch.setattr("attnconf.cli.campaign.open_engine", lambda _: Here())
+    monkeypatch.setattr("attnconf.running.campaigns.campaign.explore_share", ended_in_the_second)
+    target = tmp_path / "found.json"
+    asked = ["--family", "decode", "--family", "extend", "--model", "llama3-8b", "--examples", "6"]
+    assert main(["campaign", "--backend", "reference", *asked, "--json", str(target)]) == EXIT_INTERRUPTED
+    found = json.loads(target.read_text())
+    assert (found["cases"], found["interrupted"]) == (3, True)
+    assert "reference: interrupted; the rest was not asked" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_campaign_is_spread_over_its_families_and_models() -> None:
