@@ -4,14 +4,16 @@
 each side in one process twice: from an empty folder of kernels, so with its builds, and once more with what the first
 run built. FlashInfer's file is of a checkout of its release and brings its own way to build in parallel. A case is
 executed where its kernel ran and was judged: of pytest's tests those that were not skipped, of a campaign those with a
-judged layer.
+judged layer. FlashInfer's file has thousands of tests: ``--seconds`` ends a run with what it has executed until then.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +58,7 @@ def main() -> int:
     parser.add_argument("--kv-dtype", default="bfloat16", help="the campaign's keys and values (%(default)s)")
     parser.add_argument("--model", action="append", default=[], help="a model of the campaign (repeatable; all)")
     parser.add_argument("--examples", type=int, default=800, help="cases of the campaign (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="end each run after S")
     parser.add_argument("--side", action="append", choices=SIDES, default=[], help="this side alone (repeatable)")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="write the figures")
     given = parser.parse_args()
@@ -76,7 +79,7 @@ def _flashinfer(given: argparse.Namespace, folder: Path) -> tuple[int, int, int,
     file = given.file.resolve()
     options = ["-q", "-k", given.only, f"--junitxml={report}", "-p", "no:cacheprovider"]
     root = next(above for above in file.parents if above.name == "tests").parent
-    seconds = _timed([sys.executable, "-m", "pytest", str(file), *options], folder, root)
+    seconds = timed([sys.executable, "-m", "pytest", str(file), *options], folder, root, given.seconds)
     told = " ".join(["pytest", file.name, *options[1:3]])
     return *executed_tests(_written(report)), seconds, told
 
@@ -86,7 +89,8 @@ def _attnconf(given: argparse.Namespace, folder: Path) -> tuple[int, int, int, f
     asked = ["--backend", "trtllm_mha", "--family", "decode", "--family", "verify", "--kv-dtype", given.kv_dtype]
     asked += [part for model in given.model for part in ("--model", model)]
     asked += ["--examples", str(given.examples)]
-    seconds = _timed([sys.executable, "-m", "attnconf", "campaign", *asked, "--json", str(report)], folder, Path.cwd())
+    command = [sys.executable, "-m", "attnconf", "campaign", *asked, "--json", str(report)]
+    seconds = timed(command, folder, Path.cwd(), given.seconds)
     found = json.loads(_written(report))
     return found["cases"], found["executed"], len(found["failures"]), seconds, " ".join(["attnconf campaign", *asked])
 
@@ -107,11 +111,19 @@ def executed_tests(junit: str) -> tuple[int, int, int]:
     return tests, tests - skipped, failed + broken
 
 
-def _timed(command: list[str], folder: Path, place: Path) -> float:
+def timed(command: list[str], folder: Path, place: Path, limit: float) -> float:
+    """Run ``command`` in ``place`` with its kernels in ``folder`` and return its seconds.
+
+    After ``limit`` seconds it gets a Ctrl-C, after which both sides write their reports.
+    """
     environment = os.environ | {"FLASHINFER_WORKSPACE_BASE": str(folder)}
     environment.pop("ATTNCONF_KERNEL_CACHE", None)
     started = time.perf_counter()
-    subprocess.run(command, env=environment, cwd=place, check=False)  # noqa: S603 - pytest and our own command
+    with subprocess.Popen(command, env=environment, cwd=place) as process:  # noqa: S603 - pytest and our own command
+        try:
+            process.wait(None if limit == math.inf else limit)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
     return time.perf_counter() - started
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ci.benchmarks.xqa_race import Ran, executed_tests
+from ci.benchmarks.xqa_race import Ran, executed_tests, timed
 
 JUNIT = """<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="pytest" errors="1" failures="2" skipped="5" tests="12" time="1.5"/></testsuites>"""
@@ -44,3 +44,12 @@ def test_a_side_that_cannot_run_ends_the_race_in_a_sentence(tmp_path: Path) -> N
     assert "no-such-model" in done.stderr
     assert done.stderr.endswith("campaign.json was not written: that run ended before its first case\n")
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_is_ended_counts_what_it_executed_until_then(tmp_path: Path) -> None:
+    file, report = tmp_path / "test_theirs.py", tmp_path / "junit.xml"
+    file.write_text("import time\ndef test_short(): pass\ndef test_endless(): time.sleep(600)\n", encoding="utf-8")
+    options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    seconds = timed([sys.executable, "-m", "pytest", str(file), *options], tmp_path, tmp_path, 5.0)
+    assert 5.0 <= seconds < 60.0
+    assert executed_tests(report.read_text(encoding="utf-8")) == (1, 1, 0)
