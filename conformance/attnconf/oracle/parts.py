@@ -36,7 +36,7 @@ SMALL = {"cpu": 2**14, "cuda": 2**22}
 
 
 class Piece(NamedTuple):
-    """So many ``rows`` of a ``problem`` from ``row`` on, at ``positions``, which can see its keys [``first``, ``last``).
+    """So many ``rows`` of a ``problem`` from ``row`` on, at ``positions``. They can see its keys [``first``, ``last``).
 
     ``out_row`` is the place of the first row among those of all problems.
     """
@@ -197,9 +197,9 @@ def _parts(pieces: list[Piece]) -> Iterator[Part]:
     kind, dim = problem.q.device.type, _widest(problem)
 
     def per_head(some: list[Piece]) -> int:
-        keys = max(1, max(piece.last for piece in some) - min(piece.first for piece in some))
-        scores = MOST_SCORES[kind] // (group * sum(piece.rows for piece in some) * keys)
-        return min(scores, MOST_KEYS[kind] // (keys * dim))
+        rows, _, keys = _extent(some)
+        keys = max(1, keys)
+        return min(MOST_SCORES[kind] // (group * rows * keys), MOST_KEYS[kind] // (keys * dim))
 
     joined: list[Piece] = []
     is_grouped = _is_grouped(problem)
@@ -221,8 +221,16 @@ def _parts(pieces: list[Piece]) -> Iterator[Part]:
 
 
 def _part(pieces: list[Piece], heads: slice | tuple[int, ...], readers: slice | tuple[int, ...]) -> Part:
+    return Part(tuple(pieces), heads, readers, *_extent(pieces))
+
+
+def _extent(pieces: list[Piece]) -> tuple[int, int, int]:
+    """Return the rows of ``pieces``, the first key that some of them can see, and how many keys from there on."""
+    if len(pieces) == 1:  # as in most batches
+        (one,) = pieces
+        return one.rows, one.first, max(0, one.last - one.first)
     first, last = min(piece.first for piece in pieces), max(piece.last for piece in pieces)
-    return Part(tuple(pieces), heads, readers, sum(piece.rows for piece in pieces), first, max(0, last - first))
+    return sum(piece.rows for piece in pieces), first, max(0, last - first)
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:

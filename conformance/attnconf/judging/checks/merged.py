@@ -215,7 +215,7 @@ def _merged(trial: Trial, layer: int, requests: Sequence[int], parts: Sequence[s
 def _over(whole: Problem, part: slice) -> Problem:
     """Return the question of the last row over some keys, all of which it sees, whatever its span."""
     k, v = whole.k[part], whole.v[part]
-    positions = torch.tensor([k.shape[0] - 1])
+    positions = torch.arange(k.shape[0] - 1, k.shape[0])
     return replace(whole, q=whole.q[-1:], k=k, v=v, positions=positions, spans=())
 
 
