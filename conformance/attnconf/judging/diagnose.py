@@ -11,7 +11,6 @@ from attnconf.cases.case import Poison
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.layout import place
-from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.judging.explanation import DEAD_SLOT, UNEXPLAINED_CLAUSE, Explanation
 from attnconf.judging.mistakes import MISTAKES
@@ -93,7 +92,7 @@ def _matching_mistakes(scene: Scene, trial: Trial, layer: int, actual: torch.Ten
 
     A case of few keys cannot tell some of them apart: then each is named, and the clause is that of the first.
     """
-    profile = trial.numerics(kernel_shape(trial.case, layer))
+    profile = trial.numerics(trial.shape(layer))
     right = trial.expected(layer, scene.request)
     found: list[Mistake] = []
     for mistake in MISTAKES:

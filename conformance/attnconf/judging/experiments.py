@@ -17,7 +17,6 @@ import torch
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Poison
-from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.judging.blame import plain_versions, simpler_versions
 from attnconf.judging.diagnose import foretold, reads_dead_slots
@@ -241,7 +240,7 @@ def _worst_first(question: Trial, layer: int) -> list[int]:
 def _foretells(mistake: Mistake, question: Trial, layer: int, request: int) -> bool | None:
     """Return whether the answer to ``request`` is that of a kernel with this mistake; None: it may be."""
     scene = replace(question.posed.scene(layer, request), as_poisoned=True)
-    profile = question.numerics(kernel_shape(question.case, layer))
+    profile = question.numerics(question.shape(layer))
     wrong = foretold(mistake, scene, question.expected(layer, request), profile)
     if wrong is None:
         return question.base_units(layer, request) <= 1.0

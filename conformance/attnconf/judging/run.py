@@ -11,7 +11,6 @@ import torch
 
 from attnconf.backends.builds import BUILD_BUDGET, VARIANT_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
-from attnconf.cases.shape import kernel_shape
 from attnconf.judging.checks.catalogue import rotated_checks
 from attnconf.judging.effects import effective_features, scenes_to_try, units_by_layer
 from attnconf.judging.execution import RAISED, ended
@@ -108,7 +107,7 @@ def _run_layers(trial: Trial, checks: tuple[Check, ...], missing: Missing) -> tu
 def _not_run(trial: Trial, layer: int, missing: Missing) -> LayerResult | None:
     """Return the result of a layer that is not run: declared unsupported, not built, or its declaration fails."""
     try:
-        shape = kernel_shape(trial.case, layer)
+        shape = trial.shape(layer)
         refusal = unmet_promise(trial.case, layer, trial.backend.promises)
         refusal = refusal or trial.declares(shape)
         with trial.surroundings.of_torch():
@@ -126,9 +125,9 @@ def _judge_layer(trial: Trial, layer: int, checks: tuple[Check, ...]) -> LayerRe
     failures: list[Failure] = []
     kernel = trial.base(layer).kernel
     try:
-        profile = trial.numerics(kernel_shape(trial.case, layer))
+        profile = trial.numerics(trial.shape(layer))
         bound, loose = str(profile.text), str(profile.reason)
-        worst = max(trial.base_units(layer, request) for request in range(len(trial.case.requests)))
+        worst = max(trial.all_base_units(layer))
     except RAISED as error:
         return ended(layer, error, "numerics")
     corrupted = trial.changed_input() is not None

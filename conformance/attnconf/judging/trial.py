@@ -88,6 +88,7 @@ class Trial:
         self._prepared: dict[str, tuple[Prepared, Batch]] = {}
         self._beside: dict[str, Trial] = {}
         self._again: dict[int, Output | BaseException] = {}
+        self._shapes: dict[int, KernelShape] = {}
         self._profiles: dict[KernelShape, NumericsProfile] = {}
         self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
@@ -159,6 +160,12 @@ class Trial:
         except RAISED as error:
             return error
 
+    def shape(self, layer: int) -> KernelShape:
+        """Return the shape of ``layer`` of the case, which is worked out once: it asks all requests."""
+        if layer not in self._shapes:
+            self._shapes[layer] = kernel_shape(self.case, layer)
+        return self._shapes[layer]
+
     def declares(self, shape: KernelShape) -> Unsupported | None:
         """Return what the backend declares of ``shape``. Raises as ``declared`` does."""
         with self.surroundings.of_torch():
@@ -184,18 +191,18 @@ class Trial:
 
     def expected(self, layer: int, request: int, mode: Mode | None = None) -> Bounded:
         """Return the right answer with the bound of the kernel for ``mode`` (None: the case's)."""
-        shape = replace(kernel_shape(self.case, layer), mode=mode or self.case.mode)
+        shape = self.shape(layer) if mode is None else replace(self.shape(layer), mode=mode)
         return self.posed.answer(layer, request, self.numerics(shape))
 
     def expected_all(self, layer: int) -> Bounded:
         """Return the right answers to all requests, by query row, with the bound of the kernel for the case's mode."""
-        profile = self.numerics(kernel_shape(self.case, layer))
+        profile = self.numerics(self.shape(layer))
         return self.posed.answers(layer, profile, [other for other in self.asked if self._has(other, profile)])
 
     def _has(self, layer: int, profile: NumericsProfile) -> bool:
         """Return whether the backend declares ``profile`` for ``layer`` of the case."""
         try:
-            return self.numerics(kernel_shape(self.case, layer)) == profile
+            return self.numerics(self.shape(layer)) == profile
         except RAISED:  # the layer's own judgement says so
             return False
 
@@ -215,9 +222,13 @@ class Trial:
 
     def base_units(self, layer: int, request: int) -> float:
         """Return the worst error of the base run on one request, in units."""
+        return self.all_base_units(layer)[request]
+
+    def all_base_units(self, layer: int) -> list[float]:
+        """Return the worst error of the base run on each request, in units."""
         if layer not in self._base_units:
             self._base_units[layer] = self.units_by_request(layer, self.base(layer))
-        return self._base_units[layer][request]
+        return self._base_units[layer]
 
     def units_by_request(self, layer: int, output: Output) -> list[float]:
         """Return the worst error of a run of the whole batch on each request, in units; 0.0 without rows."""
@@ -238,7 +249,7 @@ class Trial:
 
     def is_right(self, layer: int) -> bool:
         """Return whether the base run of ``layer`` lies within the bound on every request."""
-        return all(self.base_units(layer, request) <= 1.0 for request in range(len(self.case.requests)))
+        return all(units <= 1.0 for units in self.all_base_units(layer))
 
     def units(self, rerun: Rerun) -> float:
         """Return the worst error of a run on one request, in units; 0.0 without rows."""
@@ -257,7 +268,7 @@ class Trial:
     def supports_rows(self, layer: int, rows: Sequence[BatchRow], mode: Mode) -> bool:
         """Return whether ``layer`` of a batch derived from the case's is declared supported, and built."""
         shape = replace(
-            kernel_shape(self.case, layer),
+            self.shape(layer),
             mode=mode,
             max_q_len=max(row.q_stop - row.q_start for row in rows),
             num_requests=len(rows),
@@ -266,7 +277,7 @@ class Trial:
 
     def supports_hints(self, layer: int, *, max_q_len: int, max_kv_len: int) -> bool:
         """Return whether ``layer`` is declared supported under other host hints, and built."""
-        return self._can_run(replace(kernel_shape(self.case, layer), max_q_len=max_q_len, max_kv_len=max_kv_len))
+        return self._can_run(replace(self.shape(layer), max_q_len=max_q_len, max_kv_len=max_kv_len))
 
     def supports(self, case: Case, layer: int) -> bool:
         """Return whether ``layer`` of a variant of the case is declared supported, and built."""

@@ -143,14 +143,14 @@ def _queries(parts: list[Part], rows: int, own: slice | tuple[int, ...]) -> tupl
         for piece in part.pieces:
             key = (piece.problem.q.data_ptr(), piece.row, piece.rows)
             if key not in starts:
-                starts[key] = sum(len(one) for one in found)
+                starts[key] = sum(one.shape[0] for one in found)
                 found.append(piece.problem.q[piece.row : piece.row + piece.rows, _index(own)])
             query_of += range(starts[key], starts[key] + piece.rows)
         found_in.append(found[0] if len(found) == 1 else torch.cat(found))
         asked.append([*query_of, *[0] * (rows - len(query_of))])
-    if all(len(found) == part.rows for found, part in zip(found_in, parts, strict=True)):
+    if all(found.shape[0] == part.rows for found, part in zip(found_in, parts, strict=True)):
         return _stack(found_in, rows), None
-    return _stack(found_in, max(len(found) for found in found_in)), _sent(asked, found_in[0].device)
+    return _stack(found_in, max(found.shape[0] for found in found_in)), _sent(asked, found_in[0].device)
 
 
 def _stack(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
@@ -175,7 +175,7 @@ def _joined(tensors: list[torch.Tensor], length: int) -> torch.Tensor:
     if dtype.itemsize == 1:  # not every device joins and gathers numbers of 8 bits
         tensors = [tensor.view(torch.uint8) for tensor in tensors]
     together = torch.cat([*tensors, tensors[0].new_zeros((1, *tensors[0].shape[1:]))])
-    rows = _rows_behind(tuple(len(tensor) for tensor in tensors), length, together.device)
+    rows = _rows_behind(tuple(tensor.shape[0] for tensor in tensors), length, together.device)
     return numbers(together[rows].view(dtype))
 
 
@@ -242,10 +242,12 @@ def _without_other_branches(parts: list[Part], visible: torch.Tensor) -> torch.T
     """Return ``visible`` [parts, rows, keys] without the drafts of other branches than a row's."""
     hidden = []
     for index, part in enumerate(parts):
-        rows = ((piece, piece.row + offset) for piece in part.pieces for offset in range(piece.rows))
-        for place, (piece, row) in enumerate(rows):
-            keys = (key - part.first for key in piece.problem.between(row))
-            hidden += [(index, place, key) for key in keys if 0 <= key < visible.shape[2]]
+        place = 0  # of the piece's first row in the part
+        for piece in part.pieces:
+            for offset in range(piece.rows) if piece.problem.tree else ():
+                keys = (key - part.first for key in piece.problem.between(piece.row + offset))
+                hidden += [(index, place + offset, key) for key in keys if 0 <= key < visible.shape[2]]
+            place += piece.rows
     if hidden:
         visible[tuple(_sent(hidden, visible.device).T)] = False
     return visible
@@ -253,11 +255,13 @@ def _without_other_branches(parts: list[Part], visible: torch.Tensor) -> torch.T
 
 def _numbers(parts: list[Part], rows: int, read: Callable[[Problem], float]) -> torch.Tensor | float:
     """Return a number of the problems: one where they agree, else one for each row, [parts, 1, rows, 1]."""
-    found = [[(read(piece.problem), piece.rows) for piece in part.pieces] for part in parts]
-    first = found[0][0][0]
-    if all(number == first for pieces in found for number, _ in pieces):
-        return float(first)
-    by_row = [_padded((number for number, count in pieces for _ in range(count)), rows) for pieces in found]
+    found = {read(piece.problem) for part in parts for piece in part.pieces}
+    if len(found) == 1:
+        return float(found.pop())
+    by_row = [
+        _padded((number for piece in part.pieces for number in [read(piece.problem)] * piece.rows), rows)
+        for part in parts
+    ]
     device = parts[0].pieces[0].problem.q.device
     return torch.tensor(by_row, dtype=torch.float64).to(device, non_blocking=True)[:, None, :, None]
 

@@ -6,10 +6,9 @@ make a part: its keys are needed once. Parts of like shape make a block (``block
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attnconf.oracle.packed import width_of
 
@@ -36,75 +35,54 @@ SMALL = {"cpu": 2**14, "cuda": 2**22}
 """Elements of keys and scores up to which a part is stacked with shorter ones: starting an operation costs more."""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Rows of a ``problem`` from ``row`` on, at ``positions``, which can see its keys [``first``, ``last``).
+class Piece(NamedTuple):
+    """So many ``rows`` of a ``problem`` from ``row`` on, at ``positions``. They can see its keys [``first``, ``last``).
 
     ``out_row`` is the place of the first row among those of all problems.
     """
 
     problem: Problem
     row: int
+    rows: int
     positions: list[int]
     first: int
     last: int
     out_row: int
 
-    @property
-    def rows(self) -> int:
-        """How many rows."""
-        return len(self.positions)
 
-
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Pieces over the same keys, for some of their KV ``heads`` and the query heads that read them, ``readers``.
 
     Consecutive query heads share a KV head, and both are slices, or, where the map is another one, ``heads`` are KV
-    heads that as many query heads read each, and ``readers`` those of the first one, then of the next.
+    heads that as many query heads read each, and ``readers`` those of the first one, then of the next. ``rows`` are
+    those of all pieces, and some of them can see so many ``keys`` from ``first`` on.
     """
 
     pieces: tuple[Piece, ...]
     heads: slice | tuple[int, ...]
     readers: slice | tuple[int, ...]
+    rows: int
+    first: int
+    keys: int
 
-    @cached_property
+    @property
     def kv_heads(self) -> int:
         """How many KV heads."""
         return self.heads.stop - self.heads.start if isinstance(self.heads, slice) else len(self.heads)
-
-    @cached_property
-    def rows(self) -> int:
-        """The rows of all pieces."""
-        return sum(piece.rows for piece in self.pieces)
-
-    @cached_property
-    def first(self) -> int:
-        """The first key that some row can see."""
-        return min(piece.first for piece in self.pieces)
-
-    @cached_property
-    def last(self) -> int:
-        """The end of these keys."""
-        return max(piece.last for piece in self.pieces)
-
-    @cached_property
-    def keys(self) -> int:
-        """How many they are."""
-        return max(0, self.last - self.first)
 
 
 def parts_of(problems: Sequence[Problem]) -> Iterator[list[Part]]:
     """Yield the parts of one block after the other; every query row and head of ``problems`` is in one of them."""
     alike: dict[tuple[object, ...], list[Part]] = {}
     starts = accumulate((one.q.shape[0] for one in problems), initial=0)
-    over_keys: dict[tuple[object, ...], list[Piece]] = {}
+    over_keys: dict[tuple[tuple[object, ...], tuple[object, ...]], list[Piece]] = {}
     for problem, start in zip(problems, starts, strict=False):
+        kind = _kind(problem)
         for piece in _pieces(problem, start):
-            over_keys.setdefault(_keys_and_kind(piece), []).append(piece)
-    for pieces in over_keys.values():
+            over_keys.setdefault((_keys(piece), kind), []).append(piece)
+    for (_, kind), pieces in over_keys.items():
         for part in _parts(pieces):
-            alike.setdefault((*_kind(part.pieces[0].problem), str(part.heads), str(part.readers)), []).append(part)
+            alike.setdefault((*kind, str(part.heads), str(part.readers)), []).append(part)
     for parts in alike.values():
         yield from _groups(parts)
 
@@ -130,29 +108,28 @@ def _widest(problem: Problem) -> int:
     return max(width_of(problem.k), problem.value_dim)
 
 
-def _keys_and_kind(piece: Piece) -> tuple[object, ...]:
-    """Return what the pieces of a part have in common; a piece of many rows is one by itself."""
+def _keys(piece: Piece) -> tuple[object, ...]:
+    """Return what the pieces of a part have in common beside their kind; a piece of many rows is one by itself."""
     one = piece.problem
     alone = piece.out_row if piece.rows > _ROWS // 8 else -1
     same_bytes = (one.k.data_ptr(), one.v.data_ptr(), one.k_scales, one.v_scales)
-    return (*same_bytes, one.k.shape[0], alone, *_kind(one))
+    return (*same_bytes, one.k.shape[0], alone)
 
 
 def _is_grouped(problem: Problem) -> bool:
     """Return whether consecutive query heads share each KV head: then its keys and values are needed once for them."""
-    heads, kv_heads = problem.q.shape[1], problem.k.shape[1]
-    return heads % kv_heads == 0 and _sources(problem.kv_head_of) == _grouped(heads, kv_heads)
+    return _maps_in_groups(problem.kv_head_of, problem.q.shape[1], problem.k.shape[1])
+
+
+@lru_cache(maxsize=256)
+def _maps_in_groups(kv_head_of: torch.Tensor, heads: int, kv_heads: int) -> bool:
+    return heads % kv_heads == 0 and _sources(kv_head_of) == tuple(head // (heads // kv_heads) for head in range(heads))
 
 
 @lru_cache(maxsize=256)
 def _sources(kv_head_of: torch.Tensor) -> tuple[int, ...]:
     """Return the KV head of each query head. Problems share the tensor, so it is read once."""
     return tuple(kv_head_of.tolist())
-
-
-@lru_cache(maxsize=256)
-def _grouped(heads: int, kv_heads: int) -> tuple[int, ...]:
-    return tuple(head // (heads // kv_heads) for head in range(heads))
 
 
 def _group(problem: Problem) -> tuple[int, int]:
@@ -191,7 +168,7 @@ def _pieces(problem: Problem, start: int) -> Iterator[Piece]:
         step = -(-step // 2)
     for row in range(0, rows, step):
         mine = positions[row : row + step]
-        yield Piece(problem, row, mine, *_seen(problem, mine, row), start + row)
+        yield Piece(problem, row, len(mine), mine, *_seen(problem, mine, row), start + row)
 
 
 def _most_keys(problem: Problem, positions: list[int]) -> int:
@@ -220,26 +197,40 @@ def _parts(pieces: list[Piece]) -> Iterator[Part]:
     kind, dim = problem.q.device.type, _widest(problem)
 
     def per_head(some: list[Piece]) -> int:
-        keys = max(1, max(piece.last for piece in some) - min(piece.first for piece in some))
-        scores = MOST_SCORES[kind] // (group * sum(piece.rows for piece in some) * keys)
-        return min(scores, MOST_KEYS[kind] // (keys * dim))
+        rows, _, keys = _extent(some)
+        keys = max(1, keys)
+        return min(MOST_SCORES[kind] // (group * rows * keys), MOST_KEYS[kind] // (keys * dim))
 
     joined: list[Piece] = []
+    is_grouped = _is_grouped(problem)
     for piece in [*pieces, None]:
         if piece is not None and (not joined or per_head([*joined, piece]) >= kv_heads):
             joined.append(piece)
             continue
         at_once = min(kv_heads, max(1, per_head(joined)))
-        if _is_grouped(problem):
+        if is_grouped:
             for head in range(0, kv_heads, at_once):
                 stop = min(kv_heads, head + at_once)
-                yield Part(tuple(joined), slice(head, stop), slice(head * group, stop * group))
+                yield _part(joined, slice(head, stop), slice(head * group, stop * group))
         else:
             for heads, readers in _readers(problem):
                 for first in range(0, len(heads), at_once):
                     own = readers[first : first + at_once]
-                    yield Part(tuple(joined), heads[first : first + at_once], tuple(chain.from_iterable(own)))
+                    yield _part(joined, heads[first : first + at_once], tuple(chain.from_iterable(own)))
         joined = [] if piece is None else [piece]
+
+
+def _part(pieces: list[Piece], heads: slice | tuple[int, ...], readers: slice | tuple[int, ...]) -> Part:
+    return Part(tuple(pieces), heads, readers, *_extent(pieces))
+
+
+def _extent(pieces: list[Piece]) -> tuple[int, int, int]:
+    """Return the rows of ``pieces``, the first key that some of them can see, and how many keys from there on."""
+    if len(pieces) == 1:  # as in most batches
+        (one,) = pieces
+        return one.rows, one.first, max(0, one.last - one.first)
+    first, last = min(piece.first for piece in pieces), max(piece.last for piece in pieces)
+    return sum(piece.rows for piece in pieces), first, max(0, last - first)
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:

@@ -171,18 +171,27 @@ def _bait(  # noqa: PLR0913 - one private step of assemble
     free = [NULL_PAGE, *range(layout.num_pages[pool] - 1, 0, -1)][:baited]
     picks = torch.randint(0, logical.q_starts[-1], (len(free), size), generator=rng)
     slots = np.tile(np.arange(size), len(free))
-    aimed_at = [np.stack([np.repeat(free, size), slots, slots, picks.view(-1).numpy()])]
-    for request, spec in enumerate(case.requests):
-        used = spec.kv_len % size
-        if used and spec.new_tokens:
-            page, row = layout.page(pool, request, spec.kv_len - 1), logical.q_starts[request + 1] - 1
-            behind = np.arange(used, size)
-            aimed_at.append(np.stack([np.full_like(behind, page), behind, behind - used, np.full_like(behind, row)]))
-    page, slot, turn, row = _last_of_each(np.concatenate(aimed_at, axis=1), size)
+    of_free = np.stack([np.repeat(free, size), slots, slots, picks.view(-1).numpy()])
+    of_tails = _behind_ends(case, layout, logical, pool)
+    page, slot, turn, row = _last_of_each(np.concatenate([of_free, of_tails], axis=1), size)
     keys = aimed_keys(case, index, logical, row, turn, device)
     pages, offsets = torch.from_numpy(np.stack([page, slot])).to(device, non_blocking=True)
     for view, found in zip(k, parts_of(keys), strict=True):
         bits(view)[pages, offsets] = bits(found)
+
+
+def _behind_ends(case: Case, layout: Layout, logical: Logical, pool: Pool) -> IntArray:
+    """Return the slots behind the last tokens of requests: their pages, slots, numbers from 0 on, and query rows."""
+    size = case.paging.page_size
+    tails = [
+        (layout.page(pool, request, spec.kv_len - 1), spec.kv_len % size, logical.q_starts[request + 1] - 1)
+        for request, spec in enumerate(case.requests)
+        if spec.kv_len % size and spec.new_tokens
+    ]
+    page, used, row = np.array(tails, dtype=np.int64).reshape(-1, 3).T
+    counts = size - used
+    behind = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    return np.stack([np.repeat(page, counts), np.repeat(used, counts) + behind, behind, np.repeat(row, counts)])
 
 
 def _last_of_each(aimed_at: IntArray, size: int) -> IntArray:

@@ -134,7 +134,8 @@ def raised_score(case: Case, layer: Layer, rise: float) -> float:
 
 def target_scores(case: Case, layer: Layer, probes: Sequence[Probe]) -> list[float]:
     """Return sm_scale * q.k of the key of each probe, which then takes about half of its row's attention."""
-    of_row: dict[tuple[int, int], float] = {}  # the probes of a row, one for each head and more, have one target
+    sights: dict[tuple[int, int], int] = {}  # of how many keys a row sees; it has a probe for each head, and more
+    scores: dict[int, float] = {}  # which is all that a score depends on
     found = []
     for probe in probes:
         if probe.name == SATURATED and layer.logits_soft_cap is not None:
@@ -142,8 +143,10 @@ def target_scores(case: Case, layer: Layer, probes: Sequence[Probe]) -> list[flo
             found.append(min(_SATURATION * layer.logits_soft_cap, product * layer.sm_scale))
             continue
         row = probe.request, probe.row
-        if row not in of_row:
-            visible = seen(layer, case.requests[probe.request], probe.row).keys
-            of_row[row] = raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
-        found.append(of_row[row])
+        if row not in sights:
+            sights[row] = seen(layer, case.requests[probe.request], probe.row).keys
+        visible = sights[row]
+        if visible not in scores:
+            scores[visible] = raised_score(case, layer, math.log(max(visible, 2)) + _LOG_MEAN_WEIGHT)
+        found.append(scores[visible])
     return found

@@ -15,6 +15,9 @@ from attnconf.cases.inputs.stored import packed, parts_of
 if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
 
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The integers in whose place numbers of so many bytes are copied and compared."""
+
 STALE_SCALE = 4.0
 """Deviation of stale values: plausible, as if an earlier request had left them, but large enough to show."""
 
@@ -63,4 +66,5 @@ def _pattern(kind: PoisonKind, dtype: torch.dtype) -> int:
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
     """Return ``tensor`` viewed as integers of its width: copies and comparisons then keep NaN payloads."""
-    return tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
+    integers = _INTEGERS[tensor.element_size()]
+    return tensor if tensor.dtype is integers else tensor.view(integers)

@@ -56,6 +56,8 @@ class Store:
 
     def _within(self, base: torch.Tensor, inner: Inner, start: int) -> torch.Tensor:
         """Return pages of shape ``inner`` that begin ``start`` elements behind those of ``base``."""
+        if base.numel() == self.pages * _size(inner):  # nothing else is there
+            return base.view(self.pages, *inner)
         return base.view(self.pages, -1)[:, start : start + _size(inner)].view(self.pages, *inner)
 
 

@@ -7,7 +7,6 @@ is read. Classes rotate over requests, layers, rows and heads, so that one case 
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -168,7 +167,7 @@ def plan_probes(case: Case, layer: int) -> list[Probe]:
     """
     geometry = case.layers[layer]
     capacity = max(1, geometry.head_dim // _DIMS_A_PROBE)
-    load: Counter[tuple[int, int, int]] = Counter()
+    load: dict[tuple[int, int, int], int] = {}
     probes: list[Probe] = []
     alone = geometry.num_qo_heads == 1
     required_ends = [_ENDS if alone else _ENDS[head % 2 :][:1] for head in range(2)]
@@ -283,17 +282,20 @@ def _choose(  # noqa: PLR0913 - one private step of plan_probes
     names: Iterable[str],
     sight: Sight,
     count: int,
-    load: Counter[tuple[int, int, int]],
+    load: dict[tuple[int, int, int], int],
     owner: tuple[int, int],
     capacity: int,
 ) -> list[tuple[str, int]]:
-    chosen: list[tuple[str, int]] = []
+    chosen: dict[int, str] = {}
     for name in names:
         token = classes[name](sight)
-        if token is None or any(token == other for _, other in chosen) or load[*owner, token] >= capacity:
+        if token is None or token in chosen:
             continue
-        load[*owner, token] += 1
-        chosen.append((name, token))
+        probes = load.get((*owner, token), 0)
+        if probes >= capacity:
+            continue
+        load[*owner, token] = probes + 1
+        chosen[token] = name
         if len(chosen) == count:
             break
-    return chosen
+    return [(name, token) for token, name in chosen.items()]

@@ -20,7 +20,6 @@ from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.sending import sent
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.recorded import NULL_PAGE
-from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.judging.checks.static_memory import room_for
 from attnconf.judging.result import Failure
@@ -119,8 +118,8 @@ def _without_empty(output: Output, lengths: Sequence[int]) -> Output:
 
 def _sharded(trial: Trial, layer: int) -> list[int]:
     """Return the requests with a row, of which the base run was right: the first ones where there are many."""
-    queried = [index for index, one in enumerate(trial.case.requests) if one.new_tokens]
-    right = [index for index in queried if trial.base_units(layer, index) <= 1.0]
+    by_request = zip(trial.case.requests, trial.all_base_units(layer), strict=True)
+    right = [index for index, (one, units) in enumerate(by_request) if one.new_tokens and units <= 1.0]
     return right[:_MOST_REQUESTS]
 
 
@@ -206,7 +205,7 @@ def _merged(trial: Trial, layer: int, requests: Sequence[int], parts: Sequence[s
 
     All parts of all requests are answered at once. A part may have no key.
     """
-    profile = trial.numerics(replace(kernel_shape(trial.case, layer), mode="decode"))
+    profile = trial.numerics(replace(trial.shape(layer), mode="decode"))
     wholes = [trial.posed.problem(layer, request) for request in requests]
     problems = [_over(whole, part) for part in parts for whole in wholes]
     answers, count = bounded_answers(problems, profile, trial.case.answer_dtype), len(requests)
@@ -216,7 +215,7 @@ def _merged(trial: Trial, layer: int, requests: Sequence[int], parts: Sequence[s
 def _over(whole: Problem, part: slice) -> Problem:
     """Return the question of the last row over some keys, all of which it sees, whatever its span."""
     k, v = whole.k[part], whole.v[part]
-    positions = torch.tensor([k.shape[0] - 1])
+    positions = torch.arange(k.shape[0] - 1, k.shape[0])
     return replace(whole, q=whole.q[-1:], k=k, v=v, positions=positions, spans=())
 
 

@@ -165,7 +165,7 @@ def _fallback(trial: Trial, layer: int) -> list[Failure]:
     if not isinstance(trial.backend, Dispatching):
         return []
     with trial.surroundings.of_torch():
-        named: object = trial.backend.kernels(kernel_shape(trial.case, layer))
+        named: object = trial.backend.kernels(trial.shape(layer))
     if not isinstance(named, AbstractSet) or not all(isinstance(one, str) for one in named):
         raise RuntimeError(f"kernels returned {named!r}, and no set of names")  # no TypeError: that would be a refusal
     if kernel in named:
