@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case
 from attnconf.clauses import Clause
 from attnconf.judging.blame import blamed, needs_groups
@@ -49,7 +48,7 @@ def account_of(trial: Trial, case: Case, layer: int, check: str) -> Failure | No
         valid = Case.model_validate(case.model_dump(by_alias=True))
     except ValueError:
         return None
-    if unmet_promise(valid, layer, trial.backend.promises) or not trial.supports(valid, layer):
+    if not trial.can_run(valid, layer):
         return None
     try:
         return account(trial.afresh(valid), layer, check)
@@ -169,9 +168,9 @@ def is_right_in_another_shape(trial: Trial, case: Case, layer: int) -> bool:
     """
     try:
         others = [Case.model_validate(one.model_dump(by_alias=True)) for one in _in_other_shapes(case)]
-        askable = [not unmet_promise(one, layer, trial.backend.promises) for one in others]
-        supported = all(askable) and all(trial.supports(one, layer) for one in others)
-        return supported and all(trial.afresh(one).is_right(layer) for one in others)
+        return all(trial.can_run(one, layer) for one in others) and all(
+            trial.afresh(one).is_right(layer) for one in others
+        )
     except (Exception, SystemExit):  # noqa: BLE001 - a backend may raise anything, and the case may need its requests
         return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case
 from attnconf.clauses import Clause
 from attnconf.judging.posed import work
@@ -112,7 +111,7 @@ def _simpler(case: Case, layer: int, request: int, removals: list[Removal]) -> I
 
 def _is_wrong(trial: Trial, case: Case, layer: int) -> bool:
     """Return whether the backend takes ``case`` and answers it wrongly."""
-    if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
+    if not trial.can_run(case, layer):
         return False
     try:
         return not trial.afresh(case).is_right(layer)
@@ -121,7 +120,7 @@ def _is_wrong(trial: Trial, case: Case, layer: int) -> bool:
 
 
 def _is_right(trial: Trial, case: Case, layer: int) -> bool:
-    if unmet_promise(case, layer, trial.backend.promises) or not trial.supports(case, layer):
+    if not trial.can_run(case, layer):
         return False
     try:
         return trial.afresh(case).is_right(layer)

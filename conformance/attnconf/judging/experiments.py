@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.backends.demands import unmet_promise
 from attnconf.cases.case import Case, Poison
 from attnconf.clauses import Clause
 from attnconf.judging.blame import plain_versions, simpler_versions
@@ -196,7 +195,7 @@ def _asked(trial: Trial, cases: Iterable[Case], layer: int) -> Iterator[Trial]:
             valid = Case.model_validate(case.model_dump(by_alias=True))
         except ValueError:
             continue
-        if unmet_promise(valid, layer, trial.backend.promises) or not trial.supports(valid, layer):
+        if not trial.can_run(valid, layer):
             continue
         question = trial.afresh(valid)
         try:

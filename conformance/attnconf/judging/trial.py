@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,9 @@ from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import RAISED, Output, run_layer
 from attnconf.judging.posed import PosedCase
+from attnconf.judging.rerun import Rerun
 from attnconf.judging.surroundings import Surroundings
-from attnconf.numerics import is_within, rows_of, units_by_row
+from attnconf.numerics import is_within, units_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,31 +28,6 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """The name of the posed case's own batch among the batches of a trial."""
-
-
-@dataclass(frozen=True)
-class Rerun:
-    """The answer of another run to one request on one layer: ``output[rows]``.
-
-    It must equal the rows ``query_rows`` of the request (None: all of them), within the bound of the kernel for
-    ``mode`` (None: the case's).
-    """
-
-    layer: int
-    request: int
-    output: Output
-    rows: slice
-    query_rows: slice | None = None
-    mode: Mode | None = None
-
-    @property
-    def first_token(self) -> int:
-        """The index of the first row among the request's query tokens."""
-        return self.query_rows.start if self.query_rows else 0
-
-    def expected(self, whole: Bounded) -> Bounded:
-        """Return the part of the request's answer ``whole`` with which this run is compared."""
-        return whole if self.query_rows is None else rows_of(whole, self.query_rows)
 
 
 class Trial:
@@ -90,6 +66,7 @@ class Trial:
         self._again: dict[int, Output | BaseException] = {}
         self._shapes: dict[int, KernelShape] = {}
         self._profiles: dict[KernelShape, NumericsProfile] = {}
+        self._declared: dict[KernelShape, bool] = {}
         self._runnable: dict[KernelShape, bool] = {}
         self._base_units: dict[int, list[float]] = {}
         self._asked: tuple[int, ...] = ()
@@ -285,15 +262,20 @@ class Trial:
 
     def is_askable(self, case: Case, layer: int) -> bool:
         """Return whether ``layer`` of a variant demands what is promised and is declared supported, built or not."""
-        with self.surroundings.of_torch():
-            return (
-                unmet_promise(case, layer, self.backend.promises) is None
-                and self.backend.supports(kernel_shape(case, layer), self.platform) is None
-            )
+        promised = unmet_promise(case, layer, self.backend.promises) is None
+        return promised and self._is_declared(kernel_shape(case, layer))
+
+    def can_run(self, case: Case, layer: int) -> bool:
+        """Return whether ``layer`` of a variant is askable, and built."""
+        return self.is_askable(case, layer) and self.supports(case, layer)
+
+    def _is_declared(self, shape: KernelShape) -> bool:
+        if shape not in self._declared:
+            with self.surroundings.of_torch():
+                self._declared[shape] = self.backend.supports(shape, self.platform) is None
+        return self._declared[shape]
 
     def _can_run(self, shape: KernelShape) -> bool:
         if shape not in self._runnable:
-            with self.surroundings.of_torch():
-                supported = self.backend.supports(shape, self.platform) is None
-            self._runnable[shape] = supported and self.missing(shape) is None
+            self._runnable[shape] = self._is_declared(shape) and self.missing(shape) is None
         return self._runnable[shape]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from attnconf.clauses import Clause
 from attnconf.judging.repeats import repeats, same_rows
+from attnconf.judging.rerun import Rerun
 from attnconf.judging.result import Failure, Place
-from attnconf.judging.trial import Rerun
 from attnconf.numerics import lse_units, out_units
 
 if TYPE_CHECKING:

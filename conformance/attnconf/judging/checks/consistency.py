@@ -13,7 +13,7 @@ from attnconf.judging.account import account_of, is_right_in_another_shape
 from attnconf.judging.checks.agreement import Comparison, against_oracle
 from attnconf.judging.checks.check import Check
 from attnconf.judging.checks.merged import CHECK_NAME, cut_of, merged_ranges, merged_shards, pools_of_shards
-from attnconf.judging.trial import Rerun
+from attnconf.judging.rerun import Rerun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from attnconf.backends.demands import unmet_promise
 from attnconf.cases.inputs.target import make_target
 from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare_all
@@ -92,16 +91,12 @@ def _variants(trial: Trial, layer: int) -> Iterator[tuple[str, Case]]:
     """Yield the batches with other requests than the captured one's that the backend promises to bear."""
     case, promises = trial.case, trial.backend.promises
     fewer = fewer_live(case, empty_kv=promises.empty_kv)
-    if fewer is not None and _can_run(trial, fewer, layer):
+    if fewer is not None and trial.can_run(fewer, layer):
         yield "one with fewer live requests", fewer
     padded = promises.empty_q and promises.empty_kv and promises.slack_rows
     other = other_lengths(case) if promises.cuda_graph_q_lens and padded else None
-    if other is not None and _can_run(trial, other, layer):
+    if other is not None and trial.can_run(other, layer):
         yield "one with other query lengths", other
-
-
-def _can_run(trial: Trial, case: Case, layer: int) -> bool:
-    return unmet_promise(case, layer, trial.backend.promises) is None and trial.supports(case, layer)
 
 
 def _trial_of(trial: Trial, case: Case) -> Trial:

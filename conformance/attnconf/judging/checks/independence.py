@@ -9,8 +9,8 @@ from attnconf.clauses import Clause
 from attnconf.judging.checks.agreement import Comparison, compare
 from attnconf.judging.checks.check import Check, always
 from attnconf.judging.execution import same_bits
+from attnconf.judging.rerun import Rerun
 from attnconf.judging.result import Failure
-from attnconf.judging.trial import Rerun
 
 if TYPE_CHECKING:
     from attnconf.judging.trial import Trial

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attnconf.backends.demands import unmet_promise
 from attnconf.cases.dtypes import E5M2, FP8, QUANTISED
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
@@ -146,7 +145,7 @@ def _run_overwritten(trial: Trial, layer: int) -> list[Failure]:
     All layers are run over each of the two, once.
     """
     other = trial.beside(shorter(trial.case))
-    if not trial.is_right(layer) or not _can_run(trial, other.case, layer):
+    if not trial.is_right(layer) or not trial.can_run(other.case, layer):
         return []
     output = other.again(layer, lambda: _overwritten(trial, other))
     what = "wrong once other contents were written into the same tensors, and prepared again"
@@ -154,7 +153,7 @@ def _run_overwritten(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _overwritten(trial: Trial, other: Trial) -> dict[int, Output | BaseException]:
-    layers = [layer for layer in trial.answered if _can_run(trial, other.case, layer)]
+    layers = [layer for layer in trial.answered if trial.can_run(other.case, layer)]
     static = own_memory(trial.posed.batch, other.posed)
     first = trial.prepare(static)
     found = {layer: trial.attempt(partial(trial.run_prepared, first, static, layer)) for layer in layers}
@@ -163,10 +162,6 @@ def _overwritten(trial: Trial, other: Trial) -> dict[int, Output | BaseException
     for layer in [layer for layer, output in found.items() if not isinstance(output, BaseException)]:
         found[layer] = other.attempt(partial(other.run_prepared, second, changed, layer))
     return found
-
-
-def _can_run(trial: Trial, case: Case, layer: int) -> bool:
-    return unmet_promise(case, layer, trial.backend.promises) is None and trial.supports(case, layer)
 
 
 def _judged(trial: Trial, layer: int, output: Output, check: str, what: str) -> list[Failure]:
