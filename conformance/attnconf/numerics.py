@@ -12,12 +12,23 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    (m - s_j). The soft cap's derivative is at most 1, so errors pass it undiminished, and its tanh errs by u_tanh
    relative. Per key, the error of the log-weight is at most
 
-       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + b_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
+       d_j = (sqrt(D) + 4) u_acc a_j + c_j + 2 u_kv a_j + b_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
        a_j = |sm_scale| sum_c |q_c k_jc|,    b_j = 5 |sm_scale| sqrt(sum_c (r_c k_jc)^2)
+       c_j = D/4 u_acc max(|s_j|, |sm_scale| sqrt(sum_c (q_c k_jc)^2))
 
    where b_j counts for a kernel that first rounds the query to a dtype u_q of its own: each of its elements errs by at
    most r_c = max(u_q |q_c|, half its smallest number), independently, so that their weighted sum exceeds five times the
    root of its squares with probability 2 exp(-25/2) (Hoeffding's inequality, as in Higham and Mary).
+
+   c_j counts where products of 16 or 8 bits are summed in float32 or less, which is what tensor cores are for. They do
+   not round: they align G products and the sum so far to the largest of these, with e bits to spare, cut off what lies
+   below, and cut off the new sum, too (Fasi, Higham, Mikaitis and Pranesh, PeerJ Comput. Sci. 7:e330, 2021; Khattak and
+   Mikaitis, arXiv 2512.07004, whose bit-accurate models have G = 8 and e = 1 for an A100, 16 and 2 for an H100 and a
+   B200). Such errors have the sign of what is cut, so they add up as long as the sum keeps its own. A step cuts off
+   2^-e G u + u on average, and the sum is half of its last one on average: below D/4 u of the largest partial sum on an
+   A100, and D/8 u on the others. The largest partial sum is about |s_j| where products have one sign, and the root of
+   their squares where they have not. A soft cap lets no more of it pass than its own |s_j| says, since
+   |x| (1 - tanh(x)^2) <= |tanh(x)|. A sum in float16 is rounded to nearest there.
 
 2. Softmax. A weight is off by a factor 1 + e_j, |e_j| <= E_j = exp(d_j) - 1, and the normalised output moves by
    sum_j p_j e_j (v_j - o) / (1 + sum_j p_j e_j), so by at most (sum_j p_j E_j |v_j| + E |o|) / (1 - E) with
@@ -89,6 +100,9 @@ _SMALLEST = {
 }
 """The smallest positive number of the dtype: subnormal where GPUs keep subnormals (16 and 8 bits), else normal."""
 
+CUT_OFF = 0.25
+"""The factor of D u_acc in c_j of step 1."""
+
 EXP_RELATIVE = 2.0**-21
 EXP_ABSOLUTE = 2.0**-22
 """The errors of the exponential in step 1, relative to the score and absolute."""
@@ -131,6 +145,11 @@ class NumericsProfile:
     query: str | None = None
     p_scale: float = 1.0
     reason: str = field(default="", compare=False)
+
+    @property
+    def cuts_off(self) -> bool:
+        """Whether tensor cores make the sums of products, which cut them off: of numbers of 16 or 8 bits, as P is."""
+        return UNIT_ROUNDOFF[self.p] > UNIT_ROUNDOFF["float32"] and self.accumulator in {"float32", "float22"}
 
     @property
     def text(self) -> str:
@@ -331,6 +350,10 @@ def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile
     d.add_(scores.abs(), alpha=relative)
     d.add_((top - scores).clamp_min_(0.0), alpha=SHIFT_RELATIVE)
     d += EXP_ABSOLUTE
+    if profile.cuts_off:
+        sums = block.products(block.q.square(), block.k.square()).sqrt_().mul_(scale)
+        torch.maximum(sums, scores.abs(), out=sums)
+        d.add_(sums, alpha=CUT_OFF * block.q.shape[3] * UNIT_ROUNDOFF[profile.accumulator])
     if profile.query is not None:
         rounding = (UNIT_ROUNDOFF[profile.query] * block.q.abs()).clamp_min(_SMALLEST[profile.query] / 2)
         squares = block.products(rounding.square(), block.k.square())

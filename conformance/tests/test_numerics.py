@@ -43,6 +43,8 @@ class Kernel:
     sink_first: bool = True
     query: str | None = None
     p_scale: float = 1.0
+    cuts: tuple[int, int] | None = None
+    """Products that a tensor core adds at once, and its bits to spare; None where scores are rounded to nearest."""
 
     @property
     def profile(self) -> NumericsProfile:
@@ -84,7 +86,7 @@ class Kernel:
             total = torch.ones(heads, rows)
         for first in range(start, stop, self.tile):
             last = min(stop, first + self.tile)
-            scores = q @ k[:, first:last].transpose(1, 2)
+            scores = q @ k[:, first:last].transpose(1, 2) if self.cuts is None else self._cut(q, k[:, first:last])
             if problem.soft_cap is None:
                 scores = scores * (problem.sm_scale * LOG2E)
             else:
@@ -106,6 +108,24 @@ class Kernel:
         out = torch.where(total[..., None] > 0, acc / total[..., None], torch.zeros(()))
         lse = torch.where(total > 0, top / LOG2E + torch.log(total), torch.full((), -math.inf))
         return out.transpose(0, 1), lse.transpose(0, 1)
+
+    def _cut(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """Return the products of queries and keys as a tensor core sums them: aligned to the largest, and cut off."""
+        assert self.cuts is not None
+        group, spare = self.cuts
+        products = q.double()[:, :, None] * k.double()[:, None]
+        found = torch.zeros(products.shape[:3], dtype=torch.float64)
+        for start in range(0, products.shape[3], group):
+            added = torch.cat([found[..., None], products[..., start : start + group]], dim=3)
+            found = cut_off(added, added.abs().amax(dim=3, keepdim=True), spare).sum(dim=3)
+            found = cut_off(found, found.abs(), 0)
+        return found.float()
+
+
+def cut_off(numbers: torch.Tensor, largest: torch.Tensor, spare: int) -> torch.Tensor:
+    """Return ``numbers`` without what lies below the last of the 24 bits of ``largest``, and of some to ``spare``."""
+    last = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 24 - spare)
+    return torch.trunc(numbers / last) * last
 
 
 def make_case(length: int, new_tokens: int = 1, *, q_dtype: str = "bfloat16", seed: int = 0, **layer: object) -> Case:
@@ -168,6 +188,28 @@ def test_no_right_kernel_exceeds_the_bound_on_long_rows(length: int, p: str) -> 
             out, lse = worst(kernel, problem, "bfloat16")
             assert out <= 1.0, f"out {out:.3f} units"
             assert lse <= 1.0, f"lse {lse:.3f} units"
+
+
+@pytest.mark.parametrize("cuts", [(16, 2), (8, 1)], ids=["H100 and B200", "A100"])
+@pytest.mark.parametrize("head_dim", [256, 512])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("numbers", ["of one sign", "behind a spike", "between spikes", "random"])
+def test_sums_that_a_tensor_core_cuts_off_stay_inside(
+    numbers: str, dtype: str, head_dim: int, cuts: tuple[int, int]
+) -> None:
+    case = make_case(12, 8, q_dtype=dtype, head_dim=head_dim, sm_scale=1.0, num_qo_heads=1, num_kv_heads=1)
+    problem = make_logical(case).problem(0, 0)
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(one.shape, generator=generator) for one in (problem.q, problem.k))
+    if numbers == "of one sign":
+        q, k = q.abs(), k.abs()
+    if "spike" in numbers:
+        q[..., 0] = q[..., -1] = 768.0
+        k[..., 0], k[..., -1] = 16.0, -16.0 if numbers == "between spikes" else 1.0
+    problem = replace(problem, q=q.to(problem.q.dtype), k=k.to(problem.k.dtype))
+    out, lse = worst(Kernel(p=dtype, cuts=cuts), problem, dtype)
+    assert out <= 1.0, f"out {out:.3f} units"
+    assert lse <= 1.0, f"lse {lse:.3f} units"
 
 
 def test_an_8_bit_p_that_is_rounded_448_times_as_large_has_a_narrower_bound() -> None:
