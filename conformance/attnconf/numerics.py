@@ -12,23 +12,12 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    (m - s_j). The soft cap's derivative is at most 1, so errors pass it undiminished, and its tanh errs by u_tanh
    relative. Per key, the error of the log-weight is at most
 
-       d_j = (sqrt(D) + 4) u_acc a_j + c_j + 2 u_kv a_j + b_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
+       d_j = (sqrt(D) + 4) u_acc a_j + 2 u_kv a_j + b_j + (2^-21 + u_tanh) |s_j| + 2^-23 (m - s_j) + 2^-22,
        a_j = |sm_scale| sum_c |q_c k_jc|,    b_j = 5 |sm_scale| sqrt(sum_c (r_c k_jc)^2)
-       c_j = D/4 u_acc max(|s_j|, |sm_scale| sqrt(sum_c (q_c k_jc)^2))
 
    where b_j counts for a kernel that first rounds the query to a dtype u_q of its own: each of its elements errs by at
    most r_c = max(u_q |q_c|, half its smallest number), independently, so that their weighted sum exceeds five times the
    root of its squares with probability 2 exp(-25/2) (Hoeffding's inequality, as in Higham and Mary).
-
-   c_j counts where products of 16 or 8 bits are summed in float32 or less, which is what tensor cores are for. They do
-   not round: they align G products and the sum so far to the largest of these, with e bits to spare, cut off what lies
-   below, and cut off the new sum, too (Fasi, Higham, Mikaitis and Pranesh, PeerJ Comput. Sci. 7:e330, 2021; Khattak and
-   Mikaitis, arXiv 2512.07004, whose bit-accurate models have G = 8 and e = 1 for an A100, 16 and 2 for an H100 and a
-   B200). Such errors have the sign of what is cut, so they add up as long as the sum keeps its own. A step cuts off
-   2^-e G u + u on average, and the sum is half of its last one on average: below D/4 u of the largest partial sum on an
-   A100, and D/8 u on the others. The largest partial sum is about |s_j| where products have one sign, and the root of
-   their squares where they have not. A soft cap lets no more of it pass than its own |s_j| says, since
-   |x| (1 - tanh(x)^2) <= |tanh(x)|. A sum in float16 is rounded to nearest there.
 
 2. Softmax. A weight is off by a factor 1 + e_j, |e_j| <= E_j = exp(d_j) - 1, and the normalised output moves by
    sum_j p_j e_j (v_j - o) / (1 + sum_j p_j e_j), so by at most (sum_j p_j E_j |v_j| + E |o|) / (1 - E) with
@@ -55,8 +44,21 @@ Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 2.2).
    product: a kernel that takes it in before it rounds, or that rounds products to e4m3, has ``dequantised``, whose
    u_kv counts in d_j, where it errs in each component of a key, and in step 4.
 
-The log-sum-exp errs by at most E / (1 - E) + (sqrt(N) + 8) u_acc + u_p' + S' + 4 u_fp32 (1 + |lse|), with p' and S' as
-above.
+The log-sum-exp errs by at most (E + C) / (1 - E - C) + (sqrt(N) + 8) u_acc + u_p' + S' + 4 u_fp32 (1 + |lse|), with p'
+and S' as above, and with
+
+    C = sum_j p_j exp(d_j) (exp(c_j) - 1),    c_j = D/4 u_acc max(|s_j|, |sm_scale| sqrt(sum_c (q_c k_jc)^2))
+
+where products of 16 or 8 bits are summed in float32 or less, which is what tensor cores are for. They do not round:
+they align G products and the sum so far to the largest of these, with e bits to spare, cut off what lies below, and cut
+off the new sum, too (Fasi, Higham, Mikaitis and Pranesh, PeerJ Comput. Sci. 7:e330, 2021; Khattak and Mikaitis, arXiv
+2512.07004, whose bit-accurate models have G = 16 and e = 2 for an H100 and a B200, 8 and 1 for an A100). Such errors
+have the sign of what is cut, so they add up as long as the sum keeps its own. A step cuts off 2^-e G u + u on average,
+of a sum that is half of its last one on average: below D/4 u of the largest partial sum on an A100, and D/8 u on the
+others. The largest partial sum is about |s_j| where products have one sign, and the root of their squares where they
+have not. A soft cap lets no more of it pass than its own |s_j| says, since |x| (1 - tanh(x)^2) <= |tanh(x)|. A sum in
+float16 is rounded to nearest there. The output needs no such term: keys whose weights count have nearly the same score,
+so they lose nearly as much, and what all keys lose moves no average. The rest has no one sign: step 1 counts it.
 
 Products of two different terms above are left out: they are below u_p of the larger one, and u_p is at most 1/16.
 """
@@ -101,7 +103,7 @@ _SMALLEST = {
 """The smallest positive number of the dtype: subnormal where GPUs keep subnormals (16 and 8 bits), else normal."""
 
 CUT_OFF = 0.25
-"""The factor of D u_acc in c_j of step 1."""
+"""The factor of D u_acc in c_j of the log-sum-exp."""
 
 EXP_RELATIVE = 2.0**-21
 EXP_ABSOLUTE = 2.0**-22
@@ -289,6 +291,7 @@ class _Moments:
     weighted_values: torch.Tensor
     weighted_errors: torch.Tensor
     score_errors: torch.Tensor
+    cut_errors: torch.Tensor | float
     lost_values: torch.Tensor
     lost_sums: torch.Tensor
     visible: torch.Tensor
@@ -316,7 +319,8 @@ class _Moments:
         u_acc = UNIT_ROUNDOFF[self.profile.accumulator]
         sums = (torch.sqrt(self.visible) + 8.0) * u_acc + UNIT_ROUNDOFF[self.profile.row_sum]
         magnitude = lse.abs().nan_to_num_(nan=0.0, posinf=0.0)
-        shift = self.score_errors / (1.0 - self.score_errors.clamp_max(_LARGEST_SHIFT))
+        shift = self.score_errors + self.cut_errors
+        shift = shift / (1.0 - shift.clamp_max(_LARGEST_SHIFT))
         return shift + sums + self.lost_sums + 4.0 * UNIT_ROUNDOFF["float32"] * (1.0 + magnitude)
 
 
@@ -324,6 +328,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
     block, weights = solved.block, solved.weights
     top, largest, sink_errors = _shift(block, weights)
     d = _score_errors(block, weights.scores, top, profile)  # of keys without weight cut below
+    cut_errors = _cut_errors(block, weights, d, profile)
     weighted = weights.p * d.clamp_max_(_LARGEST_EXPONENT).expm1_()
     values = block.v.abs()
     lost = torch.minimum(weights.p, _SMALLEST[profile.p] / profile.p_scale * largest)
@@ -333,6 +338,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
         weighted_values=block.sums(weights.p, values),
         weighted_errors=block.sums(weighted, values),
         score_errors=weighted.sum(dim=3) + sink_errors,
+        cut_errors=cut_errors,
         lost_values=block.sums(lost, values),
         lost_sums=sums.sum(dim=3),
         visible=block.visible.sum(dim=3).to(torch.float64),
@@ -350,15 +356,24 @@ def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile
     d.add_(scores.abs(), alpha=relative)
     d.add_((top - scores).clamp_min_(0.0), alpha=SHIFT_RELATIVE)
     d += EXP_ABSOLUTE
-    if profile.cuts_off:
-        sums = block.products(block.q.square(), block.k.square()).sqrt_().mul_(scale)
-        torch.maximum(sums, scores.abs(), out=sums)
-        d.add_(sums, alpha=CUT_OFF * block.q.shape[3] * UNIT_ROUNDOFF[profile.accumulator])
     if profile.query is not None:
         rounding = (UNIT_ROUNDOFF[profile.query] * block.q.abs()).clamp_min(_SMALLEST[profile.query] / 2)
         squares = block.products(rounding.square(), block.k.square())
         d += QUERY_CONFIDENCE * scale * squares.sqrt_()
     return d
+
+
+def _cut_errors(block: Block, weights: Weights, d: torch.Tensor, profile: NumericsProfile) -> torch.Tensor | float:
+    """Return C of the log-sum-exp, [parts, query heads, rows]; 0 where no tensor core cuts sums off."""
+    if not profile.cuts_off:
+        return 0.0
+    score = block.score_scale
+    scale: torch.Tensor | float = score.abs() if isinstance(score, torch.Tensor) else abs(score)
+    sums = block.products(block.q.square(), block.k.square()).sqrt_().mul_(scale)
+    torch.maximum(sums, weights.scores.abs(), out=sums)
+    c = sums.mul_(CUT_OFF * block.q.shape[3] * UNIT_ROUNDOFF[profile.accumulator])
+    lost = c.clamp_max_(_LARGEST_EXPONENT).expm1_().mul_(d.clamp_max(_LARGEST_EXPONENT).exp_())
+    return lost.mul_(weights.p).sum(dim=3)
 
 
 def _shift(block: Block, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
