@@ -32,8 +32,9 @@ KEY: pytest.StashKey[State] = pytest.StashKey()
 
 MEMORY = "attnconf_memory"
 SEED = "attnconf_seed"
+PLATFORM = "attnconf_platform"
 """Under these names xdist's controller gives its workers what they cannot know: their share of memory, and the seed,
-for a clock of their own would give each another."""
+for a clock of their own would give each another. And the machine, for which each would have to import torch."""
 
 
 class State:
@@ -107,10 +108,11 @@ class State:
 
     @cached_property
     def platform(self) -> Platform:
-        """This machine."""
-        from attnconf.platforms import detect
+        """This machine: told to a worker of it."""
+        from attnconf.platforms import Platform, detect
 
-        return detect()
+        given = getattr(self.config, "workerinput", {}).get(PLATFORM)
+        return detect() if given is None else Platform.from_data(given, PLATFORM)
 
     @cached_property
     def registrar(self) -> Registrar:
@@ -146,12 +148,14 @@ class State:
     @cached_property
     def memory(self) -> Memory:
         """What one process may take of this machine: given to a worker, who knows neither the others nor the GPUs."""
-        from attnconf.judging.memory import Memory, machine_memory
+        from attnconf.judging.memory import Memory
         from attnconf.running.processes.gpus import visible_gpus
 
         given = getattr(self.config, "workerinput", {}).get(MEMORY)
         if given is not None:
             return Memory(*given)
+        from attnconf.judging.device_memory import machine_memory
+
         workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
         return machine_memory(processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 

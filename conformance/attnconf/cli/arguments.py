@@ -103,7 +103,7 @@ def open_engine(arguments: argparse.Namespace) -> Engine:
 def make_session() -> Session:
     """Return a session on this machine that runs recorded cases and those of one's own."""
     from attnconf.cases.drawing.profiles import profile_named
-    from attnconf.judging.memory import machine_memory
+    from attnconf.judging.device_memory import machine_memory
     from attnconf.platforms import detect
     from attnconf.running.session import Session
 

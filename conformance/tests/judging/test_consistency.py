@@ -21,8 +21,8 @@ from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
-from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
