@@ -76,6 +76,17 @@ def detect() -> Platform:
     )
 
 
+def has_others(platform: Platform) -> bool:
+    """Return whether a visible GPU of this machine is another one than that of ``platform``, which was detected."""
+    if platform.sm is None:
+        return False
+    import torch
+
+    indices = range(torch.cuda.device_count())
+    found = {(torch.cuda.get_device_name(one), torch.cuda.get_device_capability(one)) for one in indices}
+    return found != {(platform.device, platform.sm)}
+
+
 def simulate(sm: str, *, cuda: str | None = "13.0") -> Platform:
     """Describe an absent machine of capability ``sm`` with this machine's packages. Raises ``InvalidInputError``."""
     return Platform(
