@@ -148,16 +148,14 @@ class State:
     @cached_property
     def memory(self) -> Memory:
         """What one process may take of this machine: given to a worker, who knows neither the others nor the GPUs."""
-        from attnconf.judging.memory import Memory
+        from attnconf.judging.memory import Memory, machine_memory
         from attnconf.running.processes.gpus import visible_gpus
 
         given = getattr(self.config, "workerinput", {}).get(MEMORY)
         if given is not None:
             return Memory(*given)
-        from attnconf.judging.device_memory import machine_memory
-
         workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
-        return machine_memory(processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
+        return machine_memory(self.platform, processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 
     def close(self) -> None:
         """End the processes in which backends run, if there are any."""

@@ -113,7 +113,7 @@ def test_a_budget_allows_or_forbids(on_gpu: Callable[..., pytest.RunResult], pyt
 def test_what_memory_does_not_allow_is_said_before_the_first_test(
     on_gpu: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attnconf.judging.device_memory.host_memory", lambda: 10**8)
+    monkeypatch.setattr("attnconf.judging.memory.host_memory", lambda: 10**8)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = on_gpu("--attnconf-family=verify", "--attnconf-build-budget=0")
     result.stdout.fnmatch_lines(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf import platforms
 from attnconf.gate.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def test_workers_that_hand_cases_on_go_without_torch(
         import os, pathlib, sys
 
         def pytest_sessionfinish(session):
-            if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-                found = [name for name in ("torch", "attnconf.running.session") if name in sys.modules]
-                pathlib.Path(session.config.rootpath, f"imported-{worker}").write_text(" ".join(found))
+            who = os.environ.get("PYTEST_XDIST_WORKER", "controller")
+            found = [name for name in ("torch", "attnconf.running.session") if name in sys.modules]
+            pathlib.Path(session.config.rootpath, f"imported-{who}").write_text(" ".join(found))
     """
     )
     asked = ("--attnconf-backend=reference", f"--attnconf-model={toy_model}", "--attnconf-family=decode")
@@ -112,3 +113,5 @@ def test_workers_that_hand_cases_on_go_without_torch(
     assert result.parseoutcomes()["passed"]
     imported = [path.read_text() for path in pytester.path.glob("imported-gw*")]
     assert set(imported) == {"attnconf.running.session"}
+    asked_torch = "torch" in (pytester.path / "imported-controller").read_text()
+    assert asked_torch is platforms.has_driver()  # for the GPUs of this machine

@@ -103,12 +103,13 @@ def open_engine(arguments: argparse.Namespace) -> Engine:
 def make_session() -> Session:
     """Return a session on this machine that runs recorded cases and those of one's own."""
     from attnconf.cases.drawing.profiles import profile_named
-    from attnconf.judging.device_memory import machine_memory
+    from attnconf.judging.memory import machine_memory
     from attnconf.platforms import detect
     from attnconf.running.session import Session
 
-    memory = machine_memory(processes=1, per_gpu=1)
-    return Session(platform=detect(), profile=profile_named("replay"), memory=memory)
+    platform = detect()
+    memory = machine_memory(platform, processes=1, per_gpu=1)
+    return Session(platform=platform, profile=profile_named("replay"), memory=memory)
 
 
 def read_policy(name: str) -> Policy:

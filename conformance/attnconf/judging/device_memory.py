@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.judging.footprint import footprint
-from attnconf.judging.memory import USABLE, Memory, gigabytes, host_memory
+from attnconf.judging.memory import gigabytes, host_memory
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case
@@ -40,14 +40,3 @@ def release_cached_memory(device: torch.device) -> None:
     """Release the GPU memory that torch caches beyond ``_KEPT_BYTES``: other processes need it, too."""
     if device.type == "cuda" and torch.cuda.memory_reserved(device) > _KEPT_BYTES:
         torch.cuda.empty_cache()
-
-
-def machine_memory(*, processes: int, per_gpu: int) -> Memory:
-    """Return what each of ``processes`` may take of what is free on this machine, ``per_gpu`` of which share a GPU.
-
-    Creates no CUDA context. Without a GPU only the host counts.
-    """
-    device = None
-    if torch.cuda.is_available():
-        device = int(USABLE * torch.cuda.get_device_properties(0).total_memory / per_gpu)
-    return Memory(int(USABLE * host_memory() / processes), device)

@@ -9,11 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from attnconf.judging.footprint import footprint, least_bytes
+from attnconf.platforms import gpu_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnconf.cases.case import Case
+    from attnconf.platforms import Platform
 
 USABLE = 0.8
 """The share of memory for cases; the rest is for contexts, libraries, workspaces and fragmentation."""
@@ -71,6 +73,16 @@ class Memory:
 
 def _too_large(limit: int, name: str) -> str:
     return f"needs more than the {gigabytes(limit)} of {name} memory that a process has"
+
+
+def machine_memory(platform: Platform, *, processes: int, per_gpu: int) -> Memory:
+    """Return what each of ``processes`` may take of what is free on this machine, ``per_gpu`` of which share a GPU.
+
+    Creates no CUDA context. Without a GPU, as ``platform`` says, only the host counts.
+    """
+    total = None if platform.sm is None else gpu_bytes()
+    device = None if total is None else int(USABLE * total / per_gpu)
+    return Memory(int(USABLE * host_memory() / processes), device)
 
 
 def host_memory(groups: Path = _CGROUPS, proc: Path = _PROC) -> int:
