@@ -15,7 +15,8 @@ from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.request import Request
 from attnconf.judging.checks import consistency
-from attnconf.judging.checks.merged import mergeable, merged_shards, pools_of_shards, sharded
+from attnconf.judging.checks.merged import mergeable, merged_shards, sharded
+from attnconf.judging.checks.shards import pools_of_shards
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
