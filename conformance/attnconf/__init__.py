@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from attnconf.gate.receipt import Receipt, record_platform
     from attnconf.judging.result import CaseResult, Outcome
     from attnconf.judging.run import run_case
-    from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform, detect, simulate
+    from attnconf.precision import NumericsProfile
 
 _HOME = {
     "attnconf.backends.protocol": (
@@ -77,7 +77,7 @@ _HOME = {
     ),
     "attnconf.gate.plans.fleet_plan": ("FleetPlan",),
     "attnconf.cases.models": ("load_model",),
-    "attnconf.numerics": ("NumericsProfile",),
+    "attnconf.precision": ("NumericsProfile",),
     "attnconf.platforms": ("Platform", "detect", "simulate"),
     "attnconf.gate.provider": ("Provider",),
     "attnconf.gate.receipt": ("Receipt", "record_platform"),

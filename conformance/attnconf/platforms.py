@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import re
+import sys
+from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 from pydantic import Field
@@ -16,6 +19,9 @@ PACKAGES = ("torch", "triton", "flashinfer-python", "flashinfer-cubin")
 
 ENGINES = ("sglang", "vllm")
 """Serving engines whose own backends can be tested; a receipt records their versions where they are installed."""
+
+_NVIDIA_DRIVER = "libcuda.so.1"
+_AMD_DRIVER = Path("/dev/kfd")
 
 _SM = re.compile(r"(\d{1,2})\.(\d)")
 
@@ -61,10 +67,12 @@ def installed_packages() -> dict[str, str]:
 
 
 def detect() -> Platform:
-    """Describe this machine. Imports torch; the first visible GPU counts."""
+    """Describe this machine; the first visible GPU counts. Imports torch, but where it could find no GPU."""
+    packages = installed_packages()
+    if not has_driver():
+        return Platform(packages=packages)
     import torch
 
-    packages = installed_packages()
     if not torch.cuda.is_available():
         return Platform(packages=packages)
     return Platform(
@@ -74,6 +82,35 @@ def detect() -> Platform:
         driver=_driver_version(),
         packages=packages,
     )
+
+
+def has_driver() -> bool:
+    """Return whether a GPU's driver may be here: without one torch finds no GPU, and it takes seconds to say so."""
+    if not sys.platform.startswith("linux") or _AMD_DRIVER.exists():
+        return True
+    try:
+        ctypes.CDLL(_NVIDIA_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+def has_others(platform: Platform) -> bool:
+    """Return whether a visible GPU of this machine is another one than that of ``platform``, which was detected."""
+    if platform.sm is None:
+        return False
+    import torch
+
+    indices = range(torch.cuda.device_count())
+    found = {(torch.cuda.get_device_name(one), torch.cuda.get_device_capability(one)) for one in indices}
+    return found != {(platform.device, platform.sm)}
+
+
+def gpu_bytes() -> int | None:
+    """Return the memory of the first visible GPU, or None without one. Creates no CUDA context."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
 
 
 def simulate(sm: str, *, cuda: str | None = "13.0") -> Platform:

@@ -9,6 +9,8 @@ from pathlib import Path
 from attnconf.backends.protocol import Promises
 from attnconf.clauses import SERVING, Clause, cite
 from attnconf.judging.checks.catalogue import CHECKS
+from attnconf.judging.checks.check import Outline
+from attnconf.judging.checks.outlines import OUTLINES
 from attnconf.judging.checks.refusal import CHECK_NAME
 from attnconf.judging.mistakes import MISTAKES
 
@@ -62,3 +64,12 @@ def test_mistakes_belong_to_clauses_that_the_numerics_check_claims() -> None:
 
 def test_a_clause_is_cited_by_number_and_title() -> None:
     assert cite(2) == "clause 2 (window)"
+
+
+def test_every_outline_is_that_of_a_check_in_the_same_order() -> None:
+    told = [_told(one) for one in CHECKS]
+    assert told == [_told(one) for one in OUTLINES]
+
+
+def _told(outline: Outline) -> tuple[object, ...]:
+    return tuple(getattr(outline, field.name) for field in dataclasses.fields(Outline))

@@ -14,9 +14,6 @@ from attnconf.cases.case import Case, Layer
 from attnconf.cases.inputs.logical import Logical, make_logical
 from attnconf.cases.request import Request
 from attnconf.numerics import (
-    EXACT,
-    UNIT_ROUNDOFF,
-    NumericsProfile,
     bounded_answer,
     changes_by_row,
     is_within,
@@ -25,7 +22,9 @@ from attnconf.numerics import (
     out_units,
     units_by_row,
 )
-from attnconf.oracle import Problem, attend
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Problem
+from attnconf.precision import EXACT, UNIT_ROUNDOFF, NumericsProfile
 
 LOG2E = math.log2(math.e)
 _PROBES = 4

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from attnconf import oracle
 from attnconf.cases.inputs.poison import bits
-from attnconf.oracle import Answer, Problem, attend, attend_all, parts, scaled, solve
+from attnconf.oracle import parts
+from attnconf.oracle.attention import attend, attend_all, solve
+from attnconf.oracle.packed import scaled
+from attnconf.oracle.problem import Answer, Problem
 
 if TYPE_CHECKING:
-    from attnconf.oracle import Block
+    from attnconf.oracle.blocks import Block
 
 TIGHT = 1e-12
 

@@ -13,7 +13,7 @@ from pytest_attnconf.outcomes import GATED, add_junit_failures, outcome_of, reas
 from pytest_attnconf.preflight import check_claims
 from pytest_attnconf.reasons import Reasons
 from pytest_attnconf.receipt import write_receipt
-from pytest_attnconf.state import MEMORY, SEED
+from pytest_attnconf.state import MEMORY, PLATFORM, SEED
 from pytest_attnconf.suite_tests import names_suite
 from pytest_attnconf.terminal import complain, is_silent, say, shown
 from pytest_attnconf.workers.pinning import pinning_line
@@ -47,8 +47,15 @@ class Reporter:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist may not be installed
-        """Tell a worker of xdist the seed, and its share of memory."""
+        """Tell a worker of xdist the seed, its share of memory, and on this machine which one it is.
+
+        Where GPUs differ, each worker looks at its own.
+        """
         if self.state.is_asked_for:
+            from attnconf.platforms import has_others
+
+            if node.gateway.spec.popen and not has_others(self.state.platform):
+                node.workerinput[PLATFORM] = self.state.platform.to_data()
             node.workerinput[SEED] = self.state.seed
             node.workerinput[MEMORY] = (self.state.memory.host, self.state.memory.device)
 

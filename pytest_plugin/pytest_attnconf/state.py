@@ -32,8 +32,9 @@ KEY: pytest.StashKey[State] = pytest.StashKey()
 
 MEMORY = "attnconf_memory"
 SEED = "attnconf_seed"
+PLATFORM = "attnconf_platform"
 """Under these names xdist's controller gives its workers what they cannot know: their share of memory, and the seed,
-for a clock of their own would give each another."""
+for a clock of their own would give each another. And the machine, for which each would have to import torch."""
 
 
 class State:
@@ -107,10 +108,11 @@ class State:
 
     @cached_property
     def platform(self) -> Platform:
-        """This machine."""
-        from attnconf.platforms import detect
+        """This machine: told to a worker of it."""
+        from attnconf.platforms import Platform, detect
 
-        return detect()
+        given = getattr(self.config, "workerinput", {}).get(PLATFORM)
+        return detect() if given is None else Platform.from_data(given, PLATFORM)
 
     @cached_property
     def registrar(self) -> Registrar:
@@ -153,7 +155,7 @@ class State:
         if given is not None:
             return Memory(*given)
         workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
-        return machine_memory(processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
+        return machine_memory(self.platform, processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 
     def close(self) -> None:
         """End the processes in which backends run, if there are any."""

@@ -17,6 +17,7 @@ import attnconf.gate.verdict
 import attnconf.policy.policy
 import attnconf.policy.resolution
 import attnconf.report.terminal
+import attnconf.running.in_process  # and torch
 import attnconf.running.judge
 import attnconf.running.session
 from attnconf.cases.case import Case, Layer, Paging

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnconf import platforms
 from attnconf.gate.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -89,3 +90,28 @@ def test_a_backend_that_cannot_run_was_asked_for_nothing_again(replay: Inner) ->
     result = replay("--attnconf-backend=good", "--attnconf-backend=missing", "-n2", "--dist=each")
     result.stdout.fnmatch_lines(["good was asked 1 time for a case again: *"])
     result.stdout.no_fnmatch_line("missing was asked*")
+
+
+def test_workers_that_hand_cases_on_go_without_torch(
+    pytester: pytest.Pytester, toy_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pytester.makeconftest(
+        """
+        import os, pathlib, sys
+
+        def pytest_sessionfinish(session):
+            who = os.environ.get("PYTEST_XDIST_WORKER", "controller")
+            found = [name for name in ("torch", "attnconf.running.session") if name in sys.modules]
+            pathlib.Path(session.config.rootpath, f"imported-{who}").write_text(" ".join(found))
+    """
+    )
+    asked = ("--attnconf-backend=reference", f"--attnconf-model={toy_model}", "--attnconf-family=decode")
+    suite = ("-p", "attnconf", "--pyargs", "attnconf.suite", "--attnconf-profile=smoke")
+    result = pytester.runpytest_subprocess(*suite, *asked, "-n2")
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"]
+    imported = [path.read_text() for path in pytester.path.glob("imported-gw*")]
+    assert set(imported) == {"attnconf.running.session"}
+    asked_torch = "torch" in (pytester.path / "imported-controller").read_text()
+    assert asked_torch is platforms.has_driver()  # for the GPUs of this machine

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from attnconf.backends.protocol import Promises
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 from ci.backtest.adapters.kernel import KernelBackend, attend_dense
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported, refu
 from attnconf.backends.tables import block_tables_for
 from attnconf.cases.dtypes import NVFP4
 from attnconf.errors import UnsupportedError
-from attnconf.numerics import NumericsProfile
 from attnconf.platforms import detect
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

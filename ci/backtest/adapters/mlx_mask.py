@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.backends.protocol import Promises
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 from ci.backtest.adapters.kernel import KernelBackend, attend_dense
 from ci.backtest.loading import load
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from attnconf.backends.protocol import Promises
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 from ci.backtest.adapters.kernel import KernelBackend, attend_dense
 from ci.backtest.adapters.onnx_model import FLOAT, INT32, INT64, one_operator
 from ci.backtest.adapters.onnx_reference import masked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnconf.backends.protocol import Promises
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 from ci.backtest.adapters import documented_flash
 from ci.backtest.adapters.calling import takes
 from ci.backtest.adapters.kernel import KernelBackend, attend_dense

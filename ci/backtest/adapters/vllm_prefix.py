@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnconf.backends.protocol import REQUIRED, Promises
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 from ci.backtest.adapters.calling import call
 from ci.backtest.adapters.kernel import KernelBackend, interpreted
 from ci.backtest.adapters.vllm_parts import STAND_INS, modules, new_tokens, tables

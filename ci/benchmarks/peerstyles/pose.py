@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.inputs.batch import Batch, KVCache, LayerInputs
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.pages import pages_needed
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import allocate, by_token
 from attnconf.judging.execution import same_memory

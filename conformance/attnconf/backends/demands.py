@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attnconf.backends.protocol import ANYTHING, Promises, Unsupported
 from attnconf.cases.dtypes import FINITE_ALONE
-from attnconf.cases.inputs.layout import has_table_tail
+from attnconf.cases.inputs.pages import has_table_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind, QueryStorage, TableTail
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
-    from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
+    from attnconf.precision import NumericsProfile
 
 EvidenceKind = Literal["kernel", "contract"]
 LseBase = Literal["natural", "two"]

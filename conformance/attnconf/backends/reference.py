@@ -15,7 +15,7 @@ from attnconf.backends.packed import unpacked
 from attnconf.backends.protocol import CORRUPTIONS, EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
 from attnconf.backends.validation import why_corrupt
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared

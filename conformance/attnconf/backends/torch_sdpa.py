@@ -19,7 +19,7 @@ from attnconf.backends.protocol import EvidenceKind, Promises, Unsupported
 from attnconf.backends.tables import block_tables_for
 from attnconf.cases.dtypes import FP8, QUANTISED
 from attnconf.errors import UnsupportedError
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared

@@ -107,8 +107,9 @@ def make_session() -> Session:
     from attnconf.platforms import detect
     from attnconf.running.session import Session
 
-    memory = machine_memory(processes=1, per_gpu=1)
-    return Session(platform=detect(), profile=profile_named("replay"), memory=memory)
+    platform = detect()
+    memory = machine_memory(platform, processes=1, per_gpu=1)
+    return Session(platform=platform, profile=profile_named("replay"), memory=memory)
 
 
 def read_policy(name: str) -> Policy:

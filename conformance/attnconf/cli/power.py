@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from attnconf.cases.vectors import empty_files, read_cases
     from attnconf.judging.posed import PosedCase
     from attnconf.judging.power import case_power
+    from attnconf.running.processes.settled import settle
 
     cases = read_cases(Path(arguments.path))
     if arguments.json is not None:
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     session = make_session()
     for name, case in cases.items():
         session.refuse_too_large(case, name, on_cpu=True)
+    settle()
     powers = []
     with closing(session):
         on = None if arguments.backend is None else (session.asked(arguments.backend), session.platform)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.pages import pages_needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

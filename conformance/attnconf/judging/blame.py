@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Case
 from attnconf.clauses import Clause
-from attnconf.judging.posed import work
 from attnconf.judging.removals import AS_HND, AS_NHD, REMOVALS, Removal, one_head_each
+from attnconf.judging.sizes import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,15 +9,15 @@ import torch
 
 from attnconf.cases.case import Poison
 from attnconf.cases.inputs.assemble import assemble
-from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.layout import place
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.clauses import Clause
 from attnconf.judging.explanation import DEAD_SLOT, UNEXPLAINED_CLAUSE, Explanation
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.repeats import same_rows
 from attnconf.judging.rows import Row, clause_of_key, is_cut, row_of, wrong_run
 from attnconf.numerics import Bounded, bounded_answer, bounded_like, out_units
-from attnconf.oracle import Answer
+from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from attnconf.cases.case import PoisonKind
     from attnconf.judging.mistakes import Mistake, Scene
     from attnconf.judging.trial import Trial
-    from attnconf.numerics import NumericsProfile
+    from attnconf.precision import NumericsProfile
 
 OUT_OF_SIGHT = "a key out of sight is read"
 """The diagnosis of an answer that has a key which its row does not see."""

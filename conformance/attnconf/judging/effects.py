@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.judging.mistakes import answers_to
-from attnconf.judging.search import CLAIMED, MOST_BYTES, Search, measure
-from attnconf.numerics import EFFECTIVE_UNITS, Bounded, changes_by_row, lse_units
-from attnconf.oracle import Answer, Problem
+from attnconf.judging.search import CLAIMED, Search, measure
+from attnconf.judging.sizes import MOST_BYTES
+from attnconf.numerics import Bounded, changes_by_row, lse_units
+from attnconf.oracle.problem import Answer, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

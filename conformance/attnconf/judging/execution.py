@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 _JOINED_ON, _JOINED_BYTES = {"cuda"}, 2**27
 """Where tensors are joined and compared at once, and up to how many bytes: their joined copy takes as much memory."""
 
-RAISED = (Exception, SystemExit)
-"""Exceptions of a backend that become typed outcomes."""
-
 
 @dataclass(frozen=True)
 class Output:

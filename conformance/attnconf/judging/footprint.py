@@ -6,17 +6,17 @@ stores at most 2 b E.
 
 1. Drawing (``inputs/logical.py``), where the oracle works. Every layer is drafted in float32, 2 x 4 E and its queries
    twice, before one is stored; the layer being stored takes K and V gathered, scaled and, in 8 bits, clamped: at most
-   16 E. On a GPU a small case is drawn on the host, and its stored tensors are copied (``posed.HOST_WORK``).
+   16 E. On a GPU a small case is drawn on the host, and its stored tensors are copied (``sizes.HOST_WORK``).
 2. Pools (``inputs/assemble.py``), on the device, where filling one takes as much again: 2 b x slots x num_kv_heads x
-   width x (1 + padding), with the pages of ``layout.place``. A trial has the batch, a pristine copy of it, and the
+   width x (1 + padding), with the pages of ``pages.num_pages``. A trial has the batch, a pristine copy of it, and the
    pools of the checks that need others: dead slots, reclaimed pages, another layout for each kind of layer, other
    labels (in a pool of twice the pages), and for a CUDA graph a shorter batch, its copy, and one with room for both.
    Few cases get all of them, so the estimate is generous here.
-3. The oracle (``oracle/parts.py``, ``numerics.py``): the answer and the bound of every layer in float64, twice where
+3. The oracle (``oracle/limits.py``, ``numerics.py``): the answer and the bound of every layer in float64, twice where
    decode and extend have profiles of their own, and six temporaries like the output of one layer while it is compared.
    Then one block: six temporaries like its keys, and fourteen like its scores, each of at most ``MOST_KEYS`` and
    ``MOST_SCORES`` or of one KV head of one row. Mistaken keys and values are stored numbers: 2 b e a mistake, of as
-   many mistakes at once as ``search.MOST_BYTES`` allows.
+   many mistakes at once as ``sizes.MOST_BYTES`` allows.
 4. The backend, on the device: one that runs in PyTorch takes six float32 tensors like the visible keys of the longest
    request, expanded to every query head. A kernel takes less.
 
@@ -28,13 +28,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.cases.inputs.caches import pool_of
-from attnconf.cases.inputs.layout import pages_needed, place
-from attnconf.cases.inputs.storage import PAGE_PADDING
-from attnconf.judging.checks.catalogue import CHECKS
-from attnconf.judging.posed import HOST_WORK, work
-from attnconf.judging.search import CLAIMED, MOST_BYTES
-from attnconf.oracle.parts import MOST_KEYS, MOST_SCORES
+from attnconf.cases.inputs.pages import PAGE_PADDING, num_pages, pages_needed, pool_of
+from attnconf.judging.checks.outlines import OUTLINES
+from attnconf.judging.sizes import CLAIMED_MISTAKES, HOST_WORK, MOST_BYTES, work
+from attnconf.oracle.limits import MOST_KEYS, MOST_SCORES
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer
@@ -133,7 +130,7 @@ def _drawing(case: Case) -> int:
 
 def _pools(case: Case, stored_bytes: float) -> list[int]:
     """Return the bytes of each layer's cache, K and V together, in one batch."""
-    pages = place(case).num_pages
+    pages = num_pages(case)
     slots = [pages[pool_of(case, index)] * case.paging.page_size for index in range(len(case.layers))]
     padding = PAGE_PADDING / case.paging.page_size
     return [
@@ -144,7 +141,7 @@ def _pools(case: Case, stored_bytes: float) -> list[int]:
 
 def _copies(case: Case, *, accelerated: bool) -> int:
     """Return the number of copies of the pools: the batch, its pristine copy, and the pools of every check."""
-    checks = [check for check in CHECKS if accelerated or not check.needs_gpu]
+    checks = [check for check in OUTLINES if accelerated or not check.needs_gpu]
     return 2 + sum(check.pools(case) for check in checks)
 
 
@@ -159,5 +156,5 @@ def _working(case: Case, layer: Layer, kind: str) -> int:
     total = sum(request.kv_len for request in case.requests)
     small = _DOUBLE * total * (_BLOCK_KEYS * layer.num_kv_heads * dim + _BLOCK_SCORES * heads * rows)
     one = int(2 * _BYTES[case.kv_dtype] * keys * layer.num_kv_heads * dim)
-    mistaken = one + min(MOST_BYTES, len(CLAIMED) * one)
+    mistaken = one + min(MOST_BYTES, CLAIMED_MISTAKES * one)
     return max(min(block, small) + mistaken, _BACKEND_TENSORS * _SINGLE * visible * heads * (dim + rows))

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
 from attnconf.judging.footprint import footprint, least_bytes
+from attnconf.platforms import gpu_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnconf.cases.case import Case
+    from attnconf.platforms import Platform
 
 USABLE = 0.8
 """The share of memory for cases; the rest is for contexts, libraries, workspaces and fragmentation."""
-
-_KEPT_BYTES = 2**30
-"""GPU memory that torch may cache between two cases."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
@@ -78,40 +75,13 @@ def _too_large(limit: int, name: str) -> str:
     return f"needs more than the {gigabytes(limit)} of {name} memory that a process has"
 
 
-def memory_held_by_others(case: Case, device: torch.device) -> str | None:
-    """Return why ``case`` ran out of memory on ``device`` if other processes are the reason, else None.
-
-    Where other processes run too, what is free besides what this one holds may be less than the case takes.
-    """
-    if device.type != "cuda":
-        free, needed = host_memory(), footprint(case, accelerated=False).host
-        what = f"{gigabytes(free)} of host memory are free, and the case takes up to {gigabytes(needed)}"
-        return what if free < needed else None
-    free, total = torch.cuda.mem_get_info(device)
-    within_reach = free + torch.cuda.memory_reserved(device)
-    needed = footprint(case, accelerated=True).device
-    if within_reach >= needed:
-        return None
-    return (
-        f"other processes hold {gigabytes(total - within_reach)} of the GPU's {gigabytes(total)}, and the case takes up"
-        f" to {gigabytes(needed)}"
-    )
-
-
-def release_cached_memory(device: torch.device) -> None:
-    """Release the GPU memory that torch caches beyond ``_KEPT_BYTES``: other processes need it, too."""
-    if device.type == "cuda" and torch.cuda.memory_reserved(device) > _KEPT_BYTES:
-        torch.cuda.empty_cache()
-
-
-def machine_memory(*, processes: int, per_gpu: int) -> Memory:
+def machine_memory(platform: Platform, *, processes: int, per_gpu: int) -> Memory:
     """Return what each of ``processes`` may take of what is free on this machine, ``per_gpu`` of which share a GPU.
 
-    Creates no CUDA context. Without a GPU only the host counts.
+    Creates no CUDA context. Without a GPU, as ``platform`` says, only the host counts.
     """
-    device = None
-    if torch.cuda.is_available():
-        device = int(USABLE * torch.cuda.get_device_properties(0).total_memory / per_gpu)
+    total = None if platform.sm is None else gpu_bytes()
+    device = None if total is None else int(USABLE * total / per_gpu)
     return Memory(int(USABLE * host_memory() / processes), device)
 
 

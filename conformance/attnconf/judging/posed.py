@@ -13,7 +13,9 @@ from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.judging.execution import copied, same_memory
 from attnconf.judging.mistakes import Scene
-from attnconf.numerics import Bounded, NumericsProfile, bounded_answers, rows_of
+from attnconf.judging.sizes import HOST_WORK, work
+from attnconf.numerics import Bounded, bounded_answers, rows_of
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,21 +24,7 @@ if TYPE_CHECKING:
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.inputs.layout import Layout
     from attnconf.cases.inputs.logical import Logical
-    from attnconf.oracle import Problem
-
-
-HOST_WORK = 2**20
-"""Multiplications of a product of queries and keys up to which answers are judged on the CPU.
-
-The mistakes of a case take some fifty answers per request. A small one takes a millisecond on a CPU, and no less on a
-GPU, which starts one operation at a time.
-"""
-
-
-def work(case: Case) -> int:
-    """Return the multiplications of the largest product of queries and keys of one request."""
-    rows = max(request.new_tokens * request.kv_len for request in case.requests)
-    return rows * max(layer.num_qo_heads * layer.head_dim for layer in case.layers)
+    from attnconf.oracle.problem import Problem
 
 
 class PosedCase:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
 
 
+RAISED = (Exception, SystemExit)
+"""Exceptions of a backend that become typed outcomes."""
+
+
 class Outcome(StrEnum):
     """How one layer of one case ended on one backend. There is no skip."""
 

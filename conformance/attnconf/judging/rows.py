@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.inputs.caches import pool_of
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.clauses import Clause
 from attnconf.judging.explanation import UNEXPLAINED_CLAUSE, Explanation
 from attnconf.numerics import out_units
-from attnconf.oracle import scaled
+from attnconf.oracle.packed import scaled
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes import Scene

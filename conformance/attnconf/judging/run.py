@@ -12,11 +12,11 @@ import torch
 from attnconf.backends.builds import BUILD_BUDGET, VARIANT_BUDGET, missing_build, unbuilt_reason
 from attnconf.backends.demands import unmet_promise
 from attnconf.judging.checks.catalogue import rotated_checks
+from attnconf.judging.device_memory import memory_held_by_others
 from attnconf.judging.effects import effective_features, scenes_to_try, units_by_layer
-from attnconf.judging.execution import RAISED, ended
-from attnconf.judging.memory import memory_held_by_others
+from attnconf.judging.execution import ended
 from attnconf.judging.posed import PosedCase
-from attnconf.judging.result import CaseResult, LayerResult, Outcome
+from attnconf.judging.result import RAISED, CaseResult, LayerResult, Outcome
 from attnconf.judging.trial import Trial
 
 if TYPE_CHECKING:

@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.cases.inputs.witnesses import probed_rows
 from attnconf.judging.mistakes import MISTAKES, answers_to
+from attnconf.judging.sizes import MOST_BYTES
 from attnconf.judging.some_rows import ALL, Part, last_heads
-from attnconf.numerics import EFFECTIVE_UNITS, changes_by_row
+from attnconf.numerics import changes_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from attnconf.judging.mistakes import Mistake, Scene
     from attnconf.numerics import Bounded
-    from attnconf.oracle import Answer, Problem
+    from attnconf.oracle.problem import Answer, Problem
 
 CLAIMED = tuple(mistake for mistake in MISTAKES if mistake.claimed)
-
-MOST_BYTES = 2**29
-"""Bytes of mistaken keys and values, or answers, that are made at once, if they are more than those of one mistake."""
 
 _ENDS = 2
 """Rows that are tried first in a scene: the first and the last."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from attnconf.numerics import Bounded
-from attnconf.oracle import Answer, Problem
+from attnconf.oracle.problem import Answer, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from attnconf.backends.demands import unmet_promise
 from attnconf.backends.protocol import declared
 from attnconf.cases.shape import kernel_shape
-from attnconf.judging.execution import RAISED, Output, run_layer
+from attnconf.judging.execution import Output, run_layer
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.rerun import Rerun
+from attnconf.judging.result import RAISED
 from attnconf.judging.surroundings import Surroundings
 from attnconf.numerics import is_within, units_by_row
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.inputs.batch import Batch, BatchRow
     from attnconf.cases.shape import KernelShape
-    from attnconf.numerics import Bounded, NumericsProfile
+    from attnconf.numerics import Bounded
     from attnconf.platforms import Platform
+    from attnconf.precision import NumericsProfile
 
 BASE = "base"
 """The name of the posed case's own batch among the batches of a trial."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from attnconf.oracle.limits import MOST_KEYS, MOST_SCORES, SMALL
 from attnconf.oracle.packed import width_of
 
 if TYPE_CHECKING:
@@ -19,20 +20,11 @@ if TYPE_CHECKING:
 
     from attnconf.oracle.problem import Problem
 
-MOST_SCORES = {"cpu": 2**21, "cuda": 2**24}
-"""Scores of a block by the type of its device; on a GPU one temporary of them takes 128 MiB."""
-
-MOST_KEYS = {"cpu": 2**22, "cuda": 2**26}
-"""Elements of a block's keys, 512 MiB of float64 on a GPU, and of its values. One KV head of one part may exceed it."""
-
 _ROWS = 512
 """Rows of a piece of a long problem: fewer see fewer keys in vain, more are multiplied faster."""
 
 _LIKE = 2
 """Parts whose numbers of keys or rows differ by no more than this factor are stacked; small ones always."""
-
-SMALL = {"cpu": 2**14, "cuda": 2**22}
-"""Elements of keys and scores up to which a part is stacked with shorter ones: starting an operation costs more."""
 
 
 class Piece(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnconf.backends.protocol import shown_name
-from attnconf.cases.inputs.caches import pool_of
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.cases.sight import follows_spans, follows_tree, sees_ahead
 from attnconf.clauses import Clause, cite
 from attnconf.escape import terminal

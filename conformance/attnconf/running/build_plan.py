@@ -11,7 +11,7 @@ from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_tex
 from attnconf.backends.demands import as_promised, unmet_promise
 from attnconf.cases.shape import KernelShape, kernel_shape
 from attnconf.errors import BackendUnavailableError
-from attnconf.judging.checks.catalogue import all_checks, rotated_checks
+from attnconf.judging.checks.rotation import every, rotated
 from attnconf.running.processes.asked import AskedBackend
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Promises
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
-    from attnconf.judging.checks.check import Check
+    from attnconf.judging.checks.check import Outline
     from attnconf.running.session import Session
 
 PLANNED_CASES = 300
@@ -31,7 +31,7 @@ _NAMED = 3
 
 
 def asked_shapes(
-    case: Case, choose: Callable[[Case], tuple[Check, ...]] = rotated_checks, promises: Promises | None = None
+    case: Case, choose: Callable[[Case], tuple[Outline, ...]] = rotated, promises: Promises | None = None
 ) -> Iterator[KernelShape]:
     """Return the shapes of the layers of ``case``, and of the variants of it that its checks may run.
 
@@ -68,7 +68,7 @@ def shapes_asked(
         for batch in session.stories(model).batches[:PLANNED_CASES]:
             yield from asked_shapes(as_promised(batch.case, promises), promises=promises)
     for case in recorded:
-        yield from asked_shapes(case, all_checks, promises)
+        yield from asked_shapes(case, every, promises)
 
 
 def _planned(session: Session, backend: str, family: Family, model: str) -> tuple[Case, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import as_promised, unmet_promise
 from attnconf.cases.shape import kernel_shape
-from attnconf.judging.execution import RAISED
+from attnconf.judging.result import RAISED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-
-import torch
 
 from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.demands import as_promised
@@ -16,25 +13,21 @@ from attnconf.backends.registry import Registry
 from attnconf.cases.drawing.drawn import DrawnCases
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.judging.admission import why_not_admitted
-from attnconf.judging.checks.catalogue import SELECTIONS
-from attnconf.judging.checks.refusal import probe_case
-from attnconf.judging.memory import Memory, release_cached_memory
+from attnconf.judging.memory import Memory
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
-from attnconf.judging.run import run_case
-from attnconf.judging.surroundings import Surroundings
 from attnconf.running.declined import Declined
 from attnconf.running.own_cases import select
 from attnconf.running.processes.asked import AskedBackend, declared_of
-from attnconf.running.processes.declaration import Declaration, declaration_of
-from attnconf.running.processes.freed import keep_freed_memory
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
-from attnconf.running.processes.served import Spec
+from attnconf.running.processes.messages import Spec
 from attnconf.running.processes.server import start_server
 from attnconf.serving.setting import setting_of
 from attnconf.serving.stories import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import torch
 
     from attnconf.backends.protocol import Backend, Unsupported
     from attnconf.cases.case import Case
@@ -43,7 +36,9 @@ if TYPE_CHECKING:
     from attnconf.cases.shape import KernelShape
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.platforms import Platform
+    from attnconf.running.in_process import InProcess
     from attnconf.running.own_cases import Key, Selection
+    from attnconf.running.processes.declaration import Declaration
     from attnconf.serving.stories import Stories
 
 CASE_SECONDS = 600.0
@@ -52,7 +47,7 @@ CASE_SECONDS = 600.0
 
 @dataclass
 class Session:
-    """What one process needs to judge backends. Creating one sets torch to one thread; it starts no backend.
+    """What one process needs to judge backends. Creating one starts no backend, and imports no torch.
 
     ``drawn`` are the cases of ``profile`` and ``seed``: the same for every backend, so that results can be compared.
     Kernels whose build costs more CPU seconds than ``build_budget`` are used only if they are built. ``isolate`` runs
@@ -71,10 +66,8 @@ class Session:
     memory: Memory = field(default_factory=Memory)
     registry: Registry = field(default_factory=Registry)
     required: Mapping[tuple[str, str], Mapping[Key, int]] = field(default_factory=dict)
-    _backends: dict[str, Backend | BackendUnavailableError] = field(default_factory=dict, init=False)
-    _declarations: dict[str, Declaration] = field(default_factory=dict, init=False)
+    _in_process: InProcess | None = field(default=None, init=False)
     _isolated: dict[str, IsolatedBackend] = field(default_factory=dict, init=False)
-    _surroundings: dict[str, Surroundings] = field(default_factory=dict, init=False)
     _selections: dict[tuple[str, Family, str], Selection] = field(default_factory=dict, init=False)
     _stories: dict[str, Stories] = field(default_factory=dict, init=False)
     _declined: Declined = field(init=False)
@@ -83,14 +76,11 @@ class Session:
     def __post_init__(self) -> None:
         self.drawn = DrawnCases(self.profile, self.seed, accelerated=self._accelerated)
         self._declined = Declined(self.why_not_here, self._declared)
-        # Cases are many and small: a pool of threads an operation costs more than it gives, and starves its neighbours.
-        torch.set_num_threads(1)
-        keep_freed_memory()
 
     @property
     def device(self) -> torch.device:
         """Where cases run."""
-        return torch.device("cpu" if self.platform.sm is None else "cuda")
+        return self._here.device
 
     def backend(self, name: str) -> Backend:
         """Return the backend ``name``, made once in this process. Raises what ``Registry.make`` raises.
@@ -99,26 +89,13 @@ class Session:
         """
         if self.isolates(name):
             self.declaration(name)
-        if name not in self._backends:
-            try:
-                with self._surroundings_of(name).of_process(), redirect_stdout(sys.stderr):
-                    self._backends[name] = self.registry.make(name, self.platform)
-            except BackendUnavailableError as error:
-                self._backends[name] = error
-        found = self._backends[name]
-        if isinstance(found, BackendUnavailableError):
-            raise found
-        return found
+        return self._here.backend(name)
 
     def declaration(self, name: str) -> Declaration:
         """Return what the backend ``name`` declares, where it runs. Raises as ``backend``."""
         if self.isolates(name):
             return self._isolated_backend(name).declaration()
-        if name not in self._declarations:
-            backend = self.backend(name)
-            with self._surroundings_of(name).of_process():
-                self._declarations[name] = declaration_of(backend, self.registry.origin(name))
-        return self._declarations[name]
+        return self._here.declaration(name)
 
     def asked(self, name: str) -> AskedBackend | Backend:
         """Return the backend ``name``, to be asked where it runs for what it declares. Raises as ``backend``."""
@@ -129,8 +106,10 @@ class Session:
 
     def declared(self, name: str) -> Declaration | None:
         """Return what the backend ``name`` declares if it was made already; nothing is started for it."""
-        isolated = self._isolated.get(name)
-        return self._declarations.get(name) if isolated is None else isolated.declared
+        isolated, here = self._isolated.get(name), self._in_process
+        if isolated is not None:
+            return isolated.declared
+        return None if here is None else here.declarations.get(name)
 
     @property
     def known(self) -> dict[str, Declaration | str]:
@@ -168,21 +147,8 @@ class Session:
             return _not_run(case, self.declaration(backend), f"the case {reason}")
         if self.isolates(backend):
             return self._isolated_backend(backend).run(case, checks, explain=explain, count_effects=count_effects)
-        target, surroundings = self.backend(backend), self._surroundings_of(backend)
-        with surroundings.of_process():
-            result = run_case(
-                case,
-                target,
-                self.platform,
-                self.device,
-                choose=SELECTIONS[checks],
-                build_budget=self.build_budget,
-                explain=explain,
-                count_effects=count_effects,
-                surroundings=surroundings,
-            )
-        release_cached_memory(self.device)
-        return result
+        how = {"explain": explain, "count_effects": count_effects}
+        return self._here.run(case, backend, checks, build_budget=self.build_budget, **how)
 
     def ask(self, case: Case, backend: str, checks: CheckSelection = "rotated", **how: bool) -> CaseResult:
         """Run a drawn case in the form that the backend promises to tolerate; ``how`` are options of ``run``.
@@ -233,9 +199,7 @@ class Session:
         """Ask one backend for the layers of ``case`` that it declares unsupported (clause 20): where it runs cases."""
         if self.isolates(backend):
             return self._isolated_backend(backend).probe(case)
-        target, surroundings = self.backend(backend), self._surroundings_of(backend)
-        with surroundings.of_process():
-            return probe_case(case, target, self.platform, self.device, surroundings)
+        return self._here.probe(case, backend)
 
     def refuse_too_large(self, case: Case, source: str, *, on_cpu: bool = False) -> None:
         """Raise ``InvalidInputError`` about ``source`` for a case that is too large here: see ``why_not_here``."""
@@ -285,10 +249,16 @@ class Session:
 
     def _around(self, name: str) -> AbstractContextManager[None]:
         """Return what holds off the changes of the backend ``name`` to this process, where it is asked in this one."""
-        return nullcontext() if self.isolates(name) else self._surroundings_of(name).of_process()
+        return nullcontext() if self.isolates(name) else self._here.around(name)
 
-    def _surroundings_of(self, name: str) -> Surroundings:
-        return self._surroundings.setdefault(name, Surroundings())
+    @property
+    def _here(self) -> InProcess:
+        """What runs in this process: a session whose backends are all isolated goes without, and without torch."""
+        if self._in_process is None:
+            from attnconf.running.in_process import InProcess
+
+            self._in_process = InProcess(self.platform, self.registry)
+        return self._in_process
 
     @property
     def _accelerated(self) -> bool:

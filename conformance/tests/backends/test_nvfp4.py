@@ -39,7 +39,7 @@ from attnconf.judging.checks.siblings import siblings
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
-from attnconf.oracle import numbers
+from attnconf.oracle.packed import numbers
 from attnconf.platforms import Platform, detect
 from attnconf.policy.requirements import Requirement
 from conformance.tests.support.shapes import a_shape

@@ -23,8 +23,9 @@ from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
-from attnconf.numerics import NumericsProfile, out_units
+from attnconf.numerics import out_units
 from attnconf.platforms import Platform, detect, simulate
+from attnconf.precision import NumericsProfile
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
 
@@ -89,7 +90,7 @@ def test_a_row_of_a_tree_is_the_last_row_of_its_branch_alone(layer: int) -> None
     from dataclasses import replace
 
     from attnconf.cases import trees
-    from attnconf.oracle import attend
+    from attnconf.oracle.attention import attend
 
     for row in range(6):
         branch = trees.branch(EAGLE, row)

@@ -16,7 +16,7 @@ from attnconf.cases.request import MAX_VERIFY_TOKENS, Request
 from attnconf.cases.shape import batch_shape, kernel_shape
 from attnconf.judging.effects import effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 LAYER = Layer(kind="full", num_qo_heads=2, num_kv_heads=1, head_dim=32, sm_scale=0.2)
 

@@ -25,8 +25,8 @@ from attnconf.judging.checks.refusal import STALE, probe_refusal
 from attnconf.judging.result import CaseResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.mutants.registry import mutant_named
-from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
+from attnconf.precision import NumericsProfile
 
 CPU = torch.device("cpu")
 

@@ -15,14 +15,15 @@ from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.request import Request
 from attnconf.judging.checks import consistency
-from attnconf.judging.checks.merged import mergeable, merged_shards, pools_of_shards, sharded
+from attnconf.judging.checks.merged import mergeable, merged_shards, sharded
+from attnconf.judging.checks.shards import pools_of_shards
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
-from attnconf.numerics import NumericsProfile
 from attnconf.platforms import Platform
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared

@@ -21,7 +21,8 @@ from attnconf.judging.mistakes import MISTAKES, Mistake, answers_to
 from attnconf.judging.mistakes.blocks import BLOCKS
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
-from attnconf.oracle import Problem, attend
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Problem
 from attnconf.platforms import Platform
 
 PLAIN = {"num_qo_heads": 6, "num_kv_heads": 3, "head_dim": 64, "sm_scale": 0.5}

@@ -12,7 +12,7 @@ from attnconf.cases.request import Request
 from attnconf.judging.mistakes import MISTAKES, answers_to
 from attnconf.judging.mistakes.scene import Scene
 from attnconf.judging.posed import PosedCase
-from attnconf.oracle import Answer
+from attnconf.oracle.problem import Answer
 
 NARROW = Layer(kind="sliding", window_left=0, num_qo_heads=6, num_kv_heads=3, head_dim=64, sm_scale=0.5)
 LESS = next(mistake for mistake in MISTAKES if mistake.name == "window one less")

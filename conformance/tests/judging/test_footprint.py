@@ -14,6 +14,8 @@ from attnconf.cases.request import Request
 from attnconf.judging.checks.catalogue import all_checks, rotated_checks
 from attnconf.judging.footprint import footprint
 from attnconf.judging.run import run_case
+from attnconf.judging.search import CLAIMED
+from attnconf.judging.sizes import CLAIMED_MISTAKES
 from attnconf.platforms import Platform
 
 if TYPE_CHECKING:
@@ -80,3 +82,7 @@ def test_a_cpu_holds_all_of_it() -> None:
     host, accelerated = (footprint(a_case(), accelerated=where) for where in (False, True))
     assert host.device == 0
     assert host.host > max(accelerated.host, accelerated.device // 2)
+
+
+def test_as_many_mistakes_are_claimed_as_are_counted_without_them() -> None:
+    assert len(CLAIMED) == CLAIMED_MISTAKES

@@ -12,15 +12,9 @@ from attnconf.backends.reference import ReferenceBackend
 from attnconf.cases.case import Case, Layer
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.request import Request
+from attnconf.judging.device_memory import memory_held_by_others, release_cached_memory
 from attnconf.judging.footprint import footprint
-from attnconf.judging.memory import (
-    Memory,
-    gigabytes,
-    host_memory,
-    machine_memory,
-    memory_held_by_others,
-    release_cached_memory,
-)
+from attnconf.judging.memory import Memory, gigabytes, host_memory, machine_memory
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform, simulate
@@ -122,11 +116,11 @@ def test_a_control_group_and_those_around_it_leave_what_they_do_not_use(
 
 def test_processes_share_the_host_and_those_of_one_gpu_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attnconf.judging.memory.host_memory", lambda: 100)
-    assert machine_memory(processes=4, per_gpu=2).host == 20
+    assert machine_memory(Platform(), processes=4, per_gpu=2) == Memory(host=20, device=None)
     properties = type("Properties", (), {"total_memory": 1000})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-    assert machine_memory(processes=4, per_gpu=2) == Memory(host=20, device=400)
+    assert machine_memory(Platform(sm=(9, 0)), processes=4, per_gpu=2) == Memory(host=20, device=400)
 
 
 GPU = torch.device("cuda")
@@ -147,7 +141,7 @@ def test_a_gpu_whose_memory_others_hold_is_no_fault_of_a_backend(monkeypatch: py
     hold(monkeypatch, free=needed // 2, own=needed)
     assert memory_held_by_others(a_case(30_000), GPU) is None
     assert memory_held_by_others(a_case(30_000), torch.device("cpu")) is None
-    monkeypatch.setattr("attnconf.judging.memory.host_memory", lambda: 10**6)
+    monkeypatch.setattr("attnconf.judging.device_memory.host_memory", lambda: 10**6)
     said = memory_held_by_others(a_case(30_000), torch.device("cpu"))
     assert said is not None
     assert re.fullmatch(r"0.0 GB of host memory are free, and the case takes up to 0\.\d GB", said)

@@ -23,8 +23,8 @@ from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.power import CasePower, LayerPower, case_power, layer_power
 from attnconf.judging.search import CLAIMED
-from attnconf.numerics import NumericsProfile, usual_profile
 from attnconf.platforms import Platform
+from attnconf.precision import NumericsProfile, usual_profile
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8, verify_lens=(2, 3, 8))
 HEADS = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 1.0}

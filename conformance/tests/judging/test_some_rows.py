@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from attnconf.judging.some_rows import ALL, Heads, Part, last_heads
-from attnconf.numerics import NumericsProfile, bounded_answer
-from attnconf.oracle import Problem, attend
+from attnconf.numerics import bounded_answer
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Problem
+from attnconf.precision import NumericsProfile
 
 QO, KV, ROWS, KEYS, DIM = 6, 3, 5, 9, 4
 

@@ -16,9 +16,10 @@ from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import free_layers
 from attnconf.cases.inputs.batch import Batch
-from attnconf.cases.inputs.layout import reclaims
+from attnconf.cases.inputs.pages import reclaims
 from attnconf.errors import UnsupportedError
-from attnconf.judging.checks.catalogue import CHECKS, ROTATED, all_checks, rotated_checks
+from attnconf.judging.checks.catalogue import CHECKS, all_checks, rotated_checks
+from attnconf.judging.checks.rotation import ROTATED
 from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform

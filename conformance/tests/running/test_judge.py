@@ -147,7 +147,7 @@ def test_a_failing_family_is_recorded_before_it_is_raised_and_saved(judge: Judge
 
 def test_an_installed_backend_is_replayed_by_the_command_line(judge: Judge) -> None:
     judge.session.isolate = False
-    judge.session._backends["reference"] = Wrong()
+    judge.session._here.backends["reference"] = Wrong()
     with pytest.raises(ConformanceFailure, match=rf"replay: attnconf replay \S+{CASE.id}-reference.json --backend ref"):
         judge.check(CASE, backend="reference")
 

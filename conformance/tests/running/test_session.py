@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -43,6 +45,27 @@ def test_what_is_planned_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attnconf.cases.drawing.draws.draw_case", lambda *_: pytest.fail("drawn again"))
     assert frozenset(shapes_asked(session, [("decode", "gemma4-e2b")], (), "reference")) == shapes
     assert session.drawn.cases("decode", "gemma4-e2b")
+
+
+def test_who_only_hands_cases_on_imports_no_torch() -> None:
+    code = """
+import sys
+import attnconf.report.failure
+import attnconf.running.build_plan
+import attnconf.running.judge
+from attnconf.cases.drawing.profiles import profile_named
+from attnconf.judging.memory import Memory
+from attnconf.platforms import Platform
+from attnconf.running.declined import Declined
+from attnconf.running.session import Session
+
+session = Session(platform=Platform(), profile=profile_named("smoke"), memory=Memory(10**9))
+cases = session.drawn.cases("decode", "gemma4-e2b")
+assert not any(map(session.why_not_here, cases))
+assert session.isolates("reference")
+sys.exit("torch" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - fixed
 
 
 def test_a_backend_is_made_once() -> None:
@@ -98,7 +121,9 @@ def test_an_unknown_backend_is_not_an_unavailable_one() -> None:
 
 def test_cases_run_on_one_thread() -> None:
     torch.set_num_threads(2)
-    a_session()
+    session = a_session()
+    session.registry.register("tender", lambda _: Tender("tender"))
+    session.declaration("tender")
     assert torch.get_num_threads() == 1
 
 

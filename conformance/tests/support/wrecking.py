@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import Prepared
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
-    from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
+    from attnconf.precision import NumericsProfile
 
 TRIGGER = 13
 """A request of so many keys is the one that wrecks."""

@@ -11,7 +11,7 @@ from attnconf.backends.triton.tuning import MAX_BLOCK, padded
 from attnconf.backends.triton.variants import launch_builds
 from attnconf.cases.dtypes import FP8
 from attnconf.errors import BackendUnavailableError, UnsupportedError
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

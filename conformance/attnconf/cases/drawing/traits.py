@@ -11,9 +11,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from attnconf.cases.dtypes import EIGHT_BIT
-from attnconf.cases.inputs.cancelling import cancels
-from attnconf.cases.inputs.layout import has_table_tail, pages_needed
-from attnconf.cases.inputs.levels import raw_base
+from attnconf.cases.inputs.levels import cancels, raw_base
+from attnconf.cases.inputs.pages import has_table_tail, pages_needed
 from attnconf.cases.inputs.witnesses import saturates
 
 if TYPE_CHECKING:

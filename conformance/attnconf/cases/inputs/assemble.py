@@ -11,11 +11,12 @@ import torch
 
 from attnconf.cases import trees
 from attnconf.cases.inputs.batch import Batch, LayerInputs
-from attnconf.cases.inputs.caches import cache_over, copied_caches, fill_stores, pool_of, stores_for
+from attnconf.cases.inputs.caches import cache_over, copied_caches, fill_stores, stores_for
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.layout import Layout
 from attnconf.cases.inputs.levels import raised_score
 from attnconf.cases.inputs.noise import normal
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.cases.inputs.planting import aimed
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.inputs.query_side import laid_out, sliced_table
@@ -24,7 +25,7 @@ from attnconf.cases.inputs.stored import divided, largest_stored, parts_of, stor
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.request import Request
 from attnconf.cases.sight import follows_tree
-from attnconf.oracle import scaled
+from attnconf.oracle.packed import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ import torch
 
 from attnconf.cases.inputs.batch import KVCache
 from attnconf.cases.inputs.guards import guarded
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.cases.inputs.poison import bits, fill
 from attnconf.cases.inputs.storage import Store, allocate, by_token
 from attnconf.cases.inputs.stored import part_dtypes, widths_of
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.inputs.batch import Batch, Pool
     from attnconf.cases.inputs.layout import Layout
-
-
-def pool_of(case: Case, layer: int) -> Pool:
-    """Return the pool that holds the keys and values of ``layer``."""
-    return "swa" if case.paging.hybrid and case.layers[layer].kind == "sliding" else "full"
 
 
 def stores_for(case: Case, pages: int, index: int, device: torch.device) -> tuple[Store, ...]:

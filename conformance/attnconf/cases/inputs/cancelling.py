@@ -5,7 +5,7 @@ cancel, little is rounded and all that was lost shows: bits of P, of partial sum
 some cases a required probe gets a partner, a key as far from the other end of what its row sees: its key is the same,
 so its weight is, and of half of its value's numbers the sign is the other. Whoever loses one of the two reads the other
 alone, so a lost key shows as well. The other half of the numbers are as they were, for mistakes that move weights
-alone.
+alone. Which cases these are says ``levels.cancels``: those with other levels have none.
 """
 
 from __future__ import annotations
@@ -23,19 +23,11 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case, Layer
     from attnconf.cases.inputs.witnesses import Probe
 
-_EVERY, _TURN = 8, 5
-"""Of so many seeds this one has values that cancel: those with other levels, or a saturated key, have none."""
-
 _TRIES = 16
 """Keys that are tried as a partner, from the farthest one on."""
 
 Place = tuple[int, int]
 """A key of a cache: its token in the batch, and its KV head."""
-
-
-def cancels(case: Case) -> bool:
-    """Return whether values of ``case`` cancel."""
-    return case.seed % _EVERY == _TURN
 
 
 def cancel(k: torch.Tensor, v: torch.Tensor, pairs: Sequence[tuple[Place, Place]]) -> None:

@@ -1,4 +1,4 @@
-"""Layout: the page ids of each token of a case. It allocates, permutes, shares and reclaims; it has no tensor data."""
+"""Layout: the page ids of each token of a case. It labels what ``pages.py`` counts; it has no tensor data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.cases.inputs.pages import owned_pages, pages_needed, placement_of, pool_size, reclaimed_pages
 from attnconf.cases.recorded import NULL_PAGE
 
 if TYPE_CHECKING:
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
     from attnconf.cases.recorded import Recorded
 
 _CPU = torch.device("cpu")
-
-_HIGH_SLOTS = 4096
-"""Free slots below the pages of placement ``high``: enough that a wrapped or truncated page id misses."""
-
-_FAR_PAGES = 66_000
-"""Free pages below the pages of placement ``far``: the ids above do not fit into 16 bits."""
 
 _SALT_STRIDE = 1_000_003
 """Spreads seeds, so that salts of neighbouring seeds give different labellings; a prime."""
@@ -130,11 +125,11 @@ def place(case: Case, salt: int = 0) -> Layout:
     recorded = case.recorded_tables
     if recorded is not None:
         return _place_recorded(case, recorded, rng, relabel=salt != 0)
-    owned = _owned_pages(case)
+    owned = owned_pages(case)
     distinct = sorted({page for pages in owned for page in pages})
     full_ids, full_total = _label(len(distinct), case, rng, relabel=salt != 0)
     label = dict(zip(distinct, full_ids, strict=True))
-    gone = _reclaimed(case, owned)
+    gone = reclaimed_pages(case, owned)
     swa_page = None
     num_pages: dict[Pool, int] = {"full": full_total}
     if case.paging.hybrid:
@@ -183,49 +178,21 @@ def _renamed(count: int, rng: torch.Generator) -> list[int]:
     return [NULL_PAGE, *(1 + i for i in torch.randperm(count - 1, generator=rng).tolist())]
 
 
-def has_table_tail(case: Case) -> bool:
-    """Return whether some row of the block table has more columns than its request has pages."""
-    lengths = [pages_needed(request.kv_len, case.paging.page_size) for request in case.requests]
-    return case.paging.extra_columns > 0 or min(lengths) < max(lengths)
-
-
-def pages_needed(tokens: int, page_size: int) -> int:
-    """Return how many pages hold ``tokens`` tokens."""
-    return -(-tokens // page_size)
-
-
-def _owned_pages(case: Case) -> list[list[int]]:
-    """Return each request's pages, numbered from 0; requests that share a page have its number in common."""
-    owned: list[list[int]] = []
-    fresh = 0
-    for request in case.requests:
-        count = pages_needed(request.kv_len, case.paging.page_size)
-        shared = owned[request.shares_with][: request.shared_pages] if request.shares_with is not None else []
-        new = list(range(fresh, fresh + count - len(shared)))
-        fresh += len(new)
-        owned.append([*shared, *new])
-    return owned
-
-
 def _label(count: int, case: Case, rng: torch.Generator, *, relabel: bool) -> tuple[list[int], int]:
     """Return ``count`` page ids, and the size of the pool with its null page."""
-    paging = case.paging
-    usable = count + paging.slack_pages + (count + 1 if relabel else 0)
-    placement = "random" if relabel and paging.placement not in {"high", "far"} else paging.placement
+    total = pool_size(count, case, relabel=relabel)
+    placement = placement_of(case, relabel=relabel)
     if placement == "fragmented":
-        usable += count
         ids = [2 * i + 1 for i in torch.randperm(count, generator=rng).tolist()]
     elif placement in {"high", "far"}:
-        below = _FAR_PAGES if placement == "far" else max(2, _HIGH_SLOTS // paging.page_size)
-        usable += below
-        ids = [usable - i for i in torch.randperm(count, generator=rng).tolist()]
+        ids = [total - 1 - i for i in torch.randperm(count, generator=rng).tolist()]
     elif placement in {"random", "recorded"}:
-        ids = [i + 1 for i in torch.randperm(usable, generator=rng)[:count].tolist()]
+        ids = [i + 1 for i in torch.randperm(total - 1, generator=rng)[:count].tolist()]
     elif placement == "reversed":
         ids = list(range(count, 0, -1))
     else:
         ids = list(range(1, count + 1))
-    return ids, usable + 1
+    return ids, total
 
 
 def _derange(swa_ids: list[int], kept: list[int], label: dict[int, int]) -> list[int]:
@@ -236,30 +203,6 @@ def _derange(swa_ids: list[int], kept: list[int], label: dict[int, int]) -> list
             if all(label[page] != swa for page, swa in zip(kept, swa_ids, strict=True)):
                 break
     return swa_ids
-
-
-def reclaims(case: Case) -> bool:
-    """Return whether a page of ``case`` is gone: wholly behind every window, and not only allowed to be."""
-    if case.recorded_tables is not None:
-        return case.paging.reclaimed  # its tables say which
-    return bool(_reclaimed(case, _owned_pages(case)))
-
-
-def _reclaimed(case: Case, owned: list[list[int]]) -> set[int]:
-    """Return the pages that lie wholly behind the windows of all requests that have them."""
-    if not case.paging.reclaimed:
-        return set()
-    window = max((layer.window_left for layer in case.layers if layer.kind == "sliding"), default=-1)
-    if window < 0:
-        return set()
-    gone: set[int] = set()
-    needed: set[int] = set()
-    for request, pages in zip(case.requests, owned, strict=True):
-        first_visible = max(0, request.prefix_len - window)
-        dead = first_visible // case.paging.page_size
-        gone.update(pages[:dead])
-        needed.update(pages[dead:])
-    return gone - needed
 
 
 def _block_tables(case: Case, tables: tuple[tuple[int, ...], ...], total: int, rng: torch.Generator) -> torch.Tensor:

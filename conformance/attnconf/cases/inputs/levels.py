@@ -40,6 +40,9 @@ _LEVEL = 160.0
 _LEVEL_EVERY = 8
 """Of so many seeds one raises all scores by ``_LEVEL``, and one lowers them."""
 
+_CANCELLING = 5
+"""Of ``_LEVEL_EVERY`` seeds one has values that cancel: one without other levels, and without a saturated key."""
+
 _FAR_LEVEL = 12_000.0
 """The least distance in half of the cases that have one: below -10,000, which some kernels write for "hidden" to avoid
 infinities. Numbers beyond it are written for products before they are scaled, and met there by a small sm_scale. At
@@ -89,6 +92,11 @@ def far(case: Case) -> bool:
     Numbers of 8 or 4 bits would be cut off at the end of their format, or too coarse.
     """
     return case.seed // _FAR_TURN % 2 == 1 and not QUANTISED & {case.q_dtype, case.kv_dtype}
+
+
+def cancels(case: Case) -> bool:
+    """Return whether values of ``case`` cancel (``cancelling.py``)."""
+    return case.seed % _LEVEL_EVERY == _CANCELLING
 
 
 def ordinary_seed(seed: int) -> int:

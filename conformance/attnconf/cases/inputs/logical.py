@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.cases.dtypes import NVFP4
-from attnconf.cases.inputs.cancelling import cancel, cancels, pairs_of
-from attnconf.cases.inputs.levels import AMPLITUDE, base_score, far, raw_base, sink_shift
+from attnconf.cases.inputs.cancelling import cancel, pairs_of
+from attnconf.cases.inputs.levels import AMPLITUDE, base_score, cancels, far, raw_base, sink_shift
 from attnconf.cases.inputs.noise import normal
 from attnconf.cases.inputs.planting import plant
 from attnconf.cases.inputs.stored import block_factors, divided, stored
 from attnconf.cases.inputs.witnesses import Probe, plan_probes
 from attnconf.cases.trees import depths
-from attnconf.oracle import Problem, scaled
+from attnconf.oracle.packed import scaled
+from attnconf.oracle.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

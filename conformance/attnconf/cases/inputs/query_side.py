@@ -8,7 +8,7 @@ import torch
 
 from attnconf.cases.inputs.guards import guarded
 from attnconf.cases.inputs.poison import bits
-from attnconf.oracle import scaled
+from attnconf.oracle.packed import scaled
 
 if TYPE_CHECKING:
     from attnconf.cases.case import Case

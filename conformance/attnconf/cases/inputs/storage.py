@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from attnconf.cases.inputs.guards import between_guards
+from attnconf.cases.inputs.pages import PAGE_PADDING
 
 if TYPE_CHECKING:
     import torch
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 Inner: TypeAlias = tuple[int, int, int]
 """The shape of a page of keys or of values: [page_size, num_kv_heads, D] in layout NHD."""
-
-PAGE_PADDING = 64
-"""Elements after each page in storage ``padded``; they keep every row aligned to 16 bytes in all dtypes."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from attnconf.judging.checks import (
     refusal,
     siblings,
 )
-from attnconf.judging.checks.check import in_turn
+from attnconf.judging.checks.rotation import rotated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,13 +47,10 @@ CHECKS: tuple[Check, ...] = (
     corrupted.CHECK,
 )
 
-ROTATED = 4
-"""Extra checks per case in a campaign: checks that run the backend again."""
-
-_STRIDE = 5
-"""Distance between the checks of one case in the list: neighbours are of one kind."""
-
 CheckSelection = Literal["rotated", "all", "base"]
+
+
+_BY_NAME = {check.name: check for check in CHECKS}
 
 
 def all_checks(_case: Case) -> tuple[Check, ...]:
@@ -62,19 +59,8 @@ def all_checks(_case: Case) -> tuple[Check, ...]:
 
 
 def rotated_checks(case: Case) -> tuple[Check, ...]:
-    """Return all checks of the base run, and extra ones chosen by the case's id, so that a replay gets the same.
-
-    Checks that are ``on_top`` are added to the rotation, each as often as one of the others, and those that rarely bite
-    wherever they do.
-    """
-    rare = [check for check in CHECKS if check.bites is not in_turn]
-    extra = [check for check in CHECKS if check.extra and not check.on_top and check not in rare]
-    on_top = [check for check in reversed(CHECKS) if check.on_top]  # the last one first, so that no case is asked anew
-    start = int(case.id, 16)
-    chosen = {extra[(start + _STRIDE * step) % len(extra)].name for step in range(ROTATED)}
-    chosen |= {check.name for turn, check in enumerate(on_top) if start % ROTATED == turn}
-    chosen |= {check.name for check in rare if check.bites(case)}
-    return tuple(check for check in CHECKS if not check.extra or check.name in chosen)
+    """Return the checks of ``rotation.rotated``."""
+    return tuple(_BY_NAME[one.name] for one in rotated(case))
 
 
 def base_checks(_case: Case) -> tuple[Check, ...]:

@@ -1,8 +1,8 @@
-"""Check: one executable family of clauses, and what a plan of a run must know about it."""
+"""Check: one executable family of clauses. Its outline is what a plan of a run must know about it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,27 +36,40 @@ def no_pools(_case: Case) -> int:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One executable family of clauses.
+class Outline:
+    """What a plan of a run must know about a check, and no tensor is needed for.
 
-    ``run`` inspects one layer of a trial whose base run succeeded, and returns its failures. ``applies`` says whether
-    the check means anything for a trial. An ``extra`` check runs the backend again, so campaigns rotate over these; all
-    others inspect the base run and always run. An extra check that is ``on_top`` applies to few trials, so it is added
-    to the rotation without taking another check's turn; one that ``needs_gpu`` applies on a GPU only.
+    An ``extra`` check runs the backend again, so campaigns rotate over these; all others inspect the base run and
+    always run. An extra check that is ``on_top`` applies to few trials, so it is added to the rotation without taking
+    another check's turn; one that ``needs_gpu`` applies on a GPU only.
 
     ``bites`` says of a case whether the check can find anything in it, if that is rare: it is added wherever it can.
 
-    ``shapes`` returns the shapes besides the layer's own that ``run`` may use; they are built before a run. ``pools``
-    returns how many times ``run`` needs the memory of all pools of a case, for the estimate of memory.
+    ``shapes`` returns the shapes besides the layer's own that the check may use; they are built before a run. ``pools``
+    returns how many times it needs the memory of all pools of a case, for the estimate of memory.
     """
 
     name: str
     clauses: tuple[Clause, ...]
-    applies: Callable[[Trial, int], bool]
-    run: Callable[[Trial, int], list[Failure]]
     extra: bool = True
     on_top: bool = False
     needs_gpu: bool = False
     bites: Callable[[Case], bool] = in_turn
     shapes: Callable[[KernelShape], Iterable[KernelShape]] = no_shapes
     pools: Callable[[Case], int] = no_pools
+
+    def check(self, applies: Callable[[Trial, int], bool], run: Callable[[Trial, int], list[Failure]]) -> Check:
+        """Return the check of this outline."""
+        return Check(**{one.name: getattr(self, one.name) for one in fields(Outline)}, applies=applies, run=run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Outline):
+    """One executable family of clauses.
+
+    ``run`` inspects one layer of a trial whose base run succeeded, and returns its failures. ``applies`` says whether
+    the check means anything for a trial.
+    """
+
+    applies: Callable[[Trial, int], bool]
+    run: Callable[[Trial, int], list[Failure]]

@@ -10,17 +10,14 @@ from attnconf.cases.inputs.batch import BatchRow
 from attnconf.cases.sight import follows_tree
 from attnconf.clauses import Clause
 from attnconf.judging.account import account_of, is_right_in_another_shape
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, against_oracle
-from attnconf.judging.checks.check import Check
-from attnconf.judging.checks.merged import CHECK_NAME, cut_of, merged_ranges, merged_shards, pools_of_shards
+from attnconf.judging.checks.merged import CHECK_NAME, cut_of, merged_ranges, merged_shards
 from attnconf.judging.rerun import Rerun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.request import Request
-    from attnconf.cases.shape import KernelShape
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
 
@@ -180,9 +177,4 @@ def _applies(trial: Trial, _layer: int) -> bool:
     return not follows_tree(trial.case.requests)
 
 
-def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
-    yield replace(shape, mode="decode", max_q_len=1)
-    yield replace(shape, mode="extend")
-
-
-CHECK = Check(CHECK_NAME, (Clause.CONSISTENCY,), _applies, _run, shapes=_shapes, pools=pools_of_shards)
+CHECK = outlines.CONSISTENCY.check(_applies, _run)

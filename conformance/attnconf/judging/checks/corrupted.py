@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.protocol import CORRUPTIONS
 from attnconf.cases.inputs.target import make_target
 from attnconf.clauses import Clause
-from attnconf.judging.checks.check import Check
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.refusal import REFUSALS
 from attnconf.judging.execution import read_output
 from attnconf.judging.result import Failure
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from attnconf.cases.inputs.target import Target
     from attnconf.judging.trial import Trial
 
-CHECK_NAME = "corrupted"
+CHECK_NAME = outlines.CORRUPTED.name
 
 _BEYOND = 7
 """Added to a limit, for a number that is beyond it."""
@@ -99,4 +99,4 @@ def _broken(layer: int, summary: str) -> Failure:
     return Failure(clause=Clause.REFUSAL, check=CHECK_NAME, layer=layer, summary=summary)
 
 
-CHECK = Check(CHECK_NAME, (Clause.REFUSAL,), _validates, _run, on_top=True)
+CHECK = outlines.CORRUPTED.check(_validates, _run)

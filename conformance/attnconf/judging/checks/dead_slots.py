@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.case import Poison
 from attnconf.cases.dtypes import FINITE_ALONE
-from attnconf.cases.inputs.layout import reclaims
+from attnconf.cases.inputs.pages import reclaims
 from attnconf.clauses import Clause
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, compare_all
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks.check import always
 from attnconf.judging.controls import behind_what_is_plain
 from attnconf.judging.repeats import same_rows
 from attnconf.values import digest
@@ -74,19 +75,5 @@ def _is_gone(trial: Trial, layer: int) -> bool:
     return _has_reclaimed(trial, layer) and reclaims(trial.case)
 
 
-DEAD_SLOTS = Check(
-    "dead_slots",
-    (Clause.DEAD_SLOTS, Clause.RECLAIMED_PAGES),
-    always,
-    _dead_slots,
-    pools=lambda case: 1 + 2 * case.paging.reclaimed,
-)
-
-RECLAIMED = Check(
-    "reclaimed",
-    (Clause.RECLAIMED_PAGES,),
-    _is_gone,
-    _reclaimed,
-    bites=reclaims,
-    pools=lambda case: int(case.paging.reclaimed),
-)
+DEAD_SLOTS = outlines.DEAD_SLOTS.check(always, _dead_slots)
+RECLAIMED = outlines.RECLAIMED.check(_is_gone, _reclaimed)

@@ -11,8 +11,9 @@ import torch
 from attnconf.backends.protocol import Scratched
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, compare_all
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks.check import always
 from attnconf.judging.controls import behind_what_is_plain
 from attnconf.judging.result import Failure
 from attnconf.judging.trial import BASE
@@ -113,6 +114,6 @@ def _has_workspaces(trial: Trial, _layer: int) -> bool:
     return bool(_workspaces(trial))
 
 
-REPEATED = Check("repeated", (Clause.DETERMINISM,), always, _repeated)
-HOST_HINTS = Check("host_hints", (Clause.HOST_HINTS,), always, _hinted)
-WORKSPACE = Check("workspace", (Clause.DETERMINISM,), _has_workspaces, _over_dirt, on_top=True)
+REPEATED = outlines.REPEATED.check(always, _repeated)
+HOST_HINTS = outlines.HOST_HINTS.check(always, _hinted)
+WORKSPACE = outlines.WORKSPACE.check(_has_workspaces, _over_dirt)

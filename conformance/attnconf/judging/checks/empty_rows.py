@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnconf.clauses import Clause
-from attnconf.judging.checks.check import Check
+from attnconf.judging.checks import outlines
 from attnconf.judging.result import Failure
 
 if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
-CHECK_NAME = "empty_rows"
+CHECK_NAME = outlines.EMPTY_ROWS.name
 
 
 def _applies(trial: Trial, _layer: int) -> bool:
@@ -37,4 +37,4 @@ def _failure(layer: int, summary: str) -> Failure:
     return Failure(clause=Clause.EMPTY_ROWS, check=CHECK_NAME, layer=layer, summary=summary)
 
 
-CHECK = Check(CHECK_NAME, (Clause.EMPTY_ROWS,), _applies, _run, extra=False)
+CHECK = outlines.EMPTY_ROWS.check(_applies, _run)

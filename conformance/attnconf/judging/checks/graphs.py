@@ -12,8 +12,8 @@ import torch
 
 from attnconf.cases.inputs.target import make_target
 from attnconf.clauses import Clause
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, compare_all
-from attnconf.judging.checks.check import Check
 from attnconf.judging.checks.replays import fewer_live, other_lengths, shorter
 from attnconf.judging.checks.static_memory import load, own_memory
 from attnconf.judging.execution import read_output
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.judging.execution import Output
 
-CHECK_NAME = "cuda_graph"
+CHECK_NAME = outlines.GRAPHS.name
 _WARM_UPS = 2
 """Launches before the capture, in which kernels are compiled and workspaces grow."""
-
-_CAPTURED = ("decode", "verify")
-"""Modes that engines capture. They do not capture an extend, whose shape changes with every batch."""
 
 
 def capture(launch: Callable[[], str]) -> tuple[Callable[[], None], str]:
@@ -130,13 +127,10 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
 
 
 def _applies(trial: Trial, _layer: int) -> bool:
-    return trial.case.mode in _CAPTURED and trial.posed.device.type == "cuda" and trial.backend.promises.cuda_graph
+    return (
+        trial.case.mode in outlines.CAPTURED and trial.posed.device.type == "cuda" and trial.backend.promises.cuda_graph
+    )
 
 
-def _pools(case: Case) -> int:
-    """Return 3: another batch, its pristine copy, and one with room for all."""
-    return 3 if case.mode in _CAPTURED else 0
-
-
-CHECK = Check(CHECK_NAME, (Clause.CUDA_GRAPHS,), _applies, _run, on_top=True, needs_gpu=True, pools=_pools)
+CHECK = outlines.GRAPHS.check(_applies, _run)
 """CUDA graphs (clause 16): captured values stay although the batch changes. Only a GPU can catch them."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, compare
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks.check import always
 from attnconf.judging.execution import same_bits
 from attnconf.judging.rerun import Rerun
 from attnconf.judging.result import Failure
@@ -15,7 +16,7 @@ from attnconf.judging.result import Failure
 if TYPE_CHECKING:
     from attnconf.judging.trial import Trial
 
-CHECK_NAME = "independence"
+CHECK_NAME = outlines.INDEPENDENCE.name
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
@@ -52,4 +53,4 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     return [] if failure is None else [failure]
 
 
-CHECK = Check(CHECK_NAME, (Clause.INDEPENDENCE,), always, _run)
+CHECK = outlines.INDEPENDENCE.check(always, _run)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from attnconf.cases.case import KVLayout, Storage
 from attnconf.cases.inputs.layout import place
 from attnconf.clauses import Clause
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, compare_all
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks.check import always
 from attnconf.values import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from attnconf.cases.case import Case, Paging
-    from attnconf.cases.shape import KernelShape
+    from attnconf.cases.case import Paging
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
 
@@ -58,20 +55,5 @@ def _laid_out(trial: Trial, layer: int) -> list[Failure]:
     return compare_all(trial, layer, output, comparison, bitwise=False)
 
 
-def _shapes(shape: KernelShape) -> Iterator[KernelShape]:
-    return (replace(shape, kv_layout=layout) for layout in get_args(KVLayout))
-
-
-def _layouts(case: Case) -> int:
-    """Return one for each kind of layer: each may get another layout."""
-    return len({layer.kind for layer in case.layers})
-
-
-RELABELLED = Check(
-    "relabelled",
-    (Clause.RELABELLING,),
-    always,
-    _relabelled,
-    pools=lambda _: 2,  # its pool has twice the pages
-)
-LAYOUT = Check("layout", (Clause.LAYOUT,), always, _laid_out, shapes=_shapes, pools=_layouts)
+RELABELLED = outlines.RELABELLED.check(always, _relabelled)
+LAYOUT = outlines.LAYOUT.check(always, _laid_out)

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from attnconf.cases.inputs.batch import Batch, BatchRow
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.pages import pages_needed
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.sending import sent
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.clauses import Clause
+from attnconf.judging.checks import outlines
+from attnconf.judging.checks.shards import MOST_REQUESTS, MOST_SHARDS, SHARDS
 from attnconf.judging.checks.static_memory import room_for
 from attnconf.judging.result import Failure
 from attnconf.numerics import Bounded, bounded_answers, is_within, merge_answers, rows_of, units_by_row
@@ -31,16 +33,9 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
-CHECK_NAME = "consistency"
-
-SHARDS = (2, 3, 4, 8)
-"""Degrees of context parallelism; some cases get one by which a request has fewer keys than there are shards."""
-
-_MOST_SHARDS = 16
-_MOST_REQUESTS = 64
-"""Requests of a sharded batch: more of them repeat each other."""
+CHECK_NAME = outlines.CONSISTENCY.name
 
 
 def mergeable(trial: Trial, layer: int) -> bool:
@@ -120,7 +115,7 @@ def _sharded(trial: Trial, layer: int) -> list[int]:
     """Return the requests with a row, of which the base run was right: the first ones where there are many."""
     by_request = zip(trial.case.requests, trial.all_base_units(layer), strict=True)
     right = [index for index, (one, units) in enumerate(by_request) if one.new_tokens and units <= 1.0]
-    return right[:_MOST_REQUESTS]
+    return right[:MOST_REQUESTS]
 
 
 def _last(case: Case, request: int) -> tuple[int, int]:
@@ -131,8 +126,8 @@ def _last(case: Case, request: int) -> tuple[int, int]:
 def _shards(case: Case, requests: Sequence[int], *, empty: bool) -> int:
     """Return the number of shards: where a short request would leave one without a key, often so many."""
     usual = SHARDS[case.seed % len(SHARDS)]
-    shortest = min((case.requests[one].kv_len for one in requests), default=_MOST_SHARDS)
-    return shortest + 1 if empty and usual <= shortest < _MOST_SHARDS and case.seed % 2 else usual
+    shortest = min((case.requests[one].kv_len for one in requests), default=MOST_SHARDS)
+    return shortest + 1 if empty and usual <= shortest < MOST_SHARDS and case.seed % 2 else usual
 
 
 def sharded(trial: Trial, layer: int, rows: Sequence[BatchRow], count: int) -> Batch:
@@ -187,17 +182,6 @@ def sharded(trial: Trial, layer: int, rows: Sequence[BatchRow], count: int) -> B
         ),
         caches=(own,),
     )
-
-
-def pools_of_shards(case: Case) -> int:
-    """Return how often the memory of all pools holds the shards of one layer: a short request has a page in each."""
-    weights = [one.num_kv_heads * (one.head_dim + one.value_dim) for one in case.layers if one.kind == "full"]
-    size, keys = case.paging.page_size, [request.kv_len for request in case.requests]
-    count = max(SHARDS) if min(keys) >= _MOST_SHARDS else _MOST_SHARDS
-    lengths = (len(range(shard, one, count)) for one in keys[:_MOST_REQUESTS] for shard in range(count))
-    pages = 1 + sum(pages_needed(one, size) for one in lengths)
-    owned = 1 + sum(pages_needed(one.kv_len, size) - one.shared_pages for one in case.requests)
-    return -(-pages * max(weights) // (owned * sum(weights))) if weights else 0
 
 
 def _merged(trial: Trial, layer: int, requests: Sequence[int], parts: Sequence[slice]) -> Bounded:

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.clauses import Clause
 from attnconf.judging.account import account
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks import outlines
+from attnconf.judging.checks.check import always
 
 if TYPE_CHECKING:
     from attnconf.judging.result import Failure
     from attnconf.judging.trial import Trial
 
-CHECK_NAME = "numerics"
-ANSWER_CLAUSES = (
-    Clause.CAUSAL,
-    Clause.WINDOW,
-    Clause.SCORES,
-    Clause.GQA,
-    Clause.PAGING,
-    Clause.DEAD_SLOTS,
-    Clause.HYBRID_POOLS,
-    Clause.KV_SHARING,
-    Clause.READ_ONLY,
-    Clause.LAYOUT,
-    Clause.DETERMINISM,
-    Clause.QUANTISED,
-)
+CHECK_NAME = outlines.NUMERICS.name
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
@@ -34,4 +20,4 @@ def _run(trial: Trial, layer: int) -> list[Failure]:
     return [] if failure is None else [failure]
 
 
-CHECK = Check(CHECK_NAME, ANSWER_CLAUSES, always, _run, extra=False)
+CHECK = outlines.NUMERICS.check(always, _run)

@@ -10,7 +10,8 @@ import torch
 from attnconf.cases.case import Case
 from attnconf.cases.inputs.target import sentinels
 from attnconf.clauses import Clause
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks import outlines
+from attnconf.judging.checks.check import always
 from attnconf.judging.removals import with_query_tokens
 from attnconf.judging.result import Failure
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
 
-OUTPUTS_NAME = "outputs_written"
-INPUTS_NAME = "inputs_unchanged"
+OUTPUTS_NAME = outlines.OUTPUTS.name
+INPUTS_NAME = outlines.INPUTS.name
 
 
 def _run(trial: Trial, layer: int) -> list[Failure]:
@@ -90,5 +91,5 @@ def _failure(layer: int, summary: str, check: str = INPUTS_NAME) -> Failure:
     return Failure(clause=Clause.READ_ONLY, check=check, layer=layer, summary=summary)
 
 
-OUTPUTS = Check(OUTPUTS_NAME, (Clause.READ_ONLY, Clause.EMPTY_ROWS), always, _run, extra=False)
-INPUTS = Check(INPUTS_NAME, (Clause.READ_ONLY,), always, _inputs, extra=False)
+OUTPUTS = outlines.OUTPUTS.check(always, _run)
+INPUTS = outlines.INPUTS.check(always, _inputs)

@@ -16,14 +16,16 @@ from attnconf.cases.inputs.target import make_target
 from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
 from attnconf.errors import UnsupportedError
-from attnconf.judging.checks.check import Check, always
+from attnconf.judging.checks import outlines
+from attnconf.judging.checks.check import always
 from attnconf.judging.controls import behind_what_is_supported
-from attnconf.judging.execution import RAISED, classify, ended, run_into, same_bits
+from attnconf.judging.execution import classify, ended, run_into, same_bits
 from attnconf.judging.posed import PosedCase
-from attnconf.judging.result import CaseResult, Failure, LayerResult, Outcome
+from attnconf.judging.result import RAISED, CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.surroundings import Surroundings
 from attnconf.judging.trial import Trial
-from attnconf.numerics import NumericsProfile, lse_units, out_units
+from attnconf.numerics import lse_units, out_units
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from attnconf.platforms import Platform
 
 CHECK_NAME = "refusal"
-FALLBACK_NAME = "fallback"
+FALLBACK_NAME = outlines.FALLBACK.name
 REFUSALS = (UnsupportedError, ValueError, NotImplementedError, TypeError)
 """Exceptions that count as a refusal when they say why; anything else is a crash."""
 
@@ -174,5 +176,5 @@ def _fallback(trial: Trial, layer: int) -> list[Failure]:
     return [Failure(clause=Clause.REFUSAL, check=FALLBACK_NAME, layer=layer, summary=summary)]
 
 
-FALLBACK = Check(FALLBACK_NAME, (Clause.REFUSAL,), always, _fallback, extra=False)
+FALLBACK = outlines.FALLBACK.check(always, _fallback)
 """Fails when a kernel ran that the backend does not name for the shape."""

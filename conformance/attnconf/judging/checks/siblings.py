@@ -14,8 +14,8 @@ from attnconf.cases.dtypes import E5M2, FP8, QUANTISED
 from attnconf.cases.inputs.batch import BatchRow
 from attnconf.clauses import Clause
 from attnconf.judging.account import account_of, with_one_more
+from attnconf.judging.checks import outlines
 from attnconf.judging.checks.agreement import Comparison, compare_all
-from attnconf.judging.checks.check import Check
 from attnconf.judging.checks.replays import shorter
 from attnconf.judging.checks.static_memory import load, own_memory
 from attnconf.judging.result import Failure
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from attnconf.judging.execution import Output
     from attnconf.judging.trial import Trial
 
-SIBLINGS_NAME = "siblings"
-OVERWRITTEN_NAME = "overwritten"
+SIBLINGS_NAME = outlines.SIBLINGS.name
+OVERWRITTEN_NAME = outlines.OVERWRITTEN.name
 
 _CONTEXT = 131_072
 _PLAIN_SCALES = {"k_scale": 1.0, "v_scale": 1.0, "k_scales": (), "v_scales": ()}
@@ -174,10 +174,5 @@ def _judged(trial: Trial, layer: int, output: Output, check: str, what: str) -> 
     return [failure] if own is None else [replace(own, summary=f"{what}: {own.summary}")]
 
 
-def _batches(case: Case) -> int:
-    """Return two batches for each sibling: layers of one kind have the same."""
-    return 2 * len({(one.kind, one.window_left > 0, one.logits_soft_cap is None) for one in case.layers})
-
-
-SIBLINGS = Check(SIBLINGS_NAME, (Clause.DETERMINISM,), _is_short, _run_siblings, pools=_batches)
-OVERWRITTEN = Check(OVERWRITTEN_NAME, (Clause.DETERMINISM,), _is_short, _run_overwritten, pools=lambda _: 2)
+SIBLINGS = outlines.SIBLINGS.check(_is_short, _run_siblings)
+OVERWRITTEN = outlines.OVERWRITTEN.check(_is_short, _run_overwritten)

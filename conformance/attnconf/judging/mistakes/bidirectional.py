@@ -11,7 +11,7 @@ from attnconf.judging.mistakes.mistake import Mistake, unless_alike
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _as_causal(scene: Scene) -> Problem | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 _ONE = 0x38
 """The bits of 1 in e4m3."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _chunked(change: Callable[[Scene, int], Problem | None]) -> Apply:

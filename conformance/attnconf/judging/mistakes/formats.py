@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _bytes_as(stored: torch.dtype, taken: torch.dtype) -> Apply:

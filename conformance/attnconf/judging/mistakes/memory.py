@@ -12,7 +12,7 @@ from attnconf.cases.recorded import NULL_PAGE
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
 from attnconf.judging.mistakes.strides import table_taken_for_contiguous
-from attnconf.oracle import Problem
+from attnconf.oracle.problem import Problem
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.mistake import Apply

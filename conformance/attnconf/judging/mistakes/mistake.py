@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from attnconf.cases.features import Feature
 from attnconf.clauses import Clause
-from attnconf.oracle import Answer, Problem, attend_all
+from attnconf.oracle.attention import attend_all
+from attnconf.oracle.problem import Answer, Problem
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.scene import Scene

@@ -13,8 +13,8 @@ import torch
 from attnconf.cases.case import Poison
 from attnconf.cases.dtypes import NVFP4
 from attnconf.cases.inputs.assemble import aimed_keys
-from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.noise import normal, scaled_run
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.cases.inputs.poison import STALE_SCALE, bits
 from attnconf.cases.inputs.stored import packed
 from attnconf.cases.recorded import NULL_PAGE
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from attnconf.cases.inputs.layout import Layout
     from attnconf.cases.inputs.logical import Logical
     from attnconf.cases.request import Request
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 _ZEROS = Poison(k="zero", v="zero")
 

@@ -10,14 +10,15 @@ import torch
 
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
-from attnconf.oracle import Answer, attend
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 LN2 = math.log(2.0)
 _FINITE = -10_000.0

@@ -10,12 +10,13 @@ import torch
 from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake, unless_alike
-from attnconf.oracle import Answer, attend
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _window(change: int | None) -> Apply:

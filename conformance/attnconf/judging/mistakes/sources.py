@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from attnconf.judging.mistakes.mistake import Apply, Mistaken
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 _SCALES = ("k_scale", "v_scale", "k_scales", "v_scales")

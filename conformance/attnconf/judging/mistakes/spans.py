@@ -9,7 +9,8 @@ import torch
 
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake, unless_alike
-from attnconf.oracle import Answer, attend
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from attnconf.cases.request import Span
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _spans(change: Callable[[Scene], tuple[Span, ...]]) -> Apply:

@@ -13,7 +13,7 @@ from attnconf.judging.mistakes.mistake import Mistake
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _queries_taken_for_contiguous(scene: Scene) -> Problem | None:

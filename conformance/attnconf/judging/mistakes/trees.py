@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from attnconf.judging.mistakes.mistake import Apply
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _in_tree(change: Callable[[Scene], Problem | None]) -> Apply:

@@ -11,7 +11,7 @@ from attnconf.cases.inputs.poison import bits
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.memory import CHOSEN, in_pages, pages_of_another
 from attnconf.judging.mistakes.mistake import Mistake
-from attnconf.oracle import Problem
+from attnconf.oracle.problem import Problem
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.mistake import Apply

@@ -12,11 +12,12 @@ from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.stored import joined_parts, parts_of
 from attnconf.clauses import Clause
 from attnconf.judging.mistakes.mistake import Mistake
-from attnconf.oracle import Answer, attend
+from attnconf.oracle.attention import attend
+from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:
     from attnconf.judging.mistakes.scene import Scene
-    from attnconf.oracle import Problem
+    from attnconf.oracle.problem import Problem
 
 
 def _by_strides_of_keys(scene: Scene) -> Problem | None:

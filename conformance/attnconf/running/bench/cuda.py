@@ -10,7 +10,7 @@ import torch
 
 from attnconf.backends.registry import Registry
 from attnconf.gate.speeds.speed_receipt import Ceilings, Process
-from attnconf.judging.memory import release_cached_memory
+from attnconf.judging.device_memory import release_cached_memory
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.surroundings import Surroundings
 from attnconf.running.bench.captured import idle, launcher, timed_event

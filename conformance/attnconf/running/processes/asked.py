@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attnconf.backends.protocol import Unsupported, declared
 from attnconf.errors import BackendUnavailableError
-from attnconf.numerics import NumericsProfile
-from attnconf.running.processes.served import Call
+from attnconf.precision import NumericsProfile
+from attnconf.running.processes.messages import Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,6 +1,7 @@
 """One process that serves a backend: how it is started, asked, watched and ended.
 
-It is forked from a server that has imported torch, once for all processes of its caller, and never touches a GPU.
+It is forked from a server that has imported torch, once for all processes of its caller, and never touches a GPU. The
+caller imports none: it names here what the process is to do.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from attnconf.errors import one_line
 from attnconf.running.processes.last_words import LastWords, reason
-from attnconf.running.processes.served import Answer, Question, serve
+from attnconf.running.processes.messages import Answer, Question
 from attnconf.running.processes.server import server_context, start_server
 from attnconf.running.processes.wire import receive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
 _END_SECONDS = 5.0
 
@@ -45,6 +47,13 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
+def _serve(pipe: Connection, output: Connection, pickled: bytes, environment: dict[str, str]) -> None:
+    """Serve a backend: what does so imports torch, so it is imported there alone."""
+    from attnconf.running.processes.served import serve
+
+    serve(pipe, output, pickled, environment)
+
+
 class BackendProcess:
     """A process, the pipe to it, and what it writes. Raises ``NoProcessError`` where none can be started."""
 
@@ -56,7 +65,7 @@ class BackendProcess:
         output, written = context.Pipe(duplex=False)
         self._words = LastWords(output)
         # The server keeps the environment in which it started itself.
-        self._process = context.Process(target=serve, args=(there, written, pickled, dict(os.environ)), daemon=True)
+        self._process = context.Process(target=_serve, args=(there, written, pickled, dict(os.environ)), daemon=True)
         self._owner = os.getpid()
         try:
             start_server()

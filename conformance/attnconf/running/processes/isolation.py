@@ -21,7 +21,7 @@ from attnconf.errors import BackendUnavailableError
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.running.processes.backend_process import BackendProcess, NoProcessError
 from attnconf.running.processes.declaration import Declaration
-from attnconf.running.processes.served import Answer, Call, Options, Spec
+from attnconf.running.processes.messages import Answer, Call, Options, Spec
 from attnconf.running.processes.wire import UnreadableError
 
 if TYPE_CHECKING:

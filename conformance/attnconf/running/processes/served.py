@@ -11,86 +11,34 @@ import os
 import pickle
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attnconf.backends.builds import BUILD_BUDGET
 from attnconf.backends.registry import Registry
 from attnconf.errors import AttnconfError, one_line
 from attnconf.judging.checks.catalogue import SELECTIONS
 from attnconf.judging.checks.refusal import probe_case
-from attnconf.judging.memory import release_cached_memory
+from attnconf.judging.device_memory import release_cached_memory
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.judging.surroundings import Surroundings
 from attnconf.running.processes.declaration import Declaration, declaration_of
-from attnconf.running.processes.freed import keep_freed_memory
 from attnconf.running.processes.last_words import redirect_output
+from attnconf.running.processes.messages import Answer, Call
+from attnconf.running.processes.settled import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
     from attnconf.backends.protocol import Backend
     from attnconf.cases.case import Case
     from attnconf.judging.checks.catalogue import CheckSelection
     from attnconf.judging.result import CaseResult
-    from attnconf.platforms import Platform
+    from attnconf.running.processes.messages import Options, Question, Spec
 
 _SET_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of linux/prctl.h."""
-
-
-class Options(TypedDict, total=False):
-    """Options of ``run_case`` that a caller chooses for each case."""
-
-    explain: bool
-    count_effects: bool
-
-
-class Answer(Enum):
-    """What a process says, in this order: that it is there, how its backend came up, and one result for each case."""
-
-    BEGUN = auto()
-    UNREACHABLE = auto()
-    """Its factory cannot be imported there: the reason."""
-    UNAVAILABLE = auto()
-    """The backend, or its device, does not come up: the sentence."""
-    DECLARED = auto()
-    """The backend stands: its ``Declaration``."""
-    RESULT = auto()
-    """A ``CaseResult``."""
-    LAST = auto()
-    """A ``CaseResult`` after which the process cannot go on: its device is lost."""
-    RETURNED = auto()
-    """What the calls of a ``Call`` returned, in their order."""
-    RAISED = auto()
-    """What a ``Call`` raised, in a line."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a process needs to make its backend: its registered name, or a factory that pickle can name."""
-
-    name: str
-    platform: Platform
-    factory: Callable[[Platform], Backend] | None = None
-    build_budget: float = BUILD_BUDGET
-
-
-@dataclass(frozen=True)
-class Call:
-    """A method of the backend that declares something, and the arguments of each call of it: values of ours."""
-
-    method: Literal["supports", "numerics", "builds", "is_built"]
-    arguments: tuple[tuple[object, ...], ...]
-
-
-Question = tuple["Case", "CheckSelection | None", "Options"] | Call
-"""A case, which checks judge it (None: only what is declared unsupported is asked), and options of ``run_case``."""
 
 
 def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dict[str, str]) -> None:
@@ -101,8 +49,7 @@ def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dic
     os.environ.update(environment)
     os.set_inheritable(pipe.fileno(), False)  # noqa: FBT003 - it closes if another program takes this one's place
     redirect_output(output)
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    settle()
     pipe.send((Answer.BEGUN, None))
     try:
         spec: Spec = pickle.loads(pickled)  # noqa: S301 - its caller's

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
-_IMPORTED_ONCE = ["torch", "attnconf.running.processes.served"]
+_IMPORTED_ONCE = ["torch", "attnconf.running.processes.served", "attnconf.running.processes.backend_process"]
 """What every process needs, and what starts neither a thread nor CUDA when it is imported."""
 
 _SAFE_PATH = "PYTHONSAFEPATH"

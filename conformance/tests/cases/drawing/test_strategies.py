@@ -14,7 +14,7 @@ from attnconf.cases.case import Case, Layer, Mode, Storage
 from attnconf.cases.drawing.space import DTYPES, RARE_FORMATS, Space, over
 from attnconf.cases.drawing.strategies import cases, free_layers, model_layers
 from attnconf.cases.dtypes import Dtypes
-from attnconf.cases.inputs.layout import pages_needed
+from attnconf.cases.inputs.pages import pages_needed
 
 FREE = Space(name="free", layers=free_layers())
 CALL_TIME = {"window_left", "sm_scale", "logits_soft_cap"}

@@ -15,7 +15,7 @@ from attnconf.cases.dtypes import FP8
 from attnconf.judging.effects import effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.search import CLAIMED
-from attnconf.numerics import usual_profile
+from attnconf.precision import usual_profile
 
 MODEL = "gemma4-e2b"
 FEATURE_OF = {mistake.name: mistake.feature for mistake in CLAIMED}

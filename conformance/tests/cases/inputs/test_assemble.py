@@ -14,10 +14,10 @@ from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.batch import BatchRow
-from attnconf.cases.inputs.caches import pool_of
 from attnconf.cases.inputs.guards import GUARD_BYTES
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
+from attnconf.cases.inputs.pages import pool_of
 from attnconf.cases.inputs.poison import bits
 from attnconf.cases.inputs.storage import by_token
 from attnconf.cases.inputs.stored import parts_of
@@ -27,7 +27,7 @@ from attnconf.judging import execution
 from attnconf.judging.execution import same_bits
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
-from attnconf.oracle import scaled
+from attnconf.oracle.packed import scaled
 from attnconf.platforms import Platform
 
 CPU = torch.device("cpu")

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from attnconf.cases.case import Case, Paging
 from attnconf.cases.drawing.families import space_of
 from attnconf.cases.drawing.strategies import cases
-from attnconf.cases.inputs.cancelling import cancels, pairs_of
+from attnconf.cases.inputs.cancelling import pairs_of
+from attnconf.cases.inputs.levels import cancels
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import plan_probes
 from attnconf.cases.request import Request
@@ -17,7 +18,8 @@ from attnconf.judging.posed import PosedCase
 from attnconf.judging.trial import Trial
 from attnconf.mutants.registry import mutant_named
 from attnconf.mutants.small_cases import FULL, SHARED, SLIDING, ask, served
-from attnconf.oracle import scaled, solve
+from attnconf.oracle.attention import solve
+from attnconf.oracle.packed import scaled
 from attnconf.platforms import detect
 
 CPU = torch.device("cpu")

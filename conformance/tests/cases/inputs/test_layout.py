@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from attnconf.cases.case import Case, Layer, Paging, Placement
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
-from attnconf.cases.inputs.layout import Layout, has_table_tail, pages_needed, place
+from attnconf.cases.inputs.layout import Layout, place
+from attnconf.cases.inputs.pages import has_table_tail, num_pages, pages_needed
 from attnconf.cases.recorded import NULL_PAGE
 from attnconf.cases.request import Request
 
@@ -54,6 +55,12 @@ def test_a_slot_holds_one_token_or_the_same_shared_one(case: Case, salt: int) ->
         for (page, _), tokens in physical(case, layout, pool).items():
             assert 0 < page < layout.num_pages[pool]
             assert len({source_of(case, *token) for token in tokens}) == 1
+
+
+@given(cases(FREE))
+@SETTINGS
+def test_pools_have_as_many_pages_as_are_counted_before(case: Case) -> None:
+    assert place(case).num_pages == num_pages(case)
 
 
 @given(cases(FREE))

@@ -16,7 +16,7 @@ from attnconf.judging.mistakes import MISTAKES, answers_to
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.run import run_case
 from attnconf.mutants.small_cases import CAPPED, FULL, SINKS, SLIDING, ask, quantised
-from attnconf.oracle import attend
+from attnconf.oracle.attention import attend
 from attnconf.platforms import Platform
 
 if TYPE_CHECKING:

@@ -13,14 +13,19 @@ from attnconf.cases import trees
 from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
+from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import AHEAD, BRANCH, FORBIDDEN, OTHERS, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.cases.request import Request
 from attnconf.judging.effects import effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.search import CLAIMED
-from attnconf.numerics import EFFECTIVE_UNITS, Bounded, NumericsProfile, changes_by_row
-from attnconf.oracle import Answer, Block, Problem, scaled, solve
+from attnconf.numerics import Bounded, changes_by_row
+from attnconf.oracle.attention import solve
+from attnconf.oracle.blocks import Block
+from attnconf.oracle.packed import scaled
+from attnconf.oracle.problem import Answer, Problem
+from attnconf.precision import NumericsProfile
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
 LAYER = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 0.125}

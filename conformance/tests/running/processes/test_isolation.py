@@ -29,7 +29,7 @@ from attnconf.running.processes.asked import AskedBackend
 from attnconf.running.processes.declaration import Declaration
 from attnconf.running.processes.isolation import IsolatedBackend
 from attnconf.running.processes.last_words import reason
-from attnconf.running.processes.served import Spec
+from attnconf.running.processes.messages import Spec
 from attnconf.running.session import Session
 from conformance.tests.support import wrecking
 

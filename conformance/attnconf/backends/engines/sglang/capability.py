@@ -12,7 +12,7 @@ from attnconf.backends.flashinfer.package import PACKAGE
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports as flashinfer_supports
 from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported
 from attnconf.cases.dtypes import E5M2, FP8, NVFP4
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

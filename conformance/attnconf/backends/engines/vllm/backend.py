@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from attnconf.backends.protocol import EvidenceKind, Prepared, Unsupported
     from attnconf.cases.inputs.batch import Batch
     from attnconf.cases.shape import KernelShape
-    from attnconf.numerics import NumericsProfile
     from attnconf.platforms import Platform
+    from attnconf.precision import NumericsProfile
 
 NAME = "vllm:triton"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attnconf.backends.engines.vllm.package import RELEASES
 from attnconf.backends.protocol import Promises, Unsupported
 from attnconf.cases.dtypes import EIGHT_BIT, NVFP4
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

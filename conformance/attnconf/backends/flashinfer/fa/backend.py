@@ -32,7 +32,7 @@ from attnconf.backends.flashinfer.tokens import answered_rows
 from attnconf.backends.protocol import ANYTHING, FINITE, Promises, Unsupported, Workspace
 from attnconf.cases.dtypes import FP8
 from attnconf.errors import BackendUnavailableError, UnsupportedError
-from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
+from attnconf.precision import APPROXIMATE_TANH, NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -25,7 +25,7 @@ from attnconf.backends.protocol import FINITE, REQUIRED, Promises, Unsupported, 
 from attnconf.cases.dtypes import FP8
 from attnconf.cases.shape import batch_shape
 from attnconf.errors import BackendUnavailableError, UnsupportedError
-from attnconf.numerics import NumericsProfile
+from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

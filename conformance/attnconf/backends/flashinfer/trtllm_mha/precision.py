@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.flashinfer.trtllm_mha.dispatch import Family, Generation, family
 from attnconf.cases.dtypes import FP8, NVFP4
-from attnconf.numerics import APPROXIMATE_TANH, NumericsProfile
+from attnconf.precision import APPROXIMATE_TANH, NumericsProfile
 
 if TYPE_CHECKING:
     from attnconf.cases.shape import KernelShape
