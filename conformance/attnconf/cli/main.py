@@ -35,6 +35,7 @@ from attnconf.version import __version__
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
+    from types import FrameType
 
 _COMMANDS = (
     doctor,
@@ -91,10 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by(number: signal.Signals) -> Iterator[None]:
-    """Take a signal as a Ctrl-C: ``timeout`` and a cancelled job send SIGTERM, and what was found is still written."""
+    """Take a signal as a Ctrl-C: ``timeout`` and a cancelled job send SIGTERM, and what was found is still written.
+
+    Only the first one: ``timeout`` sends it to its command, and once more to the whole group.
+    """
+
+    def end(_: int, __: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
     mine = threading.current_thread() is threading.main_thread() and signal.getsignal(number) is signal.SIG_DFL
     if mine:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, end)
     try:
         yield
     finally:

@@ -148,9 +148,10 @@ class _Member:
 def _begin(index: int, gpus: Sequence[str], note: Path) -> None:
     """Set up a member's process: its GPU, its note, and its end with the process that started it.
 
-    Ctrl-C is for that one, which ends the others.
+    Ctrl-C and the SIGTERM of a group are for that one, which ends the others.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     use_only(index, gpus)
     note_in(note)
     Thread(target=_end_with_parent, daemon=True).start()

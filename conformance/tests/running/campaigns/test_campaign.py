@@ -249,8 +249,13 @@ def test_a_campaign_that_is_ended_writes_what_it_found_until_then(
             os.kill(os.getpid(), signal.SIGTERM)
         return explore_share(asked)
 
+    def once_more(report: CampaignReport, backend: str) -> list[str]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return campaign_lines(report, backend)
+
     monkeypatch.setattr("attnconf.cli.campaign.open_engine", lambda _: Here())
     monkeypatch.setattr("attnconf.running.campaigns.campaign.explore_share", ended_in_the_second)
+    monkeypatch.setattr("attnconf.cli.campaign.campaign_lines", once_more)  # ``timeout`` sends it twice
     target = tmp_path / "found.json"
     asked = ["--family", "decode", "--family", "extend", "--model", "llama3-8b", "--examples", "6"]
     assert main(["campaign", "--backend", "reference", *asked, "--json", str(target)]) == EXIT_INTERRUPTED
