@@ -1,4 +1,7 @@
-"""Precision: how a kernel holds its intermediate values, as a backend declares it. ``numerics.py`` has the bounds."""
+"""Precision: what the bound of ``numerics.py`` is made of, without a tensor.
+
+How a kernel holds its intermediate values, as a backend declares it, and how many units of the bound an effect takes.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,9 @@ def usual_profile(products: str) -> NumericsProfile:
     """Return the profile of a usual kernel whose products are in this dtype: P is, and 8-bit P is rounded 256-fold."""
     return NumericsProfile(p=products, p_scale=256.0 if products == "float8_e4m3fn" else 1.0)
 
+
+EFFECTIVE_UNITS = 10.0
+"""A feature counts as covered by a case when its absence moves the answer by at least this many units."""
 
 APPROXIMATE_TANH = 2.0**-10
 """Relative error of tanh.approx.f32, which is at most about 2**-11 (PTX ISA): a GPU's soft cap may use it."""

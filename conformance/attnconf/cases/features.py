@@ -39,6 +39,3 @@ Feature = Literal[
     "window",
 ]
 """Every feature that a case can test. Each is claimed by some mistake (``judging/mistakes``)."""
-
-EFFECTIVE_UNITS = 10.0
-"""A feature counts as covered by a case when its absence moves the answer by at least this many units."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnconf.cases.features import EFFECTIVE_UNITS
+from attnconf.precision import EFFECTIVE_UNITS
 from attnconf.wording import counted
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.judging.mistakes import answers_to
 from attnconf.judging.search import CLAIMED, Search, measure
 from attnconf.judging.sizes import MOST_BYTES
 from attnconf.numerics import Bounded, changes_by_row, lse_units
 from attnconf.oracle.problem import Answer, Problem
+from attnconf.precision import EFFECTIVE_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from attnconf.backends.protocol import declared
-from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.effects import effect, effective_features
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.surroundings import Surroundings
 from attnconf.judging.units import Units
-from attnconf.precision import NumericsProfile, usual_profile
+from attnconf.precision import EFFECTIVE_UNITS, NumericsProfile, usual_profile
 from attnconf.values import Value
 
 if TYPE_CHECKING:

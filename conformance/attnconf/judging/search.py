@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.cases.inputs.witnesses import probed_rows
 from attnconf.judging.mistakes import MISTAKES, answers_to
 from attnconf.judging.sizes import MOST_BYTES
 from attnconf.judging.some_rows import ALL, Part, last_heads
 from attnconf.numerics import changes_by_row
+from attnconf.precision import EFFECTIVE_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

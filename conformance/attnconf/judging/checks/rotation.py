@@ -26,9 +26,7 @@ def rotated(case: Case) -> tuple[Outline, ...]:
     """
     rare = [check for check in OUTLINES if check.bites is not in_turn]
     extra = [check for check in OUTLINES if check.extra and not check.on_top and check not in rare]
-    on_top = [
-        check for check in reversed(OUTLINES) if check.on_top
-    ]  # the last one first, so that no case is asked anew
+    on_top = [check for check in reversed(OUTLINES) if check.on_top]  # the last first, so that no case is asked anew
     start = int(case.id, 16)
     chosen = {extra[(start + _STRIDE * step) % len(extra)].name for step in range(ROTATED)}
     chosen |= {check.name for turn, check in enumerate(on_top) if start % ROTATED == turn}

@@ -13,7 +13,6 @@ from attnconf.cases import trees
 from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.space import Space
 from attnconf.cases.drawing.strategies import cases, free_layers
-from attnconf.cases.features import EFFECTIVE_UNITS
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.cases.inputs.witnesses import AHEAD, BRANCH, FORBIDDEN, OTHERS, REQUIRED, SATURATED, Sight, plan_probes
 from attnconf.cases.request import Request
@@ -25,7 +24,7 @@ from attnconf.oracle.attention import solve
 from attnconf.oracle.blocks import Block
 from attnconf.oracle.packed import scaled
 from attnconf.oracle.problem import Answer, Problem
-from attnconf.precision import NumericsProfile
+from attnconf.precision import EFFECTIVE_UNITS, NumericsProfile
 
 FREE = Space(name="free", layers=free_layers(), max_kv_len=120, max_new_tokens=8)
 LAYER = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 64, "sm_scale": 0.125}
