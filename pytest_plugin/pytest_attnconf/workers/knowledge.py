@@ -1,6 +1,6 @@
 """What workers know of backends goes to the controller at their end, which would start a process for each to ask again.
 
-And a worker starts the server of these processes before it imports torch itself, so that both import at once.
+And a worker starts the server of these processes first, which imports torch while the worker collects its tests.
 """
 
 from __future__ import annotations

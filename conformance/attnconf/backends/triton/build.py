@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,16 @@ def marker(build: Build, platform: Platform) -> Path:
     """Return the file that marks ``build`` as compiled; it is in Triton's cache."""
     import triton
 
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    made_of = [platform.packages.get("triton", ""), platform.sm_text, *(path.read_text() for path in sources)]
-    digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
+    digest = _digest(platform.packages.get("triton", ""), platform.sm_text)
     return Path(triton.knobs.cache.dir) / "attnconf" / digest / build.name
+
+
+@cache
+def _digest(version: str, sm: str) -> str:
+    """Return what tells apart launches compiled by other versions, of other sources or for other GPUs."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    made_of = [version, sm, *(path.read_text() for path in sources)]
+    return hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
 
 
 def build_all(builds: Sequence[Build], platform: Platform, jobs: int, progress: Callable[[str], None]) -> BuildReport:

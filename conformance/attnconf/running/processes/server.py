@@ -1,6 +1,6 @@
 """The server that backends' processes are forked from: it imports torch once for all of its caller's.
 
-This module imports no torch itself, so a process can start its server first, and import while that imports.
+This module imports no torch itself, so a process can start its server first, and go on while that imports.
 """
 
 from __future__ import annotations
