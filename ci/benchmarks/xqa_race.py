@@ -27,9 +27,6 @@ from attnconf.platforms import detect
 SIDES = ("attnconf", "flashinfer")
 """Ours is first: FlashInfer's file leaves what it built in the installed package, where ours would find it."""
 
-_GRACE = 30.0
-"""Seconds in which a run that was ended writes its report."""
-
 
 @dataclass(frozen=True)
 class Ran:
@@ -117,22 +114,20 @@ def executed_tests(junit: str) -> tuple[int, int, int]:
 def timed(command: list[str], folder: Path, place: Path, limit: float) -> float:
     """Run ``command`` in ``place`` with its kernels in ``folder`` and return its seconds.
 
-    After ``limit`` seconds it gets a Ctrl-C, after which both sides write their reports. Who is still importing may
-    lose it, so whoever runs on gets another one.
+    After ``limit`` seconds it gets a Ctrl-C, after which both sides write their reports. What a script starts in the
+    background ignores one, and so would the command: so this process ignores it no longer.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = os.environ | {"FLASHINFER_WORKSPACE_BASE": str(folder)}
     environment.pop("ATTNCONF_KERNEL_CACHE", None)
     started = time.perf_counter()
     with subprocess.Popen(command, env=environment, cwd=place) as process:  # noqa: S603 - pytest and our own command
-        patience = None if limit == math.inf else limit
-        while True:
-            try:
-                process.wait(patience)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
-                patience = _GRACE
-            else:
-                return time.perf_counter() - started
+        try:
+            process.wait(None if limit == math.inf else limit)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

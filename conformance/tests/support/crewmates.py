@@ -55,6 +55,7 @@ def tell_and_wait(seconds: float) -> None:
 
 def be_interrupted() -> None:
     """Be a command that a Ctrl-C meets while its crew is at work."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
 
     def run(_arguments: object, _console: object) -> int:
         with Crew(1) as crew:

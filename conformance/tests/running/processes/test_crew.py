@@ -73,7 +73,7 @@ def test_the_crew_of_a_process_that_is_interrupted_ends_with_it() -> None:
         assert process.stdout is not None
         member = int(process.stdout.readline())
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, errors = process.communicate(timeout=180)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "attnconf: interrupted\n"
     with pytest.raises(ProcessLookupError):
