@@ -287,8 +287,7 @@ def _moments(solved: Solved, profile: NumericsProfile) -> _Moments:
 
 def _score_errors(block: Block, scores: torch.Tensor, top: torch.Tensor, profile: NumericsProfile) -> torch.Tensor:
     """Return d of step 1, [parts, query heads, rows, keys]."""
-    score = block.score_scale
-    scale: torch.Tensor | float = score.abs() if isinstance(score, torch.Tensor) else abs(score)
+    scale = _magnitude(block.score_scale)
     products = (math.sqrt(block.q.shape[3]) + 4.0) * UNIT_ROUNDOFF[profile.accumulator]
     relative = EXP_RELATIVE + (profile.tanh if block.soft_cap is not None else 0.0)
     d = block.products(block.q.abs(), block.k.abs()).mul_((products + 2.0 * _roundoff(profile.dequantised)) * scale)
@@ -306,8 +305,7 @@ def _cut_errors(block: Block, weights: Weights, d: torch.Tensor, profile: Numeri
     """Return C of the log-sum-exp, [parts, query heads, rows]; 0 where no tensor core cuts sums off."""
     if not profile.cuts_off:
         return 0.0
-    score = block.score_scale
-    scale: torch.Tensor | float = score.abs() if isinstance(score, torch.Tensor) else abs(score)
+    scale = _magnitude(block.score_scale)
     sums = block.products(block.q.square(), block.k.square()).sqrt_().mul_(scale)
     torch.maximum(sums, weights.scores.abs(), out=sums)
     c = sums.mul_(CUT_OFF * block.q.shape[3] * UNIT_ROUNDOFF[profile.accumulator])
@@ -328,6 +326,10 @@ def _shift(block: Block, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, 
     d = EXP_RELATIVE * sinks.abs() + SHIFT_RELATIVE * (top - sinks) + EXP_ABSOLUTE
     sink_errors = weights.sink_mass * torch.expm1(d)[..., 0]
     return top, torch.maximum(largest, weights.sink_mass[..., None]), sink_errors
+
+
+def _magnitude(scale: torch.Tensor | float) -> torch.Tensor | float:
+    return scale.abs() if isinstance(scale, torch.Tensor) else abs(scale)
 
 
 def _roundoff(dtype: str | None) -> float:
