@@ -20,20 +20,33 @@ if TYPE_CHECKING:
 
 
 class Building:
-    """Plans and builds on the controller, before xdist starts a worker; deselects the families not asked for."""
+    """Plans and builds on the controller, while xdist's workers start; deselects the families not asked for."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.lines: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Say what this machine's memory does not allow, and build what the suite's tests need on its GPU."""
+    def pytest_sessionstart(self) -> None:
+        """Refuse an unknown family before xdist starts a worker."""
         self._check_families()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """Say what this machine's memory does not allow, and build what the suite's tests need on its GPU.
+
+        Workers collect their tests meanwhile, and run none of them before the controller has collected, too.
+        """
         state, config = self.state, session.config
-        idle = state.is_worker or config.option.collectonly or not names_suite(config.args)
-        if idle or state.platform.sm is None:
+        if state.is_worker or not state.is_asked_for:
             return
+        if names_suite(config.args) and not config.option.collectonly and state.platform.sm is not None:
+            self._prepare(config)
+        if state.workers:  # they run the cases, and have processes of their own
+            state.close()
+
+    def _prepare(self, config: pytest.Config) -> None:
+        state = self.state
         from attnconf.errors import AttnconfError
         from attnconf.running.length_plan import plan_lengths
 

@@ -68,10 +68,7 @@ class Reporter:
 
         lines = header_lines(state.session, state.backends, state.policy, state.policy_platform)
         lines += [f"attnconf: {file} is empty, and left out" for file in state.empty_replays]
-        workers = len(getattr(state.config.option, "tx", None) or ())
-        if workers:  # they run the cases, and have processes of their own
-            state.close()
-        shared = pinning_line(workers)
+        shared = pinning_line(state.workers)
         return [shown(line) for line in (lines if shared is None else [*lines, f"attnconf: {shared}"])]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

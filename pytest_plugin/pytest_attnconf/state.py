@@ -63,6 +63,11 @@ class State:
         """Whether this is a worker of pytest-xdist: it reports, the controller judges."""
         return hasattr(self.config, "workerinput")
 
+    @property
+    def workers(self) -> int:
+        """How many workers of pytest-xdist this process controls: 0 without them."""
+        return len(getattr(self.config.option, "tx", None) or ())
+
     @cached_property
     def profile(self) -> Profile:
         """The profile, cut down to the models asked for."""
@@ -141,8 +146,6 @@ class State:
         session.isolate = ISOLATE[self.option("isolate")]
         session.memory = self.memory
         self.config.hook.pytest_attnconf_register_backends.call_historic(kwargs={"registry": session.registry})
-        if self.is_worker:
-            session.start_server()
         return session
 
     @cached_property
@@ -154,7 +157,7 @@ class State:
         given = getattr(self.config, "workerinput", {}).get(MEMORY)
         if given is not None:
             return Memory(*given)
-        workers = max(1, len(getattr(self.config.option, "tx", None) or ()))
+        workers = max(1, self.workers)
         return machine_memory(self.platform, processes=workers, per_gpu=-(-workers // max(1, len(visible_gpus()))))
 
     def close(self) -> None:

@@ -140,6 +140,19 @@ class Dispatching(Protocol):
         ...
 
 
+@runtime_checkable
+class Imports(Protocol):
+    """A backend whose kernel library takes seconds to import. Optional."""
+
+    def import_library(self) -> None:
+        """Import what ``prepare`` would import first, and nothing that holds memory of a GPU.
+
+        Asked on a machine with a GPU once the backend has declared itself, while nobody waits for it: what it raises
+        counts where the library is used.
+        """
+        ...
+
+
 class Declares(Protocol):
     """The part of a backend that runs no kernel."""
 

@@ -20,7 +20,6 @@ from attnconf.running.own_cases import select
 from attnconf.running.processes.asked import AskedBackend, declared_of
 from attnconf.running.processes.isolation import START_SECONDS, IsolatedBackend
 from attnconf.running.processes.messages import Spec
-from attnconf.running.processes.server import start_server
 from attnconf.serving.setting import setting_of
 from attnconf.serving.stories import tell
 
@@ -228,11 +227,6 @@ class Session:
         if self.isolate is not None:
             return self.isolate
         return self.registry.registered(name) is None
-
-    def start_server(self) -> None:
-        """Start to import what the backends' processes share, if any backend is isolated; does not wait for it."""
-        if any(map(self.isolates, self.registry.names)):
-            start_server()
 
     def close(self) -> None:
         """End the backends' processes; what is asked later starts them anew."""

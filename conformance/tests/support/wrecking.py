@@ -108,6 +108,25 @@ class Changing(ReferenceBackend):
         return prepared
 
 
+class Importing(ReferenceBackend):
+    """Says how often it was let import its library, which fails."""
+
+    name, imported = "importing", 0
+
+    def import_library(self) -> None:
+        self.imported += 1
+        message = "no such library"
+        raise ImportError(message)
+
+    def supports(self, _shape: KernelShape, _platform: Platform) -> Unsupported:
+        return Unsupported(f"imported {self.imported}")
+
+
+def importing(platform: Platform) -> Importing:
+    del platform
+    return Importing()
+
+
 def undeclared(platform: Platform) -> Undeclared:
     del platform
     return Undeclared("segfault", "undeclared")

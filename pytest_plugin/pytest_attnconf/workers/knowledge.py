@@ -1,6 +1,7 @@
 """What workers know of backends goes to the controller at their end, which would start a process for each to ask again.
 
-And a worker starts the server of these processes first, which imports torch while the worker collects its tests.
+And the server of these processes is started first: it imports torch while a worker collects its tests, and while the
+controller of a machine with a GPU does the same to look at it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ KNOWN = "attnconf_known"
 
 
 def start_early(state: State) -> None:
-    """Start the server of backends' processes, if this is a worker that will most likely need it."""
-    if state.is_worker and state.is_asked_for and ISOLATE[state.option("isolate")] is not False:
+    """Start the server of backends' processes, if this process will most likely need it."""
+    if not state.is_asked_for or ISOLATE[state.option("isolate")] is False:
+        return
+    from attnconf.platforms import has_driver
+
+    if state.is_worker or has_driver():
         from attnconf.running.processes.server import start_server
 
         with suppress(OSError):  # a backend that is asked later says so

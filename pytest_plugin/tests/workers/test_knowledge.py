@@ -51,17 +51,26 @@ def test_what_a_worker_knows_is_small() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_worker", "is_asked_for", "isolate", "starts"),
-    [(True, True, "auto", 1), (True, True, "off", 0), (False, True, "auto", 0), (True, False, "auto", 0)],
+    ("is_worker", "has_driver", "is_asked_for", "isolate", "starts"),
+    [
+        (True, False, True, "auto", 1),
+        (True, True, True, "off", 0),
+        (False, False, True, "auto", 0),
+        (False, True, True, "auto", 1),
+        (True, True, False, "auto", 0),
+    ],
 )
-def test_a_worker_alone_starts_the_server_and_only_where_backends_have_processes(
+def test_the_server_starts_early_in_a_worker_and_beside_a_gpu_where_backends_have_processes(  # noqa: PLR0913 - a table
     monkeypatch: pytest.MonkeyPatch,
-    is_worker: bool,  # noqa: FBT001 - a parameter
-    is_asked_for: bool,  # noqa: FBT001 - a parameter
+    *,
+    is_worker: bool,
+    has_driver: bool,
+    is_asked_for: bool,
     isolate: str,
     starts: int,
 ) -> None:
     started: list[None] = []
+    monkeypatch.setattr("attnconf.platforms.has_driver", lambda: has_driver)
     monkeypatch.setattr("attnconf.running.processes.server.forkserver.ensure_running", lambda: started.append(None))
     state = SimpleNamespace(is_worker=is_worker, is_asked_for=is_asked_for, option=lambda _: isolate)
     start_early(cast("State", state))

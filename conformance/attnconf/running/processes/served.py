@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnconf.backends.protocol import Imports
 from attnconf.backends.registry import Registry
 from attnconf.errors import AttnconfError, one_line
 from attnconf.judging.checks.catalogue import SELECTIONS
@@ -68,6 +69,7 @@ def serve(pipe: Connection, output: Connection, pickled: bytes, environment: dic
         return
     with suppress(EOFError):  # whoever closes the pipe asks no more
         pipe.send_bytes(declaration)
+        served.import_library()
         while True:
             question: Question = pipe.recv()
             answer = served.answer(question)
@@ -111,6 +113,12 @@ class _Served:
             registry.register(spec.name, spec.factory)
         with self._surroundings.of_torch():
             self.backend = registry.make(spec.name, spec.platform)
+
+    def import_library(self) -> None:
+        """Let the backend import its library where it will be needed, before the first question comes."""
+        if self._device.type == "cuda" and isinstance(self.backend, Imports):
+            with suppress(Exception), self._surroundings.of_torch():
+                self.backend.import_library()
 
     def answer(self, question: Question) -> tuple[Answer, Any]:
         """Return what comes of a question, and say whether the device is still there."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from attnconf.errors import BackendUnavailableError
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
-from attnconf.platforms import Platform
+from attnconf.platforms import Platform, simulate
 from attnconf.running.processes.asked import AskedBackend
 from attnconf.running.processes.declaration import Declaration
 from attnconf.running.processes.isolation import IsolatedBackend
@@ -179,14 +178,16 @@ def test_a_factory_that_cannot_be_sent_is_refused_at_once(isolate) -> None:  # n
         isolate(local)
 
 
-def test_what_processes_share_is_imported_ahead_where_backends_are_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[None] = []
-    monkeypatch.setattr("attnconf.running.processes.server.forkserver.ensure_running", lambda: started.append(None))
-    session = Session(Platform(), profile_named("smoke"), isolate=False)
-    session.start_server()
-    assert started == []
-    replace(session, isolate=True).start_server()
-    assert started == [None]
+@pytest.mark.parametrize(("platform", "said"), [(simulate("9.0"), "imported 1"), (Platform(), "imported 0")])
+def test_a_library_is_imported_ahead_where_a_gpu_is_and_what_that_raises_counts_later(
+    platform: Platform, said: str
+) -> None:
+    session = Session(platform, profile_named("smoke"), isolate=True)
+    session.registry.register("importing", wrecking.importing)
+    declared = session.asked("importing").supports(kernel_shape(case(20), 0), platform)
+    session.close()
+    assert declared is not None
+    assert declared.reason == said
 
 
 def test_a_backend_that_another_process_knows_is_not_started_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
