@@ -96,10 +96,13 @@ def _ended_by(number: signal.Signals) -> Iterator[None]:
 
     Only the first one: ``timeout`` sends it to its command, and once more to the whole group.
     """
+    came: list[int] = []  # the second one may have come before the first is ignored
 
-    def end(_: int, __: FrameType | None) -> None:
+    def end(given: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        came.append(given)
+        if len(came) == 1:
+            raise KeyboardInterrupt
 
     mine = threading.current_thread() is threading.main_thread() and signal.getsignal(number) is signal.SIG_DFL
     if mine:

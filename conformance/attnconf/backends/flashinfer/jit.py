@@ -2,7 +2,9 @@
 
 Each module is built by its own ``JitSpec.build``. FlashInfer's ``build_jit_specs`` builds all of them in one run of
 ninja, but leaves ninja's log one folder above the one in which the first call looks, which then builds everything again
-(seen with 0.6.13).
+(seen with 0.6.13). Each is built under FlashInfer's lock of that module, which a first call takes, too: another process
+may build or load the same module meanwhile, and ninja, run twice at once in one folder, loses its log. From 0.6.18 on
+FlashInfer takes none unless it is told to.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def build_all(
                 except Exception as error:  # noqa: BLE001 - whatever the library raises is one failed build
                     failures[build.name] = _one_line(error)
                     continue
-                running[pool.submit(spec.build, verbose=False)] = build
+                running[pool.submit(spec.build, verbose=False, need_lock=True)] = build
             failures |= _collect(running, progress, started)
     built = tuple(build.name for build in missing if build.name not in failures)
     return BuildReport(built=built, cached=cached, failures=failures, seconds=time.monotonic() - started)

@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -242,15 +242,18 @@ def test_a_campaign_that_is_ended_writes_what_it_found_until_then(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun: list[Share] = []
+    handlers: list[Any] = []
 
     def ended_in_the_second(asked: Share) -> CampaignReport:
         begun.append(asked)
+        handlers.append(signal.getsignal(signal.SIGTERM))
         if len(begun) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return explore_share(asked)
 
     def once_more(report: CampaignReport, backend: str) -> list[str]:
         os.kill(os.getpid(), signal.SIGTERM)
+        handlers[-1](signal.SIGTERM, None)  # one that had come before it was ignored
         return campaign_lines(report, backend)
 
     monkeypatch.setattr("attnconf.cli.campaign.open_engine", lambda _: Here())
