@@ -88,14 +88,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if before:
             console.say(f"{counted(len(before), 'case')} found before, asked first")
         report = search(campaign, engine, console.say, before)
-    if finds is not None:
-        for why in filter(None, (finds.add(failure, platform) for failure in report.failures)):
-            console.say(why)
-    for line in campaign_lines(report, shown_name(backend.name, backend.evidence)):
-        console.say(line)
-    if arguments.json:
-        data = campaign_data(report, backend, campaign, platform)
-        write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
+        # Written before the processes are ended: that takes seconds on a GPU, and somebody may end this one meanwhile.
+        if finds is not None:
+            for why in filter(None, (finds.add(failure, platform) for failure in report.failures)):
+                console.say(why)
+        for line in campaign_lines(report, shown_name(backend.name, backend.evidence)):
+            console.say(line)
+        if arguments.json:
+            data = campaign_data(report, backend, campaign, platform)
+            write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
     if report.interrupted:
         return EXIT_INTERRUPTED
     if report.failures or report.lost:

@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Hunt the mutants that were asked for; return 1 if one escapes, and 3 if none could be hunted.
 
-    A Ctrl-C ends the hunts, and those before it count.
+    A Ctrl-C ends the hunts, and those that are done count.
     """
     from attnconf.cases.models import FREE_MODEL, load_model
     from attnconf.mutants.registry import MUTANTS, mutant_named
@@ -63,23 +63,24 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         seed=arguments.seed,
         shrink=arguments.shrink or arguments.json is not None,
     )
-    found: list[Catch] = []
+    came: dict[int, Catch] = {}
     interrupted = False
     with open_engine(arguments) as engine:
         try:
-            for mutant, catch in zip(asked, _hunted(orders, asked, engine), strict=True):
-                found.append(catch)
-                console.say(_line(mutant, catch))
+            for number, catch in _hunted(orders, asked, engine):
+                came[number] = catch
+                console.say(_line(asked[number], catch))
                 if arguments.shrink and catch.case is not None:
                     console.say(f"        {catch.case!r}")
         except KeyboardInterrupt:
             interrupted = True
-            console.say(f"interrupted: {len(asked) - len(found)} of {counted(len(asked), 'mutant')} were not hunted")
-    hunted = [catch for catch in found if not catch.not_run]
-    console.say(_summary(hunted))
-    if arguments.json is not None:
-        data = report_data(asked[: len(found)], found) | {"interrupted": interrupted}
-        write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
+            console.say(f"interrupted: {len(asked) - len(came)} of {counted(len(asked), 'mutant')} were not hunted")
+        found = [(asked[number], came[number]) for number in sorted(came)]
+        hunted = [catch for _, catch in found if not catch.not_run]
+        console.say(_summary(hunted))
+        if arguments.json is not None:  # before the processes are ended, which takes seconds on a GPU
+            data = report_data(found) | {"interrupted": interrupted}
+            write_text(Path(arguments.json), json.dumps(data, indent=1) + "\n")
     if interrupted:
         return EXIT_INTERRUPTED
     if not hunted:
@@ -87,10 +88,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if all(catch.caught for catch in hunted) else EXIT_FAILED
 
 
-def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, Any]:
+def report_data(found: Sequence[tuple[Mutant, Catch]]) -> dict[str, Any]:
     """Return the result as plain JSON data; what could not be hunted here is in ``not_run`` and counts nowhere."""
-    pairs = list(zip(asked, found, strict=True))
-    hunted = [(mutant, catch) for mutant, catch in pairs if not catch.not_run]
+    hunted = [(mutant, catch) for mutant, catch in found if not catch.not_run]
     return {
         "caught": sum(catch.caught for _, catch in hunted),
         "total": len(hunted),
@@ -110,22 +110,23 @@ def report_data(asked: Sequence[Mutant], found: Sequence[Catch]) -> dict[str, An
             }
             for mutant, catch in hunted
         ],
-        "not_run": [{"id": mutant.id, "reason": catch.not_run} for mutant, catch in pairs if catch.not_run],
+        "not_run": [{"id": mutant.id, "reason": catch.not_run} for mutant, catch in found if catch.not_run],
     }
 
 
-def _hunted(orders: Orders, asked: Sequence[Mutant], engine: Engine) -> Iterator[Catch]:
-    """Yield each mutant's catch in order, as soon as it is there; one whose process died is lost, and not caught."""
+def _hunted(orders: Orders, asked: Sequence[Mutant], engine: Engine) -> Iterator[tuple[int, Catch]]:
+    """Yield each mutant's number and catch as it comes; one whose process died is lost, and not caught."""
     from attnconf.running.campaigns.hunt import Catch, hunt_named
 
     hunt = partial(hunt_named, orders)
     names = [mutant.id for mutant in asked]
     if engine.is_here and 1 in (engine.size, len(names)):
-        yield from map(hunt, names)
+        yield from enumerate(map(hunt, names))
         return
-    for mutant, found in zip(asked, engine.map(hunt, names), strict=True):
+    for number, found in engine.map(hunt, names):
+        mutant = asked[number]
         lost = Catch(id=mutant.id, bug=mutant.bug, clause=mutant.clause)
-        yield found if isinstance(found, Catch) else replace(lost, lost=str(found))
+        yield number, found if isinstance(found, Catch) else replace(lost, lost=str(found))
 
 
 def _line(mutant: Mutant, catch: Catch) -> str:

@@ -234,7 +234,7 @@ def _processes(
 def _in_new_process(task: Task) -> Measured | LostError:
     try:
         with Crew(1) as crew:
-            return next(crew.map(run_task, [task]))
+            return next(crew.map(run_task, [task]))[1]
     except Exception as error:  # noqa: BLE001 - whatever torch or a driver raises where nothing could be timed
         return LostError(one_line(error))
 

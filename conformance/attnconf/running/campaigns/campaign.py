@@ -136,32 +136,34 @@ def search(
 
     What the backend compiles is built first, with all cores; ``say`` receives lines about it. The cases
     ``found_before`` are asked first, each as a share of its own. A Ctrl-C once the cases have begun ends them, and the
-    shares before it count.
+    shares that are done count.
     """
     shares = campaign.shares(engine.size)
     found = CampaignReport()
     found.build_seconds = _build(shares, len(campaign.targets), engine, say)
     started = time.perf_counter()
+    came: dict[int, CampaignReport] = {}
     try:
-        for part in _answers(campaign, shares, engine, found_before):
-            found.add(part)
+        came.update(_answers(campaign, shares, engine, found_before))  # one by one
     except KeyboardInterrupt:
         found.interrupted = True
+    for number in sorted(came):
+        found.add(came[number])
     found.seconds = time.perf_counter() - started
     return found
 
 
 def _answers(
     campaign: Campaign, shares: Sequence[Share], engine: Engine, found_before: Sequence[Case]
-) -> Iterator[CampaignReport]:
-    """Yield what came of each case ``found_before`` and of each share, in their order."""
+) -> Iterator[tuple[int, CampaignReport]]:
+    """Yield what came of each case ``found_before`` and of each share, as it comes, with the place where it belongs."""
     again = [(campaign.backend, case) for case in found_before]
-    answers = engine.map(ask_again, again, spoils=_is_spoilt)
-    for (_, case), part in zip(again, answers, strict=True):
-        yield part if isinstance(part, CampaignReport) else CampaignReport(lost=[f"{case.id}: {part}"])
-    parts = engine.map(explore_share, shares, spoils=_is_spoilt)
-    for share, part in zip(shares, parts, strict=True):
-        yield part if isinstance(part, CampaignReport) else CampaignReport(lost=[_lost(share, str(part))])
+    for number, part in engine.map(ask_again, again, spoils=_is_spoilt):
+        lost = f"{found_before[number].id}: {part}"
+        yield number, part if isinstance(part, CampaignReport) else CampaignReport(lost=[lost])
+    for number, part in engine.map(explore_share, shares, spoils=_is_spoilt):
+        lost = _lost(shares[number], str(part))
+        yield len(again) + number, part if isinstance(part, CampaignReport) else CampaignReport(lost=[lost])
 
 
 def _is_spoilt(part: CampaignReport) -> bool:
@@ -177,7 +179,7 @@ def _build(shares: Sequence[Share], targets: int, engine: Engine, say: Callable[
     asked = shares[: max(targets, _PLANNING_SHARES)]
     if not any(engine.everywhere(_is_built_here, shares[0])):
         return 0.0
-    known = [found for found in engine.map(asked_by_share, asked) if isinstance(found, frozenset)]
+    known = [found for _, found in engine.map(asked_by_share, asked) if isinstance(found, frozenset)]
     shapes = frozenset[KernelShape]().union(*known)
     if engine.is_here:
         build_here((shares[0], shapes), say)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import pkgutil
 import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from threading import Condition, Event
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +85,13 @@ class Cluster:
 
     def map(
         self, do: Callable[[Work], Found], pieces: Sequence[Work], *, spoils: Callable[[Found], bool] = spoils_nothing
-    ) -> Iterator[Found | LostError]:
+    ) -> Iterator[tuple[int, Found | LostError]]:
         """Do the pieces as ``Engine.map`` says. A worker that dies costs its piece, and one that joins gets some."""
         with ThreadPoolExecutor(self._size) as threads:
+            numbers = {threads.submit(self._done, do, spoils, piece): number for number, piece in enumerate(pieces)}
             try:
-                yield from threads.map(partial(self._done, do, spoils), pieces)
+                for future in as_completed(numbers):
+                    yield numbers[future], future.result()
             except BaseException:
                 self._closed = True
                 raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.connection import wait
@@ -61,12 +61,12 @@ class Crew:
 
     def end(self) -> None:
         """End the processes; what is asked later starts them anew."""
-        for member in self._members:
-            member.end()
+        with ThreadPoolExecutor(len(self._members)) as threads:  # each takes a second to let go of its GPU
+            list(threads.map(_Member.end, self._members))
 
     def map(
         self, do: Callable[[Work], Found], pieces: Sequence[Work], *, spoils: Callable[[Found], bool] = spoils_nothing
-    ) -> Iterator[Found | LostError]:
+    ) -> Iterator[tuple[int, Found | LostError]]:
         """Do the pieces as ``Engine.map`` says."""
         free: SimpleQueue[_Member] = SimpleQueue()
         for member in self._members:
@@ -84,8 +84,10 @@ class Crew:
                 free.put(member)
 
         threads = ThreadPoolExecutor(len(self._members))
+        numbers = {threads.submit(done, piece): number for number, piece in enumerate(pieces)}
         try:
-            yield from threads.map(done, pieces)
+            for future in as_completed(numbers):
+                yield numbers[future], future.result()
         except BaseException:  # an error, Ctrl-C, or nobody wants more: the threads would wait for what is under way
             threads.shutdown(wait=False, cancel_futures=True)
             self._kill()

@@ -47,10 +47,11 @@ class Engine(Protocol):
 
     def map(
         self, do: Callable[[Work], Found], pieces: Sequence[Work], *, spoils: Callable[[Found], bool] = spoils_nothing
-    ) -> Iterator[Found | LostError]:
-        """Yield what ``do`` returns for each of ``pieces``, in their order, or the error of a process that died.
+    ) -> Iterator[tuple[int, Found | LostError]]:
+        """Yield what ``do`` returns for each of ``pieces``, as it comes, or the error of a process that died.
 
-        What ``spoils`` says has spoilt its process ends that. Raises what ``do`` raises.
+        The number of the piece stands before it. What ``spoils`` says has spoilt its process ends that. Raises what
+        ``do`` raises.
         """
         ...
 

@@ -53,7 +53,7 @@ def do_piece(
         if not _crews:
             multiprocessing.current_process().daemon = False  # a nanny's worker is one, and may have no children then
             _crews.append(Crew(1))
-        (found,) = _crews[0].map(do, [piece], spoils=spoils)
+        ((_, found),) = _crews[0].map(do, [piece], spoils=spoils)
     return found
 
 

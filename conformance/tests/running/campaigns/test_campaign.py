@@ -102,12 +102,14 @@ class Here:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def map(self, do: Callable[[Work], Found], pieces: Sequence[Work], **_: object) -> Iterator[Found | LostError]:
-        for one in pieces:
+    def map(
+        self, do: Callable[[Work], Found], pieces: Sequence[Work], **_: object
+    ) -> Iterator[tuple[int, Found | LostError]]:
+        for number, one in enumerate(pieces):
             try:
-                yield do(one)
+                yield number, do(one)
             except LostError as error:
-                yield error
+                yield number, error
 
     def everywhere(self, do: Callable[[Work], Found], piece: Work) -> list[Found]:
         return [do(piece)]
@@ -266,6 +268,35 @@ def test_a_campaign_that_is_ended_writes_what_it_found_until_then(
     assert (found["cases"], found["interrupted"]) == (3, True)
     assert "reference: interrupted; the rest was not asked" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_shares_that_are_done_count_before_others_are() -> None:
+    class EndedEarly(Here):
+        def map(
+            self, do: Callable[[Work], Found], pieces: Sequence[Work], **_: object
+        ) -> Iterator[tuple[int, Found | LostError]]:
+            if do is explore_share:
+                yield 1, do(pieces[1])
+                raise KeyboardInterrupt
+
+    targets = (("decode", "llama3-8b"), ("extend", "llama3-8b"))
+    found = search(Campaign(backend="reference", targets=targets, examples=4), EndedEarly())
+    assert (found.cases, found.interrupted) == (2, True)
+
+
+def test_what_was_found_is_written_before_the_processes_are_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Slow(Here):
+        def __exit__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("attnconf.cli.campaign.open_engine", lambda _: Slow())
+    target = tmp_path / "found.json"
+    asked = ["--family", "decode", "--model", "llama3-8b", "--examples", "2", "--json", str(target)]
+    assert main(["campaign", "--backend", "reference", *asked]) == EXIT_INTERRUPTED
+    assert json.loads(target.read_text())["cases"] == 2
+    assert "reference: 2 cases" in capsys.readouterr().out
 
 
 def test_a_campaign_is_spread_over_its_families_and_models() -> None:

@@ -59,7 +59,8 @@ def test_a_piece_that_ends_its_process_costs_itself_and_one_that_spoils_it_resta
     pieces = ["a", "die", "spoil", "b", "c", "die", "d", "e"]
     with Cluster(address) as cluster:
         assert cluster.size == 2
-        found = list(cluster.map(crewmates.work, pieces, spoils=crewmates.half_spoils))
+        came = dict(cluster.map(crewmates.work, pieces, spoils=crewmates.half_spoils))
+    found = [came[number] for number in range(len(pieces))]
     assert [isinstance(one, LostError) for one in found] == [piece == "die" for piece in pieces]
     lived = [one for one in found if not isinstance(one, LostError)]
     assert [one[0] for one in lived] == [piece for piece in pieces if piece != "die"]
@@ -75,9 +76,9 @@ def test_what_the_work_raises_is_raised(address: str) -> None:
 
 def test_a_worker_that_dies_costs_the_piece_it_had_and_another_takes_its_place(address: str) -> None:
     with Cluster(address) as cluster:
-        found = list(cluster.map(crewmates.fell, [os.getpid(), *["a"] * 4]))
+        found = dict(cluster.map(crewmates.fell, [os.getpid(), *["a"] * 4]))
     assert isinstance(found[0], LostError), found
-    assert found[1:] == ["a"] * 4
+    assert [found[number] for number in range(1, 5)] == ["a"] * 4
 
 
 def test_a_worker_with_another_attnconf_is_refused_in_a_sentence(
