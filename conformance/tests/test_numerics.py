@@ -10,18 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attnconf.bounded import changes_by_row, is_within, lse_units, merge_answers, out_units, units_by_row
 from attnconf.cases.case import Case, Layer
 from attnconf.cases.inputs.logical import Logical, make_logical
 from attnconf.cases.request import Request
-from attnconf.numerics import (
-    bounded_answer,
-    changes_by_row,
-    is_within,
-    lse_units,
-    merge_answers,
-    out_units,
-    units_by_row,
-)
+from attnconf.numerics import bounded_answer
 from attnconf.oracle.attention import attend
 from attnconf.oracle.problem import Problem
 from attnconf.precision import EXACT, UNIT_ROUNDOFF, NumericsProfile

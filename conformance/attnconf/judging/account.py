@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from attnconf.bounded import lse_units, out_units
 from attnconf.cases.case import Case
 from attnconf.clauses import Clause
 from attnconf.judging.blame import blamed, needs_groups
@@ -19,7 +20,6 @@ from attnconf.judging.explanation import DEAD_SLOT, UNEXPLAINED_CLAUSE
 from attnconf.judging.removals import usual_products
 from attnconf.judging.repeats import repeats
 from attnconf.judging.result import Failure, Place
-from attnconf.numerics import lse_units, out_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

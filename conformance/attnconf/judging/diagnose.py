@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.bounded import Bounded, bounded_like, out_units
 from attnconf.cases.case import Poison
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
@@ -16,7 +17,7 @@ from attnconf.judging.explanation import DEAD_SLOT, UNEXPLAINED_CLAUSE, Explanat
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.repeats import same_rows
 from attnconf.judging.rows import Row, clause_of_key, is_cut, row_of, wrong_run
-from attnconf.numerics import Bounded, bounded_answer, bounded_like, out_units
+from attnconf.numerics import bounded_answer
 from attnconf.oracle.problem import Answer
 
 if TYPE_CHECKING:

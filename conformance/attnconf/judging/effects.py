@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.bounded import Bounded, changes_by_row, lse_units
 from attnconf.judging.mistakes import answers_to
 from attnconf.judging.search import CLAIMED, Search, measure
 from attnconf.judging.sizes import MOST_BYTES
-from attnconf.numerics import Bounded, changes_by_row, lse_units
 from attnconf.oracle.problem import Answer, Problem
 from attnconf.precision import EFFECTIVE_UNITS
 

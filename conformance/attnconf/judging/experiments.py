@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.bounded import out_units
 from attnconf.cases.case import Case, Poison
 from attnconf.clauses import Clause
 from attnconf.judging.blame import plain_versions, simpler_versions
 from attnconf.judging.diagnose import foretold, reads_dead_slots
 from attnconf.judging.mistakes import MISTAKES
 from attnconf.judging.removals import alone
-from attnconf.numerics import out_units
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.bounded import Bounded, rows_of
 from attnconf.cases.inputs.assemble import assemble
 from attnconf.cases.inputs.layout import place
 from attnconf.cases.inputs.logical import make_logical
 from attnconf.judging.execution import copied, same_memory
 from attnconf.judging.mistakes import Scene
 from attnconf.judging.sizes import HOST_WORK, work
-from attnconf.numerics import Bounded, bounded_answers, rows_of
+from attnconf.numerics import bounded_answers
 from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnconf.numerics import rows_of
+from attnconf.bounded import rows_of
 
 if TYPE_CHECKING:
+    from attnconf.bounded import Bounded
     from attnconf.cases.case import Mode
     from attnconf.judging.execution import Output
-    from attnconf.numerics import Bounded
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnconf.bounded import out_units
 from attnconf.cases.inputs.pages import pool_of
 from attnconf.clauses import Clause
 from attnconf.judging.explanation import UNEXPLAINED_CLAUSE, Explanation
-from attnconf.numerics import out_units
 from attnconf.oracle.packed import scaled
 
 if TYPE_CHECKING:

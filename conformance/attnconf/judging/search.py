@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from attnconf.bounded import changes_by_row
 from attnconf.cases.inputs.witnesses import probed_rows
 from attnconf.judging.mistakes import MISTAKES, answers_to
 from attnconf.judging.sizes import MOST_BYTES
 from attnconf.judging.some_rows import ALL, Part, last_heads
-from attnconf.numerics import changes_by_row
 from attnconf.precision import EFFECTIVE_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from attnconf.bounded import Bounded
     from attnconf.judging.mistakes import Mistake, Scene
-    from attnconf.numerics import Bounded
     from attnconf.oracle.problem import Answer, Problem
 
 CLAIMED = tuple(mistake for mistake in MISTAKES if mistake.claimed)

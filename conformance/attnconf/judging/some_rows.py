@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from attnconf.numerics import Bounded
+from attnconf.bounded import Bounded
 from attnconf.oracle.problem import Answer, Problem
 
 if TYPE_CHECKING:

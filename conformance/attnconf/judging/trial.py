@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.demands import unmet_promise
 from attnconf.backends.protocol import declared
+from attnconf.bounded import is_within, units_by_row
 from attnconf.cases.shape import kernel_shape
 from attnconf.judging.execution import Output, run_layer
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.rerun import Rerun
 from attnconf.judging.result import RAISED
 from attnconf.judging.surroundings import Surroundings
-from attnconf.numerics import is_within, units_by_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from attnconf.backends.builds import Build
     from attnconf.backends.protocol import Backend, Prepared, Unsupported
+    from attnconf.bounded import Bounded
     from attnconf.cases.case import Case, Mode
     from attnconf.cases.inputs.batch import Batch, BatchRow
     from attnconf.cases.shape import KernelShape
-    from attnconf.numerics import Bounded
     from attnconf.platforms import Platform
     from attnconf.precision import NumericsProfile
 

@@ -15,6 +15,7 @@ from attnconf.backends.flashinfer.trtllm_mha.calls import build_call, build_meta
 from attnconf.backends.flashinfer.trtllm_mha.capability import supports as trtllm_supports
 from attnconf.backends.flashinfer.trtllm_mha.workspace import workspace
 from attnconf.backends.protocol import Unsupported
+from attnconf.bounded import out_units
 from attnconf.cases.case import Case, Layer, Paging, Poison
 from attnconf.cases.drawing.profiles import profile_named
 from attnconf.cases.inputs.target import make_target
@@ -23,7 +24,6 @@ from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
-from attnconf.numerics import out_units
 from attnconf.platforms import Platform, detect, simulate
 from attnconf.precision import NumericsProfile
 from attnconf.running.session import Session

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from attnconf.bounded import lse_units, out_units
 from attnconf.clauses import Clause
 from attnconf.judging.repeats import repeats, same_rows
 from attnconf.judging.rerun import Rerun
 from attnconf.judging.result import Failure, Place
-from attnconf.numerics import lse_units, out_units
 
 if TYPE_CHECKING:
     from attnconf.judging.execution import Output

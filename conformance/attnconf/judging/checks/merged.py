@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from attnconf.bounded import Bounded, is_within, merge_answers, rows_of, units_by_row
 from attnconf.cases.inputs.batch import Batch, BatchRow
 from attnconf.cases.inputs.pages import pages_needed
 from attnconf.cases.inputs.poison import bits
@@ -25,7 +26,7 @@ from attnconf.judging.checks import outlines
 from attnconf.judging.checks.shards import MOST_REQUESTS, MOST_SHARDS, SHARDS
 from attnconf.judging.checks.static_memory import room_for
 from attnconf.judging.result import Failure
-from attnconf.numerics import Bounded, bounded_answers, is_within, merge_answers, rows_of, units_by_row
+from attnconf.numerics import bounded_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import without_compiling
 from attnconf.backends.protocol import Dispatching, declared
+from attnconf.bounded import lse_units, out_units
 from attnconf.cases.inputs.target import make_target
 from attnconf.cases.shape import kernel_shape
 from attnconf.clauses import Clause
@@ -24,7 +25,6 @@ from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import RAISED, CaseResult, Failure, LayerResult, Outcome
 from attnconf.judging.surroundings import Surroundings
 from attnconf.judging.trial import Trial
-from attnconf.numerics import lse_units, out_units
 from attnconf.precision import NumericsProfile
 
 if TYPE_CHECKING:

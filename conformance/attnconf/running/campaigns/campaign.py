@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
-from attnconf.backends.demands import as_promised
 from attnconf.cases.drawing.profiles import Profile, profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.errors import one_line
 from attnconf.platforms import detect
-from attnconf.running.build_plan import PLANNED_CASES, default_jobs, plan_builds, shapes_asked
+from attnconf.running.build_plan import default_jobs, plan_builds
 from attnconf.running.campaigns.campaign_report import CampaignReport
-from attnconf.running.explore import explore
+from attnconf.running.campaigns.share import DRAWN_AT_ONCE, Share, asked_by_share, explore_share
 from attnconf.running.processes.watched import watched
 from attnconf.running.session import Session
 
@@ -26,15 +25,9 @@ if TYPE_CHECKING:
     from attnconf.cases.case import Case
     from attnconf.cases.drawing.families import Family
     from attnconf.cases.dtypes import KVDtype
-    from attnconf.judging.result import CaseResult
     from attnconf.platforms import Platform
     from attnconf.running.processes.declaration import Declaration
-    from attnconf.running.processes.engine import Engine
-
-MAX_KV_LEN = 400
-
-DRAWN_AT_ONCE = 400
-"""Cases of one exploration: the first ones of each are picked, and a share holds no more of them at once."""
+    from attnconf.running.processes.engine import Engine, LostError
 
 LEAST_SHARE = 40
 """A share has no fewer cases, where there are as many: they are picked among the most candidates."""
@@ -47,25 +40,6 @@ _SEEDS = 1_000_000
 
 _PLANNING_SHARES = 8
 """How many shares are drawn to know which kernels to build: further ones ask the same shapes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """What one process explores at once: up to ``examples`` cases of one family and model, begun within ``seconds``.
-
-    Lengths are those of a ``Profile``. With a ``kv_dtype`` all cases have such KV.
-    """
-
-    backend: str
-    family: Family
-    model: str
-    examples: int
-    seed: int
-    seconds: float = math.inf
-    max_kv_len: int = MAX_KV_LEN
-    long_kv_len: int = 0
-    kv_dtype: KVDtype | None = None
-    head_scales: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +133,13 @@ def _answers(
     """Yield what came of each case ``found_before`` and of each share, as it comes, with the place where it belongs."""
     again = [(campaign.backend, case) for case in found_before]
     for number, part in engine.map(ask_again, again, spoils=_is_spoilt):
-        lost = f"{found_before[number].id}: {part}"
-        yield number, part if isinstance(part, CampaignReport) else CampaignReport(lost=[lost])
+        yield number, _kept(part, found_before[number].id)
     for number, part in engine.map(explore_share, shares, spoils=_is_spoilt):
-        lost = _lost(shares[number], str(part))
-        yield len(again) + number, part if isinstance(part, CampaignReport) else CampaignReport(lost=[lost])
+        yield len(again) + number, _kept(part, shares[number].text)
+
+
+def _kept(part: CampaignReport | LostError, what: str) -> CampaignReport:
+    return part if isinstance(part, CampaignReport) else CampaignReport(lost=[f"{what}: {part}"])
 
 
 def _is_spoilt(part: CampaignReport) -> bool:
@@ -190,14 +166,14 @@ def _build(shares: Sequence[Share], targets: int, engine: Engine, say: Callable[
 
 
 def _is_built_here(share: Share) -> bool:
-    session = _session(share)
+    session = share.session()
     return session.platform.sm is not None and session.declaration(share.backend).is_builder
 
 
 def build_here(asked: tuple[Share, frozenset[KernelShape]], say: Callable[[str], None]) -> None:
     """Build what the backend of a share needs for these shapes in this place; ``say`` receives lines about it."""
     share, shapes = asked
-    plan = plan_builds(_session(share), [share.backend], lambda _: shapes, jobs=default_jobs())
+    plan = plan_builds(share.session(), [share.backend], lambda _: shapes, jobs=default_jobs())
     for line in plan.lines:
         say(line)
     report = plan.build(say)
@@ -226,82 +202,3 @@ def ask_again(asked: tuple[str, Case]) -> CampaignReport:
     found.count([result])
     found.failures += [result] if result.is_failure else []
     return found
-
-
-def asked_by_share(share: Share) -> frozenset[KernelShape]:
-    """Return the kernel shapes that the first cases of one process's share ask."""
-    return frozenset(shapes_asked(_session(share), [(share.family, share.model)], (), share.backend))
-
-
-def explore_share(share: Share) -> CampaignReport:
-    """Explore one process's share. Raises ``BackendUnavailableError`` when the backend does not work here.
-
-    Any other error, such as one of a GPU that an illegal access took down, ends the share: what ran before counts.
-    """
-    until = time.monotonic() + share.seconds
-    session = _session(share)
-    backend = session.declaration(share.backend)
-    found = CampaignReport()
-    results: dict[str, CaseResult] = {}
-
-    def run(case: Case) -> CaseResult:
-        if time.monotonic() > until:
-            raise _TimeIsUpError
-        promised = as_promised(case, backend.promises)
-        if promised.id not in results:
-            with watched(promised, session.case_seconds):
-                results[promised.id] = session.run(promised, share.backend, explain=False, count_effects=False)
-        return results[promised.id]
-
-    def rerun(case: Case) -> CaseResult:
-        with watched(case, session.case_seconds):
-            return session.ask(case, share.backend, "all", explain=False, count_effects=False)
-
-    def explain(case: Case) -> CaseResult:
-        with watched(case, session.case_seconds):
-            return session.ask(case, share.backend, "all")
-
-    try:
-        for start in range(0, share.examples, DRAWN_AT_ONCE):
-            drawn = replace(
-                session.drawn,
-                seed=share.seed * 1_000 + start // DRAWN_AT_ONCE,
-                profile=_profile(share, min(DRAWN_AT_ONCE, share.examples - start)),
-            )
-            draws = drawn.draws(share.family, share.model)
-            failure = explore(draws, run, rerun=rerun, explain=explain).failure
-            if failure is not None:
-                found.failures.append(failure)
-                break
-    except _TimeIsUpError:
-        pass
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other shares and the cases before it count
-        found.lost.append(_lost(share, one_line(error)))
-        found.failures = found.failures or [result for result in results.values() if result.is_failure]
-    found.count(results.values())
-    return found
-
-
-def _lost(share: Share, why: str) -> str:
-    return f"{share.family} of {share.model}: {why}"
-
-
-class _TimeIsUpError(Exception):
-    """The share's time is over."""
-
-
-def _profile(share: Share, examples: int) -> Profile:
-    return Profile(
-        name="campaign",
-        models=(share.model,),
-        examples={share.family: examples},
-        max_kv_len=share.max_kv_len,
-        long_kv_len=share.long_kv_len,
-        kv_dtype=share.kv_dtype,
-        head_scales=share.head_scales,
-    )
-
-
-def _session(share: Share) -> Session:
-    profile = _profile(share, min(share.examples, PLANNED_CASES))
-    return Session(platform=detect(), profile=profile, seed=share.seed, isolate=False)

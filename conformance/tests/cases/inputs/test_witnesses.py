@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from attnconf.bounded import Bounded, changes_by_row
 from attnconf.cases import trees
 from attnconf.cases.case import Case, Layer, Paging
 from attnconf.cases.drawing.space import Space
@@ -19,7 +20,6 @@ from attnconf.cases.request import Request
 from attnconf.judging.effects import effect, effective_features, mistake_units
 from attnconf.judging.posed import PosedCase
 from attnconf.judging.search import CLAIMED
-from attnconf.numerics import Bounded, changes_by_row
 from attnconf.oracle.attention import solve
 from attnconf.oracle.blocks import Block
 from attnconf.oracle.packed import scaled

@@ -23,8 +23,9 @@ from attnconf.cli.statuses import EXIT_INTERRUPTED
 from attnconf.judging.result import CaseResult, LayerResult, Outcome
 from attnconf.mutants.registry import mutant_named
 from attnconf.platforms import simulate
-from attnconf.running.campaigns.campaign import Campaign, Share, explore_share, search
+from attnconf.running.campaigns.campaign import Campaign, search
 from attnconf.running.campaigns.campaign_report import CampaignReport, Tightness
+from attnconf.running.campaigns.share import Share, explore_share
 from attnconf.running.processes.engine import LostError
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
@@ -66,7 +67,7 @@ def test_shares_of_different_seeds_draw_different_cases_and_add_up() -> None:
 
 
 def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnconf.running.campaigns.campaign.DRAWN_AT_ONCE", 3)
+    monkeypatch.setattr("attnconf.running.campaigns.share.DRAWN_AT_ONCE", 3)
     found = explore_share(share(examples=10))
     assert 4 < found.cases <= 10
     assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
@@ -74,7 +75,7 @@ def test_a_share_of_many_explorations_counts_each_case_once(monkeypatch: pytest.
 
 def test_no_case_begins_after_its_time_and_what_ran_before_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 2.0, 3.0, 11.0])
-    monkeypatch.setattr("attnconf.running.campaigns.campaign.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr("attnconf.running.campaigns.share.time", SimpleNamespace(monotonic=lambda: next(moments)))
     found = explore_share(replace(share(examples=10), seconds=10))
     assert found.cases == 3
     assert sum(found.outcomes.values()) == sum(sum(profile.histogram) for profile in found.profiles.values())
@@ -218,7 +219,7 @@ def test_a_campaign_builds_before_its_first_case_and_says_so(monkeypatch: pytest
         return CampaignReport(cases=1)
 
     monkeypatch.setattr("attnconf.running.session.Registry.make", lambda *_: backend)
-    monkeypatch.setattr("attnconf.running.campaigns.campaign.detect", lambda: simulate("9.0"))
+    monkeypatch.setattr("attnconf.running.campaigns.share.detect", lambda: simulate("9.0"))
     monkeypatch.setattr("attnconf.running.campaigns.campaign.explore_share", explored)
     said: list[str] = []
     campaign = Campaign(backend="reference", targets=(("free", "free"),), examples=30)
