@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,14 +70,15 @@ class Building:
                 raise usage_error(message)
 
     def _plan(self, wanted: frozenset[str]) -> BuildPlan:
-        from attnconf.running.build_plan import default_jobs, plan_builds, shapes_asked
+        from attnconf.running.build_plan import default_jobs, plan_builds
+        from attnconf.running.planned_shapes import PlannedShapes
 
         state = self.state
         recorded = state.replayed.values() if VECTORS in wanted else ()
         played = state.profile.machine_models if MACHINE in wanted else ()
-        targets = tuple(self._targets(wanted))
-        shapes_of = partial(shapes_asked, state.session, targets, tuple(recorded), played=played)
-        return plan_builds(state.session, state.backends, shapes_of, jobs=default_jobs())
+        targets, jobs = tuple(self._targets(wanted)), default_jobs()
+        shapes = PlannedShapes(state.session, state.backends, targets, tuple(recorded), played, processes=jobs)
+        return plan_builds(state.session, state.backends, shapes.of, jobs=jobs)
 
     def _wanted(self, args: Iterable[str]) -> frozenset[str]:
         """Return the families that this run is about."""

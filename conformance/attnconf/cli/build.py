@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,21 +43,22 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Plan, build and export. Raises ``InvalidInputError`` for what cannot be meant."""
     from attnconf.cases.vectors import cases_to_replay
-    from attnconf.running.build_plan import default_jobs, plan_builds, shapes_asked
+    from attnconf.running.build_plan import default_jobs, plan_builds
+    from attnconf.running.planned_shapes import PlannedShapes
 
     session = _session(arguments)
     families = _families(arguments.family)
     targets = [(family, model) for family in families for model in session.profile.targets(family)]
     vectors = () if arguments.family else tuple(cases_to_replay([]).values())
     played = () if arguments.family else session.profile.machine_models
-    shapes_of = partial(shapes_asked, session, targets, vectors, played=played)
     backends = tuple(dict.fromkeys(arguments.backend)) or session.registry.names
     most = arguments.jobs or default_jobs()
+    shapes = PlannedShapes(session, backends, targets, vectors, played, processes=most)
     with closing(session):
         for name in backends:
             if (reason := session.why_not(name)) is not None:
                 console.say(f"{name}: {reason}")
-        plan = plan_builds(session, backends, shapes_of, jobs=most, modules=arguments.module)
+        plan = plan_builds(session, backends, shapes.of, jobs=most, modules=arguments.module)
     _check_modules(arguments.module, plan)
     for line in plan.lines or ["no kernel module is needed"]:
         console.say(line)

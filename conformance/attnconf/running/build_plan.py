@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from attnconf.backends.builds import Build, Builder, BuildReport, cost, cost_text, wall_seconds
-from attnconf.backends.demands import as_promised, unmet_promise
-from attnconf.cases.shape import KernelShape, kernel_shape
+from attnconf.cases.shape import KernelShape
 from attnconf.errors import BackendUnavailableError
-from attnconf.judging.checks.rotation import every, rotated
 from attnconf.running.processes.asked import AskedBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from attnconf.backends.protocol import Promises
-    from attnconf.cases.case import Case
-    from attnconf.cases.drawing.families import Family
-    from attnconf.judging.checks.check import Outline
     from attnconf.running.session import Session
-
-PLANNED_CASES = 300
-"""How many cases of a family and model are drawn to know its shapes."""
 
 _NAMED = 3
 """The most unbuilt modules of a backend that are named, one by one, before the first test."""
-
-
-def asked_shapes(
-    case: Case, choose: Callable[[Case], tuple[Outline, ...]] = rotated, promises: Promises | None = None
-) -> Iterator[KernelShape]:
-    """Return the shapes of the layers of ``case``, and of the variants of it that its checks may run.
-
-    A layer that demands more than ``promises``, if any are given, is not run.
-    """
-    checks = choose(case)
-    for layer in range(len(case.layers)):
-        if promises is not None and unmet_promise(case, layer, promises):
-            continue
-        shape = kernel_shape(case, layer)
-        yield shape
-        for check in checks:
-            yield from check.shapes(shape)
-
-
-def shapes_asked(
-    session: Session,
-    targets: Iterable[tuple[Family, str]],
-    recorded: Iterable[Case],
-    backend: str,
-    *,
-    played: Iterable[str] = (),
-) -> Iterator[KernelShape]:
-    """Yield the shapes that drawn cases of ``targets``, and ``recorded`` ones as they are, ask of ``backend``.
-
-    So do the batches that the machine of serving plays for models ``played``. Nothing is run. Of the very many cases
-    of a target the first ``PLANNED_CASES`` count: they draw nearly every shape.
-    """
-    promises = session.declaration(backend).promises
-    for family, model in targets:
-        for case in _planned(session, backend, family, model):
-            yield from asked_shapes(as_promised(case, promises), promises=promises)
-    for model in played:
-        for batch in session.stories(model).batches[:PLANNED_CASES]:
-            yield from asked_shapes(as_promised(batch.case, promises), promises=promises)
-    for case in recorded:
-        yield from asked_shapes(case, every, promises)
-
-
-def _planned(session: Session, backend: str, family: Family, model: str) -> tuple[Case, ...]:
-    """Return the cases of ``family`` that ``backend`` gets, or fewer of the shared ones where they are very many."""
-    drawn, profile = session.drawn, session.profile
-    if profile.count(family, model, accelerated=drawn.accelerated) <= PLANNED_CASES:
-        return session.selection(backend, family, model).cases
-    fewer = {**profile.examples, family: PLANNED_CASES}
-    return replace(drawn, profile=replace(profile, examples=fewer, brief=False, gpu_times=1)).cases(family, model)
 
 
 def default_jobs() -> int:

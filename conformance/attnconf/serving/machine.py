@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from attnconf.serving import provider
 from attnconf.serving.events import Abort, Evict, Preempt, Reorder, Step, Submit
 from attnconf.serving.judge import WrongStep
 from attnconf.serving.scheduler import Scheduler
@@ -90,6 +91,7 @@ def play(  # noqa: PLR0913 - whose memory and scheduler, how long, and who judge
     how = settings(
         max_examples=stories,
         stateful_step_count=EVENTS_A_STORY,
+        backend=provider.NAME,
         database=None,
         deadline=None,
         phases=(Phase.generate,),  # stories are shortened below, event by event

@@ -25,7 +25,8 @@ from attnconf.judging.run import run_case
 from attnconf.judging.trial import Trial
 from attnconf.platforms import Platform, simulate
 from attnconf.running import doctor
-from attnconf.running.build_plan import asked_shapes, default_jobs, plan_builds, shapes_asked
+from attnconf.running.build_plan import default_jobs, plan_builds
+from attnconf.running.planned_shapes import asked_shapes, shapes_asked
 from attnconf.running.session import Session
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from attnconf.judging.checks.catalogue import all_checks
 from attnconf.judging.result import Outcome
 from attnconf.platforms import Platform
 from attnconf.running.agenda import AgendaItem
-from attnconf.running.build_plan import PLANNED_CASES, asked_shapes, shapes_asked
 from attnconf.running.explore import explore
+from attnconf.running.planned_shapes import PLANNED_CASES, asked_shapes, shapes_asked
 from attnconf.running.session import Session
 
 

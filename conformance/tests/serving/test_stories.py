@@ -36,6 +36,16 @@ def test_a_seed_tells_the_same_batches_and_another_one_others() -> None:
     assert not {batch.case.id for batch in first.batches} & {batch.case.id for batch in other.batches}
 
 
+def test_modules_that_a_process_has_loaded_change_no_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis draws constants of a user's modules: workers of one run would play other stories than the next."""
+
+    def drawn() -> None:
+        raise AssertionError("constants of loaded modules are drawn")
+
+    monkeypatch.setattr("hypothesis.internal.conjecture.providers._get_local_constants", drawn)
+    assert told(setting_of("free"), events=200, batches=12).played.events >= 200
+
+
 def test_the_batches_that_are_kept_are_varied_and_stand_in_their_order() -> None:
     stories = told(setting_of("free"), events=1500, batches=24)
     cases = [batch.case for batch in stories.batches]

@@ -11,9 +11,9 @@ from attnconf.backends.demands import as_promised
 from attnconf.cases.drawing.profiles import Profile
 from attnconf.errors import one_line
 from attnconf.platforms import detect
-from attnconf.running.build_plan import PLANNED_CASES, shapes_asked
 from attnconf.running.campaigns.campaign_report import CampaignReport
 from attnconf.running.explore import explore
+from attnconf.running.planned_shapes import PLANNED_CASES, shapes_asked
 from attnconf.running.processes.watched import watched
 from attnconf.running.session import Session
 

@@ -21,21 +21,26 @@ from typing import TYPE_CHECKING
 from attnconf.errors import one_line
 from attnconf.running.processes.engine import Found, LostError, Work, spoils_nothing
 from attnconf.running.processes.gpus import use_only, visible_gpus
+from attnconf.running.processes.server import server_context, start_server
 from attnconf.running.processes.watched import Note, note_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from multiprocessing.context import ForkServerContext, SpawnContext
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
 
 class Crew:
-    """The ``Engine`` of one machine: ``size`` processes, started as they are needed."""
+    """The ``Engine`` of one machine: ``size`` processes, started as they are needed.
 
-    def __init__(self, size: int) -> None:
+    They are forked from the ``served`` server of backends' processes, which has imported torch, or begin with nothing.
+    """
+
+    def __init__(self, size: int, *, served: bool = False) -> None:
         gpus = visible_gpus()
-        self._members = [_Member(index, gpus) for index in range(size)]
+        self._members = [_Member(index, gpus, served=served) for index in range(size)]
 
     @property
     def size(self) -> int:
@@ -105,8 +110,9 @@ class Crew:
 
 
 class _Member:
-    def __init__(self, index: int, gpus: tuple[str, ...]) -> None:
+    def __init__(self, index: int, gpus: tuple[str, ...], *, served: bool) -> None:
         self._settings = (index, gpus)
+        self._served = served
         self._pool: ProcessPoolExecutor | None = None
         self._note: Note | None = None
         self._process = 0
@@ -123,9 +129,12 @@ class _Member:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")
+            context: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
+            if self._served:
+                start_server()
+                context = server_context()
             self._note = Note()
-            given = (*self._settings, self._note.path)
+            given = (*self._settings, self._note.path, dict(os.environ))
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=given)
             self._process = self._pool.submit(os.getpid).result()
         return self._pool
@@ -147,13 +156,16 @@ class _Member:
             self._note = None
 
 
-def _begin(index: int, gpus: Sequence[str], note: Path) -> None:
-    """Set up a member's process: its GPU, its note, and its end with the process that started it.
+def _begin(index: int, gpus: Sequence[str], note: Path, environment: Mapping[str, str]) -> None:
+    """Set up a member's process: its GPU, its note, its environment, and its end with the process that started it.
 
-    Ctrl-C and the SIGTERM of a group are for that one, which ends the others.
+    Ctrl-C and the SIGTERM of a group are for that one, which ends the others. A server keeps the environment in which
+    it started itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)
     use_only(index, gpus)
     note_in(note)
     Thread(target=_end_with_parent, daemon=True).start()

@@ -9,7 +9,7 @@ import pytest
 from attnconf.cases.drawing.profiles import GEMMA4, profile_named
 from attnconf.cases.drawing.space import MODEL_DTYPES
 from attnconf.platforms import simulate
-from attnconf.running.build_plan import PLANNED_CASES, asked_shapes, shapes_asked
+from attnconf.running.planned_shapes import PLANNED_CASES, asked_shapes, shapes_asked
 from attnconf.running.session import Session
 
 HOPPER = simulate("9.0")

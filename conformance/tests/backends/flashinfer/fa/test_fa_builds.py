@@ -32,7 +32,7 @@ from attnconf.judging.posed import PosedCase
 from attnconf.judging.result import Outcome
 from attnconf.judging.run import run_case
 from attnconf.platforms import Platform, simulate
-from attnconf.running.build_plan import shapes_asked
+from attnconf.running.planned_shapes import shapes_asked
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
 

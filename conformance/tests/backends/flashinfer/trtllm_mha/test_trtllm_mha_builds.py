@@ -23,7 +23,7 @@ from attnconf.cases.drawing.profiles import GEMMA4, profile_named
 from attnconf.cases.shape import KernelShape
 from attnconf.errors import BackendUnavailableError, InvalidInputError
 from attnconf.platforms import Platform, simulate
-from attnconf.running.build_plan import shapes_asked
+from attnconf.running.planned_shapes import shapes_asked
 from attnconf.running.session import Session
 from conformance.tests.support.shapes import a_shape
 
