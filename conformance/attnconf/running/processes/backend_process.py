@@ -10,20 +10,17 @@ import os
 import signal
 import socket
 import struct
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import wait
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attnconf.errors import one_line
 from attnconf.running.processes.last_words import LastWords, reason
 from attnconf.running.processes.messages import Answer, Question
-from attnconf.running.processes.server import server_context, start_server
+from attnconf.running.processes.server import server_context, start_server, without_main
 from attnconf.running.processes.wire import receive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 _END_SECONDS = 5.0
@@ -34,17 +31,6 @@ _STALLED_SECONDS = 60
 
 class NoProcessError(Exception):
     """This machine starts no process for a backend: the reason."""
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide the script of the caller, which a new process would otherwise run again: most have no guard against it."""
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
 
 
 def _serve(pipe: Connection, output: Connection, pickled: bytes, environment: dict[str, str]) -> None:
@@ -69,7 +55,7 @@ class BackendProcess:
         self._owner = os.getpid()
         try:
             start_server()
-            with _without_main():
+            with without_main():
                 self._process.start()
         except (AssertionError, EOFError, OSError) as error:  # an assertion: what is daemonic may have no children
             raise NoProcessError(one_line(error)) from error

@@ -12,7 +12,7 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import wait
 from queue import SimpleQueue
 from threading import Thread
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from attnconf.errors import one_line
 from attnconf.running.processes.engine import Found, LostError, Work, spoils_nothing
 from attnconf.running.processes.gpus import use_only, visible_gpus
-from attnconf.running.processes.server import server_context, start_server
+from attnconf.running.processes.server import server_context, start_server, without_main
 from attnconf.running.processes.watched import Note, note_in
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Crew:
 
     def __init__(self, size: int, *, served: bool = False) -> None:
         gpus = visible_gpus()
+        self._served = served
         self._members = [_Member(index, gpus, served=served) for index in range(size)]
 
     @property
@@ -73,6 +74,8 @@ class Crew:
         self, do: Callable[[Work], Found], pieces: Sequence[Work], *, spoils: Callable[[Found], bool] = spoils_nothing
     ) -> Iterator[tuple[int, Found | LostError]]:
         """Do the pieces as ``Engine.map`` says."""
+        if self._served:
+            start_server()
         free: SimpleQueue[_Member] = SimpleQueue()
         for member in self._members:
             member.is_killed = False
@@ -131,12 +134,13 @@ class _Member:
         if self._pool is None:
             context: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
             if self._served:
-                start_server()
                 context = server_context()
             self._note = Note()
             given = (*self._settings, self._note.path, dict(os.environ))
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=given)
-            self._process = self._pool.submit(os.getpid).result()
+            with without_main() if self._served else nullcontext():
+                begun = self._pool.submit(os.getpid)
+            self._process = begun.result()
         return self._pool
 
     def kill(self) -> None:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+import threading
+from contextlib import contextmanager
 from multiprocessing import forkserver
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.context import ForkServerContext
 
 _IMPORTED_ONCE = ["torch", "attnconf.running.processes.served", "attnconf.running.processes.backend_process"]
@@ -18,6 +23,8 @@ _IMPORTED_ONCE = ["torch", "attnconf.running.processes.served", "attnconf.runnin
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 """Without it the server would import modules of the folder in which it starts, such as a checkout's ``torch``."""
+
+_hiding = threading.Lock()
 
 
 def start_server() -> None:
@@ -32,6 +39,18 @@ def start_server() -> None:
             del os.environ[_SAFE_PATH]
         else:
             os.environ[_SAFE_PATH] = before
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Hide the script of the caller, which a new process would otherwise run again: most have no guard against it."""
+    with _hiding:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
 
 
 def server_context() -> ForkServerContext:

@@ -20,6 +20,7 @@ from conformance.tests.support import crewmates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 def in_order(found: Iterable[tuple[int, Found | LostError]]) -> list[Found | LostError]:
@@ -66,6 +67,16 @@ def test_what_goes_wrong_waits_for_no_piece_that_is_under_way() -> None:
         # The one that is done does not wait for the one before it, and what is dropped here ends what it began.
         assert next(crew.map(crewmates.wait, [60.0, 0.0])) == (1, None)
     assert time.monotonic() - started < 50
+
+
+def test_a_script_without_a_guard_is_not_run_again_in_a_served_process(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('once')\nfrom attnconf.running.processes.crew import Crew\n"
+        "with Crew(2, served=True) as crew:\n    print(sorted(crew.map(abs, [-3, -4])))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)  # noqa: S603 - the script above
+    assert done.stdout == "once\n[(0, 3), (1, 4)]\n", done.stderr
 
 
 def test_processes_end_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
