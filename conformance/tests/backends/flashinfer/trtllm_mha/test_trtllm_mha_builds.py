@@ -242,8 +242,9 @@ def test_what_fails_to_build_is_one_line_and_the_rest_is_built(
     seen: list[str] = []
 
     def spec(name: str) -> SimpleNamespace:
-        def compile_(*, verbose: bool) -> None:
+        def compile_(*, verbose: bool, need_lock: bool) -> None:
             assert not verbose
+            assert need_lock
             seen.append(os.environ["MAX_JOBS"])
             if "f16_kv" in name and "bf16_kv" not in name:
                 message = "Ninja build failed.\n[1/5] nvcc\nmha.cu(7): error: no such thing\nninja: stopped"
