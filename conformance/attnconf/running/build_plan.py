@@ -130,7 +130,7 @@ def plan_builds(
     planned: dict[str, BackendBuilds] = {}
     lost = []
     # All of them come up first: each then imports its library in its own process, while shapes are drawn in this one.
-    builders = [name for name in backends if not session.why_not(name) and session.declaration(name).is_builder]
+    builders = [name for name in backends if session.compiles(name)]
     for name in builders:
         try:
             planned[name] = _planned_builds(session, name, frozenset(shapes_of(name)), modules)

@@ -1,7 +1,7 @@
 """Planned shapes: what the cases of a run will ask of each backend, known before the first of them is run.
 
-To find the cases that a backend gets in place of those that it declines, many are drawn: half a minute for the gate of
-one on a GPU's host. So families and models are shared out to processes, and all backends of one are asked in the same.
+To find the cases that a backend gets in place of those that it declines, very many are drawn. So families and models
+are shared out to processes. Each asks all backends of one family and model, whose shared cases are drawn once.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class PlannedShapes:
     def _drawn_side_by_side(self) -> dict[str, frozenset[KernelShape]]:
         """Return the shapes of drawn and played cases for each backend; nothing where processes are of no use."""
         session = self.session
-        names = tuple(name for name in self.backends if session.isolates(name) and self._compiles(name))
+        names = tuple(name for name in self.backends if session.isolates(name) and session.compiles(name))
         pieces = [*self.targets, *((None, model) for model in self.played)]
         if not names or self.processes == 1 or len(pieces) < _FEWEST_SHARED:
             return {}
@@ -163,9 +163,6 @@ class PlannedShapes:
         except Exception:  # noqa: BLE001 - a backend may raise anything, and is asked again here, where that is said
             return {}
         return found
-
-    def _compiles(self, name: str) -> bool:
-        return self.session.why_not(name) is None and self.session.declaration(name).is_builder
 
 
 def _shapes_of_piece(asked: _Asked, piece: tuple[Family | None, str]) -> dict[str, frozenset[KernelShape]]:

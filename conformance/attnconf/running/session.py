@@ -128,6 +128,10 @@ class Session:
             return str(error)
         return None
 
+    def compiles(self, name: str) -> bool:
+        """Return whether the backend ``name`` works here and compiles kernels ahead."""
+        return self.why_not(name) is None and self.declaration(name).is_builder
+
     def run(
         self,
         case: Case,

@@ -25,7 +25,7 @@ class BuiltByFlashInfer:
         return places.library_path(build.name, self.platform) is not None
 
     def import_library(self) -> None:
-        """Import FlashInfer: two to four seconds."""
+        """Import FlashInfer, which takes seconds."""
         places.environment(self.platform)
 
     def export(self, builds: Sequence[Build], folder: Path) -> tuple[Path, ...]:
